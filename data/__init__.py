@@ -1,0 +1,1 @@
+"""Images in, batches out: catalogue, splits, the decoded cache, augmentation, and the sealed test set."""

@@ -1,0 +1,58 @@
+"""The two shapes in which images travel between packages: a set of decoded images, and a search's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet:
+    """Some rows of an array of decoded images, and their classes.
+
+    `pool_NHWC` is usually a read-only memory map that all processes share, so rows are picked, never copied up front.
+    """
+
+    pool_NHWC: UInt8Array
+    rows_M: IntArray
+    labels_M: IntArray
+
+    def __len__(self) -> int:
+        return len(self.rows_M)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        _, height, width, channels = self.pool_NHWC.shape
+        return height, width, channels
+
+    def class_counts(self, classes: int) -> IntArray:
+        """Images per class, shape (classes,)."""
+        return np.bincount(self.labels_M, minlength=classes).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SearchData:
+    """All that a search may see: training and validation images. There is no way from here to a test image."""
+
+    train: ImageSet
+    val: ImageSet
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, of the training images only, in units of 0..1."""
+    std: tuple[float, ...]
+    fingerprint: str
+    """Hash over names, sizes and contents of the training and validation files."""
+    split_hash: str
+    """Hash over which file went to which split, and the seed."""
+    notes: tuple[str, ...]
+    """What was taken for what, and what was left out: lines for people."""
+
+    @property
+    def channels(self) -> int:
+        return self.train.image_shape[2]

@@ -1,0 +1,199 @@
+"""Batches on the device: images uploaded or mapped once, then picked, augmented and normalised there.
+
+Training and validation have a class each and share only pixels: no switch on one can reach the other.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from data.arrays import ImageSet
+from data.augment import Augmentation, augment
+from data.errors import InfeasibleConfig
+from data.mixing import mix
+
+_UPLOAD_IMAGES = 1024
+"""Images copied to the device at a time: bounds the memory that an upload takes on the host."""
+
+
+class Batch(NamedTuple):
+    """Normalised images, ready for a network."""
+
+    images_NCHW: Tensor
+    """Floating point, in channels_last memory format."""
+    labels_N: Tensor
+    mixed_labels_N: Tensor | None = None
+    """Labels of the images that were mixed in."""
+    mix_N: Tensor | None = None
+    """Weight of `labels_N`; the rest to 1 is the weight of `mixed_labels_N`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeviceImages:
+    """An image set placed for one device, shared by all trials that run there."""
+
+    pool_NHWC: Tensor
+    """uint8; on the device, or on the host where it does not fit."""
+    rows_M: Tensor
+    """Where in the pool each image is; on the pool's device, as are the labels."""
+    labels_M: Tensor
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.rows_M)
+
+    def take(self, index_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (uint8, NHWC) and labels on the device; `index_N` is on the pool's device."""
+        rows_N, labels_N = self.rows_M[index_N], self.labels_M[index_N]
+        if self.pool_NHWC.device == self.device:
+            return self.pool_NHWC.index_select(0, rows_N), labels_N
+        # Pinned, so that the copy overlaps with the computation; torch reuses the block when the copy is done.
+        images_NHWC = self.pool_NHWC.new_empty((len(rows_N), *self.pool_NHWC.shape[1:]), pin_memory=True)
+        torch.index_select(self.pool_NHWC, 0, rows_N, out=images_NHWC)
+        return images_NHWC.to(self.device, non_blocking=True), labels_N.pin_memory().to(self.device, non_blocking=True)
+
+
+def to_device(images: ImageSet, device: torch.device, *, memory_share: float = 0.5) -> DeviceImages:
+    """Place an image set for a device, once.
+
+    On a CPU the memory map itself is used. On a GPU the images are uploaded where they take at most `memory_share` of
+    the free memory, and otherwise stay on the host and are copied batch by batch.
+    """
+    device = _with_index(device)
+    bytes_needed = len(images) * int(np.prod(images.image_shape))
+    if device.type == "cpu" or not _fits(bytes_needed, device, memory_share):
+        return DeviceImages(
+            pool_NHWC=_without_copy(images.pool_NHWC),
+            rows_M=torch.from_numpy(images.rows_M),
+            labels_M=torch.from_numpy(images.labels_M),
+            device=device,
+        )
+    pool_NHWC = torch.empty((len(images), *images.image_shape), dtype=torch.uint8, device=device)
+    for start in range(0, len(images), _UPLOAD_IMAGES):
+        rows = images.rows_M[start : start + _UPLOAD_IMAGES]
+        pool_NHWC[start : start + len(rows)] = torch.from_numpy(images.pool_NHWC[rows]).to(device)
+    return DeviceImages(
+        pool_NHWC=pool_NHWC,
+        rows_M=torch.arange(len(images), device=device),
+        labels_M=torch.from_numpy(images.labels_M).to(device),
+        device=device,
+    )
+
+
+class TrainBatches:
+    """Shuffled, augmented batches: another order and other draws in every epoch, all from the epoch's generator."""
+
+    def __init__(
+        self,
+        images: DeviceImages,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int,
+        augmentation: Augmentation,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        size = images.pool_NHWC.shape[1]
+        if augmentation.crop_padding >= size:
+            raise InfeasibleConfig(f"crop_padding {augmentation.crop_padding} is not smaller than the {size} px images")
+        self.images = images
+        self.batch_size = min(batch_size, len(images))
+        self.augmentation = augmentation
+        self._normalise = _Normalise(images, mean, std, dtype)
+        self._fill_C = (torch.tensor(mean, device=images.device) * 255).round().to(torch.uint8)
+
+    def __len__(self) -> int:
+        """Steps per epoch: a last partial batch is dropped, unless it is the only one."""
+        return len(self.images) // self.batch_size
+
+    def epoch(self, generator: Generator) -> Iterator[Batch]:
+        """The batches of one epoch. `generator` is on the images' device and decides everything."""
+        order_M = torch.randperm(len(self.images), generator=generator, device=generator.device)
+        order_M = order_M.to(self.images.pool_NHWC.device)
+        for step in range(len(self)):
+            index_N = order_M[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self._batch(index_N, generator)
+
+    def _batch(self, index_N: Tensor, generator: Generator) -> Batch:
+        images_NHWC, labels_N = self.images.take(index_N)
+        images_NHWC = self._normalise(augment(images_NHWC, self.augmentation, self._fill_C, generator))
+        if not (self.augmentation.mixup or self.augmentation.cutmix):
+            return Batch(_channels_last(images_NHWC), labels_N)
+        images_NHWC, mix_N = mix(images_NHWC, self.augmentation.mixup, self.augmentation.cutmix, generator)
+        return Batch(_channels_last(images_NHWC), labels_N, labels_N.roll(1), mix_N)
+
+
+class EvalBatches:
+    """Every image once, in order, never augmented."""
+
+    def __init__(
+        self,
+        images: DeviceImages,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.images = images
+        self.batch_size = batch_size
+        self._normalise = _Normalise(images, mean, std, dtype)
+
+    def __len__(self) -> int:
+        """Batches, the last of which may be smaller."""
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order_M = torch.arange(len(self.images), device=self.images.pool_NHWC.device)
+        for start in range(0, len(self.images), self.batch_size):
+            images_NHWC, labels_N = self.images.take(order_M[start : start + self.batch_size])
+            yield Batch(_channels_last(self._normalise(images_NHWC)), labels_N)
+
+
+class _Normalise:
+    """uint8 -> (value / 255 - mean) / std, in the dtype asked for."""
+
+    def __init__(self, images: DeviceImages, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> None:
+        width = images.pool_NHWC.shape[2]
+        mean_C = torch.tensor(mean, dtype=torch.float64)
+        std_C = torch.tensor(std, dtype=torch.float64)
+        # Repeated over a row of pixels: broadcasting three channels is six times as slow on a CPU.
+        self._scale_WC = (1 / (255 * std_C)).repeat(width).to(images.device, torch.float32)
+        self._shift_WC = (-mean_C / std_C).repeat(width).to(images.device, torch.float32)
+        self._dtype = dtype
+
+    def __call__(self, images_NHWC: Tensor) -> Tensor:
+        rows_NHX = images_NHWC.flatten(2).to(torch.float32)
+        return torch.addcmul(self._shift_WC, rows_NHX, self._scale_WC).to(self._dtype).view(images_NHWC.shape)
+
+
+def _channels_last(images_NHWC: Tensor) -> Tensor:
+    return images_NHWC.permute(0, 3, 1, 2)
+
+
+def _without_copy(array_NHWC: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        # torch has no read-only tensors and warns of a read-only map; nothing here writes to the pool.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array_NHWC)
+
+
+def _with_index(device: torch.device) -> torch.device:
+    """`cuda` -> `cuda:0`, as tensors name their device: the two do not compare equal."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _fits(bytes_needed: int, device: torch.device, memory_share: float) -> bool:
+    if device.type != "cuda":
+        return True
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return bytes_needed <= memory_share * free_bytes

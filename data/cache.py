@@ -1,0 +1,174 @@
+"""Opens the data of a search: finds it, divides it, decodes it once, and hands out training and validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data.arrays import ImageSet, IntArray, SearchData
+from data.catalog import DATASETS
+from data.decode import Header, ImageFit, UnreadableImage, pillow_warnings, read_header
+from data.errors import UserError
+from data.files import read_json, write_json, writing_below
+from data.layout import ImageFile
+from data.parallel import map_files
+from data.partition import Partition, check_class_sizes, open_partition
+from data.pixels import PixelFormat, Pixels, open_pixels
+from data.progress import Progress
+from data.source import find_layout
+from data.spec import DataSpec
+from data.splits import split_files
+
+DEFAULT_IMAGE_SIZE = 224
+"""Pixels, where none is asked for and the pictures have no common square size."""
+_SMALLEST_STD = 1 / 255
+"""One gray level: a channel that never changes must not be divided by 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDescription:
+    """What can be said of a data set without reading a picture or writing a file."""
+
+    classes: tuple[str, ...]
+    """Empty where the set is still to be downloaded."""
+    images: dict[str, int]
+    """Files per part that the source brings: `train`, `val`, `test`."""
+    download_url: str | None
+    """Where the set will be fetched from, if it is not here yet."""
+    notes: tuple[str, ...]
+
+
+def describe(spec: DataSpec, data_home: Path) -> DataDescription:
+    """Look at the data without writing or downloading anything. Raises UserError for data that cannot be searched."""
+    known = DATASETS.get(spec.source)
+    if known and known.archive and not (data_home.expanduser() / spec.source).is_dir():
+        url = known.archive.url
+        return DataDescription(classes=(), images={}, download_url=url, notes=(f"{known.title}: fetched from {url}",))
+    layout = find_layout(spec.source, data_home)
+    check_class_sizes(layout, spec)
+    return DataDescription(
+        classes=layout.classes,
+        images={part: layout.count(part) for part in ("train", "val", "test")},
+        download_url=None,
+        notes=layout.notes,
+    )
+
+
+def open_search_data(
+    spec: DataSpec,
+    *,
+    image_size: int | None,
+    image_fit: ImageFit,
+    data_home: Path,
+    cache_home: Path,
+    progress: Progress | None = None,
+) -> SearchData:
+    """Training and validation images of `spec`, decoded once below `cache_home` and mapped read-only.
+
+    `image_size` is the height and width in pixels; None takes the pictures' own where all share one square size, and
+    otherwise 224. Any number of processes may call this at once. Raises UserError for data that cannot be searched,
+    before it writes anything where the folder's listing tells.
+    """
+    cache_home = cache_home.expanduser().absolute()
+    partition = open_partition(spec, data_home, cache_home, progress)
+    common = _common_format(partition, cache_home, progress)
+    pixel_format = PixelFormat(
+        image_size=image_size or common.square_size or DEFAULT_IMAGE_SIZE,
+        image_fit=image_fit,
+        channels=1 if common.gray else 3,
+    )
+    searched = partition.searched
+    pixels = open_pixels(partition.layout, searched, partition.fingerprint, pixel_format, cache_home, progress)
+    readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
+    readable = [searched[row] for row in readable_rows]
+    split = split_files(readable, partition.layout.classes, spec)
+    train = _image_set(pixels, searched, readable_rows[split.train_M])
+    mean, std = _statistics(pixels, train.rows_M)
+    return SearchData(
+        train=train,
+        val=_image_set(pixels, searched, readable_rows[split.val_M]),
+        classes=partition.layout.classes,
+        mean=mean,
+        std=std,
+        fingerprint=partition.fingerprint,
+        split_hash=split.split_hash,
+        notes=(*partition.notes, *_unreadable_notes(pixels.unreadable), *split.notes),
+    )
+
+
+def label_distribution(data: SearchData) -> dict[str, dict[str, int]]:
+    """Images per class of each split: `{"train": {class: images}, "val": {class: images}}`."""
+    return {
+        part: dict(zip(data.classes, images.class_counts(len(data.classes)).tolist(), strict=True))
+        for part, images in (("train", data.train), ("val", data.val))
+    }
+
+
+def _image_set(pixels: Pixels, files: Sequence[ImageFile], rows_M: IntArray) -> ImageSet:
+    labels_M = np.array([files[row].label for row in rows_M], dtype=np.int64)
+    return ImageSet(pool_NHWC=pixels.pool_NHWC, rows_M=rows_M, labels_M=labels_M)
+
+
+def _statistics(pixels: Pixels, rows_M: IntArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of some pictures, in units of 0..1."""
+    _, height, width, _ = pixels.pool_NHWC.shape
+    sums_2C = pixels.sums_N2C[rows_M].sum(axis=0)
+    mean_C, mean_square_C = sums_2C / (len(rows_M) * height * width)
+    std_C = np.sqrt(np.maximum(mean_square_C - mean_C**2, 0)) / 255
+    return tuple((mean_C / 255).tolist()), tuple(np.maximum(std_C, _SMALLEST_STD).tolist())
+
+
+def _unreadable_notes(unreadable: dict[str, str]) -> list[str]:
+    return [f"{name}: left out, unreadable ({reason})" for name, reason in unreadable.items()]
+
+
+class _CommonFormat(NamedTuple):
+    """What all searched pictures share."""
+
+    square_size: int
+    """Height and width in pixels, or 0."""
+    gray: bool
+
+
+def _common_format(partition: Partition, cache_home: Path, progress: Progress | None) -> _CommonFormat:
+    """From the pictures' headers, or from what an earlier start remembered of them."""
+    path = cache_home / f"{partition.fingerprint[:16]}.format.json"
+    known = read_json(path)
+    if known is not None:
+        return _CommonFormat(**known)
+    headers: set[Header] = set()
+    with pillow_warnings(), closing(_read_headers(partition, progress)) as chunks:
+        for chunk in chunks:
+            headers |= chunk
+            common = _shared(headers)
+            if common == _CommonFormat(square_size=0, gray=False):
+                break  # Nothing in common already: photographs seldom need more than the first chunk.
+    if not headers:
+        raise UserError(
+            f"{partition.layout.root}: none of {len(partition.searched)} images can be read; check the files"
+        )
+    with writing_below(cache_home):
+        write_json(path, common._asdict())
+    return common
+
+
+def _read_headers(partition: Partition, progress: Progress | None) -> Generator[set[Header]]:
+    def read_chunk(chunk: Sequence[ImageFile]) -> set[Header]:
+        headers = set()
+        for file in chunk:
+            # What is unreadable is found again, and reported, when it is decoded.
+            with suppress(OSError, UnreadableImage):
+                headers.add(read_header(partition.layout.read(file.name)))
+        return headers
+
+    yield from map_files(read_chunk, partition.searched, label="reading headers", progress=progress)
+
+
+def _shared(headers: set[Header]) -> _CommonFormat:
+    sides = {side for header in headers for side in header.size}
+    return _CommonFormat(square_size=sides.pop() if len(sides) == 1 else 0, gray=all(header.gray for header in headers))

@@ -1,0 +1,33 @@
+"""Every error that Sieve raises on purpose, in one place.
+
+SieveError                 the work failed; the command ends with exit code 1
+├── UserError              what was asked for cannot be done; one line, exit code 2, nothing written
+├── InfeasibleConfig       a configuration that cannot be built or does not fit; told as infeasible, never as a failure
+├── TrainingDiverged       the loss is no longer finite; told as pruned, with the reason
+├── LeaseLost              another worker owns this trial now; the result is discarded and the worker goes on
+└── SealBroken             a look at the test set that is not allowed
+"""
+
+
+class SieveError(Exception):
+    """The work failed. The message is one line for people: what was seen, where, what to do."""
+
+
+class UserError(SieveError):
+    """What was asked for cannot be done. One line: what was wrong, where, what to do instead."""
+
+
+class InfeasibleConfig(SieveError):
+    """A configuration that cannot be built, such as one that shrinks an image below 1x1."""
+
+
+class TrainingDiverged(SieveError):
+    """The training loss became NaN or infinite."""
+
+
+class LeaseLost(SieveError):
+    """This worker no longer owns the trial: its lease expired and somebody else took it."""
+
+
+class SealBroken(SieveError):
+    """The test set was already looked at, and no reason for another look was given."""

@@ -1,0 +1,59 @@
+"""Writing below a home folder: whole files or none, and one clear line when the disk says no."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from data.errors import UserError
+
+
+@contextmanager
+def writing_below(home: Path) -> Iterator[None]:
+    """Turn what the operating system says of a full or read-only disk below `home` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # Not the system's: requests and gzip derive their own errors from OSError.
+            raise
+        raise UserError(
+            f"{home}: cannot write here: {error.strerror}; free some space or choose another folder"
+        ) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, which all processes and threads share. Raises UserError where it cannot be written."""
+    lock = FileLock(path)
+    with writing_below(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` so that a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(value), encoding="ascii")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote, or None where there is nothing or nothing readable."""
+    try:
+        return json.loads(path.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,6 @@
+"""How long work tells its caller how far it is."""
+
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is in all (0: unknown)."""

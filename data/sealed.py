@@ -1,0 +1,74 @@
+"""The sealed test images, for the final evaluation and nothing else: no other module can reach one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.arrays import ImageSet
+from data.decode import ImageFit
+from data.errors import UserError
+from data.partition import open_partition
+from data.pixels import PixelFormat, check_unreadable, decode_files
+from data.progress import Progress
+from data.spec import DataSpec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SealedTest:
+    """The test images, decoded as the search decoded its own."""
+
+    images: ImageSet
+    classes: tuple[str, ...]
+    fingerprint: str
+    """Hash over names, sizes and contents of the test files."""
+    search_fingerprint: str
+    """Of the files that are searched now; another than the champion's means that the folder has changed since."""
+    note: str
+    """What was taken as the test set, and what was left out: one line for people."""
+
+
+def open_test_images(
+    spec: DataSpec,
+    *,
+    classes: tuple[str, ...],
+    channels: int,
+    image_size: int,
+    image_fit: ImageFit,
+    data_home: Path,
+    cache_home: Path,
+    progress: Progress | None = None,
+) -> SealedTest:
+    """Decode the test images into memory; only file hashes are kept below `cache_home`, never a test picture.
+
+    Raises UserError where the classes are not those of the search, and where too many images are unreadable.
+    """
+    partition = open_partition(spec, data_home, cache_home.expanduser().absolute(), progress)
+    layout, files = partition.layout, partition.sealed
+    if layout.classes != classes:
+        raise UserError(
+            f"{spec.source}: has classes {', '.join(layout.classes)}, the search had {', '.join(classes)}; "
+            "give the folder that was searched"
+        )
+    pixel_format = PixelFormat(image_size=image_size, image_fit=image_fit, channels=channels)
+    pool_NHWC = np.empty((len(files), *pixel_format.shape), dtype=np.uint8)
+    unreadable: dict[str, str] = {}
+    start = 0
+    for chunk in decode_files(layout, files, pixel_format, progress):
+        pool_NHWC[start : start + len(chunk.images_NHWC)] = chunk.images_NHWC
+        start += len(chunk.images_NHWC)
+        unreadable |= chunk.unreadable
+    check_unreadable(unreadable, len(files), f"{spec.source}: test set")
+    rows_M = np.array([row for row, file in enumerate(files) if file.name not in unreadable], dtype=np.int64)
+    left_out = "".join(f"; {name} left out, unreadable ({reason})" for name, reason in unreadable.items())
+    return SealedTest(
+        images=ImageSet(
+            pool_NHWC=pool_NHWC, rows_M=rows_M, labels_M=np.array([files[row].label for row in rows_M], dtype=np.int64)
+        ),
+        classes=classes,
+        fingerprint=partition.sealed_fingerprint,
+        search_fingerprint=partition.fingerprint,
+        note=f"{len(rows_M)} test images{left_out}",
+    )

@@ -1,0 +1,54 @@
+"""From a catalogue name or a path to the pictures: finds, and where need be fetches, the folder."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from data.catalog import DATASETS
+from data.digits import digits_layout
+from data.errors import UserError
+from data.files import locked
+from data.layout import Layout, scan_folder
+from data.progress import Progress
+
+
+def find_layout(source: str, data_home: Path, progress: Progress | None = None) -> Layout:
+    """What lies at `source`, a name in `DATASETS` or a folder. Raises UserError as `resolve` and `scan_folder` do."""
+    folder = resolve(source, data_home, progress)
+    return digits_layout() if folder is None else scan_folder(folder)
+
+
+def resolve(source: str, data_home: Path, progress: Progress | None = None) -> Path | None:
+    """The absolute image folder of `source`, or None for a set that comes with a library.
+
+    A name in `DATASETS` is looked for in `data_home/NAME` and otherwise downloaded there; anything else is the path of
+    a folder. Raises UserError for a name that is not known and for a set that cannot be fetched.
+    """
+    if source not in DATASETS:
+        return _folder(source)
+    archive = DATASETS[source].archive
+    if archive is None:
+        return None
+    folder = data_home.expanduser().absolute() / source
+    if not folder.is_dir():
+        # Imported here: most starts download nothing, and requests takes as long to import as all else in this package.
+        from data.download import fetch_dataset
+
+        with locked(folder.with_name(f"{source}.lock")):
+            # Who waited for another process here finds the folder.
+            if not folder.is_dir():
+                fetch_dataset(archive, folder, progress)
+    return folder
+
+
+def _folder(source: str) -> Path:
+    path = Path(source).expanduser().absolute()
+    if path.exists() or os.sep in source or source.startswith(("~", ".")):
+        return path
+    near = difflib.get_close_matches(source, DATASETS, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise UserError(
+        f"data: unknown data set '{source}'.{hint} Known are {', '.join(DATASETS)}; or give the path of an image folder"
+    )

@@ -1,0 +1,132 @@
+"""Who trains and who validates: exact per class, from a recorded seed, whatever order the files are listed in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from data.arrays import IntArray
+from data.errors import UserError
+from data.layout import ImageFile
+from data.spec import DataSpec
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Draw(IntEnum):
+    """What a random order is for, so that no two draws share one stream. The values decide every recorded split."""
+
+    SAMPLE = 0
+    VALIDATION = 1
+    FOLD = 2
+    TEST = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Positions in the list of files that was split."""
+
+    train_M: IntArray
+    val_M: IntArray
+    split_hash: str
+    """Hash over which file went to which part, and the seed."""
+    notes: tuple[str, ...]
+
+
+def split_files(files: Sequence[ImageFile], classes: Sequence[str], spec: DataSpec) -> Split:
+    """Divide the files of the parts `train` and `val` as `spec` says. Files must be sorted by name.
+
+    With folds, all files are divided anew; without, a validation set that the source brings stays what it is. Raises
+    UserError where a class has too few images for one in each part.
+    """
+    labels_N = np.array([file.label for file in files], dtype=np.int64)
+    brought_val_N = np.array([file.part == "val" for file in files], dtype=np.bool_)
+    pool_N = np.ones_like(brought_val_N) if spec.folds else ~brought_val_N
+    notes: list[str] = []
+    if 0 < spec.train_images < pool_N.sum():
+        pool_N[pool_N] = stratified_sample(labels_N[pool_N], spec.train_images, spec.split_seed)
+        notes.append(f"{spec.train_images} images drawn per class, seed {spec.split_seed}; the others are not used")
+    if brought_val_N.any() and not spec.folds:
+        val_N = brought_val_N
+    else:
+        _require(labels_N[pool_N], classes, max(2, spec.folds), "to train and to validate")
+        val_N = np.zeros_like(pool_N)
+        val_N[pool_N], how = _held_out(labels_N[pool_N], spec)
+        notes.append(f"{int(val_N.sum())} of {int(pool_N.sum())} images validate: {how}, seed {spec.split_seed}")
+    train_M, val_M = np.flatnonzero(pool_N & ~val_N), np.flatnonzero(val_N)
+    for rows_M, purpose in ((train_M, "to train"), (val_M, "to validate")):
+        _require(labels_N[rows_M], classes, 1, purpose)
+    return Split(
+        train_M=train_M, val_M=val_M, split_hash=_split_hash(files, train_M, val_M, spec.split_seed), notes=tuple(notes)
+    )
+
+
+def stratified_part(labels_M: IntArray, fraction: float, seed: int, draw: Draw) -> BoolArray:
+    """Mark `round(fraction * n)` of the n images of each class, at least one, and never all of them."""
+    marked_M = np.zeros(len(labels_M), dtype=np.bool_)
+    for members in _shuffled_classes(labels_M, seed, draw):
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        marked_M[members[:count]] = True
+    return marked_M
+
+
+def stratified_fold(labels_M: IntArray, folds: int, fold: int, seed: int) -> BoolArray:
+    """Mark one of `folds` parts of equal size, each with every class's share. Every image is in exactly one fold."""
+    marked_M = np.zeros(len(labels_M), dtype=np.bool_)
+    for offset, members in enumerate(_shuffled_classes(labels_M, seed, Draw.FOLD)):
+        # Each class starts at another fold: otherwise the first folds get the remainder of every class.
+        marked_M[members[(fold - offset) % folds :: folds]] = True
+    return marked_M
+
+
+def stratified_sample(labels_M: IntArray, count: int, seed: int) -> BoolArray:
+    """Mark `count` images, each class by its share; what rounding leaves goes to the largest remainders."""
+    classes = _shuffled_classes(labels_M, seed, Draw.SAMPLE)
+    shares = np.array([len(members) for members in classes]) * count / len(labels_M)
+    quotas = np.floor(shares).astype(np.int64)
+    # Stable: classes with equal remainders are served in their order.
+    quotas[np.argsort(quotas - shares, kind="stable")[: count - quotas.sum()]] += 1
+    marked_M = np.zeros(len(labels_M), dtype=np.bool_)
+    for members, quota in zip(classes, quotas, strict=True):
+        marked_M[members[:quota]] = True
+    return marked_M
+
+
+def _shuffled_classes(labels_M: IntArray, seed: int, draw: Draw) -> list[IntArray]:
+    """Positions of each class in random order. A class's order does not depend on the other classes."""
+    return [
+        np.random.Generator(np.random.PCG64([seed, draw, int(label)])).permutation(np.flatnonzero(labels_M == label))
+        for label in np.unique(labels_M)
+    ]
+
+
+def _held_out(labels_M: IntArray, spec: DataSpec) -> tuple[BoolArray, str]:
+    if not spec.folds:
+        val_M = stratified_part(labels_M, spec.val_fraction, spec.split_seed, Draw.VALIDATION)
+        return val_M, f"{spec.val_fraction:.0%} of each class"
+    if spec.folds < 2 or spec.fold >= spec.folds:
+        raise UserError(f"data: fold {spec.fold} of {spec.folds}; give at least 2 folds and a fold from 0 to folds - 1")
+    return stratified_fold(labels_M, spec.folds, spec.fold, spec.split_seed), f"fold {spec.fold} of {spec.folds}"
+
+
+def _require(labels_M: IntArray, classes: Sequence[str], minimum: int, purpose: str) -> None:
+    counts = np.bincount(labels_M, minlength=len(classes))
+    label = int(counts.argmin())
+    if counts[label] < minimum:
+        raise UserError(
+            f"class {classes[label]}: {counts[label]} images {purpose}, at least {minimum} needed; "
+            "add images or leave the class out"
+        )
+
+
+def _split_hash(files: Sequence[ImageFile], train_M: IntArray, val_M: IntArray, seed: int) -> str:
+    digest = hashlib.blake2b(f"seed {seed}\n".encode(), digest_size=16)
+    for part, rows_M in (("train", train_M), ("val", val_M)):
+        names = sorted(files[row].name for row in rows_M)
+        digest.update("".join(f"{part}\t{name}\n" for name in names).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""A trained classifier as two files without pickle: `weights.safetensors` and `classifier.json`.
+
+They hold everything that a prediction needs: the configuration, the weights, the classes, the shape and the statistics
+of the images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from data.arrays import ImageSet, UInt8Array
+from data.batches import EvalBatches, to_device
+from data.errors import UserError
+from models.config import TrainConfig
+from models.registry import build_model
+from models.shapes import InputShape
+from models.values import from_flat, to_flat
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "classifier.json"
+FORMAT = 1
+"""Of `classifier.json`."""
+
+
+def save_bundle(
+    folder: Path,
+    model: nn.Module,
+    config: TrainConfig,
+    *,
+    classes: tuple[str, ...],
+    input_shape: InputShape,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> None:
+    """Write the classifier to `folder`, which must not exist or be empty: it appears with both files or not at all.
+
+    `input_shape` is (C, H, W); `mean` and `std` are per channel, in units of 0..1. Raises UserError if the folder is
+    taken or cannot be written.
+    """
+    description = {
+        "format": FORMAT,
+        "config": to_flat(config),
+        "classes": list(classes),
+        "input_shape": list(input_shape),
+        "mean": list(mean),
+        "std": list(std),
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    part: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        save_file(weights, part / WEIGHTS)
+        (part / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        for file in part.iterdir():
+            _flush(file)
+        part.chmod(0o755)  # mkdtemp makes it private
+        part.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: the classifier cannot be written: {error}; choose another folder") from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
+    """Read what `save_bundle` wrote; nothing in it is executed. Raises UserError for anything else."""
+    try:
+        description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise UserError(f"{folder}: a classifier of format {description['format']}; this version reads {FORMAT}")
+        channels, height, width = description["input_shape"]
+        classes = tuple(description["classes"])
+        config = from_flat(description["config"])
+        model = build_model(config, (channels, height, width), len(classes))
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{folder}: not a complete classifier ({type(error).__name__}: {reason}); save it again"
+        ) from error
+    model.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Classifier(
+        model=model.eval(),
+        config=config,
+        classes=classes,
+        input_shape=(channels, height, width),
+        mean=tuple(description["mean"]),
+        std=tuple(description["std"]),
+        device=torch.device(device),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Classifier:
+    """A network with all that stands between a picture's pixels and the probability of each class."""
+
+    model: nn.Module
+    config: TrainConfig
+    classes: tuple[str, ...]
+    input_shape: InputShape
+    """Channels, height, width."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    device: torch.device
+
+    def predict_proba(self, images_NHWC: UInt8Array, batch_size: int = 256) -> npt.NDArray[np.float32]:
+        """Probability of each class for each image, shape (N, classes), in float32, prepared exactly as in validation.
+
+        Raises UserError if the images are not uint8 or not of `input_shape`.
+        """
+        channels, height, width = self.input_shape
+        if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != (height, width, channels):
+            raise UserError(
+                f"images of shape {images_NHWC.shape} and type {images_NHWC.dtype}: "
+                f"this classifier takes uint8 of shape (N, {height}, {width}, {channels})"
+            )
+        rows_N = np.arange(len(images_NHWC))
+        images = ImageSet(pool_NHWC=images_NHWC, rows_M=rows_N, labels_M=np.zeros_like(rows_N))
+        batches = EvalBatches(
+            to_device(images, self.device), mean=self.mean, std=self.std, batch_size=batch_size, dtype=torch.float32
+        )
+        probabilities_NC = np.empty((len(images_NHWC), len(self.classes)), dtype=np.float32)
+        start = 0
+        with torch.inference_mode():
+            for batch in batches:
+                part_NC = self.model(batch.images_NCHW).softmax(dim=1)
+                probabilities_NC[start : start + len(part_NC)] = part_NC.cpu().numpy()
+                start += len(part_NC)
+        return probabilities_NC
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())

@@ -1,0 +1,131 @@
+"""Every hyperparameter: its name, meaning, unit, range and default.
+
+`TrainConfig` holds what all families share; each family adds its own fields in a subclass, so a configuration is
+flat and a field has one spelling from here through Optuna and MLflow to the report's columns.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+Optimizer = Literal["adam", "nadam", "radam", "adamw", "sgd"]
+Scheduler = Literal["constant", "cosine", "step", "one_cycle"]
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "mish", "elu"]
+ImageFit = Literal["crop", "pad", "squash"]
+Precision = Literal["auto", "bf16", "fp32"]
+
+_FILTER_ORGANISATIONS = {"equal": 1.0, "doubling": 2.0, "halving": 0.5}
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _split_commas(value: Any) -> Any:
+    """'3' -> 3 and '3,4,5' -> (3, 4, 5), as typed on a command line; anything else is left alone."""
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        return parts[0] if len(parts) == 1 else tuple(parts)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _organisation_to_factor(value: Any) -> Any:
+    return _FILTER_ORGANISATIONS.get(value, value) if isinstance(value, str) else value
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+OneOrPerLayer = Annotated[PositiveInt | tuple[PositiveInt, ...], BeforeValidator(_split_commas)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainConfig:
+    """What every model family shares: images, augmentation, optimisation."""
+
+    model: str
+    """Name of the family in `models.registry.MODELS`."""
+
+    # Images
+    image_size: PositiveInt = 224
+    """Height and width in pixels that the network sees."""
+    image_fit: ImageFit = "crop"
+    """How a picture that is not square becomes square: centre `crop`, `pad` with black, or `squash`."""
+
+    # Augmentation, of training images only, drawn for each image
+    flip: Probability = 0.0
+    """Probability of a horizontal mirror."""
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    """Pixels reflected on each side before a random crop back to size."""
+    resized_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest share of the area kept by a random resized crop; 1 switches it off."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Largest rotation in degrees, either way."""
+    color_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Strength of random brightness, contrast and saturation."""
+    erasing: Probability = 0.0
+    """Probability of blanking a random rectangle."""
+    mixup: NonNegative = 0.0
+    """Alpha of the Beta distribution that two images are mixed with; 0 switches it off."""
+    cutmix: NonNegative = 0.0
+    """Alpha of the Beta distribution of the area pasted from another image; 0 switches it off."""
+
+    # Optimisation
+    epochs: PositiveInt = 15
+    batch_size: PositiveInt = 64
+    optimizer: Optimizer = "adamw"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD, with Nesterov's correction if `nesterov`."""
+    nesterov: bool = True
+    weight_decay: NonNegative = 0.0
+    """Decoupled for AdamW; added to the gradient for the others. Norms and biases are left out."""
+    scheduler: Scheduler = "constant"
+    warmup_epochs: NonNegative = 0.0
+    """Epochs of linear warm-up before the schedule; for `one_cycle` the length of the rise (0: 30 %)."""
+    step_epochs: PositiveInt = 5
+    """`step`: the learning rate is multiplied by `step_gamma` every so many epochs."""
+    step_gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "inverse_frequency"] = "none"
+    """Weights of the classes in the loss; `inverse_frequency` averages to 1 over the training images."""
+    gradient_clip: NonNegative = 0.0
+    """Largest norm of the gradient; 0 switches clipping off."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of the moving average of the weights that is validated and kept; 0 switches it off."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after so many epochs without a better validation metric; 0 switches it off."""
+    precision: Precision = "auto"
+    """`auto`: bfloat16 autocast where the device is faster with it."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FlexCNNConfig(TrainConfig):
+    """A plain convolutional network: blocks of conv -> (batch norm) -> activation -> (dropout) -> pool, then dense layers."""
+
+    model: str = "flexcnn"
+    conv_layers: PositiveInt = 5
+    filters: OneOrPerLayer = 32
+    """Filters of the first layer, or one number per layer."""
+    filter_factor: Annotated[float, Field(gt=0), BeforeValidator(_organisation_to_factor)] = 1.0
+    """Filters of a layer over those of the layer before: `equal` 1, `doubling` 2, `halving` 0.5, or any factor."""
+    kernel_size: OneOrPerLayer = 3
+    """Pixels, one for all layers or one per layer."""
+    padding: Annotated[int, Field(ge=0)] | Literal["same"] = "same"
+    """Zero pixels added on each side of every conv; `same` keeps the size at stride 1."""
+    stride: PositiveInt = 1
+    """Of every conv."""
+    activation: Activation = "relu"
+    """After every conv, and after the dense layer unless `dense_activation` says otherwise."""
+    dense_activation: Activation | Literal["same"] = "same"
+    pooling: Literal["max", "avg", "none"] = "max"
+    pool_size: PositiveInt = 2
+    """Window and stride of the pooling after each block, in pixels."""
+    head_pooling: Literal["flatten", "avg"] = "flatten"
+    """What turns the last feature maps into a vector: all values, or their mean per channel."""
+    batch_norm: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout_where: Literal["dense", "conv", "both"] = "dense"
+    """`conv` drops whole channels after each block; `dense` drops values before the last layer."""
+    dense_width: Annotated[int, Field(ge=0)] = 128
+    """Neurons of the hidden dense layer; 0 leaves it out."""

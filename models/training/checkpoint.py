@@ -1,0 +1,93 @@
+"""A training's state in one file, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.errors import UserError
+from models.training.metrics import EpochMetrics
+from models.values import FlatValue
+
+FORMAT = 1
+"""Of the file; a checkpoint of another format is not resumed from."""
+
+StateDict = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that a training needs to go on after its last finished epoch.
+
+    No state of a random generator is among it: each epoch draws from generators seeded by (seed, epoch).
+    """
+
+    identity: dict[str, FlatValue]
+    """The configuration, seed and whatever else decides the result: only the same training may go on from here."""
+    model: StateDict
+    optimizer: StateDict
+    average: StateDict | None
+    """The moving average of the weights, if there is one."""
+    best_weights: dict[str, Tensor]
+    history: list[EpochMetrics]
+    """One entry for each finished epoch."""
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Replace the file in one step: a reader, or a crash at any moment, finds the old state or the new one.
+
+    Raises UserError if the disk is full or cannot be written to.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    content = {**vars(checkpoint), "history": [asdict(metrics) for metrics in checkpoint.history], "format": FORMAT}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
+        raise UserError(
+            f"{path}: the checkpoint cannot be written: {error}; free some space or choose another folder"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, identity: dict[str, FlatValue], device: torch.device) -> Checkpoint | None:
+    """The state in this file, or None where there is no file, a torn one or one of another format: start anew.
+
+    Nothing in the file is executed (`weights_only=True`). Raises UserError if it belongs to another training.
+    """
+    content = _read(path, device)
+    if content is None:
+        return None
+    checkpoint = Checkpoint(**{**content, "history": [EpochMetrics(**metrics) for metrics in content["history"]]})
+    for name in sorted(identity.keys() | checkpoint.identity.keys()):
+        saved, asked = checkpoint.identity.get(name), identity.get(name)
+        if saved != asked:
+            raise UserError(f"{path}: a checkpoint with {name}={saved}, not {asked}; delete it or choose another path")
+    return checkpoint
+
+
+def read_history(path: Path) -> list[EpochMetrics]:
+    """The finished epochs of a checkpoint; none where there is no file or a torn one."""
+    content = _read(path, torch.device("cpu"))
+    return [EpochMetrics(**metrics) for metrics in content["history"]] if content else []
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any] | None:
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError):
+        return None
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        return None
+    return content

@@ -1,0 +1,113 @@
+"""Train a network, an epoch at a time. Who calls it prunes, logs and decides when to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from data.batches import EvalBatches, TrainBatches
+from data.errors import TrainingDiverged
+from models.config import TrainConfig
+from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.evaluate import evaluate
+from models.training.metrics import EpochMetrics, Scores, best_epoch
+from models.training.precision import compute_dtype
+from models.training.schedule import learning_rate
+from models.training.state import TrainingState
+from models.values import to_flat
+
+
+def fit(
+    model: nn.Module,
+    train: TrainBatches,
+    val: EvalBatches,
+    config: TrainConfig,
+    *,
+    classes: int,
+    device: torch.device,
+    seed: int,
+    metric: str = "val_accuracy",
+    checkpoint: Path | None = None,
+) -> Iterator[EpochMetrics]:
+    """Train `model` in place and yield the metrics of each epoch as it ends.
+
+    When the iterator is exhausted the model holds the weights of the epoch with the best `metric` (their moving
+    average, if that is on). Close the iterator to stop before that.
+
+    With `checkpoint` the state is written to that file before each yield; if the file exists already, training goes on
+    after its last finished epoch and only the epochs that follow are yielded (`read_history` has the earlier ones). The
+    numbers are those of a training that was never stopped.
+
+    `seed` decides shuffling, augmentation and dropout; the weights are initialised by the caller. Each epoch reseeds
+    torch's global generator. On one CPU thread the same seed and configuration give bit-identical metrics.
+
+    Raises TrainingDiverged if a loss is NaN or infinite, and UserError for an unknown metric, a checkpoint of another
+    training, or one that cannot be written.
+    """
+    best_epoch([], metric)  # refuses an unknown metric before hours are spent
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    example_1CHW = next(iter(val)).images_NCHW[:1]
+    dtype = compute_dtype(config.precision, device, model, example_1CHW, batch_size=train.batch_size)
+    state = TrainingState(model, train, config, classes=classes, device=device, dtype=dtype)
+    identity = {**to_flat(config), "classes": classes, "seed": seed, "metric": metric}
+    if checkpoint is not None and (saved := load_checkpoint(checkpoint, identity, device)):
+        state.restore(saved)
+
+    while (finished := len(state.history)) < config.epochs:
+        if config.patience and finished - best_epoch(state.history, metric) >= config.patience:
+            break
+        epoch = finished + 1
+        started_s = time.perf_counter()
+        train_scores = state.train_epoch(epoch, _seed_epoch(seed, epoch, device))
+        trained_s = time.perf_counter()
+        _refuse_divergence(train_scores, f"epoch {epoch}: the training loss", config)
+        val_scores = evaluate(state.judged_model, val, classes=classes, device=device, dtype=dtype)
+        _refuse_divergence(val_scores, f"epoch {epoch}: the validation loss", config)
+        metrics = EpochMetrics(
+            epoch=epoch,
+            train_loss=train_scores.loss,
+            train_accuracy=train_scores.accuracy,
+            val_loss=val_scores.loss,
+            val_accuracy=val_scores.accuracy,
+            val_macro_f1=val_scores.macro_f1,
+            learning_rate=learning_rate(epoch * len(train) - 1, config, len(train)),
+            duration_s=time.perf_counter() - started_s,
+            images_per_s=train_scores.images / (trained_s - started_s),
+            memory_mib=_memory_mib(device),
+        )
+        state.finish_epoch(metrics, metric)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, state.checkpoint(identity))
+        yield metrics
+
+    model.load_state_dict(state.best_weights)
+
+
+def _seed_epoch(seed: int, epoch: int, device: torch.device) -> torch.Generator:
+    """Seed an epoch's draws by (seed, epoch) alone, so that resuming, or what others draw in between, changes nothing.
+
+    Returns the generator for shuffling and augmentation; dropout draws from torch's global one, seeded here too.
+    """
+    for_batches, for_dropout = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
+    torch.manual_seed(int(for_dropout))
+    return torch.Generator(device).manual_seed(int(for_batches))
+
+
+def _refuse_divergence(scores: Scores, what: str, config: TrainConfig) -> None:
+    if not math.isfinite(scores.loss):
+        raise TrainingDiverged(f"{what} is {scores.loss}; learning_rate={config.learning_rate:g} may be too high")
+
+
+def _memory_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return float(psutil.Process().memory_info().rss) / 2**20

@@ -1,0 +1,47 @@
+"""Optimisers by name, each in its fastest form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RAdam
+
+from models.config import TrainConfig
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """The configured optimiser over the parameters of `model` that learn.
+
+    Weight decay is not applied to vectors, that is to norms and biases (He et al. 2019, Bag of Tricks, section 3.1). It
+    is decoupled for AdamW (Loshchilov and Hutter 2019) and added to the gradient for the others.
+    """
+    groups = _parameter_groups(model, config.weight_decay)
+    # The learning rate is set before each step, see `set_learning_rate`.
+    match config.optimizer:
+        case "adam":
+            return Adam(groups, fused=True)
+        case "adamw":
+            return AdamW(groups, fused=True)
+        case "nadam":
+            return NAdam(groups, foreach=True)
+        case "radam":
+            return RAdam(groups, foreach=True)
+        case "sgd":
+            # Nesterov's correction of no momentum is plain SGD, which torch asks to be said so.
+            nesterov = config.nesterov and config.momentum > 0
+            return SGD(groups, momentum=config.momentum, nesterov=nesterov, fused=True)
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Use this learning rate from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices: list[Tensor] = [parameter for parameter in learned if parameter.ndim >= 2]
+    vectors: list[Tensor] = [parameter for parameter in learned if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -1,0 +1,97 @@
+"""What changes while a network is trained, and the epoch that changes it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from data.batches import TrainBatches
+from models.config import TrainConfig
+from models.training.checkpoint import Checkpoint
+from models.training.ema import MovingAverage
+from models.training.loss import inverse_frequency, training_loss
+from models.training.metrics import EpochMetrics, Scores, Tally, best_epoch
+from models.training.optim import build_optimizer, set_learning_rate
+from models.training.precision import autocast
+from models.training.schedule import learning_rate
+from models.values import FlatValue
+
+
+class TrainingState:
+    """Network, optimiser, moving average, best weights and history: what changes while a network is trained."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: TrainBatches,
+        config: TrainConfig,
+        *,
+        classes: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.history: list[EpochMetrics] = []
+        self.best_weights: dict[str, Tensor] = {}
+        self._model, self._train, self._config = model, train, config
+        self._classes, self._device, self._dtype = classes, device, dtype
+        self._optimizer = build_optimizer(model, config)
+        self._average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
+        self._class_weights_C: Tensor | None = None
+        if config.class_weights == "inverse_frequency":
+            self._class_weights_C = inverse_frequency(train.images.labels_M, classes).to(device)
+
+    @property
+    def judged_model(self) -> nn.Module:
+        """The network that is validated and kept."""
+        return self._average.model if self._average else self._model
+
+    def train_epoch(self, epoch: int, generator: torch.Generator) -> Scores:
+        """Take one step a batch. On a GPU nothing here waits for the device until the scores are read."""
+        config, model, steps = self._config, self._model, len(self._train)
+        tally = Tally(self._classes, self._device)
+        model.train()
+        for step, batch in enumerate(self._train.epoch(generator), start=(epoch - 1) * steps):
+            set_learning_rate(self._optimizer, learning_rate(step, config, steps))
+            with autocast(self._device, self._dtype):
+                logits_NC = model(batch.images_NCHW)
+            loss = training_loss(
+                logits_NC.float(),
+                batch,
+                class_weights_C=self._class_weights_C,
+                label_smoothing=config.label_smoothing,
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
+            if config.gradient_clip:
+                nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+            if self._average:
+                self._average.update(model, step)
+            tally.add(logits_NC.detach(), batch.labels_N, loss)
+        return tally.read()
+
+    def finish_epoch(self, metrics: EpochMetrics, metric: str) -> None:
+        """Note the metrics, and keep the weights if no epoch before was as good."""
+        self.history.append(metrics)
+        if best_epoch(self.history, metric) == metrics.epoch:
+            self.best_weights = {name: tensor.clone() for name, tensor in self.judged_model.state_dict().items()}
+
+    def checkpoint(self, identity: dict[str, FlatValue]) -> Checkpoint:
+        """All of it, as it is now."""
+        return Checkpoint(
+            identity=identity,
+            model=self._model.state_dict(),
+            optimizer=self._optimizer.state_dict(),
+            average=self._average.model.state_dict() if self._average else None,
+            best_weights=self.best_weights,
+            history=self.history,
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go on from there."""
+        self._model.load_state_dict(saved.model)
+        self._optimizer.load_state_dict(saved.optimizer)
+        if self._average and saved.average:
+            self._average.model.load_state_dict(saved.average)
+        self.best_weights = saved.best_weights
+        self.history = saved.history

@@ -1,0 +1,1 @@
+"""The service: commands, workers, storage, tracking, the champion and the seal."""

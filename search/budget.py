@@ -1,0 +1,100 @@
+"""Wall time spread over a study: how many trials a stage may have, how large the confirmation, and when each ends."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from data.errors import UserError
+from studies.definition import Confirm, Stage, Study
+
+EVALUATION_RESERVE_S = 15.0
+"""Kept back for registering the champion and opening the seal."""
+MIN_TRIALS = 4
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90s`, `10m`, `1h30m`, `2h`, `1d`; raises UserError for anything else."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.strip().lower())
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower() or seconds <= 0:
+        raise UserError(f"--budget {text!r} is no duration; write 90s, 10m, 2h or 1h30m")
+    return seconds
+
+
+class Budget(Protocol):
+    """What a run may spend."""
+
+    def fit_stage(self, position: int, stage: Stage) -> Stage:
+        """The stage with as many trials and epochs as time allows."""
+
+    def fit_confirmation(self, epochs: int, finalists: int, epoch_s: float) -> Confirm:
+        """The confirmation that time allows, given what an epoch of the slowest finalist took."""
+
+    def stage_deadline(self, position: int) -> float | None:
+        """When the stage that starts now has to end, in seconds since the epoch."""
+
+
+class UnlimitedBudget:
+    """No time limit: the study as it was written."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def fit_stage(self, position: int, stage: Stage) -> Stage:
+        return stage
+
+    def fit_confirmation(self, epochs: int, finalists: int, epoch_s: float) -> Confirm:
+        return self._study.confirm
+
+    def stage_deadline(self, position: int) -> float | None:
+        return None
+
+
+class TimeBudget:
+    """Each stage gets a share of the time that is left, in proportion to its expected cost."""
+
+    def __init__(self, study: Study, total_s: float, stage_costs_s: Sequence[float], workers: int) -> None:
+        """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation."""
+        self._study = study
+        self._end = time.time() + total_s - EVALUATION_RESERVE_S
+        self._costs_s = list(stage_costs_s)
+        self._workers = workers
+
+    def fit_stage(self, position: int, stage: Stage) -> Stage:
+        scale = min(1.0, self._share_s(position) / self._costs_s[position])
+        least = min(stage.trials, max(MIN_TRIALS, 2 * stage.bases))
+        trials = max(least, math.floor(stage.trials * scale))
+        if trials > least or stage.sampler == "grid":
+            return replace(stage, trials=trials)
+        # Too little time even for the fewest trials: shorter ones then.
+        epochs = max(1, math.floor(stage.epochs * min(1.0, scale * stage.trials / least)))
+        return replace(stage, trials=trials, epochs=epochs)
+
+    def fit_confirmation(self, epochs: int, finalists: int, epoch_s: float) -> Confirm:
+        confirm = self._study.confirm
+        wanted = confirm.epochs or epochs
+        sizes = [
+            (finalists, confirm.seeds),
+            (finalists, min(2, confirm.seeds)),
+            (min(2, finalists), min(2, confirm.seeds)),
+        ]
+        affordable = 0.0
+        for finalists, seeds in sizes:
+            waves = math.ceil(finalists * seeds / self._workers)
+            affordable = max(0.0, self._end - time.time()) / (waves * epoch_s)
+            if affordable >= wanted:
+                break
+        return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, min(wanted, math.floor(affordable))))
+
+    def stage_deadline(self, position: int) -> float | None:
+        return time.time() + self._share_s(position)
+
+    def _share_s(self, position: int) -> float:
+        left = max(1.0, self._end - time.time())
+        return left * self._costs_s[position] / sum(self._costs_s[position:])

@@ -1,0 +1,125 @@
+"""Who won: the finalist with the best mean over fresh seeds, how sure that is, and its registration."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from data.errors import SieveError
+from search import names
+from search.pinning import PinnedStage
+from search.records import StageRecord
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """One configuration's confirmation runs."""
+
+    index: int
+    config: dict[str, Any]
+    values: dict[int, float]
+    """The study's metric for each training seed."""
+    val_accuracies: dict[int, float]
+    trials: dict[int, int]
+    """The confirmation's trial number for each training seed."""
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values.values())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the mean, by Student's t over seeds; None with a single seed."""
+        return mean_interval(list(self.values.values()))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % confidence interval of a mean by Student's t; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return float(mean - half), float(mean + half)
+
+
+def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[Finalist]:
+    """The finalists that completed at least one run, best mean first; of equal ones the earlier found."""
+    pinned = PinnedStage.from_json(record.pinned)
+    finalists = []
+    for index, _ in enumerate(pinned.bases):
+        runs = [
+            t for t in trials if t.state == TrialState.COMPLETE and pinned.queue[t.number].get(names.BASE, 0) == index
+        ]
+        if runs:
+            finalists.append(
+                Finalist(
+                    index=index,
+                    config=runs[0].user_attrs[names.CONFIG],
+                    values={run.user_attrs[names.SEED]: float(run.value or 0.0) for run in runs},
+                    val_accuracies={run.user_attrs[names.SEED]: run.user_attrs[names.VAL_ACCURACY] for run in runs},
+                    trials={run.user_attrs[names.SEED]: run.number for run in runs},
+                )
+            )
+    if not finalists:
+        raise SieveError(f"{record.optuna_study}: no finalist's training completed, so there is no champion")
+    sign = -1 if pinned.direction == "maximize" else 1
+    return sorted(finalists, key=lambda finalist: (sign * finalist.mean, finalist.index))
+
+
+def ties(finalists: Sequence[Finalist]) -> list[int]:
+    """Finalists that the champion (the first) does not beat beyond the noise of the seeds they share.
+
+    The interval of the paired differences decides; with fewer than two shared seeds nothing can be told apart.
+    """
+    champion, *others = finalists
+    tied = []
+    for other in others:
+        shared = sorted(champion.values.keys() & other.values.keys())
+        interval = mean_interval([champion.values[seed] - other.values[seed] for seed in shared])
+        if interval is None or interval[0] <= 0 <= interval[1]:
+            tied.append(other.index)
+    return tied
+
+
+def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Path) -> tuple[dict[str, Any], Path]:
+    """The champion as JSON, and the folder of its best seed's classifier."""
+    finalists = read_finalists(record, trials)
+    champion = finalists[0]
+    pinned = PinnedStage.from_json(record.pinned)
+    best_of = max if pinned.direction == "maximize" else min
+    seed = best_of(champion.values, key=lambda value: champion.values[value])
+    number = champion.trials[seed]
+    description = {
+        "trial": number,
+        "finalist": champion.index,
+        "config": champion.config,
+        "metric": pinned.metric,
+        "value": champion.mean,
+        "value_interval": champion.interval,
+        "values": list(champion.values.values()),
+        "val_accuracy": statistics.fmean(champion.val_accuracies.values()),
+        "val_accuracy_interval": mean_interval(list(champion.val_accuracies.values())),
+        "val_accuracy_seeds": list(champion.val_accuracies.values()),
+        "seeds": list(champion.values),
+        "ties": ties(finalists),
+        "finalists": [
+            {
+                "finalist": f.index,
+                "mean": f.mean,
+                "interval": f.interval,
+                "values": list(f.values.values()),
+                "config": f.config,
+            }
+            for f in finalists
+        ],
+    }
+    return description, names.trial_folder(home, record.study, record.name, number) / names.BUNDLE_FOLDER

@@ -1,0 +1,69 @@
+"""What every command shares: its parser, its exit code, one line per error, and one JSON object on stdout.
+
+    def main(argv: Sequence[str] | None = None) -> None:
+        arguments = command_parser("search.status", __doc__).parse_args(argv)
+        ...
+
+    if __name__ == "__main__":
+        sys.exit(main_guard(main))
+
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. A bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from data.errors import SieveError, UserError
+from search import settings
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose errors are `UserError`s: one line, as for any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}; --help lists the options")
+
+
+def command_parser(module: str, description: str | None) -> CommandParser:
+    """A parser for `python -m MODULE` with the options that every command takes, `--json` among them."""
+    parser = CommandParser(
+        prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    settings.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+    return parser
+
+
+def main_guard(command: Callable[[], object]) -> int:
+    """Run a command and return its exit code; an error that Sieve raises on purpose becomes one line on stderr."""
+    try:
+        command()
+    except UserError as error:
+        return _fail(error, BAD_INPUT)
+    except SieveError as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return DONE
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on stdout. Raises ValueError for a NaN, which JSON does not have."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def say(line: str) -> None:
+    """Tell people something on stderr, so that stdout stays with the result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _fail(error: SieveError, code: int) -> int:
+    say(f"error: {error}")
+    return code

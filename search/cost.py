@@ -1,0 +1,98 @@
+"""What a study will cost, from a short measurement on the device that will do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from data.arrays import ImageSet
+from data.batches import to_device
+from data.errors import InfeasibleConfig
+from models.config import TrainConfig
+from models.registry import build_model
+from models.training.fit import fit
+from models.values import with_values
+from search.data_source import DataSource
+from search.pinning import pin_search
+from search.seeds import derive_seed
+from studies.definition import Stage, Study
+
+MEASURED_BATCHES = 8
+DRAWS_PER_STAGE = 3
+"""Configurations of each stage's space that are timed, besides the start configuration."""
+SHARE_AFTER_PRUNING = 0.6
+"""Epochs that a pruned stage runs, of those planned; a rule of thumb that later stages' shares correct."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """Expected cost of one stage, or of the confirmation."""
+
+    name: str
+    trials: int
+    epochs: float
+    """Of one trial, before pruning."""
+    epoch_s: float
+    """Of one worker."""
+    wall_s: float
+    """Of the stage, with all workers."""
+
+
+def estimate(study: Study, source: DataSource, device: torch.device, workers: int) -> list[StageCost]:
+    """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds."""
+    costs = []
+    epoch_s = 0.0
+    for position, stage in enumerate(study.stages):
+        configs = _sample(study, position, stage)
+        measured = [seconds for config in configs if (seconds := _epoch_s(config, source, device)) is not None]
+        epoch_s = sum(measured) / len(measured) if measured else epoch_s
+        epochs = sum(config.epochs for config in configs) / len(configs)
+        trials = pin_search(study, position, stage, [study.config]).trials
+        kept = 1.0 if stage.pruner == "none" or trials < 6 else SHARE_AFTER_PRUNING
+        wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
+        costs.append(StageCost(name=stage.name, trials=trials, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s))
+    confirm = study.confirm
+    runs, epochs = confirm.finalists * confirm.seeds, confirm.epochs or costs[-1].epochs
+    wall_s = runs * epochs * epoch_s / min(workers, runs)
+    return [*costs, StageCost(name="confirm", trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
+
+
+def _sample(study: Study, position: int, stage: Stage) -> list[TrainConfig]:
+    """The stage's start and a few draws from its space."""
+    random = replace(stage, sampler="random", trials=1 + DRAWS_PER_STAGE)
+    pinned = pin_search(study, position, random, [study.config])
+    return [pinned.config(params) for params in pinned.queue]
+
+
+def _epoch_s(config: TrainConfig, source: DataSource, device: torch.device) -> float | None:
+    """Seconds of one epoch on all images, from the second of two on a few batches; None where it cannot be built."""
+    data = source.get(config.image_size, config.image_fit)
+    share = min(1.0, MEASURED_BATCHES * config.batch_size / len(data.search.train))
+    config = with_values(config, {"epochs": 2, "patience": 0})
+    torch.manual_seed(derive_seed(0, "cost"))
+    try:
+        model = build_model(config, data.input_shape, len(data.search.classes)).to(device)
+    except InfeasibleConfig:
+        return None
+    few = replace(
+        data,
+        train=to_device(_first(data.search.train, share), device),
+        val=to_device(_first(data.search.val, share), device),
+    )
+    classes = len(data.search.classes)
+    epochs = list(
+        fit(model, few.train_batches(config), few.val_batches(), config, classes=classes, device=device, seed=0)
+    )
+    return epochs[-1].duration_s / share
+
+
+def _first(images: ImageSet, share: float) -> ImageSet:
+    count = max(1, round(len(images) * share))
+    return ImageSet(pool_NHWC=images.pool_NHWC, rows_M=images.rows_M[:count], labels_M=images.labels_M[:count])
+
+
+def total_s(costs: Sequence[StageCost]) -> float:
+    """Expected wall time of all of it."""
+    return sum(cost.wall_s for cost in costs)

@@ -1,0 +1,209 @@
+"""Show studies in the browser: optuna-dashboard and MLflow's pages, on this machine only.
+
+    python -m search.dashboard [--port 8080] [--mlflow-port 5000]
+
+Neither page has a login, so both listen on the loopback address alone; optuna-dashboard is served read-only. Ctrl-C or
+SIGTERM ends both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from typing import IO, TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import requests
+
+from data.errors import SieveError, UserError
+from search.cli import command_parser, main_guard, print_json, say
+from search.settings import Settings, from_arguments, redact
+from search.storage import Storage, open_storage
+from search.tracking.client import answering
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+HOST = "127.0.0.1"
+START_S = 60.0
+STOP_S = 10.0
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not worth a line each."""
+
+
+def serve(
+    settings: Settings, *, port: int, mlflow_port: int, ready: Callable[[str, str], None], stop: threading.Event
+) -> None:
+    """Serve both pages until `stop` is set; `ready` gets the addresses of optuna-dashboard and MLflow once both answer.
+
+    Raises UserError if there is nothing to show or a port is taken, SieveError if MLflow's server ends by itself.
+    """
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        with _optuna_dashboard(storage, port) as optuna_url, _mlflow_server(settings, mlflow_port) as server:
+            ready(optuna_url, server.url)
+            while not stop.wait(0.5):
+                server.check()
+    finally:
+        storage.close()
+
+
+@contextmanager
+def _optuna_dashboard(storage: Storage, port: int) -> Iterator[str]:
+    from optuna_dashboard import wsgi
+
+    try:
+        server = make_server(HOST, port, read_only(wsgi(storage.optuna)), _Server, _QuietHandler)
+    except OSError:
+        raise _taken(port, "--port") from None
+    thread = threading.Thread(target=server.serve_forever, name="optuna-dashboard", daemon=True)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_port}/dashboard/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def read_only(app: WSGIApplication) -> WSGIApplication:
+    """An application that refuses whatever could change a study: a deleted one would break its search."""
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return app(environ, start_response)
+        start_response("405 Method Not Allowed", [("Content-Type", "text/plain"), ("Allow", "GET, HEAD")])
+        return [b"Sieve serves this page read-only.\n"]
+
+    return guarded
+
+
+class _RemoteMLflow:
+    """A tracking server that somebody else runs."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def check(self) -> None:
+        """Its end is not ours."""
+
+
+class _LocalMLflow:
+    """An MLflow server of our own, as a child process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], port: int) -> None:
+        self.url = f"http://{HOST}:{port}/"
+        self._process = process
+        self._log = log
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            self.check()
+            try:
+                if requests.get(f"{self.url}health", timeout=2).ok:
+                    return
+            except requests.ConnectionError:
+                time.sleep(0.2)
+        raise SieveError(f"MLflow's server did not answer at {self.url} within {START_S:.0f} s")
+
+    def check(self) -> None:
+        """Raise SieveError if the server has ended."""
+        if self._process.poll() is not None:
+            self._log.seek(0)
+            last = (self._log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            raise SieveError(f"MLflow's server ended with code {self._process.returncode}: {last}")
+
+    def end(self) -> None:
+        """End the server and the workers it started: they share its process group."""
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, kind)
+                try:
+                    self._process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+@contextmanager
+def _mlflow_server(settings: Settings, port: int) -> Iterator[_LocalMLflow | _RemoteMLflow]:
+    if settings.tracking_url.startswith(("http:", "https:")):
+        yield _RemoteMLflow(redact(settings.tracking_url))
+        return
+    _require_free(port)
+    with answering(settings.tracking_url):
+        pass  # Makes the schema, should no search have done so yet; the server would race for it.
+    # In the environment, not on the command line: the database's URL may hold a password.
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking_url,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    if settings.artifact_location:
+        command += ["--default-artifact-root", settings.artifact_location]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        server = _LocalMLflow(process, log, port)
+        try:
+            server.wait_until_ready()
+            yield server
+        finally:
+            server.end()
+
+
+def _require_free(port: int) -> None:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise _taken(port, "--mlflow-port") from None
+
+
+def _taken(port: int, option: str) -> UserError:
+    return UserError(f"port {port} on {HOST} is taken; choose another one with {option}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = command_parser("search.dashboard", __doc__)
+    parser.add_argument("--port", type=int, default=8080, help="of optuna-dashboard (default: 8080)")
+    parser.add_argument("--mlflow-port", type=int, default=5000, help="of MLflow (default: 5000)")
+    arguments = parser.parse_args(argv)
+    stop = threading.Event()
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, lambda *_: stop.set())
+
+    def ready(optuna_url: str, mlflow_url: str) -> None:
+        if arguments.json:
+            print_json({"optuna": optuna_url, "mlflow": mlflow_url})
+        else:
+            print(f"optuna-dashboard  {optuna_url}\nMLflow            {mlflow_url}")
+        sys.stdout.flush()
+        say("No login: what is started here listens on this machine's loopback address only. Ctrl-C ends it.")
+
+    serve(from_arguments(arguments), port=arguments.port, mlflow_port=arguments.mlflow_port, ready=ready, stop=stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))

@@ -1,0 +1,95 @@
+"""A study and its data as JSON: what is pinned when a study starts, and compared when its command is typed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from data.arrays import SearchData
+from data.errors import UserError
+from data.spec import DataSpec
+from models.values import to_flat, with_values
+from search.pinning import pin_space
+from search.records import StudyRecord
+from studies.definition import Stage, Study
+
+MAX_CHANGES_SHOWN = 3
+
+
+def describe_study(study: Study) -> dict[str, Any]:
+    """All that decides what a study does. A space that depends on its base is shown around the start configuration."""
+    return {
+        "description": study.description,
+        "config": to_flat(study.config),
+        "metric": study.metric,
+        "seed": study.seed,
+        "stages": {
+            f"{index + 1}-{stage.name}": _describe_stage(study, stage) for index, stage in enumerate(study.stages)
+        },
+        "confirm": _plain(asdict(study.confirm)),
+    }
+
+
+def describe_data(spec: DataSpec, data: SearchData) -> dict[str, Any]:
+    """Which images a study learns from."""
+    return {
+        "spec": asdict(spec),
+        "fingerprint": data.fingerprint,
+        "split_hash": data.split_hash,
+        "classes": list(data.classes),
+        "channels": data.channels,
+        "train": len(data.train),
+        "val": len(data.val),
+        "train_per_class": data.train.class_counts(len(data.classes)).tolist(),
+        "val_per_class": data.val.class_counts(len(data.classes)).tolist(),
+        "notes": list(data.notes),
+    }
+
+
+def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Raise UserError, naming what changed, if a study's definition, data or split is not the pinned one any more."""
+    ignored = {"description", "notes"}
+    pinned = {"study": record.definition, "data": record.data}
+    asked = {"study": definition, "data": data}
+    changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
+    if changes:
+        shown = "; ".join(changes[:MAX_CHANGES_SHOWN])
+        more = f"; and {len(changes) - MAX_CHANGES_SHOWN} more" if len(changes) > MAX_CHANGES_SHOWN else ""
+        raise UserError(
+            f"study {record.name!r} was started differently: {shown}{more}. "
+            "Undo the change to go on with it, or start another one with --name NEW"
+        )
+
+
+def _describe_stage(study: Study, stage: Stage) -> dict[str, Any]:
+    base = with_values(study.config, {**stage.values, "epochs": stage.epochs})
+    return {
+        "trials": stage.trials,
+        "epochs": stage.epochs,
+        "bases": stage.bases,
+        "sampler": stage.sampler,
+        "pruner": stage.pruner,
+        "values": dict(stage.values),
+        "space": {parameter.name: _plain(asdict(parameter)) for parameter in pin_space(stage.space_around(base))},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new:
+        yield f"{path} was {_short(old)}, is {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,121 @@
+"""Open the seal: measure a study's registered champion on the test images, once.
+
+    python -m search.evaluate --study NAME [--again REASON] [--json]
+
+The look is on record before the first test image is decoded. A second look is refused (exit code 1) unless --again
+gives a reason, which every report then shows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter
+
+from data.arrays import ImageSet
+from data.errors import SieveError, UserError
+from data.partition import open_partition
+from data.progress import Progress
+from data.sealed import open_test_images
+from data.spec import DataSpec
+from search.cli import command_parser, main_guard, print_json, say
+from search.looks import close_look, open_look, whoami
+from search.lookup import find_champion, find_study
+from search.records import StudyRecord
+from search.scores import score, show
+from search.settings import Settings, from_arguments
+from search.storage import open_storage
+from search.tracking.registry import Champion, load_champion, log_test_result
+
+BATCH_IMAGES = 256
+
+
+def evaluate(
+    settings: Settings, study: str, *, again: str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Take one look at the test set with the study's champion and return what `--json` prints.
+
+    Raises UserError if there is no such study or champion, SealBroken for another look without a reason in `again`.
+    Whatever stops it after that, the look stays on record.
+    """
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        record = find_study(storage, study)
+        champion = load_champion(settings, find_champion(record)["model_uri"])
+        spec = TypeAdapter(DataSpec).validate_python(record.data["spec"])
+        _check_unchanged(settings, spec, record, progress)
+        number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
+        result = {"look": number, **_measure(settings, spec, champion, progress)}
+        close_look(storage, study, number, result)
+    finally:
+        storage.close()
+    try:
+        log_test_result(settings, champion.registered, result)
+    except SieveError as error:  # The look is over and its result stored; MLflow only shows it.
+        say(f"the result is stored, but MLflow does not show it: {error}")
+    return result
+
+
+def _check_unchanged(settings: Settings, spec: DataSpec, record: StudyRecord, progress: Progress | None) -> None:
+    """Before the seal is opened: data that is gone or has changed must not cost the look."""
+    found = open_partition(spec, settings.data_home, settings.cache_home, progress).fingerprint
+    searched = record.data["fingerprint"]
+    if found != searched:
+        raise UserError(
+            f"{spec.source}: not the images that {record.name} was searched on (fingerprint {found[:12]}, "
+            f"then {searched[:12]}); put those back: the seal stays closed"
+        )
+
+
+def _measure(settings: Settings, spec: DataSpec, champion: Champion, progress: Progress | None) -> dict[str, Any]:
+    channels, height, _ = champion.input_shape
+    test = open_test_images(
+        spec,
+        classes=champion.classes,
+        channels=channels,
+        image_size=height,
+        image_fit=champion.image_fit,
+        data_home=settings.data_home,
+        cache_home=settings.cache_home,
+        progress=progress,
+    )
+    predictions = _predict(champion, test.images, progress)
+    return {
+        **score(test.images.labels_M, predictions, champion.classes),
+        "classes": list(champion.classes),
+        "model_uri": champion.registered.uri,
+        "fingerprint": test.fingerprint,
+        "note": test.note,
+    }
+
+
+def _predict(champion: Champion, images: ImageSet, progress: Progress | None) -> npt.NDArray[np.int64]:
+    """Index of the likeliest class of every image, shape (images,)."""
+    likeliest = []
+    for start in range(0, len(images), BATCH_IMAGES):
+        batch_NHWC = images.pool_NHWC[images.rows_M[start : start + BATCH_IMAGES]]
+        likeliest.append(np.asarray(champion.model.predict(batch_NHWC)).argmax(axis=1))
+        if progress:
+            progress("test images", min(start + BATCH_IMAGES, len(images)), len(images))
+    return np.concatenate(likeliest).astype(np.int64)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = command_parser("search.evaluate", __doc__)
+    parser.add_argument("--study", required=True, help="the study whose champion is measured")
+    parser.add_argument("--again", metavar="REASON", help="look once more; the reason stays on record")
+    arguments = parser.parse_args(argv)
+    result = evaluate(from_arguments(arguments), arguments.study, again=arguments.again)
+    if arguments.json:
+        print_json(result)
+    else:
+        show(arguments.study, result)
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))

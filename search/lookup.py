@@ -1,0 +1,28 @@
+"""Finding what a command was asked for in the database, or one line that says what is there instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data.errors import UserError
+from search.records import StudyRecord, read_study, study_names
+from search.settings import redact
+from search.storage import Storage
+
+
+def find_study(storage: Storage, name: str) -> StudyRecord:
+    """The study of that name; UserError lists the others if there is none."""
+    record = read_study(storage, name)
+    if record is None:
+        known = ", ".join(study_names(storage)) or "none"
+        raise UserError(f"no study {name!r} at {redact(storage.url)}; studies there: {known}")
+    return record
+
+
+def find_champion(record: StudyRecord) -> dict[str, Any]:
+    """What the study's row says of its champion; UserError if there is none yet."""
+    if record.champion is None:
+        raise UserError(
+            f"{record.name} has no champion yet; `python -m search.run --study {record.name}` goes on with the search"
+        )
+    return record.champion

@@ -1,0 +1,53 @@
+"""Every name that is stored somewhere: files, Optuna studies and attributes, MLflow tags. One spelling, one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Below --home
+STORAGE_FILE = "sieve.db"
+TRACKING_FILE = "mlflow.db"
+ARTIFACT_FOLDER = "artifacts"
+CACHE_FOLDER = "cache"
+DATA_FOLDER = "data"
+CHECKPOINT_FILE = "checkpoint.pt"
+BUNDLE_FOLDER = "classifier"
+
+# Parameters and user attributes of an Optuna trial
+BASE = "base"
+"""Parameter: which of the stage's bases (in the confirmation: which finalist) the trial started from."""
+CONFIG = "config"
+"""The whole configuration, flat."""
+SEED = "seed"
+REASON = "reason"
+"""Why a trial was stopped, told as infeasible, or failed."""
+INFEASIBLE = "infeasible"
+SKIPPED = "skipped"
+"""A trial of the budget that time did not allow."""
+BEST_EPOCH = "best_epoch"
+VAL_ACCURACY = "val_accuracy"
+"""At the best epoch, whatever metric the study optimises."""
+DURATION_S = "duration_s"
+EPOCHS_DONE = "epochs_done"
+PARAMETERS = "parameters"
+WORKER = "worker"
+LOSSES = "losses"
+"""How often the worker of this trial was lost."""
+
+CONFIRM_STAGE = "confirm"
+CHAMPION_ALIAS = "champion"
+
+
+def optuna_study(study: str, position: int, stage: str) -> str:
+    """`partA/1-architecture`; the confirmation is `partA/confirm`."""
+    return f"{study}/{CONFIRM_STAGE}" if stage == CONFIRM_STAGE else f"{study}/{position + 1}-{stage}"
+
+
+def study_folder(home: Path, study: str) -> Path:
+    """Where a study keeps its files."""
+    return home / "studies" / study
+
+
+def trial_folder(home: Path, study: str, stage: str, number: int) -> Path:
+    """Where one trial keeps its checkpoint and, if it is a finalist's, its classifier."""
+    return study_folder(home, study) / "trials" / f"{stage}-{number}"

@@ -1,0 +1,26 @@
+"""Names for processes that stay unique across machines and reused process ids."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import psutil
+
+
+def process_name(pid: int | None = None) -> str:
+    """`host:pid:start`, for this process or another one on this machine."""
+    process = psutil.Process(pid or os.getpid())
+    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.0f}"
+
+
+def is_dead(name: str) -> bool:
+    """True if `name` lived on this machine and is gone; False if it lives, or where that cannot be known from here."""
+    host, pid, start = name.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(int(pid))
+        return f"{process.create_time():.0f}" != start or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

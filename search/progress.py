@@ -1,0 +1,161 @@
+"""What people see while a study runs: a line per stage, a line per worker, the best so far, and when it will end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from search.snapshot import Snapshot, StageSnapshot
+from studies.definition import Study
+
+PLAIN_INTERVAL_S = 10.0
+"""Between two lines where stderr is no terminal."""
+EXPECTED_SHARE = 0.7
+"""Of the planned epochs that run when hopeless trials are pruned; for the time to the end of stages not yet begun."""
+
+
+class RunProgress:
+    """Shows snapshots on stderr: live on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, study: Study, *, deadline: float | None, quiet: bool = False) -> None:
+        self._study = study
+        self._deadline = deadline
+        self._console = Console(stderr=True, quiet=quiet)
+        self._live = (
+            Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        )
+        self._started_at = time.monotonic()
+        self._epochs_before: int | None = None
+        self._next_line_at = 0.0
+
+    def __enter__(self) -> RunProgress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, snapshot: Snapshot) -> None:
+        eta = self._eta_s(snapshot)
+        if self._live:
+            self._live.update(render(snapshot, [stage.name for stage in self._study.stages], _eta(eta)))
+        elif time.monotonic() >= self._next_line_at:
+            self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
+            self.say(_line(snapshot, eta))
+
+    def _eta_s(self, snapshot: Snapshot) -> float | None:
+        """From the epochs per second of this run and the epochs still to come."""
+        done = sum(stage.epochs_done for stage in snapshot.stages)
+        if self._epochs_before is None:
+            self._epochs_before = done
+        elapsed_s, run = time.monotonic() - self._started_at, done - self._epochs_before
+        left_s = None if self._deadline is None else max(0.0, self._deadline - time.time())
+        if run == 0:
+            return left_s
+        epochs_left = _epochs_left(snapshot, self._study)
+        eta_s = epochs_left * elapsed_s / run
+        return eta_s if left_s is None else min(eta_s, left_s)
+
+
+def _epochs_left(snapshot: Snapshot, study: Study) -> float:
+    left = 0.0
+    for stage in snapshot.stages:
+        open_share = (stage.running + stage.waiting) / stage.planned
+        left += stage.epochs_planned * open_share
+    for coming in study.stages[len(snapshot.stages) :]:
+        left += coming.trials * coming.epochs * EXPECTED_SHARE
+    if len(snapshot.stages) <= len(study.stages):
+        epochs = study.confirm.epochs or study.stages[-1].epochs
+        left += study.confirm.finalists * study.confirm.seeds * epochs
+    return left
+
+
+def render(snapshot: Snapshot, stages: Sequence[str], state: str) -> RenderableType:
+    """The whole display of a moment; `stages` names all that the study has, `state` says how it goes."""
+    table = Table(box=None, pad_edge=False, title=f"Sieve · {snapshot.study} · {state}", title_justify="left")
+    for heading in ("stage", "", "trials", "pruned", "failed", "best"):
+        table.add_column(heading, justify="left" if heading in ("stage", "") else "right")
+    for stage in snapshot.stages:
+        table.add_row(
+            stage.name,
+            ProgressBar(total=stage.planned, completed=stage.finished, width=24),
+            f"{stage.finished}/{stage.planned}",
+            f"{_pruned_share(stage):.0%}",
+            str(stage.failed),
+            _best(stage),
+        )
+    for name in stages[len(snapshot.stages) :]:
+        table.add_row(name, "", "", "", "", "")
+    workers = Table(box=None, pad_edge=False, show_header=False)
+    for worker in snapshot.workers:
+        workers.add_row(worker.device, worker.doing)
+    return Group(table, workers)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 05 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def _line(snapshot: Snapshot, eta_s: float | None) -> str:
+    parts = [
+        f"{stage.name} {stage.finished}/{stage.planned} best {_best(stage)}, {_pruned_share(stage):.0%} pruned"
+        for stage in snapshot.stages[-1:]
+    ]
+    return " · ".join([snapshot.study, *parts, f"{len(snapshot.workers)} workers", _eta(eta_s)])
+
+
+def _eta(eta_s: float | None) -> str:
+    return "measuring" if eta_s is None else f"{duration(eta_s)} left"
+
+
+def _best(stage: StageSnapshot) -> str:
+    return "-" if stage.best is None else f"{stage.best:.4f} (#{stage.best_trial})"
+
+
+def _pruned_share(stage: StageSnapshot) -> float:
+    return stage.pruned / stage.finished if stage.finished else 0.0
+
+
+class DataProgress:
+    """A bar for whatever takes long before the search starts: downloading, hashing, decoding."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+        self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if not self._console.is_terminal:
+            if time.monotonic() >= self._next_line_at:
+                self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
+                self._console.print(f"{what} {done:,} of {total:,}", markup=False, highlight=False)
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, transient=True)
+            self._live.start()
+        bar = Table(box=None, show_header=False, pad_edge=False)
+        bar.add_row(what, ProgressBar(total=max(1, total), completed=done, width=30), f"{done:,}/{total:,}")
+        self._live.update(bar)
+        if done >= total > 0:
+            self._live.stop()
+            self._live = None

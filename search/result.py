@@ -1,0 +1,49 @@
+"""A finished run for people: what won, by how much, how sure, and what it cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search.progress import duration
+
+
+def print_result(result: dict[str, Any], console: Console) -> None:
+    """Print what `search.run --json` holds."""
+    table = Table(title=f"{result['study']} in {duration(result['wall_s'])}", title_justify="left")
+    for heading in ("stage", "complete", "pruned", "infeasible", "failed", "best"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage in result["stages"]:
+        counts = (str(stage[key]) for key in ("complete", "pruned", "infeasible", "failed"))
+        best = "-" if stage["best"] is None else f"{stage['best']:.4f}"
+        table.add_row(stage["name"], *counts, best)
+    console.print(table)
+    champion = result["champion"]
+    console.print(f"champion   {champion['model_uri']} (confirm #{champion['trial']})")
+    console.print(f"           {_changed(champion)}")
+    seeds = len(champion["val_accuracy_seeds"])
+    accuracy = _with_interval(champion["val_accuracy"], champion["val_accuracy_interval"])
+    console.print(f"validation {accuracy}, mean of {seeds} seeds")
+    if champion["ties"]:
+        tied = ", ".join(str(index + 1) for index in champion["ties"])
+        console.print(f"           not told apart from finalist {tied} by these seeds")
+    test = result["test"]
+    if test is None:
+        console.print("test       sealed; open it once with `python -m search.evaluate`")
+    else:
+        accuracy = _with_interval(test["accuracy"], test["interval"])
+        console.print(
+            f"test       {accuracy}, macro-F1 {test['macro_f1']:.4f}, {test['images']:,} images, look {test['look']}"
+        )
+
+
+def _with_interval(value: float, interval: list[float] | None) -> str:
+    return f"{value:.4f}" if interval is None else f"{value:.4f} (95 % {interval[0]:.4f} to {interval[1]:.4f})"
+
+
+def _changed(champion: dict[str, Any]) -> str:
+    """The fields that differ between the finalists' configurations, or all that were searched."""
+    shown = ("model", "optimizer", "learning_rate", "weight_decay", "dropout", "scheduler", "epochs")
+    return ", ".join(f"{name}={champion['config'][name]}" for name in shown if name in champion["config"])

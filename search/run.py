@@ -1,0 +1,217 @@
+"""Run a staged search to its champion. Stop it at any time; the same command goes on where it was.
+
+    python -m search.run --study quickstart --test
+    python -m search.run --study partA --data FOLDER --image-size 64 --budget 2h --test
+
+The first Ctrl-C lets running trials end, the second stops at once; nothing that was finished is lost either way.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from data.cache import open_search_data
+from search import names
+from search.budget import Budget, TimeBudget, UnlimitedBudget
+from search.champion import choose_champion
+from search.claims import reap
+from search.cli import command_parser, main_guard, print_json, say
+from search.cost import estimate
+from search.data_source import DataSource
+from search.describe import check_unchanged, describe_data, describe_study
+from search.evaluate import evaluate
+from search.launch import LocalLauncher
+from search.locks import supervising
+from search.looks import looks
+from search.plan import plan_json, print_plan
+from search.prepare import Request, add_run_arguments, check_request
+from search.progress import DataProgress, RunProgress
+from search.records import StageRecord, create_study, read_stages, read_study, update_study
+from search.result import print_result
+from search.snapshot import stage_snapshot, stage_trials, take_snapshot
+from search.stages import StageRunner
+from search.storage import Storage, open_storage
+from search.tracking.mirror import Mirror
+from search.tracking.registry import log_bundle, register_champion
+
+
+def run(request: Request, *, test: bool = False) -> dict[str, Any]:
+    """Run a study, or go on with it, and return what `--json` prints.
+
+    Raises UserError for a study that was started differently, SieveError if it cannot reach a champion, and Interrupted
+    if the user stopped it.
+    """
+    started_at = time.monotonic()
+    study, settings = request.study, request.settings
+    data = describe_data(request.spec, _open_data(request))
+    storage = open_storage(settings.storage_url, create=True)
+    try:
+        with supervising(storage, study.name):
+            _pin_study(storage, request, data)
+            if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
+                _search(storage, request, started_at)
+        if test and not looks(storage, study.name):
+            evaluate(settings, study.name, progress=DataProgress())
+        return result_json(storage, study.name, wall_s=time.monotonic() - started_at)
+    finally:
+        storage.close()
+
+
+def _open_data(request: Request) -> Any:
+    """The images of the start configuration; decoded now, with a progress bar, so that workers only map them."""
+    config, settings = request.study.config, request.settings
+    return open_search_data(
+        request.spec,
+        image_size=config.image_size,
+        image_fit=config.image_fit,
+        data_home=settings.data_home,
+        cache_home=settings.cache_home,
+        progress=DataProgress(),
+    )
+
+
+def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None:
+    """Write the study down, or check that it is still the one that was written down."""
+    study = request.study
+    definition = describe_study(study)
+    for note in data["notes"]:
+        say(note)
+    if not create_study(storage, study.name, definition=definition, data=data):
+        record = read_study(storage, study.name)
+        assert record is not None
+        check_unchanged(record, definition, data)
+        say(f"{study.name}: going on where it was")
+
+
+def _search(storage: Storage, request: Request, started_at: float) -> None:
+    study, settings = request.study, request.settings
+    update_study(storage, study.name, state="running")
+    reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
+    launcher = LocalLauncher(settings, study.name, list(request.devices), request.workers)
+    launcher.start()
+    budget = _budget(request, started_at)
+    deadline = None if request.budget_s is None else time.time() + request.budget_s - (time.monotonic() - started_at)
+    mirror = Mirror(settings, storage, study.name, tell=say)
+    mirror.start()
+    try:
+        with RunProgress(study, deadline=deadline) as progress, _interrupts(launcher, progress) as interruptions:
+            runner = StageRunner(
+                storage, study, launcher, budget,
+                is_interrupted=lambda: bool(interruptions),
+                on_tick=lambda: progress.show(take_snapshot(storage, study.name)),
+            )  # fmt: skip
+            confirmation = runner.run_all()
+        update_study(storage, study.name, state="promoting")  # Workers see it and end.
+        _promote(storage, request, mirror, confirmation)
+        update_study(storage, study.name, state="done")
+    finally:
+        launcher.stop()
+        mirror.stop()
+
+
+def _budget(request: Request, started_at: float) -> Budget:
+    if request.budget_s is None:
+        return UnlimitedBudget(request.study)
+    device = torch.device(request.devices[0])
+    source = DataSource(request.spec, request.settings, device)
+    costs = estimate(request.study, source, device, request.workers)
+    left_s = request.budget_s - (time.monotonic() - started_at)
+    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], max(1, request.workers))
+
+
+@contextmanager
+def _interrupts(launcher: LocalLauncher, progress: RunProgress) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM drain the workers; the second one stops them. Yields the signals received so far."""
+    received: list[int] = []
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        if len(received) == 1:
+            progress.say("stopping: running trials may end; Ctrl-C again stops now. The same command goes on.")
+        launcher.drain()
+
+    before = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
+    """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
+    settings, name = request.settings, request.study.name
+    trials = stage_trials(storage, confirmation)
+    champion, bundle = choose_champion(confirmation, trials, settings.home)
+    run_ids = {trial.number: mirror.run_of(trial._trial_id) for trial in trials if trial.state.name == "COMPLETE"}
+    for number, run_id in run_ids.items():
+        folder = names.trial_folder(settings.home, name, confirmation.name, number) / names.BUNDLE_FOLDER
+        log_bundle(settings, run_id, folder)
+    registered = register_champion(
+        settings,
+        name,
+        bundle,
+        run_id=run_ids[champion["trial"]],
+        metrics={"val_accuracy_mean": champion["val_accuracy"]},
+        description=(
+            f"Champion of {name}: validation accuracy {champion['val_accuracy']:.4f}, "
+            f"mean of {len(champion['seeds'])} seeds."
+        ),
+    )
+    update_study(storage, name, champion={**champion, "model_uri": registered.uri})
+
+
+def result_json(storage: Storage, name: str, *, wall_s: float) -> dict[str, Any]:
+    """What `search.run --json` prints, from the database."""
+    record = read_study(storage, name)
+    assert record is not None
+    stages = [asdict(stage_snapshot(storage, stage)) for stage in read_stages(storage, name)]
+    taken = [look for look in looks(storage, name) if look.result]
+    return {
+        "study": name,
+        "stages": stages,
+        "champion": record.champion,
+        "test": taken[-1].result if taken else None,
+        "data": record.data,
+        "wall_s": round(wall_s, 3),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = command_parser("search.run", __doc__)
+    add_run_arguments(parser)
+    options = parser.parse_args(argv)
+    request = check_request(options)
+    if options.plan:
+        _plan(request, as_json=options.json)
+        return
+    result = run(request, test=options.test)
+    if options.json:
+        print_json(result)
+    else:
+        print_result(result, Console())
+
+
+def _plan(request: Request, *, as_json: bool) -> None:
+    data = _open_data(request)
+    device = torch.device(request.devices[0])
+    costs = estimate(request.study, DataSource(request.spec, request.settings, device), device, max(1, request.workers))
+    if as_json:
+        print_json(plan_json(request.study, costs, describe_data(request.spec, data)))
+    else:
+        print_plan(request.study, costs, Console())
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))

@@ -1,0 +1,85 @@
+"""Optuna's samplers and pruners by name, and the one wrapper that makes a search reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.pinning import PinnedStage
+from search.seeds import derive_seed
+
+STARTUP_TRIALS = 10
+"""Random trials before a model of the space is trusted; fewer in a short stage."""
+PRUNER_STARTUP_TRIALS = 4
+"""Complete trials before the median means something."""
+REDUCTION_FACTOR = 3
+
+
+class TrialSeeded(BaseSampler):
+    """Draws each trial with a fresh sampler, seeded from the trial's number (its place in the stage's budget).
+
+    One sampler object seeded once per worker would repeat its first draw in every worker, and its draws would depend
+    on which worker ran which trial.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], stage_seed: int) -> None:
+        self._make = make
+        self._stage_seed = stage_seed
+        self._current: tuple[int, BaseSampler] | None = None
+
+    def _sampler(self, trial: FrozenTrial) -> BaseSampler:
+        if self._current is None or self._current[0] != trial.number:
+            self._current = trial.number, self._make(derive_seed(self._stage_seed, "sampler", trial.number))
+        return self._current[1]
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler(trial).sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler(trial).before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._sampler(trial).after_trial(study, trial, state, values)
+
+
+def make_sampler(stage: PinnedStage) -> BaseSampler:
+    """The stage's sampler; grid and random stages bring fixed parameters, so theirs is never asked."""
+    startup = max(2, min(STARTUP_TRIALS, stage.trials // 4))
+
+    def make(seed: int) -> BaseSampler:
+        if stage.sampler == "tpe":
+            return TPESampler(seed=seed, n_startup_trials=startup)
+        if stage.sampler == "gp":
+            return GPSampler(seed=seed, n_startup_trials=startup)
+        if stage.sampler == "cmaes":
+            return CmaEsSampler(seed=seed, n_startup_trials=startup)
+        return RandomSampler(seed=seed)
+
+    return TrialSeeded(make, stage.seed)
+
+
+def make_pruner(stage: PinnedStage) -> BasePruner:
+    """The stage's pruner; `median` compares with complete trials at the same epoch, after a quarter of the epochs."""
+    if stage.pruner == "median":
+        return MedianPruner(n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=max(1, stage.epochs // 4))
+    if stage.pruner == "successive_halving":
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)
+    if stage.pruner == "hyperband":
+        return HyperbandPruner(min_resource=1, max_resource=stage.epochs, reduction_factor=REDUCTION_FACTOR)
+    return NopPruner()

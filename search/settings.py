@@ -1,0 +1,92 @@
+"""Where a command keeps and finds things: the environment and the command line, read once into frozen settings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from data.errors import UserError
+from search import names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The places of one command."""
+
+    home: Path
+    storage_url: str
+    """SQLAlchemy URL of the database that Optuna and Sieve share."""
+    tracking_url: str
+    """MLflow tracking URI."""
+    artifact_location: str | None
+    """Where MLflow's artifacts go for a local tracking database; None leaves it to the server."""
+    data_home: Path
+    """Downloaded data sets."""
+
+    @property
+    def cache_home(self) -> Path:
+        return self.home / names.CACHE_FOLDER
+
+
+def normalise_storage_url(url: str) -> str:
+    """`postgres://` and `postgresql://` name psycopg 3, the driver that Sieve ships; a plain path is a SQLite file."""
+    if "://" not in url:
+        return f"sqlite:///{Path(url).expanduser().resolve()}"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UserError(
+            f"--storage {url!r}: not a database URL; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+        ) from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise UserError(
+            f"--storage {redact(url)}: {parsed.get_backend_name()} is not supported; use sqlite:///FILE or postgresql://USER@HOST/NAME"
+        )
+    return parsed.render_as_string(hide_password=False)
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """What a worker process needs to find the same places."""
+    return {
+        "SIEVE_HOME": str(settings.home),
+        "SIEVE_STORAGE": settings.storage_url,
+        "SIEVE_DATA": str(settings.data_home),
+    }
+
+
+def redact(url: str) -> str:
+    """The URL without its password, for messages and stored settings."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every command takes."""
+    parser.add_argument("--home", help="folder for everything Sieve writes (default: runs/, or SIEVE_HOME)")
+    parser.add_argument("--storage", help="database URL (default: SQLite below --home, or SIEVE_STORAGE)")
+    parser.add_argument("--tracking", help="MLflow tracking URI (default: SQLite below --home, or SIEVE_TRACKING)")
+
+
+def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Command line first, then environment, then defaults below the home folder. Writes nothing."""
+    home = Path(arguments.home or environment.get("SIEVE_HOME") or "runs").expanduser().resolve()
+    storage = arguments.storage or environment.get("SIEVE_STORAGE") or str(home / names.STORAGE_FILE)
+    tracking = arguments.tracking or environment.get("SIEVE_TRACKING")
+    data_home = environment.get("SIEVE_DATA")
+    return Settings(
+        home=home,
+        storage_url=normalise_storage_url(storage),
+        tracking_url=tracking or f"sqlite:///{home / names.TRACKING_FILE}",
+        artifact_location=None if tracking else (home / names.ARTIFACT_FOLDER).as_uri(),
+        data_home=Path(data_home).expanduser().resolve() if data_home else home / names.DATA_FOLDER,
+    )

@@ -1,0 +1,174 @@
+"""The supervisor's work: pin a stage, fill its queue, wait for it, close it, hand its best on to the next."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from data.errors import SieveError
+from models.config import TrainConfig
+from search import names
+from search.bases import best_configs
+from search.budget import Budget
+from search.claims import Result, claim_next, finish, reap
+from search.launch import Launcher
+from search.pinning import PinnedStage, pin_confirmation, pin_search
+from search.processes import process_name
+from search.records import StageRecord, pin_stage, read_stages, update_stage
+from search.snapshot import stage_trials
+from search.storage import Storage, with_retries
+from studies.definition import Stage, Study
+
+POLL_S = 0.25
+SAME_FAILURES = 5
+"""A search whose first so many trials all fail is stopped: the fault is not in the configurations."""
+
+
+class Interrupted(Exception):
+    """The user asked the supervisor to stop; all workers have ended and the same command goes on."""
+
+
+class StageRunner:
+    """Runs a study's stages one after another. `is_interrupted` is asked often; `on_tick` shows progress."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        study: Study,
+        launcher: Launcher,
+        budget: Budget,
+        *,
+        is_interrupted: Callable[[], bool],
+        on_tick: Callable[[], None],
+    ) -> None:
+        self._storage = storage
+        self._study = study
+        self._launcher = launcher
+        self._budget = budget
+        self._is_interrupted = is_interrupted
+        self._on_tick = on_tick
+
+    def run_all(self) -> StageRecord:
+        """Run every stage that is not closed yet, then the confirmation; returns the confirmation's record."""
+        bases: list[TrainConfig] = [self._study.config]
+        for position, stage in enumerate(self._study.stages):
+            record = self._run(position, partial(self._pin, position, stage, bases))
+            following = self._study.stages[position + 1 :]
+            wanted = following[0].bases if following else self._study.confirm.finalists
+            best = self._best(record, wanted)
+            bases = [config for _, config in best]
+        return self._run(len(self._study.stages), partial(self._pin_confirmation, best))
+
+    def _pin(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
+        fitted = self._budget.fit_stage(position, stage)
+        return pin_search(self._study, position, fitted, bases)
+
+    def _pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
+        epoch_s = max(trial.user_attrs[names.DURATION_S] / trial.user_attrs[names.EPOCHS_DONE] for trial, _ in best)
+        confirm = self._budget.fit_confirmation(max(config.epochs for _, config in best), len(best), epoch_s)
+        return pin_confirmation(self._study, confirm, [config for _, config in best[: confirm.finalists]])
+
+    def _run(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
+        record = self._pinned(position, pin)
+        if record.state == "closed":
+            return record
+        record = replace(record, deadline=self._budget.stage_deadline(position))
+        update_stage(self._storage, record, deadline=record.deadline)
+        self._wait(record)
+        update_stage(self._storage, record, state="closed")
+        return record
+
+    def _pinned(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
+        """The stage's record, pinned now if no earlier run did; its queue filled, even if a crash left it half full."""
+        known = {record.position: record for record in read_stages(self._storage, self._study.name)}
+        if position not in known:
+            pinned = pin()
+            known[position] = StageRecord(
+                study=self._study.name,
+                position=position,
+                name=pinned.name,
+                optuna_study=names.optuna_study(self._study.name, position, pinned.name),
+                pinned=pinned.to_json(),
+                state="filling",
+                opened_at=time.time(),
+                deadline=None,
+            )
+            pin_stage(self._storage, known[position])
+        record = known[position]
+        if record.state == "filling":
+            fill_queue(self._storage, record)
+            update_stage(self._storage, record, state="open")
+            record = replace(record, state="open")
+        return record
+
+    def _wait(self, record: StageRecord) -> None:
+        while True:
+            trials = with_retries(stage_trials, self._storage, record)
+            unfinished = [trial for trial in trials if not trial.state.is_finished()]
+            if not unfinished:
+                return
+            self._stop_if_hopeless(record, trials)
+            if record.deadline is not None and time.time() > record.deadline and _all_waiting(unfinished):
+                record = self._end_early(record, trials)
+                continue
+            self._launcher.tend()
+            with_retries(reap, self._storage, [record.optuna_study])
+            if self._is_interrupted() and self._launcher.alive() == 0:
+                raise Interrupted
+            self._on_tick()
+            time.sleep(POLL_S)
+
+    def _end_early(self, record: StageRecord, trials: Sequence[FrozenTrial]) -> StageRecord:
+        """Tell what time did not allow, so that nothing is left waiting; a stage without any result goes on instead."""
+        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+            update_stage(self._storage, record, deadline=None)
+            return replace(record, deadline=None)
+        while (claim := claim_next(self._storage, record.optuna_study, process_name())) is not None:
+            reason = "the time budget was used up before its turn"
+            finish(
+                self._storage, claim, Result(outcome="failed", attributes={names.SKIPPED: True, names.REASON: reason})
+            )
+        return record
+
+    def _stop_if_hopeless(self, record: StageRecord, trials: Sequence[FrozenTrial]) -> None:
+        finished = [trial for trial in trials if trial.state.is_finished()]
+        if len(finished) < min(SAME_FAILURES, len(trials)) or any(t.state != TrialState.FAIL for t in finished):
+            return
+        raise SieveError(
+            f"{record.optuna_study}: the first {len(finished)} trials all failed; {_most_common_reason(finished)}"
+        )
+
+    def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
+        trials = stage_trials(self._storage, record)
+        best = best_configs(trials, count, maximize=self._study.direction == "maximize")
+        if not best:
+            raise SieveError(
+                f"{record.optuna_study}: none of its {len(trials)} trials completed; {_most_common_reason(trials)}"
+            )
+        return best
+
+
+def fill_queue(storage: Storage, record: StageRecord) -> None:
+    """One waiting trial for each slot of the budget that has none yet. Only the supervisor may call this."""
+    pinned = PinnedStage.from_json(record.pinned)
+    study = optuna.create_study(
+        study_name=record.optuna_study, storage=storage.optuna, direction=pinned.direction, load_if_exists=True
+    )
+    for slot in range(len(study.get_trials(deepcopy=False)), pinned.trials):
+        study.enqueue_trial(pinned.queue[slot])
+
+
+def _all_waiting(trials: Sequence[FrozenTrial]) -> bool:
+    return all(trial.state == TrialState.WAITING for trial in trials)
+
+
+def _most_common_reason(trials: Sequence[FrozenTrial]) -> str:
+    reasons = Counter(str(trial.user_attrs.get(names.REASON, "no reason told")).splitlines()[-1] for trial in trials)
+    reason, count = reasons.most_common(1)[0]
+    return f"most often ({count}): {reason}"

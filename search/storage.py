@@ -1,0 +1,172 @@
+"""The only place that opens the database: Optuna's tables and Sieve's own, SQLite made safe for several processes.
+
+SQLite as Optuna opens it hands waiting trials out twice and accepts two results, because it ignores `SELECT ... FOR
+UPDATE`. Every transaction here takes the write lock when it begins, which cures both and turns a busy database into
+waiting instead of an error.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import optuna
+from optuna import Study as OptunaStudy
+from optuna import Trial as OptunaTrial
+from optuna.storages import RDBStorage
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from data.errors import UserError
+from search.settings import redact
+from search.tables import metadata
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 10
+OUTAGE_S = 60
+"""How long a database may be away before a worker gives up."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Storage:
+    """An open database: Optuna's view of it and SQLAlchemy's."""
+
+    url: str
+    engine: Engine
+    optuna: RDBStorage
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    def now(self, connection: Connection) -> float:
+        """Seconds since the epoch on the clock that all workers share: the server's, or this machine's for SQLite."""
+        if self.is_sqlite:
+            return time.time()
+        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+
+    def load_study(self, name: str, **options: Any) -> OptunaStudy:
+        """Optuna's study of that name; KeyError if there is none."""
+        return optuna.load_study(study_name=name, storage=self.optuna, **options)
+
+    @staticmethod
+    def open_trial(study: OptunaStudy, trial_id: int) -> OptunaTrial:
+        """A claimed trial as `Study.ask` would give it."""
+        view = copy(study)  # Until `ask` is called, a study samples from the trials that it saw first.
+        view.get_trials(deepcopy=False)  # Optuna's cache refuses to write to a trial that it has not read.
+        return OptunaTrial(view, trial_id)
+
+    def close(self) -> None:
+        self.optuna.remove_session()
+        self.engine.dispose()
+
+
+def open_storage(url: str, *, create: bool) -> Storage:
+    """Open the database at a normalised URL; with `create`, make whatever tables it lacks.
+
+    Raises UserError where it does not answer, or holds no tables and `create` is off; then nothing is written.
+    """
+    check_answers(url, must_exist=not create)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if create and make_url(url).get_backend_name() == "sqlite":
+        _make_parent(url)
+    try:
+        rdb = RDBStorage(url, engine_kwargs=_engine_options(url))
+    except (DBAPIError, RuntimeError) as error:
+        raise UserError(f"--storage {redact(url)}: {_first_line(error)}") from error
+    storage = Storage(url=url, engine=rdb.engine, optuna=rdb)
+    if storage.is_sqlite:
+        _make_sqlite_safe(rdb.engine)
+    if create:
+        metadata.create_all(rdb.engine)
+    return storage
+
+
+def check_answers(url: str, *, must_exist: bool) -> None:
+    """Raise UserError unless the database answers (and holds Sieve's tables, if they must exist). Writes nothing."""
+    if make_url(url).get_backend_name() == "sqlite":
+        path = _sqlite_file(url)
+        if must_exist and not path.is_file():
+            raise UserError(
+                f"no studies at {path}: run `python -m search.run` first, or name the place with --home or --storage"
+            )
+        if not path.is_file():
+            return
+    engine = create_engine(url, **_engine_options(url))
+    try:
+        has_tables = inspect(engine).has_table("sieve_study")
+    except DBAPIError as error:
+        raise UserError(f"--storage {redact(url)} does not answer: {_first_line(error)}") from None
+    finally:
+        engine.dispose()
+    if must_exist and not has_tables:
+        raise UserError(f"no studies at {redact(url)}: run `python -m search.run` there first")
+
+
+def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call until the database answers, for at most `OUTAGE_S` seconds; other errors pass at once."""
+    retrying = Retrying(
+        retry=retry_if_exception(_is_outage),
+        stop=stop_after_delay(OUTAGE_S),
+        wait=wait_exponential_jitter(initial=0.1, max=5),
+        reraise=True,
+    )
+    return retrying(call, *args, **kwargs)
+
+
+def _is_outage(error: BaseException) -> bool:
+    """A database that is away, whether SQLAlchemy says so or Optuna, which wraps it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OperationalError) or (isinstance(seen, DBAPIError) and seen.connection_invalidated):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if make_url(url).get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+    return {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
+
+
+def _make_sqlite_safe(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # The driver's own BEGIN would be a deferred one.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # Connections made before the settings go.
+
+
+def _sqlite_file(url: str) -> Path:
+    return Path(make_url(url).database or "")
+
+
+def _make_parent(url: str) -> None:
+    folder = _sqlite_file(url).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another place with --home") from None
+
+
+def _first_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0]

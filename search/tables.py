@@ -1,0 +1,100 @@
+"""Sieve's own tables, beside Optuna's in the same database. Every row here is written whole in one statement."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+# A study as it was pinned by the first command that ran it.
+studies = Table(
+    "sieve_study",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("definition", JSON, nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("state", String(20), nullable=False),  # running, done
+    Column("created_at", Float, nullable=False),
+    Column("deadline", Float),  # of the run with --budget, seconds since the epoch
+    Column("champion", JSON),
+)
+
+# A stage as the supervisor pinned it; workers read it and derive nothing.
+stages = Table(
+    "sieve_stage",
+    metadata,
+    Column("study", String(200), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("optuna_study", String(300), nullable=False),
+    Column("pinned", JSON, nullable=False),
+    Column("state", String(20), nullable=False),  # open, closed
+    Column("opened_at", Float, nullable=False),
+    Column("deadline", Float),
+)
+
+# Who works on a trial. The primary key is what makes a claim exclusive on any database and isolation level.
+leases = Table(
+    "sieve_lease",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("optuna_study", String(300), nullable=False, index=True),
+    Column("owner", String(200), nullable=False),
+    Column("token", String(40), nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("result", JSON),  # once set, the trial's result is acknowledged
+)
+
+# Metrics of every finished epoch: what the report, the status page and MLflow are made from.
+epochs = Table(
+    "sieve_epoch",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("trial_id", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("finished_at", Float, nullable=False),
+    UniqueConstraint("trial_id", "epoch"),
+)
+
+workers = Table(
+    "sieve_worker",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("study", String(200), nullable=False, index=True),
+    Column("device", String(50), nullable=False),
+    Column("doing", Text, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+locks = Table(
+    "sieve_lock",
+    metadata,
+    Column("name", String(300), primary_key=True),
+    Column("owner", String(200), nullable=False),
+    Column("token", String(40), nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+# Every look at a sealed test set, written before the look.
+looks = Table(
+    "sieve_look",
+    metadata,
+    Column("study", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("by", String(200), nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("model_uri", String(500), nullable=False),
+    Column("result", JSON),
+)
+
+# How far MLflow has followed a trial.
+mirrored = Table(
+    "sieve_mirrored",
+    metadata,
+    Column("trial_id", Integer, primary_key=True, autoincrement=False),
+    Column("run_id", String(64), nullable=False),
+    Column("last_epoch", Integer, nullable=False),
+    Column("finished", Boolean, nullable=False),
+)

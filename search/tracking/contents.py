@@ -1,0 +1,98 @@
+"""What a run says of a stage or a trial, as pure functions: tags, status and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search import names
+from search.records import StageRecord, StudyRecord
+from search.tracking import tags
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Param
+
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+_STAGE_FACTS = ("trials", "epochs", "sampler", "pruner", "metric")
+_TRIAL_FACTS = {names.SEED: tags.SEED, names.WORKER: tags.WORKER, names.REASON: tags.REASON}
+_TRIAL_RESULTS = (names.DURATION_S, names.EPOCHS_DONE, names.BEST_EPOCH, names.PARAMETERS)
+
+
+def study_tags(study: StudyRecord) -> dict[str, str]:
+    """Tags that all runs of a study share: which study, which data, which software."""
+    return {
+        tags.STUDY: study.name,
+        tags.STUDY_KEY: str(study.created_at),
+        tags.DATA_FINGERPRINT: study.data.get("fingerprint", ""),
+        tags.SPLIT_HASH: study.data.get("split_hash", ""),
+        **tags.software(),
+    }
+
+
+def stage_tags(stage: StageRecord) -> dict[str, str]:
+    """Tags of a stage's parent run."""
+    facts = {f"sieve.{key}": str(stage.pinned[key]) for key in _STAGE_FACTS if key in stage.pinned}
+    return {tags.KIND: "stage", tags.STAGE: stage.name, tags.OPTUNA_STUDY: stage.optuna_study, **facts}
+
+
+def trial_tags(stage: StageRecord, trial: FrozenTrial, parent_run: str) -> dict[str, str]:
+    """Tags that a trial's run has from the start."""
+    base = {tags.BASE: str(trial.params[names.BASE])} if names.BASE in trial.params else {}
+    return {
+        tags.KIND: "trial",
+        tags.PARENT_RUN: parent_run,
+        tags.STAGE: stage.name,
+        tags.OPTUNA_STUDY: stage.optuna_study,
+        tags.TRIAL: str(trial.number),
+        tags.TRIAL_ID: str(trial._trial_id),
+        **base,
+        **state_tags(trial),
+    }
+
+
+def state_tags(trial: FrozenTrial) -> dict[str, str]:
+    """Tags that may change while a trial runs, and when it ends."""
+    state = names.INFEASIBLE if trial.user_attrs.get(names.INFEASIBLE) else trial.state.name.lower()
+    facts = {tag: str(trial.user_attrs[key]) for key, tag in _TRIAL_FACTS.items() if key in trial.user_attrs}
+    return {**facts, tags.STATE: state}
+
+
+def trial_results(stage: StageRecord, trial: FrozenTrial) -> list[Metric]:
+    """What is known of a finished trial as a whole: its best metric, its cost and its size."""
+    results = {key: trial.user_attrs[key] for key in _TRIAL_RESULTS if key in trial.user_attrs}
+    if trial.values:
+        results[f"best_{stage.pinned.get('metric', 'value')}"] = trial.values[0]
+    return metrics(results, step=0, time_s=end_s(trial))
+
+
+def metrics(values: Mapping[str, object], *, step: int, time_s: float) -> list[Metric]:
+    """The numbers among `values` as MLflow's metrics."""
+    from mlflow.entities import Metric
+
+    at_ms = int(time_s * 1000)
+    return [Metric(key, float(value), at_ms, step) for key, value in values.items() if isinstance(value, int | float)]
+
+
+def has_run(trial: FrozenTrial) -> bool:
+    """Whether there is something to show: not for a trial that waits, or that was skipped to save time."""
+    return trial.state != TrialState.WAITING and names.SKIPPED not in trial.user_attrs
+
+
+def params(trial: FrozenTrial) -> list[Param]:
+    """The trial's whole flat configuration; empty until its worker has stored it, at the latest when the trial ends."""
+    from mlflow.entities import Param
+
+    config: Mapping[str, object] = trial.user_attrs.get(names.CONFIG, {})
+    return [Param(name, str(value)) for name, value in config.items()]
+
+
+def start_s(trial: FrozenTrial) -> float:
+    """Seconds since the epoch; 0 for a trial that never started."""
+    return trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+
+
+def end_s(trial: FrozenTrial) -> float:
+    """Seconds since the epoch; 0 for a trial that has not ended."""
+    return trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0

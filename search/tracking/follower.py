@@ -1,0 +1,189 @@
+"""One pass of the mirror: brings MLflow from what `sieve_mirrored` says it has to what the database holds.
+
+Each step can be repeated. A run is created with its trial's id as a tag, then noted in `sieve_mirrored`; a crash in
+between leaves a running run that the next follower finds by its tag. Metrics carry the time their epoch finished, so
+a batch that is sent twice leaves one value.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
+from sqlalchemy import Row, insert, select, update
+
+from search.records import StageRecord, StudyRecord, read_stages
+from search.storage import Storage
+from search.tables import epochs, mirrored
+from search.tracking import contents, tags
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+METRICS_PER_REQUEST = 1000
+"""MLflow's own limit on one batch."""
+
+
+class Follower:
+    """Follows one study into one experiment. Any error may leave a pass half done; make a new follower and go on."""
+
+    def __init__(
+        self, client: MlflowClient, storage: Storage, study: StudyRecord, artifact_location: str | None
+    ) -> None:
+        self._client = client
+        self._storage = storage
+        self._study = study
+        self._artifact_location = artifact_location
+        self._tags = contents.study_tags(study)
+        self._optuna_studies: dict[str, optuna.Study] = {}
+        self._done: set[int] = set()
+
+    def follow(self) -> int:
+        """Bring MLflow up to date; returns how many trials changed there."""
+        stages = [stage for stage in read_stages(self._storage, self._study.name) if stage.position not in self._done]
+        return sum(self._follow_stage(stage) for stage in stages)
+
+    def _follow_stage(self, stage: StageRecord) -> int:
+        # Trials before epochs: whatever is finished in this list has all its epochs in the table by now.
+        trials = {trial._trial_id: trial for trial in self._trials(stage) if contents.has_run(trial)}
+        noted = self._marks(trials)
+        for trial_id, trial in trials.items():
+            if trial_id not in noted:
+                self._open_run(stage, trial)
+        new_epochs = self._new_epochs(trials)
+        changed = 0
+        for trial_id, mark in self._marks(trials).items():
+            if trial_id in trials and not mark.finished:
+                changed += self._follow_trial(stage, trials[trial_id], mark, new_epochs.get(trial_id, ()))
+        if stage.state == "closed" and all(trial.state.is_finished() for trial in trials.values()):
+            self._close(stage)
+        return changed
+
+    def _trials(self, stage: StageRecord) -> Sequence[FrozenTrial]:
+        """The stage's trials, read through one kept Optuna study: it remembers finished ones, so a pass stays cheap."""
+        if stage.optuna_study not in self._optuna_studies:
+            try:
+                self._optuna_studies[stage.optuna_study] = self._storage.load_study(stage.optuna_study)
+            except KeyError:
+                return ()  # Pinned a moment ago; its trials follow.
+        return self._optuna_studies[stage.optuna_study].get_trials(deepcopy=False)
+
+    def _open_run(self, stage: StageRecord, trial: FrozenTrial) -> None:
+        """Create the trial's run, or take over the one that a crash left behind, and note it."""
+        run_id = self._left_behind.get(str(trial._trial_id)) or self._create_run(stage, trial)
+        with self._storage.engine.begin() as connection:
+            row = {"trial_id": trial._trial_id, "run_id": run_id, "last_epoch": 0, "finished": False}
+            connection.execute(insert(mirrored).values(**row))
+        with suppress(UpdateFinishedTrialError):
+            self._storage.optuna.set_trial_user_attr(trial._trial_id, tags.MLFLOW_RUN, run_id)
+
+    def _create_run(self, stage: StageRecord, trial: FrozenTrial) -> str:
+        run = self._client.create_run(
+            self._experiment,
+            start_time=int(contents.start_s(trial) * 1000),
+            tags={**self._tags, **contents.trial_tags(stage, trial, self._stage_run(stage))},
+            run_name=f"{stage.name}-{trial.number}",
+        )
+        return str(run.info.run_id)
+
+    def _follow_trial(self, stage: StageRecord, trial: FrozenTrial, mark: Row[Any], new: Sequence[Row[Any]]) -> int:
+        ended = trial.state.is_finished()
+        if not (new or ended):
+            return 0
+        metrics = [
+            metric for row in new for metric in contents.metrics(row.metrics, step=row.epoch, time_s=row.finished_at)
+        ]
+        if ended:
+            metrics += contents.trial_results(stage, trial)
+        for start in range(0, len(metrics), METRICS_PER_REQUEST):
+            self._client.log_batch(mark.run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
+        if ended:
+            self._end_run(mark.run_id, trial)
+        last_epoch = max((row.epoch for row in new), default=mark.last_epoch)
+        with self._storage.engine.begin() as connection:
+            noted = update(mirrored).where(mirrored.c.trial_id == mark.trial_id)
+            connection.execute(noted.values(last_epoch=last_epoch, finished=ended))
+        return 1
+
+    def _end_run(self, run_id: str, trial: FrozenTrial) -> None:
+        from mlflow.entities import RunTag
+
+        state = [RunTag(key, value) for key, value in contents.state_tags(trial).items()]
+        self._client.log_batch(run_id, params=contents.params(trial), tags=state)
+        self._client.set_terminated(run_id, contents.STATUS[trial.state], int(contents.end_s(trial) * 1000))
+
+    def _stage_run(self, stage: StageRecord) -> str:
+        """The parent run of a stage's trials."""
+        if stage.optuna_study not in self._stage_runs:
+            self._stage_runs[stage.optuna_study] = self._client.create_run(
+                self._experiment,
+                start_time=int(stage.opened_at * 1000),
+                tags={**self._tags, **contents.stage_tags(stage)},
+                run_name=stage.name,
+            )
+        return str(self._stage_runs[stage.optuna_study].info.run_id)
+
+    def _close(self, stage: StageRecord) -> None:
+        run_id = self._stage_run(stage)
+        if self._stage_runs[stage.optuna_study].info.status == "RUNNING":
+            self._client.set_terminated(run_id, "FINISHED")
+        self._done.add(stage.position)
+
+    @cached_property
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._study.name)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self._client.create_experiment(self._study.name, artifact_location=self._artifact_location))
+
+    @cached_property
+    def _stage_runs(self) -> dict[str, Run]:
+        """Runs of stages by Optuna study, as MLflow knows them."""
+        return {run.data.tags[tags.OPTUNA_STUDY]: run for run in self._search(f"tags.`{tags.KIND}` = 'stage'")}
+
+    @cached_property
+    def _left_behind(self) -> dict[str, str]:
+        """Runs of unfinished trials by trial id; those that a crash kept out of `sieve_mirrored` are among them."""
+        runs = self._search(f"tags.`{tags.KIND}` = 'trial' and attributes.status = 'RUNNING'")
+        return {run.data.tags[tags.TRIAL_ID]: str(run.info.run_id) for run in runs}
+
+    def _search(self, condition: str) -> list[Run]:
+        condition = f"tags.`{tags.STUDY_KEY}` = '{self._tags[tags.STUDY_KEY]}' and {condition}"
+        runs = self._client.search_runs([self._experiment], condition)
+        found = list(runs)
+        while runs.token:
+            runs = self._client.search_runs([self._experiment], condition, page_token=runs.token)
+            found += runs
+        return found
+
+    def _marks(self, trials: Mapping[int, FrozenTrial]) -> dict[int, Row[Any]]:
+        """Rows of `sieve_mirrored` by trial id, those of these trials among them."""
+        if not trials:
+            return {}
+        query = select(mirrored).where(mirrored.c.trial_id.between(min(trials), max(trials)))
+        with self._storage.engine.begin() as connection:
+            return {row.trial_id: row for row in connection.execute(query)}
+
+    def _new_epochs(self, trials: Mapping[int, FrozenTrial]) -> Mapping[int, Sequence[Row[Any]]]:
+        """Epochs that MLflow does not have yet, by trial id, in order."""
+        new: defaultdict[int, list[Row[Any]]] = defaultdict(list)
+        if not trials:
+            return new
+        query = (
+            select(epochs)
+            .join(mirrored, epochs.c.trial_id == mirrored.c.trial_id)
+            .where(epochs.c.trial_id.between(min(trials), max(trials)))
+            .where(epochs.c.epoch > mirrored.c.last_epoch, mirrored.c.finished.is_(False))
+            .order_by(epochs.c.trial_id, epochs.c.epoch)
+        )
+        with self._storage.engine.begin() as connection:
+            for row in connection.execute(query):
+                new[row.trial_id].append(row)
+        return new

@@ -1,0 +1,105 @@
+"""The supervisor's thread that keeps MLflow up to date, and never blocks or fails anything else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from data.errors import SieveError, UserError
+from search.records import read_study
+from search.settings import Settings, redact
+from search.storage import Storage
+from search.tables import mirrored
+from search.tracking.client import connect, first_line
+from search.tracking.follower import Follower
+
+INTERVAL_S = 5.0
+LONGEST_PAUSE_S = 60.0
+
+
+class Mirror:
+    """Follows one study into MLflow. One mirror a study at a time: the supervisor's lock sees to that."""
+
+    def __init__(
+        self, settings: Settings, storage: Storage, study: str, *, tell: Callable[[str], None] | None = None
+    ) -> None:
+        """`tell` gets one line when MLflow first fails to answer; a second one when it is up to date again."""
+        self._settings = settings
+        self._storage = storage
+        self._study = study
+        self._tell = tell or (lambda line: None)
+        self._follower: Follower | None = None
+        self._pass = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failures = 0
+        """Passes that failed since the last one that did not."""
+
+    def sync(self) -> int:
+        """One pass; returns how many trials changed in MLflow, 0 if it does not answer. Raises nothing."""
+        with self._pass:
+            try:
+                changed = self._following().follow()
+            except Exception as error:  # Tracking must not fail a search, whatever MLflow raises.
+                self._follower = None
+                self._note_failure(error)
+                return 0
+        self._note_success()
+        return changed
+
+    def run_of(self, trial_id: int) -> str:
+        """The id of a trial's run, brought up to date; raises SieveError if MLflow does not have it."""
+        self.sync()
+        with self._storage.engine.begin() as connection:
+            query = select(mirrored.c.run_id).where(mirrored.c.trial_id == trial_id)
+            run_id = connection.execute(query).scalar_one_or_none()
+        if run_id is None:
+            raise SieveError(
+                f"MLflow at {redact(self._settings.tracking_url)} has no run of trial {trial_id}; is it up?"
+            )
+        return str(run_id)
+
+    def start(self) -> None:
+        """Follow in the background until `stop`."""
+        self._thread = threading.Thread(target=self._follow_until_stopped, name="mlflow-mirror", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> bool:
+        """Make one last pass; True if MLflow is up to date, False if it fails or takes longer than `timeout_s`.
+
+        What is missing then follows when the study is next run.
+        """
+        self._stop.set()
+        if self._thread is None:
+            self.sync()
+            return self.failures == 0
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive() and self.failures == 0
+
+    def _follow_until_stopped(self) -> None:
+        self.sync()
+        while not self._stop.wait(min(INTERVAL_S * 2**self.failures, LONGEST_PAUSE_S)):
+            self.sync()
+        self.sync()
+
+    def _following(self) -> Follower:
+        if self._follower is None:
+            study = read_study(self._storage, self._study)
+            if study is None:
+                raise UserError(f"no study {self._study!r} at {redact(self._settings.storage_url)}")
+            client = connect(self._settings.tracking_url)
+            self._follower = Follower(client, self._storage, study, self._settings.artifact_location)
+        return self._follower
+
+    def _note_failure(self, error: Exception) -> None:
+        self.failures += 1
+        if self.failures == 1:
+            url = redact(self._settings.tracking_url)
+            self._tell(f"MLflow at {url} is behind ({first_line(error)}); the search goes on, MLflow catches up later")
+
+    def _note_success(self) -> None:
+        if self.failures:
+            self._tell(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
+        self.failures = 0

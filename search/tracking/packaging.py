@@ -1,0 +1,56 @@
+"""A classifier as an MLflow model: code, weights and packages in one folder, loadable without Sieve."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import data
+import models
+from models.bundle import load_bundle
+from search import names
+from search.tracking.client import quiet_pyfunc
+
+_REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "torch", "torchvision")
+
+
+def save_model(bundle_folder: Path, folder: Path) -> None:
+    """Write the pyfunc model of a classifier: uint8 (-1, H, W, C) in, float32 (-1, classes) out."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    classifier = load_bundle(bundle_folder)
+    channels, height, width = classifier.input_shape
+    images = TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))
+    probabilities = TensorSpec(np.dtype(np.float32), (-1, len(classifier.classes)))
+    with quiet_pyfunc() as pyfunc:
+        pyfunc.save_model(
+            folder,
+            python_model=str(Path(__file__).with_name("serving.py")),
+            artifacts={names.BUNDLE_FOLDER: str(bundle_folder)},
+            code_paths=[str(Path(package.__path__[0])) for package in (models, data)],
+            pip_requirements=[_pinned(package) for package in _REQUIREMENTS],
+            signature=ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities])),
+            metadata={
+                "classes": list(classifier.classes),
+                "input_shape": list(classifier.input_shape),
+                "image_fit": classifier.config.image_fit,
+            },
+        )
+
+
+def hash_folder(folder: Path) -> str:
+    """SHA-256 over the relative paths and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _pinned(package: str) -> str:
+    # Without the local part: no index serves `2.11.0+cu130`.
+    return f"{package}=={version(package).split('+')[0]}"

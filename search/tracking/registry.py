@@ -1,0 +1,181 @@
+"""The champion in MLflow's model registry: uploaded, read back, given a version, then the alias `champion`.
+
+In that order, because MLflow accepts a version whose files do not exist. Every step can be repeated after a crash; the
+alias moves last, so whoever loads `models:/NAME@champion` gets the old champion or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.decode import ImageFit
+from data.errors import SieveError, UserError
+from search import names
+from search.settings import Settings, redact
+from search.tracking import tags
+from search.tracking.client import answering, quiet_pyfunc
+from search.tracking.packaging import hash_folder, save_model
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.pyfunc import PyFuncModel
+
+MODEL_FOLDER = "model"
+"""Where a run keeps the registered model among its artifacts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredModel:
+    """A version in the registry."""
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """Of this very version, whatever becomes champion later."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Champion:
+    """A study's registered champion, loaded the way its users load it."""
+
+    registered: RegisteredModel
+    model: PyFuncModel
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    """Channels, height, width."""
+    image_fit: ImageFit
+
+
+def model_name(study: str) -> str:
+    """The study's name as MLflow allows it for a registered model."""
+    return re.sub(r"[^\w.-]+", "-", study).strip("-") or "study"
+
+
+def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
+    """Keep a finalist's classifier with its run. Raises SieveError where MLflow does not answer."""
+    with answering(settings.tracking_url) as client:
+        client.log_artifacts(run_id, str(bundle_folder), names.BUNDLE_FOLDER)
+
+
+def register_champion(
+    settings: Settings,
+    study: str,
+    bundle_folder: Path,
+    *,
+    run_id: str,
+    metrics: Mapping[str, float],
+    description: str,
+) -> RegisteredModel:
+    """Make the classifier in `bundle_folder` the study's champion, kept with the run of the trial that trained it.
+
+    `metrics` become tags of the version. Doing it again for the same classifier and run gives the same version.
+    Raises SieveError where MLflow does not answer or does not return the files it was given.
+    """
+    name, content = model_name(study), hash_folder(bundle_folder)
+    with answering(settings.tracking_url) as client:
+        found = _find_version(client, name, run_id, content)
+        if found is None:
+            source = _upload(settings, client, run_id, bundle_folder)
+            version_tags = {tags.STUDY: study, tags.CONTENT_HASH: content}
+            version_tags |= {key: str(value) for key, value in metrics.items()}
+            found = client.create_model_version(name, source, run_id, tags=version_tags, description=description)
+        client.set_registered_model_alias(name, names.CHAMPION_ALIAS, found.version)
+    return RegisteredModel(name=name, version=str(found.version))
+
+
+def load_champion(settings: Settings, uri: str) -> Champion:
+    """Load a registered model: `models:/NAME@champion`, or one version as `models:/NAME/3`.
+
+    Raises UserError if the registry does not have it, SieveError where MLflow does not answer.
+    """
+    with answering(settings.tracking_url) as client, tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
+        registered = _resolve(settings, client, uri)
+        # By place, not by `models:/` URI: MLflow looks those up in the process's own registry, whatever it is given.
+        source = client.get_model_version_download_uri(registered.name, registered.version)
+        folder = _download(settings, source, scratch)
+        with quiet_pyfunc() as pyfunc:
+            model = pyfunc.load_model(folder)
+    facts: dict[str, Any] = model.metadata.metadata or {}
+    channels, height, width = facts["input_shape"]
+    return Champion(
+        registered=registered,
+        model=model,
+        classes=tuple(facts["classes"]),
+        input_shape=(channels, height, width),
+        image_fit=facts["image_fit"],
+    )
+
+
+def log_test_result(settings: Settings, registered: RegisteredModel, result: Mapping[str, Any]) -> None:
+    """Add a look at the test set to the version that was looked at and to its run.
+
+    `result` is what `search.evaluate` gives. Raises SieveError where MLflow does not answer.
+    """
+    summary = {f"test_{key}": float(result[key]) for key in ("accuracy", "macro_f1")}
+    with answering(settings.tracking_url) as client:
+        run_id = str(client.get_model_version(registered.name, registered.version).run_id)
+        for key, value in {**summary, "test_looks": result["look"]}.items():
+            client.set_model_version_tag(registered.name, registered.version, key, str(value))
+            client.log_metric(run_id, key, value, step=result["look"])
+        for key in ("per_class", "confusion"):
+            content = {"classes": result["classes"], key: result[key]}
+            client.log_dict(run_id, content, f"test/look-{result['look']}/{key}.json")
+
+
+def _find_version(client: MlflowClient, name: str, run_id: str, content: str) -> ModelVersion | None:
+    """The version that an earlier, interrupted registration made of the same files."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for found in client.search_model_versions(f"name = '{name}'"):
+        if found.run_id == run_id and found.tags.get(tags.CONTENT_HASH) == content:
+            return found
+    return None
+
+
+def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder: Path) -> str:
+    """Store the model with its run, read it back, compare; returns where it lies."""
+    with tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
+        local = Path(scratch) / "sent"
+        save_model(bundle_folder, local)
+        client.log_artifacts(run_id, str(local), MODEL_FOLDER)
+        returned = _download(settings, f"runs:/{run_id}/{MODEL_FOLDER}", f"{scratch}/returned")
+        if hash_folder(Path(returned)) != hash_folder(local):
+            raise SieveError(
+                f"MLflow at {redact(settings.tracking_url)} did not keep the model of run {run_id} as it was sent; "
+                f"check its artifact store and run again"
+            )
+    return f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
+
+
+def _download(settings: Settings, uri: str, folder: str) -> str:
+    from mlflow.artifacts import download_artifacts
+
+    return str(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=settings.tracking_url))
+
+
+def _resolve(settings: Settings, client: MlflowClient, uri: str) -> RegisteredModel:
+    from mlflow.exceptions import MlflowException
+
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    try:
+        found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(*name.split("/"))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        url = redact(settings.tracking_url)
+        raise UserError(f"MLflow at {url} does not hold {uri}; is that the search's --tracking?") from None
+    return RegisteredModel(name=found.name, version=str(found.version))

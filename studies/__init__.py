@@ -1,0 +1,1 @@
+"""What is searched: the study definition language and one file a study."""

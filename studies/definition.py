@@ -1,0 +1,153 @@
+"""What a search is: a `Study` is an ordered list of `Stage`s, then a `Confirm`. All of it is plain Python data.
+
+STUDY = Study(
+    name="mine",
+    config=FlexCNNConfig(image_size=64),
+    stages=(
+        Stage(name="architecture", trials=30, epochs=5, space={"filters": choice(16, 32, 64)}),
+        Stage(name="rates", trials=20, epochs=10, bases=3, space=lambda base: {
+            "learning_rate": FloatDistribution(base.learning_rate / 3, base.learning_rate * 3, log=True)}),
+    ),
+    confirm=Confirm(finalists=3, seeds=3),
+)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from data.errors import UserError
+from models.config import TrainConfig
+from models.values import with_values
+
+Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
+Pruner = Literal["median", "successive_halving", "hyperband", "none"]
+Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class When:
+    """A parameter that only exists for some values of another one of the same space or of the base."""
+
+    distribution: BaseDistribution
+    parameter: str
+    values: tuple[Value, ...]
+
+
+Space = Mapping[str, BaseDistribution | When]
+
+
+def choice(*values: Value) -> CategoricalDistribution:
+    """One of these values."""
+    return CategoricalDistribution(values)
+
+
+def when(distribution: BaseDistribution, **condition: Value | tuple[Value, ...]) -> When:
+    """`when(choice(0.1, 0.5), scheduler="step")`: exists only where `scheduler` is `step`."""
+    (parameter, values), *others = condition.items()
+    if others:
+        raise UserError(f"when(...) takes one condition, got {', '.join(condition)}")
+    return When(
+        distribution=distribution, parameter=parameter, values=values if isinstance(values, tuple) else (values,)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One search space with its trials. It searches around the best `bases` configurations of the stage before."""
+
+    name: str
+    space: Space | Callable[[TrainConfig], Space]
+    trials: int
+    epochs: int
+    bases: int = 1
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "median"
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """Fields that this stage sets itself, such as a smaller `image_size`."""
+
+    def space_around(self, base: TrainConfig) -> Space:
+        return self.space(base) if callable(self.space) else self.space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """The best configurations of the last stage, each trained again on fresh seeds; the best mean is the champion."""
+
+    finalists: int = 3
+    seeds: int = 3
+    epochs: int | None = None
+    """None: as many as the finalist's configuration says."""
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A named search on one data set."""
+
+    name: str
+    description: str
+    config: TrainConfig
+    """Where the search starts; the first trial of the first stage."""
+    stages: tuple[Stage, ...]
+    confirm: Confirm = field(default_factory=Confirm)
+    data: str | None = None
+    """A name in `data.catalog.DATASETS`; None where the user has to say `--data`."""
+    metric: Metric = "val_accuracy"
+    seed: int = 0
+    val_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise UserError(f"{self.name}: a study needs at least one stage")
+        stage_names = [stage.name for stage in self.stages]
+        if len(set(stage_names)) < len(stage_names):
+            raise UserError(f"{self.name}: two stages have the same name: {', '.join(stage_names)}")
+        for stage in self.stages:
+            _check_stage(self.name, stage, self.config)
+        if self.confirm.finalists < 1 or self.confirm.seeds < 1:
+            raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
+        _checked(f"{self.name}/confirm", self.config, self.confirm.values)
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        return "minimize" if self.metric == "val_loss" else "maximize"
+
+
+def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
+    where = f"{study}/{stage.name}"
+    if not stage.name or "/" in stage.name:
+        raise UserError(f"{where}: a stage's name may not be empty or hold a slash")
+    if min(stage.trials, stage.epochs, stage.bases) < 1:
+        raise UserError(f"{where}: trials, epochs and bases must be at least 1")
+    base = _checked(where, config, stage.values)
+    space = stage.space_around(base)
+    for name, entry in space.items():
+        distribution = entry.distribution if isinstance(entry, When) else entry
+        for value in _extremes(distribution):
+            _checked(where, base, {name: value})
+        if isinstance(entry, When):
+            _checked(where, base, {entry.parameter: entry.values[0]})
+        if stage.sampler == "grid" and not isinstance(distribution, CategoricalDistribution) and not distribution.step:  # type: ignore[attr-defined]
+            raise UserError(f"{where}: {name} has no steps, so a grid over it never ends; give choices or a step")
+
+
+def _checked(where: str, config: TrainConfig, values: Mapping[str, object]) -> TrainConfig:
+    try:
+        return with_values(config, values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _extremes(distribution: BaseDistribution) -> tuple[object, ...]:
+    """Values that stand for the whole distribution in a check."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return distribution.low, distribution.high
+    raise UserError(f"{type(distribution).__name__} is not a distribution that a space can hold")

@@ -1,0 +1,90 @@
+"""A study as the command line changes it: another scale, another size, fields that are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from data.errors import UserError
+from models.config import TrainConfig
+from models.values import with_values
+from studies.definition import Confirm, Space, Study, When
+
+MIN_TRIALS = 2
+
+
+def fix_fields(study: Study, values: Mapping[str, object]) -> Study:
+    """Set fields of the start configuration and take them out of every space, so that they stay as they were set."""
+    if not values:
+        return study
+    config = with_values(study.config, values)
+    stages = tuple(
+        replace(
+            stage,
+            space=_without(stage.space, frozenset(values)),
+            values={name: value for name, value in stage.values.items() if name not in values},
+        )
+        for stage in study.stages
+    )
+    kept = {name: value for name, value in study.confirm.values.items() if name not in values}
+    return replace(study, config=config, stages=stages, confirm=replace(study.confirm, values=kept))
+
+
+def scale_trials(study: Study, scale: float) -> Study:
+    """Every stage with `scale` times its trials, at least two; a grid keeps its cells."""
+    _check_scale("--trials-scale", scale)
+    stages = tuple(replace(stage, trials=max(MIN_TRIALS, round(stage.trials * scale))) for stage in study.stages)
+    return replace(study, stages=stages)
+
+
+def scale_epochs(study: Study, scale: float) -> Study:
+    """Every stage and the confirmation with `scale` times their epochs, at least one."""
+    _check_scale("--epochs-scale", scale)
+    stages = tuple(
+        replace(stage, epochs=_scaled(stage.epochs, scale), space=_with_epochs_scaled(stage.space, scale))
+        for stage in study.stages
+    )
+    confirm: Confirm = study.confirm
+    if confirm.epochs is not None:
+        confirm = replace(confirm, epochs=_scaled(confirm.epochs, scale))
+    return replace(study, stages=stages, confirm=confirm)
+
+
+def _check_scale(option: str, scale: float) -> None:
+    if not 0 < scale <= 1000:
+        raise UserError(f"{option} {scale:g}: give a number above 0, such as 0.1")
+
+
+def _scaled(epochs: int, scale: float) -> int:
+    return max(1, round(epochs * scale))
+
+
+def _without(
+    space: Space | Callable[[TrainConfig], Space], fixed: frozenset[str]
+) -> Space | Callable[[TrainConfig], Space]:
+    if callable(space):
+        return lambda base: {name: entry for name, entry in space(base).items() if name not in fixed}
+    return {name: entry for name, entry in space.items() if name not in fixed}
+
+
+def _with_epochs_scaled(
+    space: Space | Callable[[TrainConfig], Space], scale: float
+) -> Space | Callable[[TrainConfig], Space]:
+    def scaled(entry: BaseDistribution | When) -> BaseDistribution | When:
+        if isinstance(entry, CategoricalDistribution):
+            return CategoricalDistribution(
+                tuple(dict.fromkeys(_scaled(int(choice or 1), scale) for choice in entry.choices))
+            )
+        raise UserError(
+            "--epochs-scale: a stage searches over `epochs`, and not among choices; change the study instead"
+        )
+
+    if callable(space):
+        return lambda base: _scale_in(space(base), scaled)
+    return _scale_in(space, scaled)
+
+
+def _scale_in(space: Space, scaled: Callable[[BaseDistribution | When], BaseDistribution | When]) -> Space:
+    return {name: scaled(entry) if name == "epochs" else entry for name, entry in space.items()}

@@ -1,0 +1,60 @@
+"""The studies that Sieve brings, and how a user's own study file is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from difflib import get_close_matches
+from pathlib import Path
+
+from data.errors import SieveError, UserError
+from studies.cifar10 import CIFAR10
+from studies.definition import Study
+from studies.part_a import PART_A
+from studies.quickstart import QUICKSTART
+
+STUDIES = {
+    "quickstart": QUICKSTART,
+    "partA": PART_A,
+    "cifar10": CIFAR10,
+}
+
+
+def load_study(name: str) -> Study:
+    """A study by name, or from a Python file that defines `STUDY`; raises UserError where there is none."""
+    if name in STUDIES:
+        return STUDIES[name]
+    if name.endswith(".py"):
+        return _load_file(Path(name).expanduser())
+    near = get_close_matches(name, STUDIES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    known = ", ".join(STUDIES)
+    raise UserError(f"no study {name!r}: {hint}there are {known}, or give the path of a .py file that defines STUDY")
+
+
+def _load_file(path: Path) -> Study:
+    if not path.is_file():
+        raise UserError(f"no study file {path}")
+    spec = importlib.util.spec_from_file_location(f"sieve_user_study_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SieveError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # Whatever a user's file raises is a bad input, with its line.
+        said = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{_where(path, error)}: {type(error).__name__}: {said}") from error
+    study = getattr(module, "STUDY", None)
+    if not isinstance(study, Study):
+        raise UserError(f"{path} defines no STUDY = Study(...)")
+    return study
+
+
+def _where(path: Path, error: Exception) -> str:
+    """The file, and the line of it that was running."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)

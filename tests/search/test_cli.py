@@ -1,0 +1,54 @@
+"""What every command does with its options and its errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from data.errors import SealBroken, SieveError, UserError
+from search.cli import command_parser, main_guard, print_json
+
+
+def raising(error: BaseException):
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UserError("no such folder"), 2), (SieveError("it failed"), 1), (SealBroken("looked"), 1)],
+)
+def test_an_error_raised_on_purpose_is_one_line_and_an_exit_code(capsys, error, code):
+    assert main_guard(raising(error)) == code
+    assert capsys.readouterr() == ("", f"error: {error}\n")
+
+
+def test_an_interrupted_command_ends_with_130():
+    assert main_guard(raising(KeyboardInterrupt())) == 130
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        main_guard(lambda: 1 / 0)
+
+
+def test_a_command_that_succeeds_ends_with_0():
+    assert main_guard(lambda: "anything") == 0
+
+
+def test_a_wrong_option_is_one_line(capsys):
+    parser = command_parser("search.status", "Shows.")
+    assert main_guard(lambda: parser.parse_args(["--nonsense"])) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: python -m search.status: unrecognized arguments: --nonsense; --help lists the options"
+    )
+
+
+def test_json_is_one_object_and_knows_no_nan(capsys):
+    print_json({"name": "Blüte", "values": [1.5]})
+    assert json.loads(capsys.readouterr().out) == {"name": "Blüte", "values": [1.5]}
+    with pytest.raises(ValueError, match="JSON"):
+        print_json({"value": float("nan")})

@@ -1,0 +1,91 @@
+"""The record of looks at a test set, on the database alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from data.errors import SealBroken
+from search.looks import close_look, looks, open_look, whoami
+from search.storage import Storage, open_storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    storage = open_storage(f"sqlite:///{tmp_path / 'sieve.db'}", create=True)
+    yield storage
+    storage.close()
+
+
+def look(storage: Storage, study: str = "partA", reason: str | None = None) -> int:
+    return open_look(storage, study, by="ann@lab", model_uri="models:/partA/1", reason=reason)
+
+
+def test_the_first_look_needs_no_reason_and_is_number_1(storage):
+    assert look(storage) == 1
+    (seen,) = looks(storage, "partA")
+    assert (seen.by, seen.model_uri, seen.reason, seen.result) == ("ann@lab", "models:/partA/1", "first look", None)
+
+
+def test_a_refusal_says_when_and_by_whom_and_with_which_result(storage):
+    close_look(storage, "partA", look(storage), {"accuracy": 0.428})
+    with pytest.raises(
+        SealBroken, match=r"^partA: .*look 1 on \d{4}-\d\d-\d\d \d\d:\d\d UTC by ann@lab.*0\.4280.*--again"
+    ):
+        look(storage)
+    assert len(looks(storage, "partA")) == 1
+
+
+def test_a_look_that_crashed_counts_and_says_so(storage):
+    look(storage)
+    with pytest.raises(SealBroken, match="no result: it crashed"):
+        look(storage)
+
+
+def test_an_empty_reason_is_no_reason(storage):
+    look(storage)
+    with pytest.raises(SealBroken):
+        look(storage, reason="")
+
+
+def test_every_look_is_listed_for_ever(storage):
+    assert [look(storage), look(storage, reason="labels fixed"), look(storage, reason="new paper")] == [1, 2, 3]
+    assert [seen.reason for seen in looks(storage, "partA")] == ["first look", "labels fixed", "new paper"]
+
+
+def test_a_result_cannot_be_replaced(storage):
+    number = look(storage)
+    close_look(storage, "partA", number, {"accuracy": 0.4})
+    close_look(storage, "partA", number, {"accuracy": 0.9})
+    assert looks(storage, "partA")[0].result == {"accuracy": 0.4}
+
+
+def test_studies_have_seals_of_their_own(storage):
+    look(storage)
+    assert look(storage, study="partB") == 1
+
+
+def test_of_eight_racing_evaluators_exactly_one_looks(storage):
+    def attempt(_: int) -> str:
+        try:
+            return f"look {look(storage)}"
+        except SealBroken:
+            return "refused"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(attempt, range(8))) == ["look 1", *["refused"] * 7]
+
+
+def test_racing_looks_with_reasons_get_numbers_of_their_own(storage):
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda index: look(storage, reason=f"reason {index}"), range(4)))
+    assert sorted(numbers) == [1, 2, 3, 4]
+
+
+def test_a_look_is_signed_with_user_and_host():
+    user, host = whoami().split("@")
+    assert user
+    assert host

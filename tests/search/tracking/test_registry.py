@@ -1,0 +1,135 @@
+"""The registry: a champion exists whole or not at all, whatever step fails."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import search.tracking.registry as module
+from data.errors import SieveError, UserError
+from models.bundle import load_bundle
+from search import names
+from search.tracking.client import connect
+from search.tracking.packaging import hash_folder
+from search.tracking.registry import load_champion, log_bundle, model_name, register_champion
+
+
+@pytest.fixture
+def settings(searched):
+    return searched.settings
+
+
+@pytest.fixture
+def run_id(searched) -> str:
+    """A run such as the mirror makes."""
+    client = connect(searched.settings.tracking_url)
+    experiment = client.create_experiment("partA", artifact_location=searched.settings.artifact_location)
+    return client.create_run(experiment).info.run_id
+
+
+def register(settings, bundle: Path, run_id: str):
+    return register_champion(
+        settings, "partA", bundle, run_id=run_id, metrics={"val_accuracy": 0.5}, description="best"
+    )
+
+
+def pictures_of_noise(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_the_champion_answers_like_the_classifier_for_any_batch_size(settings, run_id, bundle, count):
+    register(settings, bundle, run_id)
+    champion = load_champion(settings, "models:/partA@champion")
+    images = pictures_of_noise(count)
+    answer = champion.model.predict(images)
+    assert answer.dtype == np.float32
+    assert np.array_equal(answer, load_bundle(bundle).predict_proba(images))
+    assert champion.classes == ("ants", "bees", "cats")
+    assert champion.input_shape == (3, 12, 12)
+    assert champion.image_fit == "crop"
+
+
+def test_a_picture_of_another_size_or_type_is_refused(settings, run_id, bundle):
+    register(settings, bundle, run_id)
+    model = load_champion(settings, "models:/partA@champion").model
+    for wrong in (np.zeros((1, 13, 12, 3), np.uint8), np.zeros((1, 12, 12, 3), np.float32)):
+        with pytest.raises(Exception, match="schema"):
+            model.predict(wrong)
+
+
+def test_the_version_says_what_it_is_and_which_run_it_came_from(settings, run_id, bundle):
+    registered = register(settings, bundle, run_id)
+    version = connect(settings.tracking_url).get_model_version_by_alias("partA", names.CHAMPION_ALIAS)
+    assert registered.uri == f"models:/partA/{version.version}"
+    assert version.run_id == run_id
+    assert version.tags["val_accuracy"] == "0.5"
+    assert version.description == "best"
+
+
+def test_registering_the_same_classifier_again_gives_the_same_version(settings, run_id, bundle):
+    assert register(settings, bundle, run_id) == register(settings, bundle, run_id)
+
+
+@pytest.mark.parametrize("step", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
+def test_a_crash_at_any_step_of_promotion_leaves_the_old_champion_whole(
+    settings, run_id, bundle, tmp_path, monkeypatch, step
+):
+    old = register(settings, bundle, run_id)
+    better = tmp_path / "better"
+    shutil.copytree(bundle, better)
+    (better / "classifier.json").write_text((bundle / "classifier.json").read_text() + "\n")
+    client = connect(settings.tracking_url)
+    other_run = client.create_run(client.get_run(run_id).info.experiment_id).info.run_id
+
+    def crash(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            register(settings, better, other_run)
+    assert load_champion(settings, "models:/partA@champion").registered == old
+    new = register(settings, better, other_run)
+    assert load_champion(settings, "models:/partA@champion").registered == new
+    assert (old.version, new.version) == ("1", "2")
+
+
+def test_files_that_come_back_changed_are_never_given_a_version(settings, run_id, bundle, monkeypatch):
+    download = module._download
+
+    def damage(settings, uri, folder):
+        returned = download(settings, uri, folder)
+        weights = next(Path(returned).rglob("*.safetensors"))
+        weights.write_bytes(weights.read_bytes()[:-1])
+        return returned
+
+    monkeypatch.setattr(module, "_download", damage)
+    with pytest.raises(SieveError, match="did not keep the model"):
+        register(settings, bundle, run_id)
+    assert connect(settings.tracking_url).search_model_versions("name = 'partA'") == []
+
+
+def test_what_the_registry_does_not_hold_is_a_bad_request(settings):
+    for uri in ("models:/partA@champion", "models:/partA/1"):
+        with pytest.raises(UserError, match="does not hold"):
+            load_champion(settings, uri)
+
+
+def test_a_server_that_refuses_is_one_line(settings, bundle):
+    with pytest.raises(SieveError, match=r"^MLflow at http://127.0.0.1:9[^\n]*$"):
+        register(replace(settings, tracking_url="http://127.0.0.1:9"), bundle, "run")
+
+
+def test_a_finalists_classifier_is_kept_with_its_run(settings, run_id, bundle, tmp_path):
+    log_bundle(settings, run_id, bundle)
+    kept = connect(settings.tracking_url).download_artifacts(run_id, names.BUNDLE_FOLDER, str(tmp_path))
+    assert hash_folder(Path(kept)) == hash_folder(bundle)
+
+
+def test_any_study_name_becomes_a_name_that_mlflow_allows():
+    assert [model_name(name) for name in ("partA", "dogs/2024:a b", "../..")] == ["partA", "dogs-2024-a-b", "..-.."]
