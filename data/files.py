@@ -55,5 +55,5 @@ def read_json(path: Path) -> Any:
     """What `write_json` wrote, or None where there is nothing or nothing readable."""
     try:
         return json.loads(path.read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -31,7 +31,7 @@ def map_files(
     label: str,
     progress: Progress | None,
     chunk_size: int = 64,
-) -> Iterator[R]:
+) -> Generator[R]:
     """Yield `function(chunk)` for consecutive chunks of `files`, in order, computed on all cores.
 
     An exception in `function` is raised here, and work that has not begun is dropped.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -88,8 +89,11 @@ def open_pixels(
 
 def decode_files(
     layout: Layout, files: Sequence[ImageFile], pixel_format: PixelFormat, progress: Progress | None
-) -> Iterator[DecodedChunk]:
-    """Decode `files` in order on all cores; an unreadable one gives a black picture and its reason."""
+) -> Generator[DecodedChunk]:
+    """Decode `files` in order on all cores; an unreadable one gives a black picture and its reason.
+
+    To be closed by whoever stops early: warning filters are changed until then.
+    """
 
     def decode_chunk(chunk: Sequence[ImageFile]) -> DecodedChunk:
         images_NHWC = np.zeros((len(chunk), *pixel_format.shape), dtype=np.uint8)
@@ -190,10 +194,11 @@ def _write(
     # Written, not mapped: a full disk is then an error that can be told, and not a bus error that ends the process.
     with (part / "images.npy").open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-        for chunk in decode_files(layout, files, pixel_format, progress):
-            stream.write(chunk.images_NHWC.data)
-            sums.append(chunk.sums_N2C)
-            unreadable |= chunk.unreadable
+        with closing(decode_files(layout, files, pixel_format, progress)) as chunks:
+            for chunk in chunks:
+                stream.write(chunk.images_NHWC.data)
+                sums.append(chunk.sums_N2C)
+                unreadable |= chunk.unreadable
         stream.flush()
         os.fsync(stream.fileno())
     np.save(part / "sums.npy", np.concatenate(sums))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +57,11 @@ def open_test_images(
     pool_NHWC = np.empty((len(files), *pixel_format.shape), dtype=np.uint8)
     unreadable: dict[str, str] = {}
     start = 0
-    for chunk in decode_files(layout, files, pixel_format, progress):
-        pool_NHWC[start : start + len(chunk.images_NHWC)] = chunk.images_NHWC
-        start += len(chunk.images_NHWC)
-        unreadable |= chunk.unreadable
+    with closing(decode_files(layout, files, pixel_format, progress)) as chunks:
+        for chunk in chunks:
+            pool_NHWC[start : start + len(chunk.images_NHWC)] = chunk.images_NHWC
+            start += len(chunk.images_NHWC)
+            unreadable |= chunk.unreadable
     check_unreadable(unreadable, len(files), f"{spec.source}: test set")
     rows_M = np.array([row for row, file in enumerate(files) if file.name not in unreadable], dtype=np.int64)
     left_out = "".join(f"; {name} left out, unreadable ({reason})" for name, reason in unreadable.items())

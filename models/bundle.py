@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from data.arrays import ImageSet, UInt8Array
 from data.batches import EvalBatches, to_device
-from data.errors import UserError
+from data.errors import SieveError, UserError
+from data.files import writing_below
 from models.config import TrainConfig
 from models.registry import build_model
 from models.shapes import InputShape
@@ -59,21 +60,18 @@ def save_bundle(
         "mean": list(mean),
         "std": list(std),
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    part: Path | None = None
-    try:
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: holds something already; choose another folder or remove it")
+    with writing_below(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-        save_file(weights, part / WEIGHTS)
-        (part / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        for file in part.iterdir():
-            _flush(file)
-        part.chmod(0o755)  # mkdtemp makes it private
-        part.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: the classifier cannot be written: {error}; choose another folder") from error
-    finally:
-        if part is not None:
+        try:
+            _write_through(part / WEIGHTS, weights)
+            _write_through(part / DESCRIPTION, json.dumps(description, indent=2).encode() + b"\n")
+            part.chmod(0o755)  # mkdtemp makes it private
+            part.rename(folder)
+        finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
@@ -82,17 +80,15 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
     try:
         description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
-            raise UserError(f"{folder}: a classifier of format {description['format']}; this version reads {FORMAT}")
+            raise ValueError(f"format {description['format']}; this version reads format {FORMAT}")
         channels, height, width = description["input_shape"]
         classes = tuple(description["classes"])
         config = from_flat(description["config"])
         model = build_model(config, (channels, height, width), len(classes))
         model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{folder}: not a complete classifier ({type(error).__name__}: {reason}); save it again"
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, SieveError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{folder}: not a classifier that can be loaded ({reason}); save it again") from error
     model.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(
         model=model.eval(),
@@ -144,6 +140,8 @@ class Classifier:
         return probabilities_NC
 
 
-def _flush(file: Path) -> None:
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -101,12 +101,12 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FlexCNNConfig(TrainConfig):
-    """A plain convolutional network: blocks of conv -> (batch norm) -> activation -> (dropout) -> pool, then dense layers."""
+    """A plain network: blocks of conv -> (batch norm) -> activation -> (dropout) -> pool, then dense layers."""
 
     model: str = "flexcnn"
     conv_layers: PositiveInt = 5
     filters: OneOrPerLayer = 32
-    """Filters of the first layer, or one number per layer."""
+    """Filters of the first layer, or one number per layer; `filter_factor` then plays no part."""
     filter_factor: Annotated[float, Field(gt=0), BeforeValidator(_organisation_to_factor)] = 1.0
     """Filters of a layer over those of the layer before: `equal` 1, `doubling` 2, `halving` 0.5, or any factor."""
     kernel_size: OneOrPerLayer = 3

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,9 @@ def serve(
     storage = open_storage(settings.storage_url, create=False)
     try:
         with _optuna_dashboard(storage, port) as optuna_url, _mlflow_server(settings, mlflow_port) as server:
-            ready(optuna_url, server.url)
+            server.wait_until_ready(stop)
+            if not stop.is_set():
+                ready(optuna_url, server.url)
             while not stop.wait(0.5):
                 server.check()
     finally:
@@ -98,6 +101,9 @@ class _RemoteMLflow:
     def __init__(self, url: str) -> None:
         self.url = url
 
+    def wait_until_ready(self, stop: threading.Event) -> None:
+        """Nothing was started."""
+
     def check(self) -> None:
         """Its end is not ours."""
 
@@ -106,19 +112,23 @@ class _LocalMLflow:
     """An MLflow server of our own, as a child process."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], port: int) -> None:
-        self.url = f"http://{HOST}:{port}/"
+        origin = f"http://{HOST}:{port}/"
+        self.url = f"{origin}#/experiments?workflowType=machine_learning"
+        self._health_url = f"{origin}health"
         self._process = process
         self._log = log
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, stop: threading.Event) -> None:
+        """Return once the server answers, or `stop` is set; SieveError if it ends or takes too long."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             self.check()
             try:
-                if requests.get(f"{self.url}health", timeout=2).ok:
+                if requests.get(self._health_url, timeout=2).ok:
                     return
-            except requests.ConnectionError:
-                time.sleep(0.2)
+            except requests.RequestException:
+                if stop.wait(0.2):
+                    return
         raise SieveError(f"MLflow's server did not answer at {self.url} within {START_S:.0f} s")
 
     def check(self) -> None:
@@ -163,15 +173,12 @@ def _mlflow_server(settings: Settings, port: int) -> Iterator[_LocalMLflow | _Re
         )
         server = _LocalMLflow(process, log, port)
         try:
-            server.wait_until_ready()
             yield server
         finally:
             server.end()
 
 
 def _require_free(port: int) -> None:
-    import socket
-
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -190,9 +197,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8080, help="of optuna-dashboard (default: 8080)")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="of MLflow (default: 5000)")
     arguments = parser.parse_args(argv)
-    stop = threading.Event()
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, lambda *_: stop.set())
 
     def ready(optuna_url: str, mlflow_url: str) -> None:
         if arguments.json:
@@ -202,7 +206,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         say("No login: what is started here listens on this machine's loopback address only. Ctrl-C ends it.")
 
-    serve(from_arguments(arguments), port=arguments.port, mlflow_port=arguments.mlflow_port, ready=ready, stop=stop)
+    settings = from_arguments(arguments)
+    with _stop_signals() as stop:
+        serve(settings, port=arguments.port, mlflow_port=arguments.mlflow_port, ready=ready, stop=stop)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 if __name__ == "__main__":

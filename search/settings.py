@@ -40,7 +40,7 @@ def normalise_storage_url(url: str) -> str:
         return f"sqlite:///{Path(url).expanduser().resolve()}"
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise UserError(
             f"--storage {url!r}: not a database URL; write sqlite:///FILE or postgresql://USER@HOST/NAME"
         ) from None
@@ -66,7 +66,7 @@ def redact(url: str) -> str:
     """The URL without its password, for messages and stored settings."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return url
 
 

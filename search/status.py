@@ -1,6 +1,6 @@
 """Where a study stands: stages, trials by state, best, and who works on what.
 
-    python -m search.status [--study NAME] [--json]
+python -m search.status [--study NAME] [--json]
 """
 
 from __future__ import annotations

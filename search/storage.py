@@ -118,7 +118,7 @@ def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     retrying = Retrying(
         retry=retry_if_exception(_is_outage),
         stop=stop_after_delay(OUTAGE_S),
-        wait=wait_exponential_jitter(initial=0.1, max=5),
+        wait=wait_exponential_jitter(multiplier=0.1, max=5),
         reraise=True,
     )
     return retrying(call, *args, **kwargs)

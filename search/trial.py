@@ -122,6 +122,7 @@ def _train(
     best = course.epochs[best_epoch(course.epochs, stage.metric) - 1]
     if stage.is_confirmation:
         search = data.search
+        shutil.rmtree(folder / names.BUNDLE_FOLDER, ignore_errors=True)  # Of an owner that was lost before it told.
         save_bundle(
             folder / names.BUNDLE_FOLDER, model, config,
             classes=search.classes, input_shape=data.input_shape, mean=search.mean, std=search.std,

@@ -24,6 +24,7 @@ from data.errors import LeaseLost, UserError
 from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
+from models.training.process import tune_process
 from search.claims import LEASE_S, Claim, claim_next, finish, release, renew
 from search.cli import command_parser, main_guard
 from search.data_source import DataSource
@@ -110,7 +111,9 @@ class Worker:
         try:
             stage, optuna_study = self._open_stage(record)
             self._training = True
-            result = run_trial(self._storage.open_trial(optuna_study, claim.trial_id), claim, stage, record, self._context)
+            result = run_trial(
+                self._storage.open_trial(optuna_study, claim.trial_id), claim, stage, record, self._context
+            )
             self._training = False
             with_retries(finish, self._storage, claim, result)
             remove_working_files(self._settings.home, record, claim.number)
@@ -200,8 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(
             f"no study {options.study!r} at this storage; start it with `python -m search.run --study {options.study}`"
         )
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
+    tune_process(options.threads)
     Worker(settings, storage, study, torch.device(device), supervisor_pid=options.supervisor_pid).run()
     storage.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data.errors import UserError
+from data.files import writing_below
 from models.training.metrics import EpochMetrics
 from models.values import FlatValue
 
@@ -44,21 +46,21 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises UserError if the disk is full or cannot be written to.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     content = {**vars(checkpoint), "history": [asdict(metrics) for metrics in checkpoint.history], "format": FORMAT}
-    try:
+    # Serialised in memory, so that what fails below is the disk, and what fails here is not blamed on it.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with writing_below(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
-        raise UserError(
-            f"{path}: the checkpoint cannot be written: {error}; free some space or choose another folder"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+        try:
+            with part.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, identity: dict[str, FlatValue], device: torch.device) -> Checkpoint | None:

@@ -141,7 +141,8 @@ class Follower:
         found = self._client.get_experiment_by_name(self._study.name)
         if found is not None:
             return str(found.experiment_id)
-        return str(self._client.create_experiment(self._study.name, artifact_location=self._artifact_location))
+        location = self._artifact_location
+        return str(self._client.create_experiment(self._study.name, location))
 
     @cached_property
     def _stage_runs(self) -> dict[str, Run]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-import data
-import models
+import data.errors
+import models.config
 from models.bundle import load_bundle
 from search import names
 from search.tracking.client import quiet_pyfunc
@@ -31,7 +31,7 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
             folder,
             python_model=str(Path(__file__).with_name("serving.py")),
             artifacts={names.BUNDLE_FOLDER: str(bundle_folder)},
-            code_paths=[str(Path(package.__path__[0])) for package in (models, data)],
+            code_paths=[str(Path(module.__file__).parent) for module in (models.config, data.errors)],
             pip_requirements=[_pinned(package) for package in _REQUIREMENTS],
             signature=ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities])),
             metadata={

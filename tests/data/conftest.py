@@ -31,7 +31,7 @@ def make_folder(tmp_path: Path) -> MakeFolder:
             for index in range(count):
                 shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
                 path = root / folder / f"{index:03}.png"
-                Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode=None).save(path)
+                Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(path)
                 # As old as a folder that was not written just now: only then is a file's hash remembered.
                 os.utime(path, (1_600_000_000, 1_600_000_000))
         return root

@@ -38,7 +38,9 @@ def zip_of(path: Path, *names: str, mode: int = 0o100644) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [lambda path: tar_of(path, tar_file("set/a/1.png")), lambda p: zip_of(p, "set/a/1.png")])
+@pytest.mark.parametrize(
+    "make", [lambda path: tar_of(path, tar_file("set/a/1.png")), lambda p: zip_of(p, "set/a/1.png")]
+)
 def test_the_folder_inside_the_archive_becomes_the_folder_asked_for(tmp_path: Path, make) -> None:
     unpack(make(tmp_path / "archive"), "set", tmp_path / "home" / "name")
     assert (tmp_path / "home/name/a/1.png").read_bytes() == b"x"

@@ -1,5 +1,3 @@
-import random
-
 import numpy as np
 import pytest
 
@@ -31,7 +29,7 @@ def test_every_image_validates_in_exactly_one_fold_and_folds_are_equal() -> None
     folds = np.array([stratified_fold(LABELS, 4, fold, seed=3) for fold in range(4)])
     assert (folds.sum(axis=0) == 1).all()
     for label in range(3):
-        sizes = folds[:, LABELS == label].sum(axis=1)
+        sizes = folds[:, label == LABELS].sum(axis=1)
         assert sizes.max() - sizes.min() <= 1
     assert np.ptp(folds.sum(axis=1)) <= 2
 

@@ -1,23 +1,14 @@
-"""The record of looks at a test set, on the database alone."""
+"""The record of looks at a test set, on every database that Sieve supports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from data.errors import SealBroken
 from search.looks import close_look, looks, open_look, whoami
-from search.storage import Storage, open_storage
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    storage = open_storage(f"sqlite:///{tmp_path / 'sieve.db'}", create=True)
-    yield storage
-    storage.close()
+from search.storage import Storage
 
 
 def look(storage: Storage, study: str = "partA", reason: str | None = None) -> int:

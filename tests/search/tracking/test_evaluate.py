@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.metrics import f1_score
 import search.evaluate as module
 from data.errors import SealBroken, UserError
 from models.bundle import load_bundle
+from search.cli import main_guard
 from search.evaluate import evaluate
 from search.looks import looks
 from search.records import read_study, update_study
@@ -156,7 +157,7 @@ def run_command(settings, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_command_prints_json_and_refuses_with_exit_code_1_then_2(finished):
+def test_the_command_prints_json_and_refuses_with_exit_code_1(finished):
     done = run_command(finished, "--study", "partA", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == taken(finished)[0].result
@@ -165,11 +166,16 @@ def test_the_command_prints_json_and_refuses_with_exit_code_1_then_2(finished):
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.count("\n") == 1
 
-    unknown = run_command(finished, "--study", "partB")
-    assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert unknown.stderr.startswith("error: no study 'partB'")
 
-    again = run_command(finished, "--study", "partA", "--again", "to read the table")
-    assert again.returncode == 0, again.stderr
-    assert "most often taken for" in again.stdout
-    assert asdict(taken(finished)[1])["reason"] == "to read the table"
+def test_an_unknown_study_ends_the_command_with_2_and_one_line(finished, capsys):
+    assert main_guard(lambda: module.main(["--home", str(finished.home), "--study", "partB"])) == 2
+    assert capsys.readouterr().err.startswith("error: no study 'partB'")
+
+
+def test_the_command_shows_a_table_for_people(finished, capsys):
+    arguments = ["--home", str(finished.home), "--study", "partA", "--again", "to read the table"]
+    assert main_guard(lambda: module.main(arguments)) == 0
+    printed = capsys.readouterr().out
+    assert "most often taken for" in printed
+    assert "look 1 at this test set" in printed
+    assert taken(finished)[0].reason == "to read the table"

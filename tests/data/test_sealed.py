@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from data.cache import open_search_data
+from data.errors import UserError
+from data.sealed import SealedTest, open_test_images
+from data.spec import DataSpec
+
+FOLDERS = {"train/a": 6, "train/b": 6, "val/a": 3, "val/b": 2}
+
+
+def open_sealed(root: Path, home: Path, classes: tuple[str, ...] = ("a", "b")) -> SealedTest:
+    spec = DataSpec(source=str(root))
+    return open_test_images(
+        spec, classes=classes, channels=3, image_size=12, image_fit="crop", data_home=home, cache_home=home
+    )
+
+
+def test_the_test_images_are_decoded_with_their_labels(make_folder, cache_home: Path) -> None:
+    sealed = open_sealed(make_folder(FOLDERS), cache_home)
+    assert sealed.images.labels_M.tolist() == [0, 0, 0, 1, 1]
+    assert sealed.images.image_shape == (12, 12, 3)
+    assert sealed.note == "5 test images"
+
+
+def test_no_test_picture_is_ever_written_to_the_cache(make_folder, cache_home: Path) -> None:
+    root = make_folder(FOLDERS)
+    open_sealed(root, cache_home)
+    assert not list(cache_home.rglob("*.npy"))
+
+
+def test_the_fingerprint_of_the_search_tells_whether_the_folder_changed(make_folder, cache_home: Path) -> None:
+    root = make_folder(FOLDERS)
+    spec = DataSpec(source=str(root))
+    searched = open_search_data(spec, image_size=None, image_fit="crop", data_home=cache_home, cache_home=cache_home)
+    assert open_sealed(root, cache_home).search_fingerprint == searched.fingerprint
+    (root / "train/a/000.png").unlink()
+    assert open_sealed(root, cache_home).search_fingerprint != searched.fingerprint
+
+
+def test_other_classes_than_the_searched_ones_are_refused(make_folder, cache_home: Path) -> None:
+    with pytest.raises(UserError, match="has classes a, b, the search had b, a"):
+        open_sealed(make_folder(FOLDERS), cache_home, classes=("b", "a"))
+
+
+def test_an_unreadable_test_image_is_named(make_folder, cache_home: Path) -> None:
+    root = make_folder(FOLDERS)
+    (root / "val/a/001.png").write_bytes(b"broken")
+    sealed = open_sealed(root, cache_home)
+    assert len(sealed.images) == 4
+    assert "val/a/001.png left out, unreadable" in sealed.note
+
+
+def test_the_data_of_a_search_knows_nothing_of_test_images(make_folder, open_data) -> None:
+    root = make_folder(FOLDERS)
+    found = open_data(root)
+    assert len(found.train.pool_NHWC) == 12, "the pool that is shared with every worker holds no test image"
+    assert not any("val/a/" in str(value) for value in vars(found).values())

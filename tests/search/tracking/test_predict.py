@@ -1,0 +1,71 @@
+"""The champion's answer on new pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.errors import UserError
+from models.bundle import load_bundle
+from search import predict as module
+from search.cli import main_guard
+from search.predict import predict
+
+
+def test_a_folder_stands_for_all_pictures_below_it(finished, pictures, bundle, monkeypatch):
+    monkeypatch.setattr(module, "BATCH_IMAGES", 4)
+    result = predict(finished, "partA", [pictures / "test"], top=3)
+    classifier = load_bundle(bundle)
+    assert len(result["predictions"]) == 21
+    for answer in result["predictions"]:
+        expected = classifier.predict_proba(np.asarray(Image.open(answer["path"]))[None])[0]
+        likeliest = answer["classes"][0]
+        assert likeliest["class"] == classifier.classes[expected.argmax()]
+        assert likeliest["probability"] == pytest.approx(float(expected.max()), abs=1e-5)
+        assert [entry["probability"] for entry in answer["classes"]] == sorted(
+            (entry["probability"] for entry in answer["classes"]), reverse=True
+        )
+
+
+def test_a_picture_of_any_size_and_mode_is_answered(finished, tmp_path):
+    Image.new("L", (40, 25), 90).save(tmp_path / "gray.jpg")
+    (answer,) = predict(finished, "partA", [tmp_path / "gray.jpg"], top=1)["predictions"]
+    assert len(answer["classes"]) == 1
+
+
+def test_an_unreadable_picture_is_listed_with_the_reason(finished, pictures, tmp_path):
+    shutil.copy(pictures / "test" / "bees" / "0.png", tmp_path / "b.png")
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    first, second = predict(finished, "partA", [tmp_path])["predictions"]
+    assert first["error"]
+    assert "classes" in second
+
+
+def test_pictures_that_can_all_not_be_read_are_a_bad_request(finished, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(UserError, match=r"a.png: .*none of 1 pictures can be read"):
+        predict(finished, "partA", [tmp_path])
+
+
+def test_a_place_that_is_not_there_is_named(finished, tmp_path):
+    with pytest.raises(UserError, match=r"gone: no such file"):
+        predict(finished, "partA", [tmp_path / "gone"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no pictures"):
+        predict(finished, "partA", [tmp_path / "empty"])
+
+
+def test_the_command_prints_a_table_or_json(finished, pictures, capsys):
+    picture = str(pictures / "test" / "ants" / "0.png")
+    arguments = ["--home", str(finished.home), "--study", "partA", picture]
+    assert main_guard(lambda: module.main([*arguments, "--json"])) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["model_uri"] == "models:/partA/1"
+    assert printed["predictions"][0]["path"] == picture
+    assert main_guard(lambda: module.main(arguments)) == 0
+    assert printed["predictions"][0]["classes"][0]["class"] in capsys.readouterr().out
+    assert main_guard(lambda: module.main([*arguments, "--top", "0"])) == 2

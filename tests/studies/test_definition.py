@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from optuna.distributions import FloatDistribution
+
+from data.errors import UserError
+from models.config import FlexCNNConfig
+from studies.definition import Confirm, Stage, Study, choice, when
+
+
+def study(**changes: Any) -> Study:
+    stage = {"name": "rates", "trials": 4, "epochs": 2, "space": {"dropout": choice(0.0, 0.1)}} | changes
+    return Study(name="mine", description="", config=FlexCNNConfig(), stages=(Stage(**stage),))
+
+
+def test_an_unknown_field_is_an_error_when_the_study_is_defined_with_the_nearest_spelling() -> None:
+    with pytest.raises(UserError, match=r"mine/rates: unknown field 'droput'.*dropout"):
+        study(space={"droput": choice(0.1, 0.2)})
+
+
+def test_a_choice_that_the_field_does_not_allow_is_an_error_when_the_study_is_defined() -> None:
+    with pytest.raises(UserError, match=r"mine/rates: .*optimizer"):
+        study(space={"optimizer": choice("adam", "lion")})
+
+
+def test_a_range_beyond_the_field_s_own_is_an_error() -> None:
+    with pytest.raises(UserError, match="dropout"):
+        study(space={"dropout": FloatDistribution(0.0, 1.5)})
+
+
+def test_a_space_that_depends_on_its_base_is_checked_too() -> None:
+    with pytest.raises(UserError, match="learning_rat"):
+        study(space=lambda base: {"learning_rat": FloatDistribution(base.learning_rate, 1.0)})
+
+
+def test_a_condition_on_an_impossible_value_is_an_error() -> None:
+    with pytest.raises(UserError, match="scheduler"):
+        study(space={"step_gamma": when(choice(0.1, 0.5), scheduler="stairs")})
+
+
+def test_a_grid_over_a_range_without_steps_is_an_error() -> None:
+    with pytest.raises(UserError, match="never ends"):
+        study(sampler="grid", space={"learning_rate": FloatDistribution(1e-4, 1e-2)})
+
+
+def test_two_stages_of_one_name_are_an_error() -> None:
+    stage = Stage(name="rates", trials=1, epochs=1, space={})
+    with pytest.raises(UserError, match="same name"):
+        Study(name="mine", description="", config=FlexCNNConfig(), stages=(stage, stage))
+
+
+@pytest.mark.parametrize("changes", [{"trials": 0}, {"epochs": 0}, {"bases": 0}, {"name": "a/b"}])
+def test_counts_below_one_and_names_with_a_slash_are_errors(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        study(**changes)
+
+
+def test_a_confirmation_needs_a_finalist_and_a_seed() -> None:
+    stage = Stage(name="rates", trials=1, epochs=1, space={})
+    with pytest.raises(UserError, match="confirmation"):
+        Study(name="m", description="", config=FlexCNNConfig(), stages=(stage,), confirm=Confirm(seeds=0))
+
+
+def test_a_loss_is_minimised_and_an_accuracy_maximised() -> None:
+    stage = Stage(name="rates", trials=1, epochs=1, space={})
+    by_loss = Study(name="m", description="", config=FlexCNNConfig(), stages=(stage,), metric="val_loss")
+    assert (by_loss.direction, study().direction) == ("minimize", "maximize")

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+from optuna.distributions import FloatDistribution
+
+from data.errors import UserError
+from models.config import FlexCNNConfig
+from studies.definition import Stage, Study, choice
+from studies.overrides import fix_fields, scale_epochs, scale_trials
+
+STUDY = Study(
+    name="mine",
+    description="",
+    config=FlexCNNConfig(epochs=10),
+    stages=(
+        Stage(name="one", trials=20, epochs=10, space={"dropout": choice(0.0, 0.1), "epochs": choice(10, 20, 25)}),
+        Stage(
+            name="two",
+            trials=3,
+            epochs=4,
+            values={"image_size": 64},
+            space=lambda base: {
+                "dropout": choice(0.2, 0.3),
+                "learning_rate": FloatDistribution(base.learning_rate, base.learning_rate * 2),
+            },
+        ),
+    ),
+)
+
+
+def test_a_fixed_field_is_set_and_leaves_every_space_and_every_stage_s_own_values() -> None:
+    fixed = fix_fields(STUDY, {"dropout": "0.5", "image_size": 96})
+    assert fixed.config.dropout == 0.5 and fixed.config.image_size == 96
+    assert [set(stage.space_around(fixed.config)) for stage in fixed.stages] == [{"epochs"}, {"learning_rate"}]
+    assert fixed.stages[1].values == {}
+
+
+def test_a_misspelled_field_is_an_error() -> None:
+    with pytest.raises(UserError, match="droput"):
+        fix_fields(STUDY, {"droput": 0.1})
+
+
+def test_trials_are_scaled_and_never_fewer_than_two() -> None:
+    assert [stage.trials for stage in scale_trials(STUDY, 0.1).stages] == [2, 2]
+    assert [stage.trials for stage in scale_trials(STUDY, 2.0).stages] == [40, 6]
+
+
+def test_epochs_are_scaled_wherever_they_stand() -> None:
+    scaled = scale_epochs(STUDY, 0.1)
+    assert [stage.epochs for stage in scaled.stages] == [1, 1]
+    assert scaled.stages[0].space_around(STUDY.config)["epochs"] == choice(1, 2)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_scale_that_is_not_above_zero_is_an_error(scale: float) -> None:
+    with pytest.raises(UserError, match="--trials-scale"):
+        scale_trials(STUDY, scale)
