@@ -26,7 +26,7 @@ class TrainingDiverged(SieveError):
 
 
 class LeaseLost(SieveError):
-    """This worker no longer owns the trial: its lease expired and somebody else took it."""
+    """The worker no longer owns the trial: its lease expired and somebody else took it."""
 
 
 class SealBroken(SieveError):

@@ -29,36 +29,39 @@ def plan_json(study: Study, costs: Sequence[StageCost], data: Mapping[str, Any])
 
 def print_plan(study: Study, costs: Sequence[StageCost], console: Console) -> None:
     """The plan for people."""
-    table = Table(title=f"{study.name}: {study.description}", title_justify="left", show_lines=True)
-    for heading in ("stage", "trials", "epochs", "search", "space", "expected"):
-        table.add_column(heading, justify="right" if heading in ("trials", "epochs", "expected") else "left")
-    for stage, cost in zip(study.stages, costs, strict=False):
-        how = f"{stage.sampler}, {stage.pruner} pruning, around the best {stage.bases}"
-        table.add_row(
-            stage.name, str(cost.trials), f"{cost.epochs:g}", how, _space(study, stage), duration(cost.wall_s)
+    console.print(f"[bold]{study.name}[/bold]: {study.description}\n", highlight=False)
+    for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
+        around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
+        console.print(
+            f"[bold]{position + 1} {stage.name}[/bold]  {cost.trials} trials of {cost.epochs:g} epochs, "
+            f"sampler {stage.sampler}, pruner {stage.pruner}{around}: {duration(cost.wall_s)}",
+            highlight=False,
         )
+        console.print(_space(study, stage))
     confirm = costs[-1]
-    how = f"the best {study.confirm.finalists}, {study.confirm.seeds} fresh seeds each"
-    table.add_row("confirm", str(confirm.trials), f"{confirm.epochs:g}", how, "", duration(confirm.wall_s))
-    console.print(table)
-    console.print(f"expected in all: {duration(total_s(costs))}, from a short measurement on this machine")
+    console.print(
+        f"[bold]confirm[/bold]  the best {study.confirm.finalists} of {study.stages[-1].name} on "
+        f"{study.confirm.seeds} fresh seeds each, {confirm.epochs:g} epochs: {duration(confirm.wall_s)}\n",
+        highlight=False,
+    )
+    console.print(f"about {duration(total_s(costs))} in all, from a short measurement on this machine", highlight=False)
 
 
-def _space(study: Study, stage: Stage) -> str:
+def _space(study: Study, stage: Stage) -> Table:
     """A line per parameter; ranges around a base are shown around the start configuration."""
-    lines = []
+    table = Table.grid(padding=(0, 2))
     for name, entry in stage.space_around(study.config).items():
         if isinstance(entry, When):
             condition = " or ".join(map(str, entry.values))
-            lines.append(f"{name}: {_range(entry.distribution)} if {entry.parameter} is {condition}")
+            table.add_row("", name, f"{_range(entry.distribution)} (where {entry.parameter} is {condition})")
         else:
-            lines.append(f"{name}: {_range(entry)}")
-    return "\n".join(lines)
+            table.add_row("", name, _range(entry))
+    return table
 
 
 def _range(distribution: BaseDistribution) -> str:
     if isinstance(distribution, CategoricalDistribution):
         return ", ".join(map(str, distribution.choices))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    scale = ", log" if distribution.log else ""
+    scale = ", log scale" if distribution.log else ""
     return f"{distribution.low:g} to {distribution.high:g}{scale}"

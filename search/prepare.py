@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data.cache import describe
 from data.catalog import DATASETS
 from data.errors import UserError
 from data.spec import DataSpec
@@ -58,6 +59,7 @@ def check_request(options: argparse.Namespace) -> Request:
         raise UserError(f"--workers {workers}: give 0 or more")
     check_answers(settings.storage_url, must_exist=False)
     spec = data_spec(study, options.data)
+    describe(spec, settings.data_home)
     return Request(settings=settings, study=study, spec=spec, devices=devices, workers=workers, budget_s=budget_s)
 
 

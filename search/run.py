@@ -17,9 +17,11 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
+import optuna
 import torch
 from rich.console import Console
 
+from data.arrays import SearchData
 from data.cache import open_search_data
 from search import names
 from search.budget import Budget, TimeBudget, UnlimitedBudget
@@ -54,6 +56,8 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
     started_at = time.monotonic()
     study, settings = request.study, request.settings
     data = describe_data(request.spec, _open_data(request))
+    for note in data["notes"]:
+        say(note)
     storage = open_storage(settings.storage_url, create=True)
     try:
         with supervising(storage, study.name):
@@ -67,7 +71,7 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
         storage.close()
 
 
-def _open_data(request: Request) -> Any:
+def _open_data(request: Request) -> SearchData:
     """The images of the start configuration; decoded now, with a progress bar, so that workers only map them."""
     config, settings = request.study.config, request.settings
     return open_search_data(
@@ -84,8 +88,6 @@ def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None
     """Write the study down, or check that it is still the one that was written down."""
     study = request.study
     definition = describe_study(study)
-    for note in data["notes"]:
-        say(note)
     if not create_study(storage, study.name, definition=definition, data=data):
         record = read_study(storage, study.name)
         assert record is not None
@@ -192,6 +194,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = command_parser("search.run", __doc__)
     add_run_arguments(parser)
     options = parser.parse_args(argv)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     request = check_request(options)
     if options.plan:
         _plan(request, as_json=options.json)
@@ -205,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _plan(request: Request, *, as_json: bool) -> None:
     data = _open_data(request)
+    for note in data.notes:
+        say(note)
     device = torch.device(request.devices[0])
     costs = estimate(request.study, DataSource(request.spec, request.settings, device), device, max(1, request.workers))
     if as_json:

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from search.cli import command_parser, main_guard, print_json
-from search.evaluate import find_study
 from search.looks import looks
+from search.lookup import find_study
 from search.progress import render
 from search.records import StudyRecord, read_study, study_names
 from search.settings import from_arguments
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     storage = open_storage(settings.storage_url, create=False)
     try:
         if options.study:
-            records = [find_study(storage, settings, options.study)]
+            records = [find_study(storage, options.study)]
         else:
             records = [record for name in study_names(storage) if (record := read_study(storage, name))]
         if options.json:

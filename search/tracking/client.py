@@ -60,7 +60,7 @@ def answering(tracking_url: str) -> Iterator[MlflowClient]:
     try:
         yield connect(tracking_url)
     except MlflowException as error:
-        raise SieveError(f"MLflow at {redact(tracking_url)}: {first_line(error)}") from error
+        raise SieveError(f"MLflow at {redact(tracking_url)}: {first_line(error, tracking_url)}") from error
 
 
 @contextmanager
@@ -71,9 +71,10 @@ def quiet_pyfunc() -> Iterator[ModuleType]:
         yield importlib.import_module("mlflow.pyfunc")
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in one line of at most 200 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def first_line(error: Exception, tracking_url: str) -> str:
+    """What MLflow says of a failure: one line of at most 200 characters, with no password of the tracking URL in it."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line.replace(tracking_url, redact(tracking_url))[:200]
 
 
 def use_quiet_mlflow() -> None:

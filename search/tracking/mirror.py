@@ -96,8 +96,9 @@ class Mirror:
     def _note_failure(self, error: Exception) -> None:
         self.failures += 1
         if self.failures == 1:
-            url = redact(self._settings.tracking_url)
-            self._tell(f"MLflow at {url} is behind ({first_line(error)}); the search goes on, MLflow catches up later")
+            url = self._settings.tracking_url
+            reason = first_line(error, url)
+            self._tell(f"MLflow at {redact(url)} is behind ({reason}); the search goes on, MLflow catches up later")
 
     def _note_success(self) -> None:
         if self.failures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.metadata import version
+from inspect import getfile
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
             folder,
             python_model=str(Path(__file__).with_name("serving.py")),
             artifacts={names.BUNDLE_FOLDER: str(bundle_folder)},
-            code_paths=[str(Path(module.__file__).parent) for module in (models.config, data.errors)],
+            # By a module's file: a folder `data/` where the command is typed would be part of the package's path.
+            code_paths=[str(Path(getfile(module)).parent) for module in (models.config, data.errors)],
             pip_requirements=[_pinned(package) for package in _REQUIREMENTS],
             signature=ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities])),
             metadata={

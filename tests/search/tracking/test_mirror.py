@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -192,6 +194,14 @@ def test_a_server_that_refuses_is_told_once_and_fails_nothing(searched):
     assert "\n" not in told[0]
 
 
+def test_a_password_in_the_tracking_url_is_told_to_nobody(searched):
+    told: list[str] = []
+    down = replace(searched.settings, tracking_url="http://ann:swordfish@127.0.0.1:9")
+    Mirror(down, searched.storage, searched.name, tell=told.append).sync()
+    assert "http://ann:***@127.0.0.1:9" in told[0]
+    assert "swordfish" not in told[0]
+
+
 def test_a_server_that_was_down_for_a_whole_study_is_filled_in_afterwards(searched):
     searched.pin()
     down = Mirror(replace(searched.settings, tracking_url="http://127.0.0.1:9"), searched.storage, searched.name)
@@ -255,8 +265,5 @@ def test_the_run_of_a_trial_is_known_by_its_id(searched):
 
 
 def test_importing_the_mirror_does_not_import_mlflow():
-    import subprocess
-    import sys
-
     check = "import sys, search.tracking.mirror; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=Path(__file__).parents[3]).returncode == 0

@@ -23,13 +23,13 @@ from search.tracking.registry import load_champion, log_bundle, register_champio
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(searched, tmp_path: Path) -> Iterator[str]:
     """The URL of an MLflow server that keeps artifacts itself."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}", "--artifacts-destination", str(tmp_path)]
+    command += ["--backend-store-uri", searched.settings.tracking_url, "--artifacts-destination", str(tmp_path)]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (tmp_path / "server.log").open("wb") as log:
         process = subprocess.Popen(
