@@ -30,6 +30,9 @@ def parse_duration(text: str) -> float:
 class Budget(Protocol):
     """What a run may spend."""
 
+    end: float | None
+    """When the run has to be over, in seconds since the epoch."""
+
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """The stage with as many trials and epochs as time allows."""
 
@@ -42,6 +45,8 @@ class Budget(Protocol):
 
 class UnlimitedBudget:
     """No time limit: the study as it was written."""
+
+    end: float | None = None
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -62,7 +67,8 @@ class TimeBudget:
     def __init__(self, study: Study, total_s: float, stage_costs_s: Sequence[float], workers: int) -> None:
         """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation."""
         self._study = study
-        self._end = time.time() + total_s - EVALUATION_RESERVE_S
+        self.end: float | None = time.time() + total_s
+        self._last_stage_end = self.end - EVALUATION_RESERVE_S
         self._costs_s = list(stage_costs_s)
         self._workers = workers
 
@@ -87,7 +93,7 @@ class TimeBudget:
         affordable = 0.0
         for finalists, seeds in sizes:
             waves = math.ceil(finalists * seeds / self._workers)
-            affordable = max(0.0, self._end - time.time()) / (waves * epoch_s)
+            affordable = max(0.0, self._last_stage_end - time.time()) / (waves * epoch_s)
             if affordable >= wanted:
                 break
         return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, min(wanted, math.floor(affordable))))
@@ -96,5 +102,5 @@ class TimeBudget:
         return time.time() + self._share_s(position)
 
     def _share_s(self, position: int) -> float:
-        left = max(1.0, self._end - time.time())
+        left = max(1.0, self._last_stage_end - time.time())
         return left * self._costs_s[position] / sum(self._costs_s[position:])

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from data.arrays import SearchData
+from data.cache import label_distribution
 from data.errors import UserError
 from data.spec import DataSpec
 from models.values import to_flat, with_values
@@ -41,10 +42,15 @@ def describe_data(spec: DataSpec, data: SearchData) -> dict[str, Any]:
         "channels": data.channels,
         "train": len(data.train),
         "val": len(data.val),
-        "train_per_class": data.train.class_counts(len(data.classes)).tolist(),
-        "val_per_class": data.val.class_counts(len(data.classes)).tolist(),
-        "notes": list(data.notes),
+        "label_distribution": label_distribution(data),
+        "notes": [*data.notes, _label_note(data)],
     }
+
+
+def _label_note(data: SearchData) -> str:
+    counts = data.train.class_counts(len(data.classes))
+    fewest, most = data.classes[counts.argmin()], data.classes[counts.argmax()]
+    return f"{len(data.classes)} classes, {counts.min():,} ({fewest}) to {counts.max():,} ({most}) training images each"
 
 
 def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: Mapping[str, Any]) -> None:

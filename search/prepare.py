@@ -75,8 +75,8 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = scale_epochs(study, options.epochs_scale)
     if options.name:
         study = replace(study, name=options.name)
-    if not study.name or "/" in study.name:
-        raise UserError(f"study name {study.name!r}: it may not be empty or hold a slash")
+    if study.name in ("", ".", "..") or "/" in study.name:  # It names a folder.
+        raise UserError(f"study name {study.name!r}: it may not be empty, dots alone, or hold a slash")
     return study
 
 

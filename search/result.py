@@ -22,7 +22,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     console.print(table)
     champion = result["champion"]
     console.print(f"champion   {champion['model_uri']} (confirm #{champion['trial']})")
-    console.print(f"           {_changed(champion)}")
+    for field, value in champion["searched"].items():
+        console.print(f"           {field} {value:.4g}" if isinstance(value, float) else f"           {field} {value}")
     seeds = len(champion["val_accuracy_seeds"])
     accuracy = _with_interval(champion["val_accuracy"], champion["val_accuracy_interval"])
     console.print(f"validation {accuracy}, mean of {seeds} seeds")
@@ -31,7 +32,7 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         console.print(f"           not told apart from finalist {tied} by these seeds")
     test = result["test"]
     if test is None:
-        console.print("test       sealed; open it once with `python -m search.evaluate`")
+        console.print(f"test       sealed; open it once with `python -m search.evaluate --study {result['study']}`")
     else:
         accuracy = _with_interval(test["accuracy"], test["interval"])
         console.print(
@@ -41,9 +42,3 @@ def print_result(result: dict[str, Any], console: Console) -> None:
 
 def _with_interval(value: float, interval: list[float] | None) -> str:
     return f"{value:.4f}" if interval is None else f"{value:.4f} (95 % {interval[0]:.4f} to {interval[1]:.4f})"
-
-
-def _changed(champion: dict[str, Any]) -> str:
-    """The fields that differ between the finalists' configurations, or all that were searched."""
-    shown = ("model", "optimizer", "learning_rate", "weight_decay", "dropout", "scheduler", "epochs")
-    return ", ".join(f"{name}={champion['config'][name]}" for name in shown if name in champion["config"])

@@ -100,13 +100,12 @@ def _search(storage: Storage, request: Request, started_at: float) -> None:
     update_study(storage, study.name, state="running")
     reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
     launcher = LocalLauncher(settings, study.name, list(request.devices), request.workers)
-    launcher.start()
-    budget = _budget(request, started_at)
-    deadline = None if request.budget_s is None else time.time() + request.budget_s - (time.monotonic() - started_at)
     mirror = Mirror(settings, storage, study.name, tell=say)
+    launcher.start()
     mirror.start()
     try:
-        with RunProgress(study, deadline=deadline) as progress, _interrupts(launcher, progress) as interruptions:
+        budget = _budget(request, started_at)
+        with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher, progress) as interruptions:
             runner = StageRunner(
                 storage, study, launcher, budget,
                 is_interrupted=lambda: bool(interruptions),
@@ -170,7 +169,14 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
             f"mean of {len(champion['seeds'])} seeds."
         ),
     )
-    update_study(storage, name, champion={**champion, "model_uri": registered.uri})
+    searched = {key: champion["config"][key] for key in _searched_fields(storage, name)}
+    update_study(storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
+
+
+def _searched_fields(storage: Storage, name: str) -> list[str]:
+    """The fields that any stage varied, in the order in which they were first searched."""
+    spaces = (space for record in read_stages(storage, name) for space in record.pinned["spaces"])
+    return list(dict.fromkeys(parameter["name"] for space in spaces for parameter in space))
 
 
 def result_json(storage: Storage, name: str, *, wall_s: float) -> dict[str, Any]:

@@ -30,7 +30,7 @@ SAME_FAILURES = 5
 """A search whose first so many trials all fail is stopped: the fault is not in the configurations."""
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """The user asked the supervisor to stop; all workers have ended and the same command goes on."""
 
 

@@ -30,6 +30,7 @@ from search.records import StageRecord, add_epoch
 from search.storage import Storage, with_retries
 
 TRACEBACK_LINES = 12
+OUT_OF_TIME = "the stage's share of the time budget was used up"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,8 @@ def run_trial(
         trial.set_constraint("feasible", 1.0)
         reason = f"out of memory: {str(error).splitlines()[0]}"
         result = course.result("pruned", told={names.INFEASIBLE: True, names.REASON: reason})
+    except TimeIsUp:
+        result = course.result("pruned", told={names.REASON: OUT_OF_TIME})
     except LeaseLost:
         raise
     except Exception:  # A bug in the model or the study must cost one trial, not the search.
@@ -84,6 +87,10 @@ def run_trial(
 
 class WorkerStopped(BaseException):  # Not an Exception: no library on the way may swallow it.
     """The worker was told to stop now; the trial goes back into the queue with its checkpoint."""
+
+
+class TimeIsUp(BaseException):
+    """The stage's share of the time budget is used up; raised in mid-epoch, since an epoch may be long."""
 
 
 def _train(
@@ -116,7 +123,7 @@ def _train(
         with_retries(trial.report, value, metrics.epoch)
         context.on_epoch(metrics, config)
         if metrics.epoch < config.epochs:
-            reason = _why_stop(trial, record)
+            reason = _why_stop(trial, stage)
             if reason:
                 return course.result("pruned", told={names.REASON: reason})
     best = course.epochs[best_epoch(course.epochs, stage.metric) - 1]
@@ -148,15 +155,16 @@ def _all_epochs(
     )  # fmt: skip
 
 
-def _why_stop(trial: optuna.Trial, record: StageRecord) -> str | None:
-    if record.name == names.CONFIRM_STAGE:
+def _why_stop(trial: optuna.Trial, stage: PinnedStage) -> str | None:
+    if stage.is_confirmation:
         return None  # A finalist's run counts only whole.
-    if record.deadline is not None and time.time() > record.deadline and _has_complete_trial(trial.study):
-        return "the stage's share of the time budget was used up"
     return "below the pruner's line" if with_retries(trial.should_prune) else None
 
 
-def _has_complete_trial(study: optuna.Study) -> bool:
+def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
+    """Whether the stage's running trials have to end: its deadline has passed, and it has a result to hand on."""
+    if record.name == names.CONFIRM_STAGE or record.deadline is None or time.time() < record.deadline:
+        return False
     return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
 

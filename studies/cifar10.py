@@ -43,9 +43,9 @@ CIFAR10 = Study(
             trials=24,
             epochs=2,
             space={
-                "conv_layers": choice(3, 4, 5),
-                "filters": choice(32, 48, 64),
-                "filter_factor": choice(1.0, 1.5, 2.0),
+                "conv_layers": choice(3, 4),
+                "filters": choice(24, 32, 48),
+                "filter_factor": choice(1.5, 2.0),
                 "activation": choice("relu", "gelu", "silu"),
                 "learning_rate": FloatDistribution(1e-3, 2e-2, log=True),
             },

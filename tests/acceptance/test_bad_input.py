@@ -1,0 +1,164 @@
+"""Bad input: exit code 2, one line that says what and what to do, no traceback, and nothing written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.service import ROOT, Finished, Service
+
+MAX_LINES = 3
+FORKS = multiprocessing.get_context("forkserver")
+"""Real processes that start in milliseconds: the server has imported all that a command imports."""
+FORKS.set_forkserver_preload(["search.run", "search.worker", "search.status", "tests.acceptance.test_bad_input"])
+
+
+def _command(module: str, arguments: list[str], folder: Path) -> None:
+    """In the new process: be `python -m MODULE ARGUMENTS...`, started in a folder."""
+    os.chdir(folder)
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
+    sys.argv = [module, *arguments]
+    sys.modules.pop(module, None)  # Imported by the server, and now run as the program.
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _run(module: str, arguments: list[str], folder: Path) -> Finished:
+    folder.mkdir()
+    process = FORKS.Process(target=_command, args=(module, arguments, folder))
+    process.start()
+    process.join(60)
+    if process.is_alive():
+        process.kill()
+    assert process.exitcode is not None, f"{module} {arguments} did not end"
+    out, err = ((folder / name).read_text() for name in ("stdout", "stderr"))
+    return Finished(code=process.exitcode, out=out, err=err)
+
+
+def _assert_refused(ended: Finished, says: str) -> None:
+    assert ended.code == 2, ended.err
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    assert 1 <= len(ended.err.strip().splitlines()) <= MAX_LINES, ended.err
+    assert says in ended.err
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder of broken things that the commands below name."""
+    folder = tmp_path / "inputs"
+    for made in ("empty", "one-class/train/a"):
+        (folder / made).mkdir(parents=True)
+    definition = (
+        "from models.config import FlexCNNConfig\nfrom studies.definition import Stage, Study, choice\n"
+        "STUDY = Study(name='mine', description='', data='digits', config=FlexCNNConfig(image_size=8),\n"
+        "    stages=(Stage(name='a', trials=2, epochs=1, space={'droput': choice(0.0, 0.1)}),))\n"
+    )
+    (folder / "boom.py").write_text("raise RuntimeError('boom')\n")
+    (folder / "syntax.py").write_text("STUDY = (\n")
+    (folder / "nothing.py").write_text("studies = []\n")
+    (folder / "unknown_field.py").write_text(definition)
+    return folder
+
+
+RUNS = {
+    "a study that does not exist": ("--study partX", "did you mean 'partA'"),
+    "a study file that does not exist": ("--study INPUTS/none.py", "no study file"),
+    "a study file that raises": ("--study INPUTS/boom.py", "boom.py, line 1: RuntimeError: boom"),
+    "a study file with a syntax error": ("--study INPUTS/syntax.py", "SyntaxError"),
+    "a study file that defines no STUDY": ("--study INPUTS/nothing.py", "defines no STUDY"),
+    "a space with an unknown field": ("--study INPUTS/unknown_field.py", "Did you mean 'dropout'"),
+    "a folder that does not exist": ("--study partA --data INPUTS/nowhere", "nowhere"),
+    "a folder without images": ("--study partA --data INPUTS/empty", "INPUTS/empty"),
+    "a folder with one class": ("--study partA --data INPUTS/one-class", "INPUTS/one-class"),
+    "a field that does not exist": ("--study quickstart --set droput=0.1", "Did you mean 'dropout'"),
+    "a value of the wrong kind": ("--study quickstart --set dropout=lots", "dropout='lots'"),
+    "a field without a value": ("--study quickstart --set dropout", "field=value"),
+    "an image size of zero": ("--study quickstart --set image_size=0", "image_size='0'"),
+    "an image size of zero as an option": ("--study quickstart --image-size 0", "image_size=0"),
+    "no trials": ("--study quickstart --trials-scale 0", "--trials-scale 0"),
+    "negative epochs": ("--study quickstart --epochs-scale -1", "--epochs-scale -1"),
+    "a scale that is no number": ("--study quickstart --trials-scale nan", "--trials-scale nan"),
+    "fewer than no workers": ("--study quickstart --workers -1", "--workers -1"),
+    "workers that are no number": ("--study quickstart --workers two", "--workers"),
+    "a device that is not there": ("--study quickstart --devices cuda:7", "cuda:7"),
+    "a device that does not exist": ("--study quickstart --devices tpu", "--devices tpu"),
+    "a time that is no time": ("--study quickstart --budget soon", "--budget 'soon'"),
+    "an option that does not exist": ("--study quickstart --trails-scale 1", "--trails-scale"),
+    "no study at all": ("", "--study"),
+    "a name with a slash": ("--study quickstart --name a/b", "a/b"),
+    "a name that leads out of the home": ("--study quickstart --name ..", ".."),
+    "a database that is not supported": ("--study quickstart --storage mysql://u:secret@h/d", "mysql"),
+    "a database that does not answer": (
+        "--study quickstart --storage postgresql://nobody@127.0.0.1:1/none",
+        "does not answer",
+    ),
+    "a database without a URL": ("--study quickstart --storage postgresql:/nobody", "--storage"),
+}
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_a_run_is_refused_for(case: str, inputs: Path, tmp_path: Path) -> None:
+    line, says = (text.replace("INPUTS", str(inputs)) for text in RUNS[case])
+    home = tmp_path / "home"
+
+    ended = _run("search.run", ["--home", str(home), *line.split()], tmp_path / "here")
+
+    _assert_refused(ended, says)
+    assert "secret" not in ended.err
+    assert not home.exists()
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["stderr", "stdout"]
+
+
+@pytest.mark.parametrize("module", ["search.worker", "search.status", "search.evaluate", "search.predict"])
+@pytest.mark.parametrize("exists", [True, False], ids=["in a database", "without a database"])
+def test_a_command_is_refused_for_a_study_that_does_not_exist(
+    module: str, exists: bool, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    home = request.getfixturevalue("finished").service.home if exists else tmp_path / "home"
+    images = [str(tmp_path / "picture.png")] if module == "search.predict" else []
+
+    ended = _run(module, ["--home", str(home), "--study", "nobody", *images], tmp_path / "here")
+
+    _assert_refused(ended, "no study 'nobody'" if exists else "no studies at")
+    assert home.exists() == exists
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("mine")
+
+    ended = _run("search.run", ["--home", str(home), "--study", "quickstart"], tmp_path / "here")
+
+    _assert_refused(ended, str(home))
+    assert home.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_a_home_in_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    parent = tmp_path / "read-only"
+    parent.mkdir(mode=0o500)
+
+    ended = _run("search.run", ["--home", str(parent / "home"), "--study", "quickstart"], tmp_path / "here")
+
+    _assert_refused(ended, str(parent))
+    assert not any(parent.iterdir())
+
+
+def test_a_home_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
+    ended = _run("search.run", ["--home", "/proc/home", "--study", "quickstart"], tmp_path / "here")
+
+    _assert_refused(ended, "/proc/home")
+
+
+def test_the_program_itself_refuses_as_its_forks_do(service: Service) -> None:
+    ended = service.run("search.run", "--study", "partX")
+
+    _assert_refused(ended, "did you mean 'partA'")
+    assert not service.home.exists()
+    assert (ROOT / "search" / "run.py").is_file()
