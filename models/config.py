@@ -16,6 +16,7 @@ Scheduler = Literal["constant", "cosine", "step", "one_cycle"]
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "mish", "elu"]
 ImageFit = Literal["crop", "pad", "squash"]
 Precision = Literal["auto", "bf16", "fp32"]
+Freezing = Literal["freeze_all", "freeze_partial", "freeze_first", "unfreeze_all", "head_first", "gradual"]
 
 _FILTER_ORGANISATIONS = {"equal": 1.0, "doubling": 2.0, "halving": 0.5}
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -129,3 +130,40 @@ class FlexCNNConfig(TrainConfig):
     """`conv` drops whole channels after each block; `dense` drops values before the last layer."""
     dense_width: Annotated[int, Field(ge=0)] = 128
     """Neurons of the hidden dense layer; 0 leaves it out."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class BackboneConfig(TrainConfig):
+    """A network trained elsewhere, with a new head: linear, or a hidden dense layer before it."""
+
+    model: str = "backbone"
+    image_size: Annotated[int, Field(ge=0)] = 0
+    """Height and width in pixels that the network sees; 0: what the backbone was trained with."""
+    backbone: str = "resnet18"
+    """A name in `models.backbones.BACKBONES`, or `timm/NAME` for any network of timm."""
+    weights: str = "default"
+    """`default`: the library's download; `none`: random; or the path of a file of tensors (`.pt`, `.safetensors`)."""
+
+    # What learns besides the head. A backbone's children, in order, are what `describe_children` lists.
+    freezing: Freezing = "freeze_all"
+    """`freeze_all`: nothing; `freeze_partial`: the last children; `freeze_first`: all but the first children;
+    `unfreeze_all`: everything; `head_first`: nothing, later everything (Kumar et al. 2022, LP-FT); `gradual`: nothing,
+    later one child after the other, from the last to the first (Howard and Ruder 2018, ULMFiT)."""
+    trainable_children: PositiveInt = 1
+    """`freeze_partial`: so many of the last children that have parameters learn."""
+    frozen_children: Annotated[int, Field(ge=0)] = 1
+    """`freeze_first`: so many of the first children are frozen, counting those without parameters."""
+    train_batch_norm: bool = False
+    """Batch norms learn, and follow the images' statistics, in frozen children too."""
+    head_epochs: Probability = 0.3
+    """`head_first`, `gradual`: share of the epochs in which only the head learns."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of a child over that of the one after it; 1: one rate for all. The head has the configured one."""
+
+    # The head
+    head_width: Annotated[int, Field(ge=0)] = 0
+    """Neurons of the hidden dense layer; 0: the head is linear."""
+    head_activation: Activation = "gelu"
+    """After the hidden dense layer."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the values dropped before the last layer."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 
 from data.arrays import ImageSet
 from data.batches import to_device
-from data.errors import InfeasibleConfig
+from data.errors import InfeasibleConfig, SieveError
 from models.config import TrainConfig
 from models.registry import build_model
 from models.training.fit import fit
@@ -17,11 +18,13 @@ from models.values import with_values
 from search.data_source import DataSource
 from search.pinning import pin_search
 from search.seeds import derive_seed
-from studies.definition import Stage, Study
+from studies.definition import Study
 
-MEASURED_BATCHES = 8
-DRAWS_PER_STAGE = 3
-"""Configurations of each stage's space that are timed, besides the start configuration."""
+MEASURED_BATCHES = 4
+DRAWS = 2
+"""Configurations of the first stage's space that are timed, besides the start configuration."""
+EPOCH_DRAWS = 16
+"""Draws whose epochs are averaged, where a stage varies them."""
 SHARE_AFTER_PRUNING = 0.6
 """Epochs that a pruned stage runs, of those planned; a rule of thumb that later stages' shares correct."""
 
@@ -42,13 +45,14 @@ class StageCost:
 
 def estimate(study: Study, source: DataSource, device: torch.device, workers: int) -> list[StageCost]:
     """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds."""
+    first = [_epoch_s(config, source, device) for config in _sample(study, 0, DRAWS)]
+    measured = [seconds for seconds in first if seconds is not None]
+    if not measured:
+        raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be built at this image size")
+    epoch_s = sum(measured) / len(measured)
     costs = []
-    epoch_s = 0.0
     for position, stage in enumerate(study.stages):
-        configs = _sample(study, position, stage)
-        measured = [seconds for config in configs if (seconds := _epoch_s(config, source, device)) is not None]
-        epoch_s = sum(measured) / len(measured) if measured else epoch_s
-        epochs = sum(config.epochs for config in configs) / len(configs)
+        epochs = fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
         trials = pin_search(study, position, stage, [study.config]).trials
         kept = 1.0 if stage.pruner == "none" or trials < 6 else SHARE_AFTER_PRUNING
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
@@ -59,9 +63,9 @@ def estimate(study: Study, source: DataSource, device: torch.device, workers: in
     return [*costs, StageCost(name="confirm", trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
 
 
-def _sample(study: Study, position: int, stage: Stage) -> list[TrainConfig]:
-    """The stage's start and a few draws from its space."""
-    random = replace(stage, sampler="random", trials=1 + DRAWS_PER_STAGE)
+def _sample(study: Study, position: int, draws: int) -> list[TrainConfig]:
+    """A stage's start and a few draws from its space."""
+    random = replace(study.stages[position], sampler="random", trials=1 + draws)
     pinned = pin_search(study, position, random, [study.config])
     return [pinned.config(params) for params in pinned.queue]
 

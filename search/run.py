@@ -125,9 +125,10 @@ def _budget(request: Request, started_at: float) -> Budget:
         return UnlimitedBudget(request.study)
     device = torch.device(request.devices[0])
     source = DataSource(request.spec, request.settings, device)
-    costs = estimate(request.study, source, device, request.workers)
+    workers = max(1, request.workers)
+    costs = estimate(request.study, source, device, workers)
     left_s = request.budget_s - (time.monotonic() - started_at)
-    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], max(1, request.workers))
+    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], workers)
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import SieveError
@@ -160,6 +162,8 @@ def fill_queue(storage: Storage, record: StageRecord) -> None:
     study = optuna.create_study(
         study_name=record.optuna_study, storage=storage.optuna, direction=pinned.direction, load_if_exists=True
     )
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        study.set_metric_names([pinned.metric])  # So that the dashboard's axes say what they show.
     for slot in range(len(study.get_trials(deepcopy=False)), pinned.trials):
         study.enqueue_trial(pinned.queue[slot])
 

@@ -1,0 +1,190 @@
+"""A pre-trained body under a new head, of which only a part learns."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple, Self
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from models.config import BackboneConfig
+from models.flexcnn import ACTIVATIONS
+from models.freezing import frozen_children
+from models.training.finetuned import WeightedLogits
+
+_CONTAINERS = ("blocks", "stages", "layers")
+"""What timm calls the children that hold a network's stages one after the other."""
+
+
+class Auxiliary(NamedTuple):
+    """A second classifier on the output of a child, learned from and otherwise left out."""
+
+    head: nn.Module
+    weight: float
+    """Of its loss, where the main one counts 1."""
+
+
+class Body(NamedTuple):
+    """A backbone without its classifier."""
+
+    network: nn.Module
+    """(N, 3, H, W) -> (N, features). An nn.Sequential where its children can be run one after the other."""
+    features: int
+    auxiliary: Mapping[str, Auxiliary] = {}
+    """By the name of the child that they look at."""
+
+
+class BackboneClassifier(nn.Module):
+    """A body and its head: takes images of one or three channels and returns logits of shape (N, classes).
+
+    In training frozen children are in eval mode, so that batch norms keep their statistics and nothing is dropped;
+    with `train_batch_norm` the batch norms among them are not. What learns follows the configuration's `freezing`,
+    for epoch 1 when it is built.
+    """
+
+    def __init__(
+        self, config: BackboneConfig, body: nn.Module, head: nn.Module, auxiliary: Mapping[str, Auxiliary]
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.auxiliary = nn.ModuleDict({name: branch.head for name, branch in auxiliary.items()})
+        self.config = config
+        self._auxiliary_weights = {name: branch.weight for name, branch in auxiliary.items()}
+        self._frozen = 0
+        self.begin_epoch(1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        logits_NC: Tensor = self.head(self.body(in_color(images_NCHW)))
+        return logits_NC
+
+    def children_in_order(self) -> list[tuple[str, nn.Module]]:
+        """The body's parts and their names, from the image to the head."""
+        return children_in_order(self.body)
+
+    @property
+    def frozen(self) -> int:
+        """How many of the first children are frozen now."""
+        return self._frozen
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Freeze what does not learn in this epoch, counted from 1."""
+        children = self.children_in_order()
+        self._frozen = frozen_children(self.config, epoch, [_has_parameters(child) for _, child in children])
+        # What belongs to no child, such as a class token, is added on the way to the first one.
+        self.body.requires_grad_(self._frozen == 0)
+        for position, (name, child) in enumerate(children):
+            child.requires_grad_(position >= self._frozen)
+            if name in self.auxiliary:
+                self.auxiliary[name].requires_grad_(self._learns_up_to(position))
+        if self.config.train_batch_norm:
+            for norm in _batch_norms(self.body):
+                norm.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for _, child in self.children_in_order()[: self._frozen]:
+            child.eval()
+            if self.config.train_batch_norm:
+                for norm in _batch_norms(child):
+                    norm.train(mode)
+        return self
+
+    def training_logits(self, images_NCHW: Tensor) -> list[WeightedLogits]:
+        """The logits, and those of the auxiliary heads below which something learns."""
+        if not self.auxiliary:
+            return [WeightedLogits(1.0, self(images_NCHW))]
+        values, branches = in_color(images_NCHW), []
+        for position, (name, child) in enumerate(self.children_in_order()):
+            values = child(values)
+            if name in self.auxiliary and self._learns_up_to(position):
+                branches.append(WeightedLogits(self._auxiliary_weights[name], self.auxiliary[name](values)))
+        return [WeightedLogits(1.0, self.head(values)), *branches]
+
+    def rate_multipliers(self) -> dict[nn.Parameter, float]:
+        """Each parameter's learning rate over the configured one: less from child to child towards the image."""
+        multipliers = dict.fromkeys(self.parameters(), 1.0)
+        rate = 1.0
+        for _, child in reversed(self.children_in_order()):
+            if _has_parameters(child):
+                rate *= self.config.layer_decay
+                multipliers |= dict.fromkeys(child.parameters(), rate)
+        return multipliers | dict.fromkeys(self.body.parameters(recurse=False), rate)
+
+    def split(self) -> tuple[nn.Module, BackboneClassifier]:
+        """The children that are frozen now, and a classifier of the others that takes their output.
+
+        Both share their parameters with this one, under the same names. Raises ValueError where the children cannot be
+        run one after the other.
+        """
+        children = self.children_in_order()
+        if self._frozen == len(children):
+            before, after = self.body, nn.Sequential()
+        elif isinstance(self.body, nn.Sequential):
+            before, after = chain(children[: self._frozen]), chain(children[self._frozen :])
+        else:
+            raise ValueError("the children of this backbone do not follow one another")
+        auxiliary = {
+            name: Auxiliary(self.auxiliary[name], self._auxiliary_weights[name])
+            for name, _ in children[self._frozen :]
+            if name in self.auxiliary
+        }
+        learning = BackboneClassifier(replace(self.config, freezing="unfreeze_all"), after, self.head, auxiliary)
+        return nn.Sequential(InColor(), before), learning
+
+    def _learns_up_to(self, position: int) -> bool:
+        return position >= self._frozen or self.config.train_batch_norm
+
+
+class InColor(nn.Module):
+    """`in_color` as a layer."""
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return in_color(images_NCHW)
+
+
+def in_color(images_NCHW: Tensor) -> Tensor:
+    """Gray images with their channel repeated three times; anything else as it is."""
+    if images_NCHW.ndim == 4 and images_NCHW.shape[1] == 1:
+        return images_NCHW.expand(-1, 3, -1, -1)
+    return images_NCHW
+
+
+def build_head(config: BackboneConfig, features: int, classes: int) -> nn.Sequential:
+    """Features (N, features) -> logits (N, classes), initialised from torch's global generator."""
+    layers: dict[str, nn.Module] = {}
+    if config.head_width:
+        layers["dense"] = nn.Linear(features, config.head_width)
+        layers["dense_activation"] = ACTIVATIONS[config.head_activation]()
+    if config.dropout:
+        layers["dropout"] = nn.Dropout(config.dropout)
+    layers["output"] = nn.Linear(config.head_width or features, classes)
+    return chain(layers.items())
+
+
+def chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
+    """Layers that are run one after the other, by name."""
+    return nn.Sequential(OrderedDict(layers))
+
+
+def children_in_order(body: nn.Module) -> list[tuple[str, nn.Module]]:
+    """A body's parts and their names; a container of stages counts as its stages."""
+    children: list[tuple[str, nn.Module]] = []
+    for name, child in body.named_children():
+        if name in _CONTAINERS and isinstance(child, nn.Sequential | nn.ModuleList):
+            children += [(f"{name}_{inner}", stage) for inner, stage in child.named_children()]
+        elif not isinstance(child, nn.Identity):
+            children.append((name, child))
+    return children
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _batch_norms(module: nn.Module) -> list[nn.Module]:
+    return [part for part in module.modules() if isinstance(part, _BatchNorm)]

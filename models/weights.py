@@ -1,0 +1,79 @@
+"""Weights from a file, of tensors only, and whether they fit a network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from data.errors import UserError
+
+DEFAULT, NONE = "default", "none"
+"""Values of `BackboneConfig.weights` that are no path."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, by name; nothing in it is executed. Raises UserError for a file of anything else."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"weights={path}: cannot be read: {error.strerror or error}; give the path of a file") from error
+    except (UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(
+            f"weights={path}: not a file of tensors alone ({type(error).__name__}); "
+            "give a state dict saved by torch.save, or a .safetensors file"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise UserError(f"weights={path}: not a dictionary of tensors; save the network's state_dict() and give that")
+    return weights
+
+
+def load_fitting(
+    network: nn.Module, weights: Mapping[str, Tensor], *, replaced: Collection[str], source: str, backbone: str
+) -> None:
+    """Load weights into a network, except for its layers named `replaced`: those get another size afterwards.
+
+    Raises UserError, in one line, with what is missing, left over or of another shape.
+    """
+    own = network.state_dict()
+    expected = {name: tensor for name, tensor in own.items() if not _below(name, replaced)}
+    given = {name: tensor for name, tensor in weights.items() if not _below(name, replaced)}
+    shared = sorted(expected.keys() & given.keys())
+    complaints = [
+        _listed("missing", sorted(expected.keys() - given.keys())),
+        _listed("not known", sorted(given.keys() - expected.keys())),
+        _listed(
+            "of another shape",
+            [
+                f"{name} {_shape(given[name])} for {_shape(expected[name])}"
+                for name in shared
+                if given[name].shape != expected[name].shape
+            ],
+        ),
+    ]
+    if any(complaints):
+        reasons = "; ".join(filter(None, complaints))
+        raise UserError(f"weights={source}: do not fit {backbone}: {reasons}; give the weights of a {backbone}")
+    network.load_state_dict({**own, **given})
+
+
+def _below(name: str, layers: Iterable[str]) -> bool:
+    return any(name.startswith(f"{layer}.") for layer in layers)
+
+
+def _listed(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{what}: {names[0]}{more}"
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"

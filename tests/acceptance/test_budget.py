@@ -1,0 +1,50 @@
+"""The budget is exact: as many trials as planned, each ended once, however many workers race and whoever is killed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.checks import assert_exactly_as_planned
+from tests.acceptance.conftest import Search
+from tests.acceptance.service import STUDY_FILES, Service, wait_for
+
+pytestmark = pytest.mark.slow
+
+TINY = str(STUDY_FILES / "tiny.py")
+
+
+def test_four_workers_run_exactly_the_planned_trials(any_service: Service, finished: Search) -> None:
+    result = any_service.run("search.run", "--study", TINY, "--workers", "4", "--json").json()
+
+    assert_exactly_as_planned(any_service)
+    assert [stage["planned"] for stage in result["stages"]] == [8, 8, 4]
+    # A random stage is drawn before any worker sees it: four workers run the table that one worker ran.
+    assert any_service.parameters("tiny/1-random") == finished.service.parameters("tiny/1-random")
+    assert any_service.processes() == []
+
+
+def test_a_killed_worker_loses_no_trial(any_service: Service) -> None:
+    running = any_service.start("search.run", "--study", TINY, "--workers", "2", "--json")
+    trial = wait_for(lambda: any_service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
+    owner = any_service.query("SELECT owner FROM sieve_lease WHERE trial_id = :id", id=trial.trial_id)[0].owner
+    (worker,) = [found for found in any_service.processes("search.worker") if str(found.pid) == owner.split(":")[1]]
+
+    worker.kill()
+
+    ended = running.wait()
+    assert ended.code == 0, ended.err
+    assert_exactly_as_planned(any_service)
+    assert any_service.attribute(trial.trial_id, "losses") == 1
+
+
+def test_a_killed_supervisor_takes_its_workers_along_and_the_same_command_goes_on(any_service: Service) -> None:
+    running = any_service.start("search.run", "--study", TINY, "--workers", "2")
+    wait_for(lambda: any_service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
+
+    running.kill()
+
+    wait_for(lambda: not any_service.processes(), "the workers to end by themselves", timeout_s=20)
+    assert any_service.states("tiny/2-median")["RUNNING"] == 0
+    result = any_service.run("search.run", "--study", TINY, "--workers", "2", "--json").json()
+    assert_exactly_as_planned(any_service)
+    assert result["champion"]["model_uri"] == "models:/tiny/1"
