@@ -27,7 +27,7 @@ from data.batches import EvalBatches, to_device
 from data.errors import SieveError, UserError
 from data.files import writing_below
 from models.config import TrainConfig
-from models.registry import build_model
+from models.registry import build_skeleton
 from models.shapes import InputShape
 from models.values import from_flat, to_flat
 
@@ -84,7 +84,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         channels, height, width = description["input_shape"]
         classes = tuple(description["classes"])
         config = from_flat(description["config"])
-        model = build_model(config, (channels, height, width), len(classes))
+        model = build_skeleton(config, (channels, height, width), len(classes))
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, SieveError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

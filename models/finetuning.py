@@ -22,7 +22,9 @@ _CONTAINERS = ("blocks", "stages", "layers")
 class Auxiliary(NamedTuple):
     """A second classifier on the output of a child, learned from and otherwise left out."""
 
-    head: nn.Module
+    classifier: nn.Module
+    last_layer: str
+    """The name, in the classifier, of the nn.Linear that is made for the classes."""
     weight: float
     """Of its loss, where the main one counts 1."""
 
@@ -33,7 +35,7 @@ class Body(NamedTuple):
     network: nn.Module
     """(N, 3, H, W) -> (N, features). An nn.Sequential where its children can be run one after the other."""
     features: int
-    auxiliary: Mapping[str, Auxiliary] = {}
+    auxiliary: Mapping[str, Auxiliary]
     """By the name of the child that they look at."""
 
 
@@ -51,9 +53,9 @@ class BackboneClassifier(nn.Module):
         super().__init__()
         self.body = body
         self.head = head
-        self.auxiliary = nn.ModuleDict({name: branch.head for name, branch in auxiliary.items()})
+        self.auxiliary = nn.ModuleDict({name: branch.classifier for name, branch in auxiliary.items()})
         self.config = config
-        self._auxiliary_weights = {name: branch.weight for name, branch in auxiliary.items()}
+        self._branches = dict(auxiliary)
         self._frozen = 0
         self.begin_epoch(1)
 
@@ -102,7 +104,7 @@ class BackboneClassifier(nn.Module):
         for position, (name, child) in enumerate(self.children_in_order()):
             values = child(values)
             if name in self.auxiliary and self._learns_up_to(position):
-                branches.append(WeightedLogits(self._auxiliary_weights[name], self.auxiliary[name](values)))
+                branches.append(WeightedLogits(self._branches[name].weight, self.auxiliary[name](values)))
         return [WeightedLogits(1.0, self.head(values)), *branches]
 
     def rate_multipliers(self) -> dict[nn.Parameter, float]:
@@ -115,24 +117,21 @@ class BackboneClassifier(nn.Module):
                 multipliers |= dict.fromkeys(child.parameters(), rate)
         return multipliers | dict.fromkeys(self.body.parameters(recurse=False), rate)
 
+    @property
+    def can_split(self) -> bool:
+        """Whether what is frozen now ends before the rest begins."""
+        return isinstance(self.body, nn.Sequential) or self._frozen == len(self.children_in_order())
+
     def split(self) -> tuple[nn.Module, BackboneClassifier]:
         """The children that are frozen now, and a classifier of the others that takes their output.
 
-        Both share their parameters with this one, under the same names. Raises ValueError where the children cannot be
-        run one after the other.
+        Both share their parameters with this one, under the same names. Only where `can_split`.
         """
+        assert self.can_split
         children = self.children_in_order()
-        if self._frozen == len(children):
-            before, after = self.body, nn.Sequential()
-        elif isinstance(self.body, nn.Sequential):
-            before, after = chain(children[: self._frozen]), chain(children[self._frozen :])
-        else:
-            raise ValueError("the children of this backbone do not follow one another")
-        auxiliary = {
-            name: Auxiliary(self.auxiliary[name], self._auxiliary_weights[name])
-            for name, _ in children[self._frozen :]
-            if name in self.auxiliary
-        }
+        before = chain(children[: self._frozen]) if isinstance(self.body, nn.Sequential) else self.body
+        after = chain(children[self._frozen :])
+        auxiliary = {name: self._branches[name] for name, _ in children[self._frozen :] if name in self._branches}
         learning = BackboneClassifier(replace(self.config, freezing="unfreeze_all"), after, self.head, auxiliary)
         return nn.Sequential(InColor(), before), learning
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,3 +17,9 @@ class Preprocessing:
     std: tuple[float, ...]
     interpolation: str
     """With which the pictures were resized: `bilinear`, `bicubic`."""
+
+    def for_channels(self, channels: int) -> Preprocessing:
+        """The same for images of so many channels: a gray one, later repeated three times, has the colours' average."""
+        if channels == len(self.mean):
+            return self
+        return replace(self, mean=(fmean(self.mean),) * channels, std=(fmean(self.std),) * channels)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from data.errors import UserError
-from models.config import FlexCNNConfig, TrainConfig
+from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
+from models.preprocessing import Preprocessing
 from models.shapes import InputShape
 from models.spelling import did_you_mean
 
@@ -31,8 +32,16 @@ def _flexcnn(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.M
     return FlexCNN(config, input_shape, classes)
 
 
+def _backbone(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:
+    from models.backbones import build_classifier
+
+    assert isinstance(config, BackboneConfig)
+    return build_classifier(config, input_shape, classes)
+
+
 MODELS: dict[str, Family] = {
     "flexcnn": Family(config=FlexCNNConfig, build=_flexcnn),
+    "backbone": Family(config=BackboneConfig, build=_backbone),
 }
 
 
@@ -47,6 +56,45 @@ def build_model(config: TrainConfig, input_shape: InputShape, classes: int) -> n
     The weights come from torch's global generator: seed it first. Raises InfeasibleConfig if it cannot be built.
     """
     return _family(config.model).build(config, input_shape, classes)
+
+
+def build_skeleton(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:
+    """`build_model` for weights that follow: a pre-trained backbone is built without its own, nothing is downloaded."""
+    if isinstance(config, BackboneConfig):
+        config = replace(config, weights="none")
+    return build_model(config, input_shape, classes)
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The configuration with the image size that a pre-trained backbone brings, where it names none.
+
+    Raises UserError for an unknown backbone, with the nearest spelling.
+    """
+    if not isinstance(config, BackboneConfig):
+        return config
+    from models import backbones
+
+    return backbones.resolved(config)
+
+
+def preprocessing(config: TrainConfig) -> Preprocessing | None:
+    """What the network's weights were trained on; None for untrained ones: the images' own statistics then serve."""
+    if not isinstance(config, BackboneConfig):
+        return None
+    from models import backbones
+
+    return backbones.preprocessing(config)
+
+
+def fetch_weights(config: TrainConfig) -> None:
+    """Download and check a pre-trained backbone's weights before anything is searched; nothing to do for others.
+
+    Raises UserError for weights that cannot be had or do not fit.
+    """
+    if isinstance(config, BackboneConfig):
+        from models import backbones
+
+        backbones.fetch_weights(config)
 
 
 def _family(model: str) -> Family:

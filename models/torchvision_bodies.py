@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torchvision.models as zoo
 from torch import Tensor, nn
-from torchvision import models
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from data.errors import InfeasibleConfig, UserError
@@ -17,38 +19,40 @@ from models.preprocessing import Preprocessing
 from models.weights import DEFAULT, NONE, load_fitting, read_weights
 
 Children = Iterator[tuple[str, nn.Module]]
+_PATCH_PX = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchvisionFamily:
+class Family:
     """How one of torchvision's networks is taken apart."""
 
     children: Callable[[Any], Children]
-    smallest_px: int = 32
-    """Smallest image that its strides leave something of."""
-    multiple_px: int = 1
-    """What the image size has to be a multiple of."""
     taps: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Child -> the auxiliary classifier on its output, and the last layer of that."""
+    """Child -> the auxiliary classifier that looks at its output, and the last layer of that."""
     tap_weight: float = 0.0
     """Of the loss of an auxiliary classifier."""
     taps_from_px: int = 0
     """Smallest image that the auxiliary classifiers have room for."""
     statistics: tuple[float, float] | None = None
-    """Mean and standard deviation of all channels, where the weights' metadata does not say what they were trained on."""
+    """Mean and standard deviation of all channels, where they are not those of the weights' metadata."""
+    patches: bool = False
+    """A position is learned for each patch of the image."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """For torchvision's builder."""
 
 
-def _resnet(network: models.ResNet) -> Children:
-    for name, child in network.named_children():
-        if name == "avgpool":
-            yield name, _flattened(child)
-        elif name != "fc":
-            yield name, child
+def _without(*left_out: str) -> Callable[[nn.Module], Children]:
+    """The network's own children but these, flattened after the pooling."""
+
+    def children(network: nn.Module) -> Children:
+        for name, child in network.named_children():
+            if name not in left_out:
+                yield name, nn.Sequential(child, nn.Flatten()) if name == "avgpool" else child
+
+    return children
 
 
-def _vgg(network: models.VGG) -> Children:
+def _vgg(network: Any) -> Children:
     block: list[nn.Module] = []
     number = 1
     for layer in network.features:
@@ -56,76 +60,149 @@ def _vgg(network: models.VGG) -> Children:
         if isinstance(layer, nn.MaxPool2d):
             yield f"block{number}", nn.Sequential(*block)
             block, number = [], number + 1
-    yield "avgpool", _flattened(network.avgpool)
+    yield "avgpool", nn.Sequential(network.avgpool, nn.Flatten())
     yield "fc6", network.classifier[:3]
-    yield "fc7", network.classifier[3:6]
+    yield "fc7", network.classifier[3:5]
 
 
-def _inception(network: models.Inception3) -> Children:
-    for name, child in network.named_children():
-        if name == "avgpool":
-            yield name, _flattened(child)
-        elif name not in ("AuxLogits", "dropout", "fc"):
-            yield name, child
+def _stages(network: Any) -> Children:
+    for number, stage in network.features.named_children():
+        yield f"features_{number}", stage
 
 
-def _googlenet(network: models.GoogLeNet) -> Children:
-    for name, child in network.named_children():
-        if name == "avgpool":
-            yield name, _flattened(child)
-        elif name not in ("aux1", "aux2", "dropout", "fc"):
-            yield name, child
+def _efficientnet(network: Any) -> Children:
+    yield from _stages(network)
+    yield "avgpool", nn.Sequential(network.avgpool, nn.Flatten())
 
 
-def _features_then_pool(network: Any) -> Children:
-    """EfficientNet, MobileNetV3, ConvNeXt: numbered stages, pooling, and what their classifier has before its end."""
-    for name, stage in network.features.named_children():
-        yield f"features_{name}", stage
+def _mobilenet(network: Any) -> Children:
+    yield from _efficientnet(network)
+    yield "dense", network.classifier[:2]
+
+
+def _convnext(network: Any) -> Children:
+    yield from _stages(network)
     yield "avgpool", network.avgpool
-    yield "neck", nn.Sequential(*network.classifier[:-1], nn.Flatten())
+    yield "norm", network.classifier[:2]
 
 
-def _features_pool_and_dense(network: Any) -> Children:
-    for name, stage in network.features.named_children():
-        yield f"features_{name}", stage
-    yield "avgpool", _flattened(network.avgpool)
-    yield "dense", network.classifier[:-1]
-
-
-def _vit(network: models.VisionTransformer) -> Children:
+def _vit(network: Any) -> Children:
     yield "embedding", _Embedding(network)
-    for name, layer in network.encoder.layers.named_children():
-        yield name.removeprefix("encoder_"), layer
+    for number, layer in enumerate(network.encoder.layers):
+        yield f"layer_{number}", layer
     yield "norm", nn.Sequential(_ClassToken(), network.encoder.ln)
 
 
-# GoogLeNet and InceptionV3 were trained on other statistics than their metadata says; torchvision's `transform_input`
-# converts from the one to the other, image by image.
-_TENSORFLOW = (0.5, 0.5)
-
-FAMILIES: dict[str, TorchvisionFamily] = {
-    "resnet18": TorchvisionFamily(children=_resnet),
-    "resnet50": TorchvisionFamily(children=_resnet),
-    "vgg16": TorchvisionFamily(children=_vgg),
-    "inception_v3": TorchvisionFamily(
-        children=_inception,
-        smallest_px=75,
+FAMILIES: dict[str, Family] = {
+    "resnet18": Family(children=_without("fc")),
+    "resnet50": Family(children=_without("fc")),
+    "vgg16": Family(children=_vgg),
+    "inception_v3": Family(
+        children=_without("AuxLogits", "dropout", "fc"),
         taps={"Mixed_6e": ("AuxLogits", "fc")},
-        tap_weight=0.4,  # As in torchvision's training reference.
+        tap_weight=0.4,  # as in torchvision's training reference
         taps_from_px=299,
-        statistics=_TENSORFLOW,
-        options={"aux_logits": True, "init_weights": False},
+        statistics=(0.5, 0.5),  # what `transform_input`, left out here, makes of ImageNet's
+        options={"init_weights": True},
     ),
-    "googlenet": TorchvisionFamily(
-        children=_googlenet,
+    "googlenet": Family(
+        children=_without("aux1", "aux2", "dropout", "fc"),
         taps={"inception4a": ("aux1", "fc2"), "inception4d": ("aux2", "fc2")},
-        tap_weight=0.3,  # Szegedy et al. 2014, section 5.
-        statistics=_TENSORFLOW,
-        options={"aux_logits": True, "init_weights": False},
+        tap_weight=0.3,  # Szegedy et al. 2014, section 5
+        statistics=(0.5, 0.5),  # as for InceptionV3
+        options={"init_weights": True},
     ),
-    "efficientnet_v2_s": TorchvisionFamily(children=_features_then_pool),
-    "vit_b_16": TorchvisionFamily(children=_vit, multiple_px=16),
-    "mobilenet_v3_small": TorchvisionFamily(children=_features_pool_and_dense),
-    "mobilenet_v3_large": TorchvisionFamily(children=_features_pool_and_dense),
-    "convnext_tiny": TorchvisionFamily(children=_features_then_pool),
+    "efficientnet_v2_s": Family(children=_efficientnet),
+    "vit_b_16": Family(children=_vit, patches=True),
+    "mobilenet_v3_small": Family(children=_mobilenet),
+    "mobilenet_v3_large": Family(children=_mobilenet),
+    "convnext_tiny": Family(children=_convnext),
 }
+
+
+def preprocessing(backbone: str) -> Preprocessing:
+    """What the default weights were trained on."""
+    family, transforms = FAMILIES[backbone], zoo.get_model_weights(backbone).DEFAULT.transforms()
+    mean, std = family.statistics or (None, None)
+    return Preprocessing(
+        image_size=transforms.crop_size[0],
+        mean=tuple(transforms.mean) if mean is None else (mean,) * 3,
+        std=tuple(transforms.std) if std is None else (std,) * 3,
+        interpolation=transforms.interpolation.value,
+    )
+
+
+def check_image_size(backbone: str, image_size: int) -> None:
+    """Raise InfeasibleConfig for images that the network cannot look at."""
+    if FAMILIES[backbone].patches:
+        if image_size % _PATCH_PX:
+            raise InfeasibleConfig(
+                f"image_size={image_size}: {backbone} cuts images into patches of {_PATCH_PX} px; use a multiple"
+            )
+        return
+    smallest = max(zoo.get_model_weights(backbone).DEFAULT.meta["min_size"])
+    if image_size < smallest:
+        raise InfeasibleConfig(f"image_size={image_size}: {backbone} needs at least {smallest} px")
+
+
+def build_body(backbone: str, weights: str, image_size: int) -> Body:
+    """The network without its classifier, for square images of that size.
+
+    Raises UserError for weights that cannot be had or do not fit.
+    """
+    family = FAMILIES[backbone]
+    options = {**family.options, "image_size": image_size} if family.patches else family.options
+    network = zoo.get_model(backbone, weights=None, **options)
+    last_name, last = _last_linear(network)
+    if weights != NONE:
+        state = _download(backbone) if weights == DEFAULT else read_weights(weights)
+        if family.patches and "encoder.pos_embedding" in state:
+            state = interpolate_embeddings(image_size, _PATCH_PX, state)
+        replaced = [last_name, *(f"{name}.{layer}" for name, layer in family.taps.values())]
+        load_fitting(network, state, replaced=replaced, source=weights, backbone=backbone)
+    taps = family.taps if image_size >= family.taps_from_px else {}
+    auxiliary = {
+        child: Auxiliary(network.get_submodule(name), layer, family.tap_weight) for child, (name, layer) in taps.items()
+    }
+    return Body(chain(family.children(network)), last.in_features, auxiliary)
+
+
+def _download(backbone: str) -> dict[str, Tensor]:
+    entry = zoo.get_model_weights(backbone).DEFAULT
+    try:
+        with redirect_stdout(sys.stderr):  # torch announces the download on stdout, where `--json` prints its object
+            state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"weights=default: {entry.url} cannot be downloaded ({str(error).splitlines()[0]}); "
+            "give a file with weights=FILE, or start from random with weights=none"
+        ) from error
+    return cast(dict[str, Tensor], state)
+
+
+def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
+    """The classifier's last layer: the one that is made for ImageNet's classes."""
+    return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
+
+
+class _Embedding(nn.Module):
+    """Patches of an image as tokens, a class token before them, and each token's position."""
+
+    def __init__(self, vit: Any) -> None:
+        super().__init__()
+        self.conv_proj = vit.conv_proj
+        self.class_token = vit.class_token
+        self.pos_embedding = vit.encoder.pos_embedding
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        patches_NTD = self.conv_proj(images_NCHW).flatten(2).transpose(1, 2)
+        token_N1D = self.class_token.expand(len(patches_NTD), -1, -1)
+        tokens_NTD: Tensor = torch.cat((token_N1D, patches_NTD), dim=1) + self.pos_embedding
+        return tokens_NTD
+
+
+class _ClassToken(nn.Module):
+    """(N, tokens, D) -> (N, D): the first token, by which a ViT classifies."""
+
+    def forward(self, tokens_NTD: Tensor) -> Tensor:
+        return tokens_NTD[:, 0]

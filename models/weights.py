@@ -17,14 +17,15 @@ DEFAULT, NONE = "default", "none"
 """Values of `BackboneConfig.weights` that are no path."""
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(file: str) -> dict[str, Tensor]:
     """The tensors in a file, by name; nothing in it is executed. Raises UserError for a file of anything else."""
+    path = Path(file).expanduser()
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"weights={path}: cannot be read: {error.strerror or error}; give the path of a file") from error
+        raise UserError(f"weights={path}: cannot be read: {error.strerror}; give the path of a file") from error
     except (UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(
             f"weights={path}: not a file of tensors alone ({type(error).__name__}); "

@@ -15,15 +15,17 @@ from studies.definition import Confirm, Stage, Study
 EVALUATION_RESERVE_S = 15.0
 """Kept back for registering the champion and opening the seal."""
 MIN_TRIALS = 4
+MAX_S = 365 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(text: str) -> float:
     """Seconds of `90s`, `10m`, `1h30m`, `2h`, `1d`; raises UserError for anything else."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.strip().lower())
+    written = text.strip().lower()
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", written)
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower() or seconds <= 0:
-        raise UserError(f"--budget {text!r} is no duration; write 90s, 10m, 2h or 1h30m")
+    if "".join(number + unit for number, unit in parts) != written or not 0 < seconds <= MAX_S:
+        raise UserError(f"--budget {text!r} is no duration of at most a year; write 90s, 10m, 2h or 1h30m")
     return seconds
 
 

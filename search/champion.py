@@ -51,6 +51,12 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(mean - half), float(mean + half)
 
 
+def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float] | None:
+    """The same for accuracies, which Student's t lets lie beyond 0 and 1 where they are few."""
+    interval = mean_interval(accuracies)
+    return interval and (max(0.0, interval[0]), min(1.0, interval[1]))
+
+
 def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[Finalist]:
     """The finalists that completed at least one run, best mean first; of equal ones the earlier found."""
     pinned = PinnedStage.from_json(record.pinned)
@@ -107,7 +113,7 @@ def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Pa
         "value_interval": champion.interval,
         "values": list(champion.values.values()),
         "val_accuracy": statistics.fmean(champion.val_accuracies.values()),
-        "val_accuracy_interval": mean_interval(list(champion.val_accuracies.values())),
+        "val_accuracy_interval": accuracy_interval(list(champion.val_accuracies.values())),
         "val_accuracy_seeds": list(champion.val_accuracies.values()),
         "seeds": list(champion.values),
         "ties": ties(finalists),

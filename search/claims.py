@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from data.errors import LeaseLost
 from search import names
 from search.processes import is_dead, process_name
-from search.storage import Storage
+from search.storage import Storage, with_retries
 from search.tables import leases
 
 LEASE_S = 60.0
@@ -85,17 +85,13 @@ def renew(storage: Storage, claim: Claim, *, lease_s: float = LEASE_S) -> None:
 
 
 def finish(storage: Storage, claim: Claim, result: Result) -> None:
-    """Acknowledge a result, once, and tell Optuna; raises LeaseLost if the trial is not this worker's any more."""
-    with storage.engine.begin() as connection:
-        changed = connection.execute(
-            update(leases)
-            .where(leases.c.trial_id == claim.trial_id, leases.c.token == claim.token, leases.c.result.is_(null()))
-            .values(result=asdict(result))
-        )
-    if changed.rowcount != 1:
-        raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
-    _tell(storage, claim.trial_id, result)
-    _delete_lease(storage, claim.trial_id, claim.token)
+    """Acknowledge a result, once, and tell Optuna; raises LeaseLost if the trial is not this worker's any more.
+
+    Each step outlasts an outage of the database by itself: repeated as a whole, the second acknowledgement would fail.
+    """
+    with_retries(_acknowledge, storage, claim, result)
+    with_retries(_tell, storage, claim.trial_id, result)
+    with_retries(_delete_lease, storage, claim.trial_id, claim.token)
 
 
 def release(storage: Storage, claim: Claim) -> None:
@@ -121,6 +117,17 @@ def reap(storage: Storage, optuna_studies: Sequence[str], *, lease_s: float = LE
             requeued.append(row.trial_id)
         _delete_lease(storage, row.trial_id, token)
     return requeued
+
+
+def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
+    with storage.engine.begin() as connection:
+        changed = connection.execute(
+            update(leases)
+            .where(leases.c.trial_id == claim.trial_id, leases.c.token == claim.token, leases.c.result.is_(null()))
+            .values(result=asdict(result))
+        )
+    if changed.rowcount != 1:
+        raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
 
 
 def _insert_lease(storage: Storage, claim: Claim, lease_s: float) -> bool:

@@ -10,14 +10,13 @@ import torch
 
 from data.arrays import ImageSet
 from data.batches import to_device
-from data.errors import InfeasibleConfig, SieveError
+from data.errors import InfeasibleConfig, SieveError, TrainingDiverged
 from models.config import TrainConfig
-from models.registry import build_model
+from models.registry import resolved
 from models.training.fit import fit
 from models.values import with_values
-from search.data_source import DataSource
 from search.pinning import pin_search
-from search.seeds import derive_seed
+from search.workload import Workshop
 from studies.definition import Study
 
 MEASURED_BATCHES = 4
@@ -43,22 +42,24 @@ class StageCost:
     """Of the stage, with all workers."""
 
 
-def estimate(study: Study, source: DataSource, device: torch.device, workers: int) -> list[StageCost]:
+def estimate(study: Study, workshop: Workshop, device: torch.device, workers: int) -> list[StageCost]:
     """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds."""
-    first = [_epoch_s(config, source, device) for config in _sample(study, 0, DRAWS)]
+    first = [_epoch_s(config, workshop, device) for config in _sample(study, 0, DRAWS)]
     measured = [seconds for seconds in first if seconds is not None]
     if not measured:
-        raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be built at this image size")
+        raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be trained at this image size")
     epoch_s = sum(measured) / len(measured)
     costs = []
     for position, stage in enumerate(study.stages):
-        epochs = fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
-        trials = pin_search(study, position, stage, [study.config]).trials
+        folds = max(1, study.folds)
+        epochs = folds * fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
+        bases = [study.config] * (stage.bases if position else 1)
+        trials = pin_search(study, position, stage, bases).trials
         kept = 1.0 if stage.pruner == "none" or trials < 6 else SHARE_AFTER_PRUNING
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
         costs.append(StageCost(name=stage.name, trials=trials, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s))
     confirm = study.confirm
-    runs, epochs = confirm.finalists * confirm.seeds, confirm.epochs or costs[-1].epochs
+    runs, epochs = confirm.finalists * confirm.seeds, confirm.epochs or costs[-1].epochs / max(1, study.folds)
     wall_s = runs * epochs * epoch_s / min(workers, runs)
     return [*costs, StageCost(name="confirm", trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
 
@@ -70,25 +71,23 @@ def _sample(study: Study, position: int, draws: int) -> list[TrainConfig]:
     return [pinned.config(params) for params in pinned.queue]
 
 
-def _epoch_s(config: TrainConfig, source: DataSource, device: torch.device) -> float | None:
-    """Seconds of one epoch on all images, from the second of two on a few batches; None where it cannot be built."""
-    data = source.get(config.image_size, config.image_fit)
+def _epoch_s(config: TrainConfig, workshop: Workshop, device: torch.device) -> float | None:
+    """Seconds of one epoch on all images, from the second of two on a few batches; None where it cannot be trained."""
+    config = resolved(config)
+    data = workshop.open_data(config)
     share = min(1.0, MEASURED_BATCHES * config.batch_size / len(data.search.train))
     config = with_values(config, {"epochs": 2, "patience": 0})
-    torch.manual_seed(derive_seed(0, "cost"))
-    try:
-        model = build_model(config, data.input_shape, len(data.search.classes)).to(device)
-    except InfeasibleConfig:
-        return None
     few = replace(
         data,
         train=to_device(_first(data.search.train, share), device),
         val=to_device(_first(data.search.val, share), device),
     )
     classes = len(data.search.classes)
-    epochs = list(
-        fit(model, few.train_batches(config), few.val_batches(), config, classes=classes, device=device, seed=0)
-    )
+    try:
+        work = workshop.prepare(config, few, seed=0)
+        epochs = list(fit(work.learning, work.train, work.val, config, classes=classes, device=device, seed=0))
+    except (InfeasibleConfig, TrainingDiverged, torch.OutOfMemoryError):
+        return None
     return epochs[-1].duration_s / share
 
 

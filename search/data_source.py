@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,9 +12,11 @@ from data.batches import DeviceImages, EvalBatches, TrainBatches, to_device
 from data.cache import open_search_data
 from data.spec import DataSpec
 from models.config import ImageFit, TrainConfig
+from models.preprocessing import Preprocessing
 from search.settings import Settings
 
-EVAL_BATCH_SIZE = 500
+MAX_EVAL_BATCH = 500
+EVAL_BATCH_PIXELS = 2**21
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,19 +33,25 @@ class TrialData:
         height, width, channels = self.search.train.image_shape
         return channels, height, width
 
-    def train_batches(self, config: TrainConfig) -> TrainBatches:
+    @property
+    def eval_batch_size(self) -> int:
+        """Images in a validation batch: many small ones, few large ones, so that feature maps fit into memory."""
+        _, height, width = self.input_shape
+        return max(1, min(MAX_EVAL_BATCH, EVAL_BATCH_PIXELS // (height * width)))
+
+    def train_batches(self, config: TrainConfig, seen: Preprocessing) -> TrainBatches:
         """Shuffled and augmented as the configuration says."""
         return TrainBatches(
             self.train,
-            mean=self.search.mean,
-            std=self.search.std,
+            mean=seen.mean,
+            std=seen.std,
             batch_size=config.batch_size,
             augmentation=Augmentation.of(config),
         )
 
-    def val_batches(self) -> EvalBatches:
+    def val_batches(self, seen: Preprocessing) -> EvalBatches:
         """Every validation image, in order, as it is."""
-        return EvalBatches(self.val, mean=self.search.mean, std=self.search.std, batch_size=EVAL_BATCH_SIZE)
+        return EvalBatches(self.val, mean=seen.mean, std=seen.std, batch_size=self.eval_batch_size)
 
 
 class DataSource:
@@ -53,14 +61,14 @@ class DataSource:
         self._spec = spec
         self._settings = settings
         self._device = device
-        self._open: dict[tuple[int, ImageFit], TrialData] = {}
+        self._open: dict[tuple[int, ImageFit, int], TrialData] = {}
 
-    def get(self, image_size: int, image_fit: ImageFit) -> TrialData:
-        """The images at that size; decodes them if no process has done so yet."""
-        key = image_size, image_fit
+    def get(self, image_size: int, image_fit: ImageFit, fold: int = 0) -> TrialData:
+        """The images at that size; decodes them if no process has done so yet. `fold` counts where there are folds."""
+        key = image_size, image_fit, fold
         if key not in self._open:
             search = open_search_data(
-                self._spec,
+                replace(self._spec, fold=fold),
                 image_size=image_size,
                 image_fit=image_fit,
                 data_home=self._settings.data_home,

@@ -25,6 +25,8 @@ from data.spec import DataSpec
 from search.cli import command_parser, main_guard, print_json, say
 from search.looks import close_look, open_look, whoami
 from search.lookup import find_champion, find_study
+from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
+from search.progress import DataProgress
 from search.records import StudyRecord
 from search.scores import score, show
 from search.settings import Settings, from_arguments
@@ -49,10 +51,15 @@ def evaluate(
         spec = TypeAdapter(DataSpec).validate_python(record.data["spec"])
         _check_unchanged(settings, spec, record, progress)
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
-        result = {"look": number, **_measure(settings, spec, champion, progress)}
+        scores, predictions = _measure(settings, spec, champion, f"test images (look {number})", progress)
+        result = {"look": number, **scores}
         close_look(storage, study, number, result)
     finally:
         storage.close()
+    try:
+        save_predictions(predictions, look_file(settings.home, study, number))
+    except OSError as error:  # As below: the pictures are made of it, and go on showing validation images.
+        say(f"the result is stored, but not what the pictures of the test images need: {error}")
     try:
         log_test_result(settings, champion.registered, result)
     except SieveError as error:  # The look is over and its result stored; MLflow only shows it.
@@ -71,7 +78,10 @@ def _check_unchanged(settings: Settings, spec: DataSpec, record: StudyRecord, pr
         )
 
 
-def _measure(settings: Settings, spec: DataSpec, champion: Champion, progress: Progress | None) -> dict[str, Any]:
+def _measure(
+    settings: Settings, spec: DataSpec, champion: Champion, source: str, progress: Progress | None
+) -> tuple[dict[str, Any], Predictions]:
+    """The scores, and what the pictures need: it is kept now, as nothing else may open the test images."""
     channels, height, _ = champion.input_shape
     test = open_test_images(
         spec,
@@ -83,25 +93,27 @@ def _measure(settings: Settings, spec: DataSpec, champion: Champion, progress: P
         cache_home=settings.cache_home,
         progress=progress,
     )
-    predictions = _predict(champion, test.images, progress)
-    return {
-        **score(test.images.labels_M, predictions, champion.classes),
+    probabilities_NC = _predict(champion, test.images, progress)
+    predictions = predictions_of(test.images, probabilities_NC, champion.classes, source)
+    scores = {
+        **score(predictions.labels_N, predictions.predicted_N, champion.classes),
         "classes": list(champion.classes),
         "model_uri": champion.registered.uri,
         "fingerprint": test.fingerprint,
         "note": test.note,
     }
+    return scores, predictions
 
 
-def _predict(champion: Champion, images: ImageSet, progress: Progress | None) -> npt.NDArray[np.int64]:
-    """Index of the likeliest class of every image, shape (images,)."""
-    likeliest = []
+def _predict(champion: Champion, images: ImageSet, progress: Progress | None) -> npt.NDArray[np.float32]:
+    """Probability of each class for every image, shape (images, classes)."""
+    probabilities: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(images), BATCH_IMAGES):
         batch_NHWC = images.pool_NHWC[images.rows_M[start : start + BATCH_IMAGES]]
-        likeliest.append(np.asarray(champion.model.predict(batch_NHWC)).argmax(axis=1))
+        probabilities.append(np.asarray(champion.model.predict(batch_NHWC)))
         if progress:
             progress("test images", min(start + BATCH_IMAGES, len(images)), len(images))
-    return np.concatenate(likeliest).astype(np.int64)
+    return np.concatenate(probabilities)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -110,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--study", required=True, help="the study whose champion is measured")
     parser.add_argument("--again", metavar="REASON", help="look once more; the reason stays on record")
     arguments = parser.parse_args(argv)
-    result = evaluate(from_arguments(arguments), arguments.study, again=arguments.again)
+    with DataProgress() as progress:
+        result = evaluate(from_arguments(arguments), arguments.study, again=arguments.again, progress=progress)
     if arguments.json:
         print_json(result)
     else:

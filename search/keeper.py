@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import LeaseLost
@@ -67,7 +68,7 @@ class Keeper(threading.Thread):
                 if time.monotonic() >= next_renewal:
                     next_renewal = time.monotonic() + RENEW_S
                     self._renew(watched)
-            except SQLAlchemyError:
+            except (SQLAlchemyError, StorageInternalError):
                 continue  # The training thread retries what matters, and a lease outlives several rounds.
 
     def _renew(self, watched: Watched | None) -> None:

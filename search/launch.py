@@ -17,8 +17,9 @@ from search.devices import cpu_cores
 from search.settings import Settings, as_environment
 
 EARLY_DEATH_S = 20.0
-"""A worker that lives no longer than this has a fault of its own, not of its trial."""
-MAX_EARLY_DEATHS = 3
+"""A worker that lives no longer than this may have a fault of its own, not of its trial."""
+MAX_EARLY_DEATHS = 5
+"""In a row, for each worker; more than a trial that kills its workers may claim of them."""
 LOG_TAIL_LINES = 8
 STOP_TIMEOUT_S = 30.0
 
@@ -78,6 +79,8 @@ class LocalLauncher:
                     raise SieveError(
                         f"workers die as soon as they start; the last one said: {self._log_tail(worker.index)}"
                     )
+            else:
+                self._early_deaths = 0
             self._running.append(self._launch(worker.index))
         return len(died)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -86,7 +87,11 @@ def looks(storage: Storage, study: str) -> list[Look]:
 
 def whoami() -> str:
     """`user@host` of this process."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # A container may run under a number that has no name.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _refusal(earlier: list[Look]) -> str:

@@ -23,6 +23,6 @@ def find_champion(record: StudyRecord) -> dict[str, Any]:
     """What the study's row says of its champion; UserError if there is none yet."""
     if record.champion is None:
         raise UserError(
-            f"{record.name} has no champion yet; `python -m search.run --study {record.name}` goes on with the search"
+            f"{record.name} has no champion yet; type its `search.run` command again to go on with the search"
         )
     return record.champion

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from studies.definition import CONFIRM_STAGE as CONFIRM_STAGE
+
 # Below --home
 STORAGE_FILE = "sieve.db"
 TRACKING_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "artifacts"
 CACHE_FOLDER = "cache"
+FEATURES_FOLDER = "features"
 DATA_FOLDER = "data"
 CHECKPOINT_FILE = "checkpoint.pt"
 BUNDLE_FOLDER = "classifier"
@@ -30,11 +33,12 @@ VAL_ACCURACY = "val_accuracy"
 DURATION_S = "duration_s"
 EPOCHS_DONE = "epochs_done"
 PARAMETERS = "parameters"
+LEARNING_PARAMETERS = "learning_parameters"
+"""Of those, the ones that training changes."""
 WORKER = "worker"
 LOSSES = "losses"
 """How often the worker of this trial was lost."""
 
-CONFIRM_STAGE = "confirm"
 CHAMPION_ALIAS = "champion"
 
 

@@ -62,10 +62,19 @@ class PinnedStage:
     """Parameters fixed in advance for each slot; an empty one is left to the sampler."""
     seeds: tuple[int, ...]
     """Of each slot's training."""
+    folds: int = 0
+    """0: one validation set; otherwise the folds that the study divides its training images into."""
 
     @property
     def is_confirmation(self) -> bool:
         return self.name == names.CONFIRM_STAGE
+
+    def folds_of(self, slot: int) -> range:
+        """The folds that a trial trains on: all of them, but each run of a finalist on one, in turn."""
+        if not self.is_confirmation or not self.folds:
+            return range(max(1, self.folds))
+        fold = slot // len(self.bases) % self.folds
+        return range(fold, fold + 1)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,7 +109,7 @@ def pin_search(study: Study, position: int, stage: Stage, bases: Sequence[TrainC
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
     seed = derive_seed(study.seed, f"{position + 1}-{stage.name}")
     if stage.sampler == "grid":
-        queue = _grid(spaces)
+        queue = _grid(spaces, [to_flat(base) for base in bases])
     else:
         queue = [
             _inside(space, to_flat(base), index, len(bases))
@@ -121,6 +130,7 @@ def pin_search(study: Study, position: int, stage: Stage, bases: Sequence[TrainC
         spaces=spaces,
         queue=tuple(queue),
         seeds=tuple(derive_seed(seed, "trial", slot) for slot in range(len(queue))),
+        folds=study.folds,
     )
     return _draw_all(pinned) if stage.sampler == "random" else pinned
 
@@ -145,6 +155,7 @@ def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainCo
         spaces=tuple(() for _ in configs),
         queue=tuple({names.BASE: index} if len(configs) > 1 else {} for index, _ in cells),
         seeds=tuple(derive_seed(seed, "trial", repeat) for _, repeat in cells),
+        folds=study.folds,
     )
 
 
@@ -186,10 +197,10 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
     return not distribution.step or value in _steps(distribution)
 
 
-def _grid(spaces: Sequence[Sequence[PinnedParameter]]) -> list[Values]:
+def _grid(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values]) -> list[Values]:
     """Every combination that the conditions allow, each once."""
     cells: list[Values] = []
-    for index, space in enumerate(spaces):
+    for index, (space, base) in enumerate(zip(spaces, bases, strict=True)):
         partial: list[Values] = [{names.BASE: index} if len(spaces) > 1 else {}]
         for parameter in space:
             steps = _steps(json_to_distribution(parameter.distribution))
@@ -197,9 +208,7 @@ def _grid(spaces: Sequence[Sequence[PinnedParameter]]) -> list[Values]:
                 {**cell, **extra}
                 for cell in partial
                 for extra in (
-                    ({parameter.name: value} for value in steps)
-                    if parameter.when is None or cell.get(parameter.when) in parameter.when_values
-                    else ({},)
+                    ({parameter.name: value} for value in steps) if parameter.exists_for({**base, **cell}) else ({},)
                 )
             ]
         cells += partial

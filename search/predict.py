@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from data.arrays import UInt8Array
 from data.decode import UnreadableImage, decode
@@ -94,7 +95,7 @@ def _show(result: dict[str, Any]) -> None:
     table = Table("picture", "answer", title=f"{result['study']}: {result['model_uri']}", title_justify="left")
     for answer in result["predictions"]:
         likeliest = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer.get("classes", ()))
-        table.add_row(answer["path"], likeliest or f"[red]{answer['error']}[/red]")
+        table.add_row(Text(answer["path"]), Text(likeliest) if likeliest else Text(answer["error"], style="red"))
     Console().print(table)
 
 

@@ -19,6 +19,13 @@ from studies.definition import Study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
 from studies.registry import load_study
 
+MAX_WORKERS = 256
+"""On one machine: more is a slip of the finger."""
+MAX_IMAGE_SIZE = 4096
+"""Pixels: every image is kept decoded at this size, 48 MiB each at the largest."""
+MAX_NAME = 100
+"""Characters of a study's name: it names a folder, and columns of the database hold no more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -36,15 +43,21 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `search.run`."""
     parser.add_argument("--study", required=True, help="a study's name, or a Python file that defines STUDY")
     parser.add_argument("--name", help="keep the results under this name instead of the study's own")
-    parser.add_argument("--data", help="an image folder, or the name of a data set")
+    parser.add_argument("--data", metavar="FOLDER", help="an image folder, or the name of a data set")
     parser.add_argument("--plan", action="store_true", help="print stages, spaces, trials and expected time, and stop")
-    parser.add_argument("--budget", help="wall time for the whole run, such as 10m or 2h")
-    parser.add_argument("--trials-scale", type=float, default=1.0, help="run so many times the trials")
-    parser.add_argument("--epochs-scale", type=float, default=1.0, help="run so many times the epochs")
-    parser.add_argument("--image-size", type=int, help="pixels; the same as --set image_size=N")
+    parser.add_argument("--budget", metavar="TIME", help="wall time for the whole run, such as 10m or 2h")
+    parser.add_argument(
+        "--trials-scale", metavar="X", type=float, default=1.0, help="run so many times the trials, such as 0.1"
+    )
+    parser.add_argument(
+        "--epochs-scale", metavar="X", type=float, default=1.0, help="run so many times the epochs, such as 0.5"
+    )
+    parser.add_argument("--image-size", metavar="N", type=int, help="pixels; the same as --set image_size=N")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field for all stages")
-    parser.add_argument("--workers", type=int, help="default: one per GPU, or per CPU core; 0 only supervises")
-    parser.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1")
+    parser.add_argument(
+        "--workers", metavar="N", type=int, help="default: one per GPU, or per CPU core; 0 only supervises"
+    )
+    parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or cuda:0,1")
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end, once")
 
 
@@ -55,8 +68,8 @@ def check_request(options: argparse.Namespace) -> Request:
     budget_s = parse_duration(options.budget) if options.budget else None
     devices = tuple(parse_devices(options.devices))
     workers = default_workers(list(devices)) if options.workers is None else options.workers
-    if workers < 0:
-        raise UserError(f"--workers {workers}: give 0 or more")
+    if not 0 <= workers <= MAX_WORKERS:
+        raise UserError(f"--workers {workers}: give 0 to {MAX_WORKERS}")
     check_answers(settings.storage_url, must_exist=False)
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
@@ -75,8 +88,11 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = scale_epochs(study, options.epochs_scale)
     if options.name:
         study = replace(study, name=options.name)
-    if study.name in ("", ".", "..") or "/" in study.name:  # It names a folder.
-        raise UserError(f"study name {study.name!r}: it may not be empty, dots alone, or hold a slash")
+    if study.config.image_size > MAX_IMAGE_SIZE:
+        raise UserError(f"image_size={study.config.image_size}: at most {MAX_IMAGE_SIZE} pixels are possible")
+    name = study.name
+    if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > MAX_NAME:
+        raise UserError(f"study name {name[:MAX_NAME]!r}: give 1 to {MAX_NAME} characters, no slash, not dots alone")
     return study
 
 
@@ -85,6 +101,13 @@ def data_spec(study: Study, data: str | None) -> DataSpec:
     source = data or study.data
     if source is None:
         raise UserError(f"{study.name} brings no data set of its own; say which images with --data FOLDER")
-    if source not in DATASETS:
-        source = str(Path(source).expanduser().resolve())
-    return DataSpec(source=source, split_seed=study.seed, val_fraction=study.val_fraction)
+    path = Path(source).expanduser()
+    if source not in DATASETS and (path.exists() or len(path.parts) > 1):  # Else it is a misspelled name.
+        source = str(path.resolve())
+    return DataSpec(
+        source=source,
+        split_seed=study.seed,
+        val_fraction=study.val_fraction,
+        folds=study.folds,
+        train_images=study.train_images,
+    )

@@ -7,6 +7,9 @@ import socket
 
 import psutil
 
+CLOCK_STEP_S = 2.0
+"""A living process's start may move so far: it is counted from the machine's boot, whose time is corrected."""
+
 
 def process_name(pid: int | None = None) -> str:
     """`host:pid:start`, for this process or another one on this machine."""
@@ -21,6 +24,7 @@ def is_dead(name: str) -> bool:
         return False
     try:
         process = psutil.Process(int(pid))
-        return f"{process.create_time():.0f}" != start or process.status() == psutil.STATUS_ZOMBIE
+        moved_s = abs(process.create_time() - int(start))
+        return moved_s > CLOCK_STEP_S or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

@@ -137,12 +137,23 @@ def _pruned_share(stage: StageSnapshot) -> float:
 
 
 class DataProgress:
-    """A bar for whatever takes long before the search starts: downloading, hashing, decoding."""
+    """A bar for whatever takes long before or after the search: downloading, hashing, decoding, testing.
+
+    Leave its context to give a terminal back as it was, whatever stopped the work.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
+
+    def __enter__(self) -> DataProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clear()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if not self._console.is_terminal:
@@ -157,5 +168,9 @@ class DataProgress:
         bar.add_row(what, ProgressBar(total=max(1, total), completed=done, width=30), f"{done:,}/{total:,}")
         self._live.update(bar)
         if done >= total > 0:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._live is not None:
             self._live.stop()
             self._live = None

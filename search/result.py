@@ -9,14 +9,17 @@ from rich.table import Table
 
 from search.progress import duration
 
+COUNTS = ("complete", "pruned", "infeasible", "failed", "skipped")
+"""What became of a stage's trials: together all that were planned."""
+
 
 def print_result(result: dict[str, Any], console: Console) -> None:
     """Print what `search.run --json` holds."""
     table = Table(title=f"{result['study']} in {duration(result['wall_s'])}", title_justify="left")
-    for heading in ("stage", "complete", "pruned", "infeasible", "failed", "best"):
+    for heading in ("stage", *COUNTS, "best"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in result["stages"]:
-        counts = (str(stage[key]) for key in ("complete", "pruned", "infeasible", "failed"))
+        counts = (str(stage[key]) for key in COUNTS)
         best = "-" if stage["best"] is None else f"{stage['best']:.4f}"
         table.add_row(stage["name"], *counts, best)
     console.print(table)

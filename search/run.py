@@ -23,13 +23,13 @@ from rich.console import Console
 
 from data.arrays import SearchData
 from data.cache import open_search_data
+from models.registry import resolved
 from search import names
 from search.budget import Budget, TimeBudget, UnlimitedBudget
 from search.champion import choose_champion
 from search.claims import reap
 from search.cli import command_parser, main_guard, print_json, say
 from search.cost import estimate
-from search.data_source import DataSource
 from search.describe import check_unchanged, describe_data, describe_study
 from search.evaluate import evaluate
 from search.launch import LocalLauncher
@@ -40,11 +40,13 @@ from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
 from search.records import StageRecord, create_study, read_stages, read_study, update_study
 from search.result import print_result
+from search.settings import Settings
 from search.snapshot import stage_snapshot, stage_trials, take_snapshot
 from search.stages import StageRunner
-from search.storage import Storage, open_storage
+from search.storage import Storage, open_storage, with_retries
 from search.tracking.mirror import Mirror
 from search.tracking.registry import log_bundle, register_champion
+from search.workload import open_workshop
 
 
 def run(request: Request, *, test: bool = False) -> dict[str, Any]:
@@ -64,24 +66,35 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
             _pin_study(storage, request, data)
             if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                 _search(storage, request, started_at)
-        if test and not looks(storage, study.name):
-            evaluate(settings, study.name, progress=DataProgress())
+        if test:
+            _test_once(storage, settings, study.name)
         return result_json(storage, study.name, wall_s=time.monotonic() - started_at)
     finally:
         storage.close()
 
 
+def _test_once(storage: Storage, settings: Settings, study: str) -> None:
+    """Open the seal, unless it was opened before: then its result, if it came to one, is what is shown."""
+    earlier = looks(storage, study)
+    if not earlier:
+        with DataProgress() as progress:
+            evaluate(settings, study, progress=progress)
+    elif not any(look.result for look in earlier):
+        say(f"{earlier[-1]}; another look needs `python -m search.evaluate --study {study} --again REASON`")
+
+
 def _open_data(request: Request) -> SearchData:
     """The images of the start configuration; decoded now, with a progress bar, so that workers only map them."""
-    config, settings = request.study.config, request.settings
-    return open_search_data(
-        request.spec,
-        image_size=config.image_size,
-        image_fit=config.image_fit,
-        data_home=settings.data_home,
-        cache_home=settings.cache_home,
-        progress=DataProgress(),
-    )
+    config, settings = resolved(request.study.config), request.settings
+    with DataProgress() as progress:
+        return open_search_data(
+            request.spec,
+            image_size=config.image_size,
+            image_fit=config.image_fit,
+            data_home=settings.data_home,
+            cache_home=settings.cache_home,
+            progress=progress,
+        )
 
 
 def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None:
@@ -109,7 +122,7 @@ def _search(storage: Storage, request: Request, started_at: float) -> None:
             runner = StageRunner(
                 storage, study, launcher, budget,
                 is_interrupted=lambda: bool(interruptions),
-                on_tick=lambda: progress.show(take_snapshot(storage, study.name)),
+                on_tick=lambda: progress.show(with_retries(take_snapshot, storage, study.name)),
             )  # fmt: skip
             confirmation = runner.run_all()
         update_study(storage, study.name, state="promoting")  # Workers see it and end.
@@ -124,9 +137,9 @@ def _budget(request: Request, started_at: float) -> Budget:
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
     device = torch.device(request.devices[0])
-    source = DataSource(request.spec, request.settings, device)
+    workshop = open_workshop(request.spec, request.settings, device)
     workers = max(1, request.workers)
-    costs = estimate(request.study, source, device, workers)
+    costs = estimate(request.study, workshop, device, workers)
     left_s = request.budget_s - (time.monotonic() - started_at)
     return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], workers)
 
@@ -170,7 +183,8 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
             f"mean of {len(champion['seeds'])} seeds."
         ),
     )
-    searched = {key: champion["config"][key] for key in _searched_fields(storage, name)}
+    config = champion["config"]  # Without the fields of the other families, where the family was searched too.
+    searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
     update_study(storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
 
 
@@ -218,7 +232,9 @@ def _plan(request: Request, *, as_json: bool) -> None:
     for note in data.notes:
         say(note)
     device = torch.device(request.devices[0])
-    costs = estimate(request.study, DataSource(request.spec, request.settings, device), device, max(1, request.workers))
+    costs = estimate(
+        request.study, open_workshop(request.spec, request.settings, device), device, max(1, request.workers)
+    )
     if as_json:
         print_json(plan_json(request.study, costs, describe_data(request.spec, data)))
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 CONFIDENCE_LEVEL = 0.95
 
@@ -56,7 +57,7 @@ def _class_table(result: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="left" if heading.startswith("most") else "right")
     for index, row in enumerate(result["per_class"]):
         numbers = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
-        table.add_row(row["class"], str(row["support"]), *numbers, _likeliest_mistake(result, index))
+        table.add_row(Text(row["class"]), str(row["support"]), *numbers, Text(_likeliest_mistake(result, index)))
     return table
 
 

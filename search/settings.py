@@ -14,6 +14,9 @@ from sqlalchemy.exc import ArgumentError
 from data.errors import UserError
 from search import names
 
+_DRIVERS = {"sqlite": "sqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+"""Of each kind of database, the one that Sieve ships."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -33,10 +36,16 @@ class Settings:
     def cache_home(self) -> Path:
         return self.home / names.CACHE_FOLDER
 
+    @property
+    def features_home(self) -> Path:
+        return self.home / names.FEATURES_FOLDER
+
 
 def normalise_storage_url(url: str) -> str:
     """`postgres://` and `postgresql://` name psycopg 3, the driver that Sieve ships; a plain path is a SQLite file."""
-    if "://" not in url:
+    scheme, colon, _ = url.partition(":")
+    is_url = "://" in url or (colon and len(scheme) > 1 and scheme.isalnum())  # `postgresql:/name` was meant as one.
+    if not is_url:
         return f"sqlite:///{Path(url).expanduser().resolve()}"
     try:
         parsed = make_url(url)
@@ -44,12 +53,14 @@ def normalise_storage_url(url: str) -> str:
         raise UserError(
             f"--storage {url!r}: not a database URL; write sqlite:///FILE or postgresql://USER@HOST/NAME"
         ) from None
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+    backend = parsed.get_backend_name()
+    if backend not in _DRIVERS:
         raise UserError(
-            f"--storage {redact(url)}: {parsed.get_backend_name()} is not supported; use sqlite:///FILE or postgresql://USER@HOST/NAME"
+            f"--storage {redact(url)}: {backend} is not supported; use sqlite:///FILE or postgresql://USER@HOST/NAME"
         )
+    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise UserError(f"--storage {url}: workers cannot share a database in memory; write sqlite:///FILE")
+    parsed = parsed.set(drivername=_DRIVERS[backend])
     return parsed.render_as_string(hide_password=False)
 
 

@@ -110,15 +110,22 @@ class StageRunner:
         return record
 
     def _wait(self, record: StageRecord) -> None:
+        deadline = record.deadline
         while True:
             trials = with_retries(stage_trials, self._storage, record)
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
             if not unfinished:
                 return
             self._stop_if_hopeless(record, trials)
-            if record.deadline is not None and time.time() > record.deadline and _all_waiting(unfinished):
-                record = self._end_early(record, trials)
-                continue
+            if deadline is not None and time.time() > deadline:
+                has_result = any(trial.state == TrialState.COMPLETE for trial in trials)
+                if has_result and _all_waiting(unfinished):
+                    self._skip_waiting(record)
+                    continue
+                until = deadline if has_result else None  # Without a result to hand on, the stage stays open.
+                if record.deadline != until and (has_result or _all_waiting(unfinished)):
+                    record = replace(record, deadline=until)
+                    with_retries(update_stage, self._storage, record, deadline=record.deadline)
             self._launcher.tend()
             with_retries(reap, self._storage, [record.optuna_study])
             if self._is_interrupted() and self._launcher.alive() == 0:
@@ -126,24 +133,21 @@ class StageRunner:
             self._on_tick()
             time.sleep(POLL_S)
 
-    def _end_early(self, record: StageRecord, trials: Sequence[FrozenTrial]) -> StageRecord:
-        """Tell what time did not allow, so that nothing is left waiting; a stage without any result goes on instead."""
-        if not any(trial.state == TrialState.COMPLETE for trial in trials):
-            update_stage(self._storage, record, deadline=None)
-            return replace(record, deadline=None)
+    def _skip_waiting(self, record: StageRecord) -> None:
+        """Tell what time did not allow, so that nothing is left waiting."""
         while (claim := claim_next(self._storage, record.optuna_study, process_name())) is not None:
             reason = "the time budget was used up before its turn"
             finish(
                 self._storage, claim, Result(outcome="failed", attributes={names.SKIPPED: True, names.REASON: reason})
             )
-        return record
 
     def _stop_if_hopeless(self, record: StageRecord, trials: Sequence[FrozenTrial]) -> None:
         finished = [trial for trial in trials if trial.state.is_finished()]
         if len(finished) < min(SAME_FAILURES, len(trials)) or any(t.state != TrialState.FAIL for t in finished):
             return
         raise SieveError(
-            f"{record.optuna_study}: the first {len(finished)} trials all failed; {_most_common_reason(finished)}"
+            f"{record.optuna_study}: the first {len(finished)} trials all failed; {_most_common_reason(finished)}; "
+            "mend it and start again with --name NEW"
         )
 
     def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:

@@ -17,7 +17,7 @@ from search.looks import looks
 from search.lookup import find_study
 from search.progress import render
 from search.records import StudyRecord, read_study, study_names
-from search.settings import from_arguments
+from search.settings import from_arguments, redact
 from search.snapshot import take_snapshot
 from search.storage import Storage, open_storage
 
@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if options.json:
             print_json({"studies": [status(storage, record) for record in records]})
             return
+        if not records:
+            Console().print(f"no studies yet at {redact(settings.storage_url)}", markup=False, highlight=False)
         for record in records:
             _print(storage, record, Console())
     finally:

@@ -116,7 +116,7 @@ def check_answers(url: str, *, must_exist: bool) -> None:
 def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call until the database answers, for at most `OUTAGE_S` seconds; other errors pass at once."""
     retrying = Retrying(
-        retry=retry_if_exception(_is_outage),
+        retry=retry_if_exception(is_outage),
         stop=stop_after_delay(OUTAGE_S),
         wait=wait_exponential_jitter(multiplier=0.1, max=5),
         reraise=True,
@@ -124,7 +124,7 @@ def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return retrying(call, *args, **kwargs)
 
 
-def _is_outage(error: BaseException) -> bool:
+def is_outage(error: BaseException) -> bool:
     """A database that is away, whether SQLAlchemy says so or Optuna, which wraps it."""
     seen: BaseException | None = error
     while seen is not None:

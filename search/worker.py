@@ -1,7 +1,9 @@
-"""python -m search.worker --study NAME [--device cpu|cuda:0]
+"""One more worker for a study, here or on another machine.
 
-One worker: a long-lived process bound to one device that claims trials of the study's open stage and runs them, until
-the study is done or it is told to stop. The first SIGTERM or Ctrl-C lets the running trial end; the second puts it
+    python -m search.worker --study NAME [--device cpu|cuda:0]
+
+A long-lived process bound to one device that claims trials of the study's open stage and runs them, until the study is
+done or it is told to stop. The first SIGTERM or Ctrl-C lets the running trial end; the second puts it
 back into the queue, with its checkpoint, and stops at once.
 """
 
@@ -19,14 +21,13 @@ from types import FrameType
 import optuna
 import torch
 
-from data.errors import LeaseLost
+from data.errors import LeaseLost, UserError
 from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from models.training.process import tune_process
 from search.claims import Claim, claim_next, finish, release
-from search.cli import command_parser, main_guard
-from search.data_source import DataSource
+from search.cli import command_parser, main_guard, say
 from search.devices import parse_devices
 from search.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched
 from search.lookup import find_study
@@ -52,6 +53,7 @@ from search.trial import (
     remove_working_files,
     run_trial,
 )
+from search.workload import open_workshop
 
 POLL_S = 0.2
 
@@ -78,9 +80,9 @@ class Worker:
         self._doing = "starting"
         self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
         self._keeper = Keeper(storage, supervisor_pid=supervisor_pid, show=self._show)
-        source = DataSource(DataSpec(**study.data["spec"]), settings, device)
+        workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
         self._context = TrialContext(
-            storage=storage, source=source, device=device, home=settings.home, on_epoch=self._after_epoch
+            storage=storage, workshop=workshop, device=device, home=settings.home, on_epoch=self._after_epoch
         )
 
     def run(self) -> None:
@@ -109,15 +111,17 @@ class Worker:
         return False
 
     def _run_claimed(self, claim: Claim, record: StageRecord) -> None:
-        stage, study = self._open_stage(record)
+        stage, study = with_retries(self._open_stage, record)
         out_of_time = partial(is_out_of_time, study, record)
         self._keeper.watched = Watched(claim, out_of_time, threading.Event())
         try:
             self._training = True
-            trial = self._storage.open_trial(study, claim.trial_id)
+            if self._draining.is_set():  # Told to stop while it claimed.
+                raise WorkerStopped
+            trial = with_retries(self._storage.open_trial, study, claim.trial_id)
             result = run_trial(trial, claim, stage, record, self._context)
             self._training = False
-            with_retries(finish, self._storage, claim, result)
+            finish(self._storage, claim, result)
             remove_working_files(self._settings.home, record, claim.number)
         except LeaseLost:
             pass  # Somebody else has the trial now; whatever was done here is worth nothing.
@@ -182,17 +186,23 @@ class Worker:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = command_parser("search.worker", __doc__)
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
-    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU worker")
+    parser.add_argument("--study", required=True, help="a study that `search.run` has started")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU worker (default: 1)")
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    (device,) = parse_devices(options.device)
+    devices = parse_devices(options.device)
+    if len(devices) > 1:
+        raise UserError(f"--device {options.device}: a worker has one; start one for each of {', '.join(devices)}")
+    if options.threads < 1:
+        raise UserError(f"--threads {options.threads}: give 1 or more")
     settings = from_arguments(options)
     storage = open_storage(settings.storage_url, create=False)
     study = find_study(storage, options.study)
+    if study.state != "running":
+        say(f"{study.name} is {study.state}: there is nothing to train")
     tune_process(options.threads)
-    Worker(settings, storage, study, torch.device(device), supervisor_pid=options.supervisor_pid).run()
+    Worker(settings, storage, study, torch.device(devices[0]), supervisor_pid=options.supervisor_pid).run()
     storage.close()
 
 

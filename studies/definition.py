@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -28,6 +28,8 @@ Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Pruner = Literal["median", "successive_halving", "hyperband", "none"]
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 Value = str | int | float | bool
+
+CONFIRM_STAGE = "confirm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +103,17 @@ class Study:
     metric: Metric = "val_accuracy"
     seed: int = 0
     val_fraction: float = 0.2
+    folds: int = 0
+    """k >= 2: a trial trains once for each of k folds and is worth their mean; for sets too small to be split once."""
+    train_images: int = 0
+    """Use only so many images, drawn per class; 0: all."""
 
     def __post_init__(self) -> None:
+        if self.folds < 0 or self.folds == 1 or self.train_images < 0:
+            raise UserError(f"{self.name}: folds is 0 or at least 2, and train_images 0 or more")
+        if not 0 < self.val_fraction < 1 or self.seed < 0:
+            raise UserError(f"{self.name}: val_fraction lies between 0 and 1, and seed is 0 or more")
+        _check_option(self.name, "metric", self.metric, get_args(Metric))
         if not self.stages:
             raise UserError(f"{self.name}: a study needs at least one stage")
         stage_names = [stage.name for stage in self.stages]
@@ -112,7 +123,8 @@ class Study:
             _check_stage(self.name, stage, self.config)
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
-        _checked(f"{self.name}/confirm", self.config, self.confirm.values)
+        epochs = {} if self.confirm.epochs is None else {"epochs": self.confirm.epochs}
+        _checked(f"{self.name}/confirm", self.config, {**self.confirm.values, **epochs})
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -123,6 +135,10 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
     where = f"{study}/{stage.name}"
     if not stage.name or "/" in stage.name:
         raise UserError(f"{where}: a stage's name may not be empty or hold a slash")
+    if stage.name == CONFIRM_STAGE:
+        raise UserError(f"{where}: {CONFIRM_STAGE!r} is the name of every study's last stage; choose another one")
+    _check_option(where, "sampler", stage.sampler, get_args(Sampler))
+    _check_option(where, "pruner", stage.pruner, get_args(Pruner))
     if min(stage.trials, stage.epochs, stage.bases) < 1:
         raise UserError(f"{where}: trials, epochs and bases must be at least 1")
     base = _checked(where, config, stage.values)
@@ -135,6 +151,11 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
             _checked(where, base, {entry.parameter: entry.values[0]})
         if stage.sampler == "grid" and not isinstance(distribution, CategoricalDistribution) and not distribution.step:  # type: ignore[attr-defined]
             raise UserError(f"{where}: {name} has no steps, so a grid over it never ends; give choices or a step")
+
+
+def _check_option(where: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{where}: {name} {value!r} is none of {', '.join(allowed)}")
 
 
 def _checked(where: str, config: TrainConfig, values: Mapping[str, object]) -> TrainConfig:

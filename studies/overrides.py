@@ -23,13 +23,15 @@ def fix_fields(study: Study, values: Mapping[str, object]) -> Study:
     stages = tuple(
         replace(
             stage,
+            epochs=config.epochs if "epochs" in values else stage.epochs,
             space=_without(stage.space, frozenset(values)),
             values={name: value for name, value in stage.values.items() if name not in values},
         )
         for stage in study.stages
     )
     kept = {name: value for name, value in study.confirm.values.items() if name not in values}
-    return replace(study, config=config, stages=stages, confirm=replace(study.confirm, values=kept))
+    epochs = config.epochs if "epochs" in values else study.confirm.epochs
+    return replace(study, config=config, stages=stages, confirm=replace(study.confirm, epochs=epochs, values=kept))
 
 
 def scale_trials(study: Study, scale: float) -> Study:

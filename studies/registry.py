@@ -11,13 +11,17 @@ from pathlib import Path
 from data.errors import SieveError, UserError
 from studies.cifar10 import CIFAR10
 from studies.definition import Study
+from studies.hymenoptera import HYMENOPTERA
 from studies.part_a import PART_A
+from studies.part_b import PART_B
 from studies.quickstart import QUICKSTART
 
 STUDIES = {
     "quickstart": QUICKSTART,
     "partA": PART_A,
+    "partB": PART_B,
     "cifar10": CIFAR10,
+    "hymenoptera": HYMENOPTERA,
 }
 
 
@@ -44,7 +48,7 @@ def _load_file(path: Path) -> Study:
         spec.loader.exec_module(module)
     except SieveError as error:
         raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # Whatever a user's file raises is a bad input, with its line.
+    except (Exception, SystemExit) as error:  # Whatever a user's file raises is a bad input, with its line.
         said = (str(error).splitlines() or [""])[0]
         raise UserError(f"{_where(path, error)}: {type(error).__name__}: {said}") from error
     study = getattr(module, "STUDY", None)
@@ -53,8 +57,8 @@ def _load_file(path: Path) -> Study:
     return study
 
 
-def _where(path: Path, error: Exception) -> str:
+def _where(path: Path, error: BaseException) -> str:
     """The file, and the line of it that was running."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
     return f"{path}, line {lines[-1]}" if lines else str(path)

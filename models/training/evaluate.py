@@ -6,13 +6,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from data.batches import EvalBatches
+from models.training.batches import ValidationBatches
 from models.training.metrics import Scores, Tally
 from models.training.precision import autocast
 
 
 def evaluate(
-    model: nn.Module, batches: EvalBatches, *, classes: int, device: torch.device, dtype: torch.dtype = torch.float32
+    model: nn.Module,
+    batches: ValidationBatches,
+    *,
+    classes: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> Scores:
     """Score `model`, in eval mode and in `dtype`, over all images. The loss is plain mean cross-entropy.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -28,8 +29,8 @@ class FineTuned(Protocol):
         """Each parameter's learning rate over the configured one."""
 
 
-def training_logits(model: nn.Module, images_NCHW: Tensor) -> list[WeightedLogits]:
-    """The outputs of any network, those that are learned from only included."""
+def training_outputs(model: nn.Module) -> Callable[[Tensor], list[WeightedLogits]]:
+    """What gives the outputs of any network, those that are learned from only included, for images_NCHW."""
     if isinstance(model, FineTuned):
-        return model.training_logits(images_NCHW)
-    return [WeightedLogits(1.0, model(images_NCHW))]
+        return model.training_logits
+    return lambda images_NCHW: [WeightedLogits(1.0, model(images_NCHW))]

@@ -7,27 +7,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import psutil
 import torch
 from torch import nn
 
-from data.batches import EvalBatches, TrainBatches
 from data.errors import TrainingDiverged
 from models.config import TrainConfig
+from models.training.batches import TrainingBatches, ValidationBatches
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.evaluate import evaluate
 from models.training.metrics import EpochMetrics, Scores, best_epoch
 from models.training.precision import compute_dtype
+from models.training.process import memory_mib
 from models.training.schedule import learning_rate
+from models.training.seeds import epoch_seeds
 from models.training.state import TrainingState
 from models.values import to_flat
 
 
 def fit(
     model: nn.Module,
-    train: TrainBatches,
-    val: EvalBatches,
+    train: TrainingBatches,
+    val: ValidationBatches,
     config: TrainConfig,
     *,
     classes: int,
@@ -82,7 +82,7 @@ def fit(
             learning_rate=learning_rate(epoch * len(train) - 1, config, len(train)),
             duration_s=time.perf_counter() - started_s,
             images_per_s=train_scores.images / (trained_s - started_s),
-            memory_mib=_memory_mib(device),
+            memory_mib=memory_mib(device),
         )
         state.finish_epoch(metrics, metric)
         if checkpoint is not None:
@@ -93,21 +93,12 @@ def fit(
 
 
 def _seed_epoch(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """Seed an epoch's draws by (seed, epoch) alone, so that resuming, or what others draw in between, changes nothing.
-
-    Returns the generator for shuffling and augmentation; dropout draws from torch's global one, seeded here too.
-    """
-    for_batches, for_dropout = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
-    torch.manual_seed(int(for_dropout))
-    return torch.Generator(device).manual_seed(int(for_batches))
+    """The generator for shuffling and augmentation; dropout draws from torch's global one, which is seeded here too."""
+    seeds = epoch_seeds(seed, epoch)
+    torch.manual_seed(seeds.dropout)
+    return torch.Generator(device).manual_seed(seeds.batches)
 
 
 def _refuse_divergence(scores: Scores, what: str, config: TrainConfig) -> None:
     if not math.isfinite(scores.loss):
         raise TrainingDiverged(f"{what} is {scores.loss}; learning_rate={config.learning_rate:g} may be too high")
-
-
-def _memory_mib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return float(psutil.Process().memory_info().rss) / 2**20

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from data.batches import Batch
+from models.training.finetuned import WeightedLogits
+
+
+def total_loss(
+    outputs: Sequence[WeightedLogits],
+    batch: Batch,
+    *,
+    class_weights_C: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """`training_loss` of the first output, and of the auxiliary ones after it their weighted share, in one scalar."""
+    first, *others = (
+        training_loss(logits_NC.float(), batch, class_weights_C=class_weights_C, label_smoothing=label_smoothing)
+        for _, logits_NC in outputs
+    )
+    for (weight, _), loss in zip(outputs[1:], others, strict=True):
+        first = first + weight * loss
+    return first
 
 
 def training_loss(

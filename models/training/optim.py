@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RAdam
 
 from models.config import TrainConfig
+from models.training.finetuned import FineTuned
+
+_RATE = "rate_multiplier"
+"""Of a parameter group: its learning rate over the configured one."""
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
@@ -30,18 +34,22 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
         case "sgd":
             # Nesterov's correction of no momentum is plain SGD, which torch asks to be said so.
             nesterov = config.nesterov and config.momentum > 0
-            return SGD(groups, momentum=config.momentum, nesterov=nesterov, fused=True)
+            # The fused form fails where a parameter gets its first gradient later than others.
+            fused = not isinstance(model, FineTuned)
+            return SGD(groups, momentum=config.momentum, nesterov=nesterov, fused=fused, foreach=not fused)
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Use this learning rate from the next step on."""
+    """Use this learning rate from the next step on, and its share where a network has a rate for each depth."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group[_RATE]
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices: list[Tensor] = [parameter for parameter in learned if parameter.ndim >= 2]
-    vectors: list[Tensor] = [parameter for parameter in learned if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    rates = model.rate_multipliers() if isinstance(model, FineTuned) else {}
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((rates.get(parameter, 1.0), decay), []).append(parameter)
+    return [{"params": group, "weight_decay": decay, _RATE: rate} for (rate, decay), group in groups.items()]

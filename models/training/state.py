@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from data.batches import TrainBatches
 from models.config import TrainConfig
+from models.training.batches import TrainingBatches
 from models.training.checkpoint import Checkpoint
 from models.training.ema import MovingAverage
-from models.training.loss import inverse_frequency, training_loss
+from models.training.finetuned import FineTuned, training_outputs
+from models.training.loss import inverse_frequency, total_loss
 from models.training.metrics import EpochMetrics, Scores, Tally, best_epoch
 from models.training.optim import build_optimizer, set_learning_rate
 from models.training.precision import autocast
@@ -23,7 +24,7 @@ class TrainingState:
     def __init__(
         self,
         model: nn.Module,
-        train: TrainBatches,
+        train: TrainingBatches,
         config: TrainConfig,
         *,
         classes: int,
@@ -34,6 +35,9 @@ class TrainingState:
         self.best_weights: dict[str, Tensor] = {}
         self._model, self._train, self._config = model, train, config
         self._classes, self._device, self._dtype = classes, device, dtype
+        if isinstance(model, FineTuned):
+            # What learns at last learns in the optimiser's eyes from the start: it passes over what has no gradient.
+            model.begin_epoch(config.epochs)
         self._optimizer = build_optimizer(model, config)
         self._average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
         self._class_weights_C: Tensor | None = None
@@ -48,17 +52,16 @@ class TrainingState:
     def train_epoch(self, epoch: int, generator: torch.Generator) -> Scores:
         """Take one step a batch. On a GPU nothing here waits for the device until the scores are read."""
         config, model, steps = self._config, self._model, len(self._train)
-        tally = Tally(self._classes, self._device)
+        tally, outputs_of = Tally(self._classes, self._device), training_outputs(model)
+        if isinstance(model, FineTuned):
+            model.begin_epoch(epoch)
         model.train()
         for step, batch in enumerate(self._train.epoch(generator), start=(epoch - 1) * steps):
             set_learning_rate(self._optimizer, learning_rate(step, config, steps))
             with autocast(self._device, self._dtype):
-                logits_NC = model(batch.images_NCHW)
-            loss = training_loss(
-                logits_NC.float(),
-                batch,
-                class_weights_C=self._class_weights_C,
-                label_smoothing=config.label_smoothing,
+                outputs = outputs_of(batch.images_NCHW)
+            loss = total_loss(
+                outputs, batch, class_weights_C=self._class_weights_C, label_smoothing=config.label_smoothing
             )
             loss.backward()  # type: ignore[no-untyped-call]
             if config.gradient_clip:
@@ -67,7 +70,7 @@ class TrainingState:
             self._optimizer.zero_grad(set_to_none=True)
             if self._average:
                 self._average.update(model, step)
-            tally.add(logits_NC.detach(), batch.labels_N, loss)
+            tally.add(outputs[0].logits_NC.detach(), batch.labels_N, loss)
         return tally.read()
 
     def finish_epoch(self, metrics: EpochMetrics, metric: str) -> None:

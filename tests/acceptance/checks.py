@@ -18,7 +18,8 @@ def assert_exactly_as_planned(service: Service) -> None:
         assert epochs == list(range(1, service.attribute(trial.trial_id, "epochs_done") + 1))
         assert (trial.value is not None) == (trial.state == "COMPLETE")
         may_be_pruned = trial.study_name == "tiny/2-median"
-        assert trial.state == "COMPLETE" or (may_be_pruned and trial.state == "PRUNED"), tuple(trial)
+        reason = service.attribute(trial.trial_id, "reason")
+        assert trial.state == "COMPLETE" or (may_be_pruned and trial.state == "PRUNED"), (tuple(trial), reason)
     assert service.query("SELECT * FROM sieve_lease") == []
     assert [row.state for row in service.query("SELECT state FROM sieve_study")] == ["done"]
     assert not list(service.home.rglob("checkpoint.pt"))

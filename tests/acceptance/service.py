@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 STUDY_FILES = Path(__file__).parent / "study_files"
+FAULTS = Path(__file__).parent / "faults"
+"""Folders with a `sitecustomize.py`, which every Python process on their path imports when it starts."""
 COMMAND_TIMEOUT_S = 120.0
 POLL_S = 0.05
 
@@ -92,17 +94,27 @@ class Service:
         self._storage_url = storage_url or f"sqlite:///{self.home / 'sieve.db'}"
         self._commands = 0
 
-    def start(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> Running:
-        """Start `python -m MODULE ARGUMENTS...` with this home and database."""
+    def start(self, module: str, *arguments: str, fault: str | None = None) -> Running:
+        """Start `python -m MODULE ARGUMENTS...` with this home and database, and a fault in all its processes."""
         self._commands += 1
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("SIEVE_", "MLFLOW_"))}
-        ours = {"SIEVE_HOME": str(self.home), "SIEVE_STORAGE": self._storage_url, "PYTHONPATH": str(ROOT)}
+        path = [str(ROOT)] if fault is None else [str(FAULTS / fault), str(ROOT)]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("SIEVE_", "MLFLOW_"))}
+        environment |= {
+            "SIEVE_HOME": str(self.home),
+            "SIEVE_STORAGE": self._storage_url,
+            "PYTHONPATH": os.pathsep.join(path),
+            "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait slow down the searches beside them.
+        }
         output = self._folder / f"{self._commands}-{module}"
-        return Running([sys.executable, "-m", module, *arguments], output, clean | ours | (environment or {}))
+        return Running([sys.executable, "-m", module, *arguments], output, environment)
 
     def run(self, module: str, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Finished:
         """The same, to its end."""
         return self.start(module, *arguments).wait(timeout_s)
+
+    def end_slowness(self) -> None:
+        """From now on epochs with the fault `slow_epochs` are as fast as any."""
+        (self.home / "at-full-speed").touch()
 
     def processes(self, module: str = "") -> list[psutil.Process]:
         """Living processes of this home, workers without a supervisor among them; those of one command, if given."""

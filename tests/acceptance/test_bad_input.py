@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.acceptance.service import ROOT, Finished, Service
+from tests.acceptance.forks import run_forked
+from tests.acceptance.service import Finished, Service
 
 MAX_LINES = 3
-FORKS = multiprocessing.get_context("forkserver")
-"""Real processes that start in milliseconds: the server has imported all that a command imports."""
-FORKS.set_forkserver_preload(["search.run", "search.worker", "search.status", "tests.acceptance.test_bad_input"])
-
-
-def _command(module: str, arguments: list[str], folder: Path) -> None:
-    """In the new process: be `python -m MODULE ARGUMENTS...`, started in a folder."""
-    os.chdir(folder)
-    for stream, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
-    sys.argv = [module, *arguments]
-    sys.modules.pop(module, None)  # Imported by the server, and now run as the program.
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-def _run(module: str, arguments: list[str], folder: Path) -> Finished:
-    folder.mkdir()
-    process = FORKS.Process(target=_command, args=(module, arguments, folder))
-    process.start()
-    process.join(60)
-    if process.is_alive():
-        process.kill()
-    assert process.exitcode is not None, f"{module} {arguments} did not end"
-    out, err = ((folder / name).read_text() for name in ("stdout", "stderr"))
-    return Finished(code=process.exitcode, out=out, err=err)
 
 
 def _assert_refused(ended: Finished, says: str) -> None:
@@ -107,7 +81,7 @@ def test_a_run_is_refused_for(case: str, inputs: Path, tmp_path: Path) -> None:
     line, says = (text.replace("INPUTS", str(inputs)) for text in RUNS[case])
     home = tmp_path / "home"
 
-    ended = _run("search.run", ["--home", str(home), *line.split()], tmp_path / "here")
+    ended = run_forked("search.run", ["--home", str(home), *line.split()], tmp_path / "here")
 
     _assert_refused(ended, says)
     assert "secret" not in ended.err
@@ -121,9 +95,11 @@ def test_a_command_is_refused_for_a_study_that_does_not_exist(
     module: str, exists: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     home = request.getfixturevalue("finished").service.home if exists else tmp_path / "home"
-    images = [str(tmp_path / "picture.png")] if module == "search.predict" else []
+    picture = tmp_path / "picture.png"
+    Image.new("L", (8, 8)).save(picture)
+    images = [str(picture)] if module == "search.predict" else []
 
-    ended = _run(module, ["--home", str(home), "--study", "nobody", *images], tmp_path / "here")
+    ended = run_forked(module, ["--home", str(home), "--study", "nobody", *images], tmp_path / "here")
 
     _assert_refused(ended, "no study 'nobody'" if exists else "no studies at")
     assert home.exists() == exists
@@ -133,7 +109,7 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.write_text("mine")
 
-    ended = _run("search.run", ["--home", str(home), "--study", "quickstart"], tmp_path / "here")
+    ended = run_forked("search.run", ["--home", str(home), "--study", "quickstart"], tmp_path / "here")
 
     _assert_refused(ended, str(home))
     assert home.read_text() == "mine"
@@ -144,14 +120,14 @@ def test_a_home_in_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     parent = tmp_path / "read-only"
     parent.mkdir(mode=0o500)
 
-    ended = _run("search.run", ["--home", str(parent / "home"), "--study", "quickstart"], tmp_path / "here")
+    ended = run_forked("search.run", ["--home", str(parent / "home"), "--study", "quickstart"], tmp_path / "here")
 
     _assert_refused(ended, str(parent))
     assert not any(parent.iterdir())
 
 
 def test_a_home_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
-    ended = _run("search.run", ["--home", "/proc/home", "--study", "quickstart"], tmp_path / "here")
+    ended = run_forked("search.run", ["--home", "/proc/home", "--study", "quickstart"], tmp_path / "here")
 
     _assert_refused(ended, "/proc/home")
 
@@ -161,4 +137,3 @@ def test_the_program_itself_refuses_as_its_forks_do(service: Service) -> None:
 
     _assert_refused(ended, "did you mean 'partA'")
     assert not service.home.exists()
-    assert (ROOT / "search" / "run.py").is_file()

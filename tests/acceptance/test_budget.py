@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
 from tests.acceptance.checks import assert_exactly_as_planned
@@ -23,28 +24,26 @@ def test_four_workers_run_exactly_the_planned_trials(any_service: Service, finis
     assert any_service.processes() == []
 
 
-def test_a_killed_worker_loses_no_trial(any_service: Service) -> None:
-    running = any_service.start("search.run", "--study", TINY, "--workers", "2", "--json")
+def test_a_killed_worker_and_then_a_killed_supervisor_lose_no_trial(any_service: Service) -> None:
+    command = ("search.run", "--study", TINY, "--workers", "2", "--json")
+    running = any_service.start(*command, fault="slow_epochs")
     trial = wait_for(lambda: any_service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
-    owner = any_service.query("SELECT owner FROM sieve_lease WHERE trial_id = :id", id=trial.trial_id)[0].owner
-    (worker,) = [found for found in any_service.processes("search.worker") if str(found.pid) == owner.split(":")[1]]
-
-    worker.kill()
-
-    ended = running.wait()
-    assert ended.code == 0, ended.err
-    assert_exactly_as_planned(any_service)
-    assert any_service.attribute(trial.trial_id, "losses") == 1
-
-
-def test_a_killed_supervisor_takes_its_workers_along_and_the_same_command_goes_on(any_service: Service) -> None:
-    running = any_service.start("search.run", "--study", TINY, "--workers", "2")
-    wait_for(lambda: any_service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
+    _worker_of(any_service, trial.trial_id).kill()
+    wait_for(lambda: any_service.attribute(trial.trial_id, "losses") == 1, "the loss to be noticed", timeout_s=10)
+    wait_for(lambda: len(any_service.processes("search.worker")) == 2, "another worker in its place", timeout_s=10)
 
     running.kill()
 
     wait_for(lambda: not any_service.processes(), "the workers to end by themselves", timeout_s=20)
-    assert any_service.states("tiny/2-median")["RUNNING"] == 0
-    result = any_service.run("search.run", "--study", TINY, "--workers", "2", "--json").json()
+    assert any_service.states("tiny/2-median")["WAITING"] > 0
+    result = any_service.run(*command).json()
     assert_exactly_as_planned(any_service)
+    assert any_service.attribute(trial.trial_id, "losses") == 1
     assert result["champion"]["model_uri"] == "models:/tiny/1"
+
+
+def _worker_of(service: Service, trial_id: int) -> psutil.Process:
+    """The process that holds a trial's lease."""
+    ((owner,),) = service.query("SELECT owner FROM sieve_lease WHERE trial_id = :id", id=trial_id)
+    (worker,) = [found for found in service.processes("search.worker") if str(found.pid) == owner.split(":")[1]]
+    return worker

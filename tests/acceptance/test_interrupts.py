@@ -18,7 +18,7 @@ COMMAND = ("search.run", "--study", str(STUDY_FILES / "tiny.py"), "--workers", "
 
 def _interrupt_in_stage_two(service: Service) -> tuple[Running, int]:
     """Start, and press Ctrl-C while a trial of the second stage trains; also that trial's id."""
-    running = service.start(*COMMAND)
+    running = service.start(*COMMAND, fault="slow_epochs")
     trial = wait_for(lambda: service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
     running.interrupt()
     wait_for(lambda: "stopping" in running.err, "the supervisor to say that it stops", timeout_s=5)
@@ -44,6 +44,7 @@ def _assert_undisturbed(service: Service, finished: Search) -> None:
 
 def test_ctrl_c_lets_the_running_trial_end_and_the_same_command_goes_on(service: Service, finished: Search) -> None:
     running, trial_id = _interrupt_in_stage_two(service)
+    service.end_slowness()
 
     ended = running.wait()
 

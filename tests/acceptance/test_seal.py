@@ -7,10 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import Search
+from tests.acceptance.forks import run_forked
+from tests.acceptance.service import Finished
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +27,10 @@ model = mlflow.pyfunc.load_model("models:/tiny@champion")
 for images in (1, 7):
     print(np.asarray(model.predict(np.zeros((images, 8, 8, 1), dtype=np.uint8))).shape)
 """
+
+
+def _run(search: Search, folder: Path, module: str, *arguments: str) -> Finished:
+    return run_forked(module, ["--home", str(search.service.home), *arguments], folder / "here")
 
 
 def test_a_run_with_test_looks_once(finished: Search) -> None:
@@ -40,10 +47,10 @@ def test_a_run_without_test_leaves_the_seal_closed(twins: tuple[Search, Search])
     assert twins[1].service.query("SELECT * FROM sieve_look") == []
 
 
-def test_a_second_look_is_refused_and_told_when_and_by_whom_the_first_was(finished: Search) -> None:
+def test_a_second_look_is_refused_and_told_when_and_by_whom_the_first_was(finished: Search, tmp_path: Path) -> None:
     before = len(finished.service.query("SELECT * FROM sieve_look"))
 
-    ended = finished.service.run("search.evaluate", "--study", "tiny", "--json")
+    ended = _run(finished, tmp_path, "search.evaluate", "--study", "tiny", "--json")
 
     assert ended.code == 1
     assert ended.out == ""
@@ -54,8 +61,8 @@ def test_a_second_look_is_refused_and_told_when_and_by_whom_the_first_was(finish
     assert len(finished.service.query("SELECT * FROM sieve_look")) == before
 
 
-def test_a_second_look_with_a_reason_is_on_record(finished: Search) -> None:
-    second = finished.service.run("search.evaluate", "--study", "tiny", "--again", "a reason", "--json").json()
+def test_a_second_look_with_a_reason_is_on_record(finished: Search, tmp_path: Path) -> None:
+    second = _run(finished, tmp_path, "search.evaluate", "--study", "tiny", "--again", "a reason", "--json").json()
 
     assert second["look"] == 2
     assert second["accuracy"] == finished.result["test"]["accuracy"]
@@ -102,8 +109,8 @@ def test_evaluate_prints_what_run_prints_as_test(finished: Search) -> None:
     assert json.loads(row.result) == finished.result["test"]
 
 
-def test_status_prints_one_object(finished: Search) -> None:
-    status = finished.service.run("search.status", "--study", "tiny", "--json").json()
+def test_status_prints_one_object(finished: Search, tmp_path: Path) -> None:
+    status = _run(finished, tmp_path, "search.status", "--study", "tiny", "--json").json()
 
     (study,) = status["studies"]
     assert study["state"] == "done"
@@ -112,8 +119,8 @@ def test_status_prints_one_object(finished: Search) -> None:
     assert study["champion"] == finished.result["champion"]
 
 
-def test_status_without_json_is_for_people(finished: Search) -> None:
-    ended = finished.service.run("search.status")
+def test_status_without_json_is_for_people(finished: Search, tmp_path: Path) -> None:
+    ended = _run(finished, tmp_path, "search.status")
 
     assert ended.code == 0, ended.err
     assert "models:/tiny/1" in ended.out

@@ -7,7 +7,7 @@ import pytest
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
-from models.registry import MODELS, build_model, config_class
+from models.registry import MODELS, build_skeleton, config_class
 from models.values import from_flat, parse_assignment, to_flat, with_values
 
 
@@ -78,7 +78,7 @@ def test_what_is_not_an_assignment_is_refused(text: str) -> None:
 def test_every_family_builds_from_its_own_configuration() -> None:
     for name, family in MODELS.items():
         assert config_class(name) is family.config
-        model = build_model(from_flat({"model": name, "image_size": 32}), (3, 32, 32), 4)
+        model = build_skeleton(from_flat({"model": name, "image_size": 32}), (3, 32, 32), 4)
         assert sum(weight.numel() for weight in model.parameters()) > 0
 
 

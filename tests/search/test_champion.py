@@ -14,7 +14,7 @@ from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
 from search.bases import best_configs
-from search.champion import choose_champion, mean_interval, read_finalists, ties
+from search.champion import accuracy_interval, choose_champion, mean_interval, read_finalists, ties
 from search.pinning import pin_confirmation
 from search.records import StageRecord
 from studies.definition import Confirm, Stage, Study
@@ -61,6 +61,12 @@ def test_with_one_seed_nobody_can_be_told_apart() -> None:
     record, trials = confirmed([[0.9], [0.5]])
     finalists = read_finalists(record, trials)
     assert finalists[0].interval is None and ties(finalists) == [1]
+
+
+def test_an_accuracy_is_never_beyond_1() -> None:
+    low, high = accuracy_interval([0.99, 1.0, 1.0]) or (0.0, 0.0)
+    assert 0.98 < low < 0.99 and high == 1.0
+    assert accuracy_interval([1.0]) is None
 
 
 def test_the_interval_is_student_s() -> None:

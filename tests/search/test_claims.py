@@ -4,11 +4,13 @@ import multiprocessing
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from data.errors import LeaseLost
 from search import names
@@ -18,6 +20,9 @@ from search.storage import Storage, open_storage
 from search.tables import leases
 
 STUDY = "partA/1-architecture"
+FORKS = multiprocessing.get_context("forkserver")
+"""Real processes that start in milliseconds: the server has imported what they need."""
+FORKS.set_forkserver_preload(["search.claims"])
 
 
 def enqueue(storage: Storage, trials: int) -> None:
@@ -71,8 +76,7 @@ def _reap(url: str) -> int:
 
 
 def in_processes(function: object, *columns: list[object], processes: int) -> list[object]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, mp_context=FORKS) as pool:
         return list(pool.map(function, *columns))  # type: ignore[arg-type]
 
 
@@ -143,6 +147,24 @@ def test_a_worker_that_lost_its_lease_cannot_renew_release_or_tell(storage: Stor
         finish(storage, late, Result(outcome="complete", value=0.9))
     finish(storage, current, Result(outcome="complete", value=0.1))
     assert storage.optuna.get_trial(current.trial_id).value == 0.1
+
+
+def test_a_result_outlasts_an_outage_between_its_acknowledgement_and_optuna(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(storage, 1)
+    claimed = claim(storage)
+    tell, outages = storage.optuna.set_trial_state_values, [OperationalError("UPDATE", {}, Exception("no connection"))]
+
+    def flaky(*args: Any, **kwargs: Any) -> bool:
+        if outages:
+            raise outages.pop()
+        return tell(*args, **kwargs)
+
+    monkeypatch.setattr(storage.optuna, "set_trial_state_values", flaky)
+    finish(storage, claimed, Result(outcome="complete", value=0.5))
+    assert states(storage) == {"COMPLETE": 1} and not outages
+    assert reap(storage, [STUDY]) == []
 
 
 def test_racing_reapers_put_each_lost_trial_back_once(storage: Storage) -> None:

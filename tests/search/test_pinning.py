@@ -109,3 +109,10 @@ def test_finalists_are_confirmed_on_the_same_fresh_seeds() -> None:
     assert by_finalist[0] == by_finalist[1] and len(set(by_finalist[0])) == 3
     assert not set(pinned.seeds) & set(pin().seeds)
     assert {base["epochs"] for base in pinned.bases} == {7}
+
+
+def test_a_grid_s_condition_may_look_at_the_base() -> None:
+    space = {"step_gamma": when(choice(0.1, 0.5), scheduler="step")}
+    assert pin(sampler="grid", space=space).queue == ({},)
+    stepwise = (replace(CONFIG, scheduler="step"),)
+    assert pin(bases=stepwise, sampler="grid", space=space).queue == ({"step_gamma": 0.1}, {"step_gamma": 0.5})

@@ -67,3 +67,26 @@ def test_a_loss_is_minimised_and_an_accuracy_maximised() -> None:
     stage = Stage(name="rates", trials=1, epochs=1, space={})
     by_loss = Study(name="m", description="", config=FlexCNNConfig(), stages=(stage,), metric="val_loss")
     assert (by_loss.direction, study().direction) == ("minimize", "maximize")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sampler": "tpee"}, r"mine/rates: sampler 'tpee' is none of tpe, gp"),
+        ({"pruner": "medain"}, r"mine/rates: pruner 'medain' is none of median"),
+        ({"name": "confirm"}, r"mine/confirm: 'confirm' is the name of every study's last stage"),
+    ],
+)
+def test_a_misspelled_sampler_or_pruner_and_a_stage_named_confirm_are_errors(
+    changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        study(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"metric": "accuracy"}, {"val_fraction": 1.5}, {"seed": -1}, {"confirm": Confirm(epochs=0)}]
+)
+def test_what_a_study_says_of_itself_is_checked_when_it_is_defined(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="mine"):
+        Study(name="mine", description="", config=FlexCNNConfig(), stages=study().stages, **changes)

@@ -20,8 +20,8 @@ def test_every_study_is_listed_under_its_own_name() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no study 'partX': did you mean 'partA'\?.*quickstart"):
-        load_study("partX")
+    with pytest.raises(UserError, match=r"no study 'quikstart': did you mean 'quickstart'\?.*partA"):
+        load_study("quikstart")
 
 
 def test_a_file_that_defines_a_study_is_loaded(tmp_path: Path) -> None:
@@ -33,6 +33,19 @@ def test_a_file_that_raises_is_named_with_the_line_and_what_it_said(tmp_path: Pa
     (tmp_path / "broken.py").write_text("x = 1\nraise RuntimeError('boom')\n")
     with pytest.raises(UserError, match=r"broken.py, line 2: RuntimeError: boom"):
         load_study(str(tmp_path / "broken.py"))
+
+
+def test_a_line_is_named_of_a_file_given_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken.py").write_text("x = 1\nraise RuntimeError('boom')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^broken.py, line 2: RuntimeError: boom"):
+        load_study("broken.py")
+
+
+def test_a_file_that_ends_the_program_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(UserError, match=r"ends.py, line 1: SystemExit"):
+        load_study(str(tmp_path / "ends.py"))
 
 
 def test_a_file_with_a_misspelled_field_keeps_the_message_of_the_definition(tmp_path: Path) -> None:

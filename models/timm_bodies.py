@@ -1,0 +1,108 @@
+"""Networks of the library timm, by name, without their classifier."""
+
+from __future__ import annotations
+
+import logging
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.errors import InfeasibleConfig, UserError
+from models.finetuning import Body, chain, children_in_order
+from models.preprocessing import Preprocessing
+from models.spelling import did_you_mean
+from models.weights import DEFAULT, NONE, load_fitting, read_weights
+
+PREFIX = "timm/"
+
+
+def preprocessing(backbone: str) -> Preprocessing:
+    """What the default weights were trained on. Raises UserError if timm is not installed or has no such network."""
+    metadata = _metadata(backbone)
+    return Preprocessing(
+        image_size=metadata.input_size[-1],
+        mean=tuple(metadata.mean),
+        std=tuple(metadata.std),
+        interpolation=metadata.interpolation,
+    )
+
+
+def check_image_size(backbone: str, image_size: int) -> None:
+    """Raise InfeasibleConfig for images that the network cannot look at."""
+    metadata = _metadata(backbone)
+    smallest = metadata.min_input_size[-1] if metadata.min_input_size else 1
+    if image_size < smallest:
+        raise InfeasibleConfig(f"image_size={image_size}: {backbone} needs at least {smallest} px")
+
+
+def build_body(backbone: str, weights: str, image_size: int) -> Body:
+    """The network without its classifier, for square images of that size.
+
+    Raises UserError for weights that cannot be had or do not fit, InfeasibleConfig for a size that cannot be used.
+    """
+    metadata = _metadata(backbone)
+    network = _create(backbone, pretrained=weights == DEFAULT)
+    if weights not in (DEFAULT, NONE):
+        classifiers = [metadata.classifier] if isinstance(metadata.classifier, str) else metadata.classifier or []
+        load_fitting(network, read_weights(weights), replaced=classifiers, source=weights, backbone=backbone)
+    try:
+        if metadata.fixed_input_size and image_size != metadata.input_size[-1]:
+            network.set_input_size(img_size=image_size)  # resamples the learned positions
+        return _as_chain(network, image_size)
+    except (RuntimeError, AssertionError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InfeasibleConfig(f"image_size={image_size}: {backbone} cannot look at such images ({reason})") from error
+
+
+def _as_chain(network: nn.Module, image_size: int) -> Body:
+    """The network as a chain of its children where that gives the same features, and otherwise as it is."""
+    example_NCHW = torch.linspace(-1, 1, 3 * image_size**2).view(1, 3, image_size, image_size)
+    in_a_row = chain(children_in_order(network))
+    network.eval()
+    with torch.inference_mode():
+        features_NF = network(example_NCHW)
+        try:
+            same = torch.equal(in_a_row(example_NCHW), features_NF)
+        except Exception:  # a child that expects more than the output of the one before may fail in any way
+            same = False
+    network.train()
+    return Body(in_a_row if same else network, features_NF.shape[1], {})
+
+
+def _create(backbone: str, *, pretrained: bool) -> Any:
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)  # it announces each of a dozen attempts; the last one's error says it all
+    try:
+        return _timm().create_model(backbone.removeprefix(PREFIX), pretrained=pretrained, num_classes=0)
+    except Exception as error:
+        if not pretrained:
+            raise
+        # Whatever a hub, a proxy or a missing network makes of a download.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"weights=default: those of {backbone} cannot be downloaded ({reason}); "
+            "give a file with weights=FILE, or start from random with weights=none"
+        ) from error
+    finally:
+        hub.setLevel(level)
+
+
+def _metadata(backbone: str) -> Any:
+    timm, name = _timm(), backbone.removeprefix(PREFIX)
+    if not timm.is_model(name):
+        known = [f"{PREFIX}{model}" for model in timm.list_models()]
+        raise UserError(f"unknown backbone {backbone!r}.{did_you_mean(backbone, known)}")
+    return timm.get_pretrained_cfg(name)
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "backbones named timm/NAME need timm; install it with `pip install sieve-search[timm]`"
+        ) from error
+    return timm

@@ -1,0 +1,270 @@
+"""Train on what a frozen network makes of the images, instead of passing them through it in every epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from data.arrays import ImageSet, IntArray, SearchData
+from data.augment import Augmentation, augment
+from data.batches import Batch, DeviceImages, EvalBatches, to_device
+from data.errors import InfeasibleConfig
+from data.mixing import mix
+from data.progress import Progress
+from models.config import BackboneConfig
+from models.finetuning import BackboneClassifier
+from models.preprocessing import Preprocessing
+from models.training.feature_store import FeatureStore, FloatArray, StoredArray
+from models.training.precision import autocast, compute_dtype
+
+MAPS_TOLERANCE = 2e-3
+"""Largest difference, over the largest logit, between logits from stored maps and from images, both in float32: float16
+keeps 11 bits of each value. Logits from stored vectors are the same but for the order of sums."""
+_EXTRACTION_VERSION = 1
+_MEMORY_SHARE = 0.5
+"""Of a GPU's free memory that features may take."""
+
+
+def split_at_border(model: BackboneClassifier) -> tuple[nn.Module, BackboneClassifier] | None:
+    """The frozen part of a network and the part that learns, with learning(frozen(images)) == model(images).
+
+    They share the network's parameters: who trains the learning part has trained the whole. None where nothing is
+    frozen, or not in every epoch, or not in a way that leaves the features of an image the same.
+    """
+    config = model.config
+    changes = config.freezing in ("gradual", "head_first") or config.train_batch_norm
+    if changes or config.cutmix or not model.frozen or not model.can_split:
+        return None
+    return model.split()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """What the frozen part makes of a search's images, in one or more augmented views of each."""
+
+    stored: StoredArray
+    """Row v * images + m is view v of image m. Maps are NHWC."""
+    views: int
+    train_M: IntArray
+    """Which of the images are for training, and which for validation."""
+    val_M: IntArray
+    train_labels_M: IntArray
+    val_labels_M: IntArray
+
+    def train_batches(self, config: BackboneConfig, device: torch.device) -> FeatureTrainBatches:
+        """Shuffled, a random view of each image in each epoch; `mixup` mixes features (Verma et al. 2019)."""
+        images = len(self.stored.values) // self.views
+        rows = np.concatenate([view * images + self.train_M for view in range(self.views)])
+        placed = _place(self.stored, rows, np.tile(self.train_labels_M, self.views), device)
+        return FeatureTrainBatches(placed, views=self.views, batch_size=config.batch_size, mixup=config.mixup)
+
+    def val_batches(self, batch_size: int, device: torch.device) -> FeatureEvalBatches:
+        """Every validation image, in order, as it is."""
+        return FeatureEvalBatches(_place(self.stored, self.val_M, self.val_labels_M, device), batch_size=batch_size)
+
+
+def open_features(
+    store: FeatureStore,
+    frozen: nn.Module,
+    data: SearchData,
+    config: BackboneConfig,
+    seen: Preprocessing,
+    *,
+    device: torch.device,
+    views: int = 1,
+    progress: Progress | None = None,
+) -> Features | None:
+    """The features of all images of a search, computed where no process has done so yet.
+
+    View 0 is the image as it is, the others are augmented as configured; one view is enough without augmentation.
+    Computed in eval mode, in bfloat16 where the configured `precision` allows it and the device is faster with it;
+    vectors are stored in float32, maps in float16. Folds of the same images share them. None if they do not fit into
+    the store. Raises InfeasibleConfig for maps of values that float16 does not hold, UserError as the store does.
+    """
+    augmentation = replace(Augmentation.of(config), mixup=0.0, cutmix=0.0)
+    if augmentation == Augmentation():
+        views = 1
+    rows_M = np.union1d(data.train.rows_M, data.val.rows_M)
+    images = ImageSet(pool_NHWC=data.train.pool_NHWC, rows_M=rows_M, labels_M=np.zeros_like(rows_M))
+    extraction = _Extraction(frozen, images, config, seen, augmentation, device)
+    key = _key(
+        {
+            "version": _EXTRACTION_VERSION,
+            "frozen": _hash_weights(frozen),
+            "layers": str(frozen),
+            "data": data.fingerprint,
+            "rows": hashlib.sha256(rows_M.tobytes()).hexdigest(),
+            "image": (*data.train.image_shape, config.image_fit),
+            "mean": seen.mean,
+            "std": seen.std,
+            "dtype": str(extraction.dtype),
+            "views": views,
+            "augmentation": asdict(augmentation) if views > 1 else None,
+        }
+    )
+    stored = store.open(key, views * len(rows_M), extraction, progress)
+    if stored is None:
+        return None
+    return Features(
+        stored=stored,
+        views=views,
+        train_M=np.searchsorted(rows_M, data.train.rows_M),
+        val_M=np.searchsorted(rows_M, data.val.rows_M),
+        train_labels_M=data.train.labels_M,
+        val_labels_M=data.val.labels_M,
+    )
+
+
+class FeatureTrainBatches:
+    """`data.batches.TrainBatches` of features: the same order of images for the same generator."""
+
+    def __init__(self, images: DeviceImages, *, views: int, batch_size: int, mixup: float = 0.0) -> None:
+        self.images = images
+        self._count = len(images) // views
+        self._views, self._mixup = views, mixup
+        self.batch_size = min(batch_size, self._count)
+
+    def __len__(self) -> int:
+        """Steps per epoch: a last partial batch is dropped, unless it is the only one."""
+        return self._count // self.batch_size
+
+    def order(self, generator: Generator) -> Tensor:
+        """Where the features of an epoch are, in order; of each image one view."""
+        order_M = torch.randperm(self._count, generator=generator, device=generator.device)
+        if self._views > 1:
+            order_M += self._count * torch.randint_like(order_M, self._views, generator=generator)
+        return order_M.to(self.images.rows_M.device)
+
+    def epoch(self, generator: Generator) -> Iterator[Batch]:
+        """The batches of one epoch. `generator` is on the features' device and decides everything."""
+        order_M = self.order(generator)
+        for step in range(len(self)):
+            features, labels_N = self.take(order_M[step * self.batch_size : (step + 1) * self.batch_size])
+            if self._mixup:
+                batch_NHWC, mix_N = mix(_as_maps(features), self._mixup, 0.0, generator)
+                yield Batch(_as_layers_see(batch_NHWC.view_as(features)), labels_N, labels_N.roll(1), mix_N)
+            else:
+                yield Batch(_as_layers_see(features), labels_N)
+
+    def take(self, index_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (float32, as stored) and labels."""
+        features, labels_N = self.images.take(index_N)
+        return features.float(), labels_N
+
+
+class FeatureEvalBatches:
+    """`data.batches.EvalBatches` of features."""
+
+    def __init__(self, images: DeviceImages, *, batch_size: int) -> None:
+        self.images = images
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Batches, the last of which may be smaller."""
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order_M = torch.arange(len(self.images), device=self.images.rows_M.device)
+        for start in range(0, len(self.images), self.batch_size):
+            features, labels_N = self.images.take(order_M[start : start + self.batch_size])
+            yield Batch(_as_layers_see(features.float()), labels_N)
+
+
+class _Extraction:
+    """Rows of features, computed; the same in every process."""
+
+    def __init__(
+        self,
+        frozen: nn.Module,
+        images: ImageSet,
+        config: BackboneConfig,
+        seen: Preprocessing,
+        augmentation: Augmentation,
+        device: torch.device,
+    ) -> None:
+        self._frozen = frozen.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._images, self._seen = to_device(images, device), seen
+        self._augmentation, self._device = augmentation, device
+        example_1CHW = self._prepared(0, 1)
+        self.dtype = compute_dtype(config.precision, device, self._frozen, example_1CHW, batch_size=64)
+
+    def __call__(self, start: int, stop: int) -> FloatArray:
+        """Rows from start to before stop; they may reach over the end of a view."""
+        count = len(self._images)
+        parts = []
+        while start < stop:
+            end = min(stop, (start // count + 1) * count)
+            with torch.inference_mode(), autocast(self._device, self.dtype):
+                features = self._frozen(self._prepared(start, end))
+            parts.append(_as_stored(features.float()))
+            start = end
+        stored: FloatArray = torch.cat(parts).cpu().numpy()
+        return stored
+
+    def _prepared(self, start: int, stop: int) -> Tensor:
+        """Images of one view as the network sees them, NCHW."""
+        view, first = divmod(start, len(self._images))
+        index_N = torch.arange(first, first + stop - start, device=self._images.rows_M.device)
+        images_NHWC, labels_N = self._images.take(index_N)
+        if view:
+            seed = int(np.random.SeedSequence((view, first)).generate_state(1, np.uint64)[0])
+            generator = Generator(self._device).manual_seed(seed)
+            fill_C = (torch.tensor(self._seen.mean, device=self._device) * 255).round().to(torch.uint8)
+            images_NHWC = augment(images_NHWC, self._augmentation, fill_C[: images_NHWC.shape[3]], generator)
+        rows_N = torch.arange(len(images_NHWC), device=images_NHWC.device)
+        shard = DeviceImages(pool_NHWC=images_NHWC, rows_M=rows_N, labels_M=labels_N, device=images_NHWC.device)
+        batches = EvalBatches(shard, mean=self._seen.mean, std=self._seen.std, batch_size=len(images_NHWC))
+        return next(iter(batches)).images_NCHW
+
+
+def _place(stored: StoredArray, rows_M: IntArray, labels_M: IntArray, device: torch.device) -> DeviceImages:
+    """On a CPU the map itself; on a GPU uploaded where there is room, and otherwise copied batch by batch."""
+    pool = torch.from_numpy(stored.values)
+    if device.type == "cuda" and stored.values.nbytes <= _MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
+        pool = pool.to(device)
+    return DeviceImages(
+        pool_NHWC=pool,
+        rows_M=torch.from_numpy(rows_M).to(pool.device),
+        labels_M=torch.from_numpy(labels_M).to(pool.device),
+        device=pool.device if pool.is_cuda else device,
+    )
+
+
+def _as_stored(features: Tensor) -> Tensor:
+    """Vectors in float32, which trains heads fastest; maps and tokens, many times as large, in float16; maps NHWC."""
+    if features.ndim == 2:
+        return features
+    halves = features.to(torch.float16)
+    if not halves.isfinite().all():
+        raise InfeasibleConfig(
+            f"the frozen part's values reach {float(features.abs().max()):.3g}, more than float16 holds; "
+            "check the weights, or use freezing=freeze_all"
+        )
+    return halves.permute(0, 2, 3, 1) if halves.ndim == 4 else halves
+
+
+def _as_layers_see(features: Tensor) -> Tensor:
+    """Maps are stored as NHWC: as NCHW they are in channels_last format for free."""
+    return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
+
+
+def _as_maps(features: Tensor) -> Tensor:
+    return features.reshape(len(features), *(1,) * (4 - features.ndim), *features.shape[1:])
+
+
+def _hash_weights(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _key(parts: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,71 @@
+"""Sieve from Python: run a study, read it as data frames, write its report.
+
+from search.api import load_study, report, run
+
+study = run("quickstart", trials_scale=0.5)
+study.trials.groupby("stage")["value"].max()
+report("quickstart")
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from search.cli import command_parser
+from search.prepare import add_run_arguments, check_request
+from search.report.facts import StudyFacts, read_facts
+from search.report.make import make_report
+from search.run import run as run_request
+from search.settings import Settings, from_arguments
+from search.storage import open_storage
+
+__all__ = ["StudyFacts", "load_study", "report", "run"]
+
+
+def run(study: str, *, test: bool = False, **options: str | int | float | Path) -> StudyFacts:
+    """Run a study, or go on with it, and return it as `load_study` does.
+
+    `options` are those of `python -m search.run`, with underscores: `data`, `trials_scale`, `workers`, `home`. Raises
+    UserError for what the command would refuse.
+    """
+    parser = command_parser("search.run", None)
+    add_run_arguments(parser)
+    typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    request = check_request(parser.parse_args(["--study", study, *typed]))
+    run_request(request, test=test)
+    return _read(request.settings, request.study.name)
+
+
+def load_study(
+    study: str, *, home: str | Path | None = None, storage: str | None = None, tracking: str | None = None
+) -> StudyFacts:
+    """A study's `trials`, `configs` and `epochs` as data frames, its finalists, and every look at its test set.
+
+    Raises UserError if there is no study of that name.
+    """
+    return _read(_settings(home, storage, tracking), study)
+
+
+def report(
+    study: str,
+    output: str | Path | None = None,
+    *,
+    home: str | Path | None = None,
+    storage: str | None = None,
+    tracking: str | None = None,
+) -> Path:
+    """Write a study's `report.html`, by default in its folder below `home`, and return where it lies."""
+    return make_report(_settings(home, storage, tracking), study, None if output is None else Path(output))
+
+
+def _settings(home: str | Path | None, storage: str | None, tracking: str | None) -> Settings:
+    return from_arguments(argparse.Namespace(home=home, storage=storage, tracking=tracking))
+
+
+def _read(settings: Settings, study: str) -> StudyFacts:
+    opened = open_storage(settings.storage_url, create=False)
+    try:
+        return read_facts(opened, study)
+    finally:
+        opened.close()

@@ -1,0 +1,70 @@
+"""Images with what was predicted of them."""
+
+from __future__ import annotations
+
+from data.arrays import IntArray
+from search.pictures.predictions import Predictions
+from search.pictures.sheet import RIGHT, WRONG, Sheet, elide
+
+COLUMNS = 10
+TILE_IN = 1.45
+_GAP_IN = 0.12
+_LABEL_IN = 0.42
+_LEGEND = "Above: true class; below: predicted class and its probability (✓ blue: right, ✗ orange: wrong)."
+
+
+def prediction_grid(predictions: Predictions) -> Sheet:
+    """Ten by three images, whether predicted right or wrong."""
+    chosen = predictions.grid
+    caption = (
+        f"{len(chosen)} of {len(predictions):,} {predictions.source}, drawn with a fixed seed and balanced over "
+        f"classes, whatever was predicted. {_LEGEND}"
+    )
+    return _grid(predictions, chosen, "What the champion says", caption)
+
+
+def mistakes_grid(predictions: Predictions) -> Sheet | None:
+    """The most confident mistakes; None if there is no mistake."""
+    chosen = predictions.mistakes
+    if len(chosen) == 0:
+        return None
+    wrong = int((~predictions.is_right_N).sum())
+    caption = (
+        f"The {len(chosen)} most confident of {wrong:,} mistakes among {len(predictions):,} {predictions.source}. "
+        "Above: true class; below: predicted class and its probability."
+    )
+    return _grid(predictions, chosen, "Most confident mistakes", caption)
+
+
+def tile_places(count: int, row_in: float) -> list[tuple[float, float]]:
+    """Left and top, in inches, of images in rows of ten."""
+    return [(index % COLUMNS * (TILE_IN + _GAP_IN), index // COLUMNS * row_in) for index in range(count)]
+
+
+def label_tile(sheet: Sheet, predictions: Predictions, image: int, left_in: float, top_in: float) -> None:
+    """Write an image's true and predicted class below its tile."""
+    right = bool(predictions.is_right_N[image])
+    truth, answer = (predictions.classes[label[image]] for label in (predictions.labels_N, predictions.predicted_N))
+    style = {"size": 8, "horizontalalignment": "center", "verticalalignment": "top"}
+    middle_in = left_in + TILE_IN / 2
+    sheet.text(middle_in, top_in + 0.05, elide(truth, 20), **style)
+    sheet.text(
+        middle_in,
+        top_in + 0.2,
+        f"{'✓' if right else '✗'} {elide(answer, 13)}, {predictions.confidence_N[image]:.0%}",
+        color=RIGHT if right else WRONG,
+        weight="bold",
+        **style,
+    )
+
+
+def _grid(predictions: Predictions, chosen: IntArray, title: str, caption: str) -> Sheet:
+    row_in = TILE_IN + _LABEL_IN
+    rows = -(-len(chosen) // COLUMNS)
+    sheet = Sheet(title, caption, width_in=COLUMNS * (TILE_IN + _GAP_IN) - _GAP_IN, height_in=rows * row_in)
+    images = predictions.images(chosen)
+    for image, pixels_HWC, (left_in, top_in) in zip(chosen, images, tile_places(len(chosen), row_in), strict=True):
+        frame = RIGHT if predictions.is_right_N[image] else WRONG
+        sheet.tile(left_in, top_in, TILE_IN, pixels_HWC, frame)
+        label_tile(sheet, predictions, int(image), left_in, top_in + TILE_IN)
+    return sheet

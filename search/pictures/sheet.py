@@ -1,0 +1,101 @@
+"""A picture to be: a figure with a title, a caption, and places measured in inches from its upper left corner."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RIGHT, WRONG = "#0072b2", "#d55e00"
+"""Blue and vermilion, told apart with any colour vision (Okabe and Ito 2008); a mark stands beside the colour."""
+INK, FAINT = "#222222", "#767676"
+_DPI = 110
+_MARGIN_IN = 0.25
+_TITLE_IN = 0.36
+_LINE_IN = 0.19
+_CHARACTERS_PER_IN = 13.5
+"""Of the caption's font, on average."""
+
+
+class Sheet:
+    """A figure whose body has the given size; axes and text are placed in the body, in inches.
+
+    Figures are made without pyplot: no global state, no display, any thread.
+    """
+
+    def __init__(self, title: str, caption: str, *, width_in: float, height_in: float) -> None:
+        # Imported on use: a command that draws nothing should not wait for it.
+        from matplotlib.figure import Figure
+
+        self.title, self.caption = title, caption
+        lines = textwrap.wrap(caption, int(width_in * _CHARACTERS_PER_IN))
+        self._header_in = _MARGIN_IN + _TITLE_IN + _LINE_IN * len(lines) + 0.12
+        self._width_in = width_in + 2 * _MARGIN_IN
+        self._height_in = self._header_in + height_in + _MARGIN_IN
+        self._figure = Figure(figsize=(self._width_in, self._height_in), facecolor="white")
+        heading_in = _MARGIN_IN - self._header_in
+        self.text(0, heading_in, title, size=13, weight="bold", verticalalignment="top")
+        self.text(
+            0, heading_in + _TITLE_IN, "\n".join(lines), size=9, color=FAINT, verticalalignment="top", linespacing=1.3
+        )
+
+    def text(self, left_in: float, top_in: float, text: str, **style: Any) -> None:
+        """Put text into the body, as it is: a dollar sign in the name of a class starts no formula."""
+        x, y = self._position(left_in, top_in)
+        self._figure.text(x, y, text, parse_math=False, **{"color": INK, **style})
+
+    def axes(self, left_in: float, top_in: float, width_in: float, height_in: float) -> Axes:
+        """New axes in the body."""
+        x, y = self._position(left_in, top_in + height_in)
+        return self._figure.add_axes((x, y, width_in / self._width_in, height_in / self._height_in))
+
+    def tile(
+        self,
+        left_in: float,
+        top_in: float,
+        size_in: float,
+        pixels: npt.NDArray[Any],
+        frame: str | None = None,
+        **style: Any,
+    ) -> Axes:
+        """Show pixels (H, W) or (H, W, 1 or 3) in a square place, small ones with sharp edges; `frame` is a colour."""
+        axes = self.axes(left_in, top_in, size_in, size_in)
+        gray = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.shape[2:] == (1,) else {}
+        enlarged = pixels.shape[0] < size_in * _DPI
+        axes.imshow(np.squeeze(pixels), interpolation="nearest" if enlarged else "auto", **{**gray, **style})
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set(visible=frame is not None, color=frame, linewidth=3)
+        return axes
+
+    def save(self, path: Path) -> None:
+        """Write the PNG whole or not at all. Raises OSError where that cannot be done."""
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with warnings.catch_warnings():
+                # A class may be named in a script that the font lacks; boxes are drawn in its place.
+                warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+                self._figure.savefig(
+                    part, format="png", dpi=_DPI, metadata={"Title": self.title, "Description": self.caption}
+                )
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _position(self, left_in: float, top_in: float) -> tuple[float, float]:
+        return (_MARGIN_IN + left_in) / self._width_in, 1 - (self._header_in + top_in) / self._height_in
+
+
+def elide(text: str, characters: int) -> str:
+    """The text, cut in its middle where it is longer: the names of classes often share their beginning."""
+    head = (characters - 1) // 2
+    return text if len(text) <= characters else f"{text[:head]}…{text[head + 1 - characters :]}"

@@ -1,0 +1,91 @@
+"""What a study cost, where the time went, and what pruning saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from search.report.facts import StageFacts, StudyFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What the pruner did in a stage. What a time budget or a diverging loss stopped counts as pruned as well."""
+
+    stage: str
+    trials: int
+    """Pruned ones."""
+    epochs_complete: int
+    epochs_pruned: int
+    """That pruned trials ran."""
+    epochs_saved: int
+    """That pruned trials would still have run by their configuration."""
+    saved_s: float
+    """Of worker time: each trial's saved epochs at its own pace."""
+    spent_s: float
+    """Of worker time, by all trials of the stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTime:
+    """Worker time of a stage by what it was spent on, in seconds."""
+
+    stage: str
+    training_s: float
+    validation_s: float
+    other_s: float
+    wall_s: float
+    """From the first trial's start to the last one's end."""
+
+    @property
+    def worker_s(self) -> float:
+        return self.training_s + self.validation_s + self.other_s
+
+
+def measure_pruning(stage: StageFacts) -> Pruning:
+    """Add up a stage's saved epochs and the time they would have taken."""
+    pruned = stage.trials[stage.trials["state"] == "pruned"]
+    saved = (pruned["epochs_planned"] - pruned["epochs"]).clip(lower=0)
+    pace_s = stage.epochs.groupby("trial")["duration_s"].mean() if not stage.epochs.empty else pd.Series(dtype=float)
+    return Pruning(
+        stage=stage.name,
+        trials=len(pruned),
+        epochs_complete=int(stage.complete["epochs"].sum()),
+        epochs_pruned=int(pruned["epochs"].sum()),
+        epochs_saved=int(saved.sum()),
+        saved_s=float((saved * pace_s.reindex(pruned.index)).sum()),
+        spent_s=float(stage.trials["duration_s"].sum()),
+    )
+
+
+def measure_time(stage: StageFacts, train_images: int) -> StageTime:
+    """Divide a stage's worker time; training is known from its speed, validation is the rest of the epochs."""
+    epochs, trials = stage.epochs, stage.trials
+    in_epochs_s = float(epochs["duration_s"].sum()) if not epochs.empty else 0.0
+    training_s = min(in_epochs_s, float((train_images / epochs["images_per_s"]).sum())) if not epochs.empty else 0.0
+    wall = trials["finished_at"].max() - trials["started_at"].min()
+    return StageTime(
+        stage=stage.name,
+        training_s=training_s,
+        validation_s=in_epochs_s - training_s,
+        other_s=max(0.0, float(trials["duration_s"].sum()) - in_epochs_s),
+        wall_s=0.0 if pd.isna(wall) else wall.total_seconds(),
+    )
+
+
+def worker_hours(facts: StudyFacts) -> tuple[float, str]:
+    """Hours of all trials added up, and the unit: `GPU-hours`, `core-hours`, or `worker-hours` for a mixture."""
+    devices = {str(device).split(":")[0] for device in facts.trials["device"].dropna()}
+    unit = {frozenset({"cuda"}): "GPU-hours", frozenset({"cpu"}): "core-hours"}.get(frozenset(devices), "worker-hours")
+    return float(facts.trials["duration_s"].sum()) / 3600, unit
+
+
+def states(stages: Sequence[StageFacts]) -> dict[str, int]:
+    """How many trials came to which end."""
+    counts: dict[str, int] = {}
+    for stage in stages:
+        for state, count in stage.trials["state"].value_counts().items():
+            counts[str(state)] = counts.get(str(state), 0) + int(count)
+    return counts

@@ -1,0 +1,153 @@
+"""By how much a choice helps when the other choices are held equal: a linear model of the complete trials.
+
+Marginal averages mislead here, because the sampler tries good values of one parameter together with good values of
+the others. Each parameter enters with its levels (continuous ones in bands, so that an optimum in the middle shows);
+an F-test says whether it explains anything, corrected by Holm's method for testing all parameters at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from search.report.spaces import levels, parameters_of
+
+MIN_SPARE_TRIALS = 8
+"""Complete trials beyond the number of coefficients, below which the noise cannot be estimated."""
+MIN_LEVEL_TRIALS = 3
+"""Complete trials that a level needs before it is compared with another one."""
+CONFIDENCE = 0.95
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """A parameter's best level against its worst, other parameters held equal."""
+
+    parameter: str
+    better: str
+    worse: str
+    difference: float
+    """Of the metric, from the worse level to the better one; positive is better, also for a loss."""
+    interval: tuple[float, float]
+    """95 %, for all pairs of levels at once (Bonferroni)."""
+    p_value: float
+    """That the parameter plays no part, after Holm's correction over all parameters."""
+    trials: int
+    """Complete trials in the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """What the complete trials of a stage say of its parameters."""
+
+    found: tuple[Effect, ...]
+    """Clearest first; empty with too few trials."""
+    trials: int
+    """Complete ones."""
+    trials_needed: int
+    """Complete trials from which the noise can be estimated."""
+
+    @property
+    def is_enough(self) -> bool:
+        return self.trials >= self.trials_needed
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Least squares: the design's pseudo-inverse, coefficients, and what remains."""
+
+    inverse: Matrix
+    coefficients: Matrix
+    residual: float
+    """Sum of squares."""
+    spare: int
+    """Degrees of freedom of the residual."""
+
+
+def estimate_effects(trials: Sequence[FrozenTrial], *, maximize: bool) -> Effects:
+    """Effects of all parameters that every complete trial has."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    table = _levels(complete)
+    needed = 1 + sum(table[name].nunique() - 1 for name in table) + MIN_SPARE_TRIALS
+    nothing = Effects(found=(), trials=len(complete), trials_needed=needed)
+    if table.empty or not nothing.is_enough:
+        return nothing
+    sign = 1.0 if maximize else -1.0
+    values = np.array([sign * float(trial.value or 0.0) for trial in complete])
+    full = _fit(_design(table), values)
+    if full.residual <= 1e-12 * max(1.0, float(np.square(values).sum())):
+        return nothing  # Without any noise there is nothing to hold an effect against.
+    p_values = {name: _f_test(full, _fit(_design(table.drop(columns=name)), values)) for name in table}
+    contrasts = (_contrast(table, name, full, p) for name, p in _holm(p_values).items())
+    found = sorted((e for e in contrasts if e is not None), key=lambda effect: (effect.p_value, -effect.difference))
+    return Effects(found=tuple(found), trials=len(complete), trials_needed=needed)
+
+
+def _levels(complete: Sequence[FrozenTrial]) -> pd.DataFrame:
+    columns = {}
+    for parameter in parameters_of(complete):
+        if all(parameter.name in trial.params for trial in complete):
+            column = levels(parameter, pd.Series([trial.params[parameter.name] for trial in complete], dtype=object))
+            if column.nunique() > 1:
+                columns[parameter.name] = column
+    return pd.DataFrame(columns)
+
+
+def _design(table: pd.DataFrame) -> pd.DataFrame:
+    dummies = pd.get_dummies(table, drop_first=True, dtype=float) if len(table.columns) else table
+    dummies.insert(0, "", 1.0)
+    return dummies
+
+
+def _fit(design: pd.DataFrame, values: Matrix) -> _Model:
+    matrix = design.to_numpy(dtype=float)
+    inverse = np.linalg.pinv(matrix)
+    coefficients = inverse @ values
+    residual = float(np.square(values - matrix @ coefficients).sum())
+    return _Model(inverse, coefficients, residual, len(values) - int(np.linalg.matrix_rank(matrix)))
+
+
+def _f_test(full: _Model, reduced: _Model) -> float:
+    """The p-value of the parameter that the reduced model lacks; 1 if the other parameters already determine it."""
+    freed = reduced.spare - full.spare
+    if freed == 0:
+        return 1.0
+    ratio = (reduced.residual - full.residual) / freed / (full.residual / full.spare)
+    return float(stats.f.sf(ratio, freed, full.spare))
+
+
+def _holm(p_values: dict[str, float]) -> dict[str, float]:
+    adjusted, largest = {}, 0.0
+    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, p * (len(p_values) - rank)))
+        adjusted[name] = largest
+    return adjusted
+
+
+def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> Effect | None:
+    """The best against the worst of the levels with enough trials."""
+    counts = table[name].value_counts()
+    usual = [level for level in counts.index if counts[level] >= MIN_LEVEL_TRIALS]
+    if len(usual) < 2:
+        return None
+    design = _design(table)
+    unit = {level: np.array([float(column == f"{name}_{level}") for column in design.columns]) for level in usual}
+    effect_of = {level: float(unit[level] @ model.coefficients) for level in usual}
+    better, worse = max(usual, key=effect_of.__getitem__), min(usual, key=effect_of.__getitem__)
+    contrast = unit[better] - unit[worse]
+    variance = model.residual / model.spare * float(np.square(contrast @ model.inverse).sum())
+    pairs = len(list(combinations(usual, 2)))
+    half = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / pairs, model.spare)) * variance**0.5
+    difference = effect_of[better] - effect_of[worse]
+    return Effect(
+        parameter=name, better=str(better), worse=str(worse), difference=difference,
+        interval=(difference - half, difference + half), p_value=p_value, trials=len(table),
+    )  # fmt: skip

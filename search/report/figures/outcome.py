@@ -1,0 +1,223 @@
+"""What came out: stages side by side, what pruning saved, finalists on their seeds, the data's labels, the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from search.champion import Finalist
+from search.report.cost import Pruning, StageTime
+from search.report.facts import StudyFacts
+from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
+from search.report.metric import Metric, percent
+
+ROW_PX = 34
+MANY_CLASSES = 25
+"""From here on a confusion matrix has no room for its numbers."""
+
+
+def comparison(facts: StudyFacts) -> Plot | None:
+    """Best single run of each stage, the champion's mean over seeds, the test accuracy; None before there is any."""
+    metric = facts.metric
+    rows: list[tuple[str, float, tuple[float, float] | None, str]] = [
+        (stage.name, stage.snapshot.best, None, GREY) for stage in facts.stages if stage.snapshot.best is not None
+    ]
+    if facts.finalists:
+        champion = facts.finalists[0]
+        rows.append(("champion", champion.mean, champion.interval, BLUE))
+    if facts.test and metric.name == "val_accuracy":
+        low, high = facts.test["interval"]
+        rows.append(("test", facts.test["accuracy"], (low, high), ORANGE))
+    if not rows:
+        return None
+    figure = blank(showlegend=False, xaxis_tickformat=metric.axis_format, xaxis_nticks=5)
+    for name, value, interval, color in rows:
+        low, high = _within_bounds(interval or (value, value), metric)
+        figure.add_scatter(
+            x=[value], y=[name], mode="markers", marker={"color": color, "size": 11},
+            error_x={"type": "data", "array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 6},
+            hovertemplate=f"%{{y}}<br>{metric.show(value)}<extra></extra>",
+        )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    return Plot(
+        title="Against the best of each stage",
+        caption=(
+            f"{metric.label.capitalize()} of each stage's best single run, of the champion as the mean over fresh "
+            "seeds, and test accuracy once looked at. A best run was picked for luck as well as merit, so a mean "
+            "below it is expected. Bars: 95 % intervals, of "
+            "the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
+        ),
+        figure=figure,
+        height_px=50 + ROW_PX * len(rows),
+    )
+
+
+def _within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
+    """Student's interval of a share near 100 % reaches beyond what a share can be."""
+    low, high = interval
+    return (max(0.0, low), min(1.0, high)) if metric.is_share else interval
+
+
+def funnel(facts: StudyFacts) -> Plot:
+    """What became of every stage's trials, and how many configurations went on."""
+    figure = blank(barmode="stack", xaxis_title="trials")
+    stages = facts.all_stages
+    for state, (color, _) in STATES.items():
+        counts = [int((stage.trials["state"] == state).sum()) for stage in stages]
+        if any(counts):
+            figure.add_bar(
+                y=[stage.name for stage in stages], x=counts, name=state, orientation="h", marker={"color": color},
+                hovertemplate=f"%{{y}}: %{{x}} {state}<extra></extra>",
+            )  # fmt: skip
+    for stage, following in pairwise(stages):
+        noun = "finalists" if following.pinned.is_confirmation else "carried on"
+        _annotate_end(figure, stage.name, len(stage.trials), f" {len(following.pinned.bases)} {noun}")
+    if facts.finalists:
+        _annotate_end(figure, stages[-1].name, len(stages[-1].trials), " 1 champion")
+    longest = max((len(stage.trials) for stage in stages), default=1)
+    figure.update_xaxes(range=[0, longest * 1.3])
+    figure.update_yaxes(autorange="reversed")
+    return Plot(
+        title="From all trials to one champion",
+        caption="Trials of each stage by what became of them, and how many configurations the next stage started from.",
+        figure=figure,
+        height_px=120 + ROW_PX * len(stages),
+    )
+
+
+def _annotate_end(figure: Any, row: str, x: int, text: str) -> None:
+    figure.add_annotation(x=x, y=row, text=text, showarrow=False, xanchor="left")
+
+
+def pruning(stages: Sequence[Pruning]) -> Plot:
+    """Epochs that ran and epochs that pruning saved, stage by stage."""
+    figure = blank(barmode="stack", xaxis_title="epochs")
+    bars = (
+        ("complete trials", [stage.epochs_complete for stage in stages], BLUE, ""),
+        ("pruned trials, before the cut", [stage.epochs_pruned for stage in stages], GREY, ""),
+        ("saved by the cut", [stage.epochs_saved for stage in stages], GREEN, "/"),
+    )
+    for name, counts, color, shape in bars:
+        figure.add_bar(
+            y=[stage.stage for stage in stages], x=counts, name=name, orientation="h",
+            marker={"color": color, "pattern": {"shape": shape}},
+            hovertemplate=f"%{{y}}: %{{x}} epochs, {name}<extra></extra>",
+        )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    return Plot(
+        title="What the pruner cut",
+        caption="Epochs that were trained, and those that pruned trials would still have had by their configuration.",
+        figure=figure,
+        height_px=120 + ROW_PX * len(stages),
+    )
+
+
+def components(times: Sequence[StageTime]) -> Plot:
+    """Where the trials' time went."""
+    longest_s = max(time.worker_s for time in times)
+    unit, unit_s = ("seconds", 1) if longest_s < 120 else ("minutes", 60) if longest_s < 7200 else ("hours", 3600)
+    figure = blank(barmode="stack", xaxis_title=f"worker time in {unit}")
+    for name, color, seconds in (
+        ("training", BLUE, [time.training_s for time in times]),
+        ("validation", ORANGE, [time.validation_s for time in times]),
+        ("everything else", GREY, [time.other_s for time in times]),
+    ):
+        figure.add_bar(
+            y=[time.stage for time in times], x=[value / unit_s for value in seconds], name=name, orientation="h",
+            marker={"color": color}, hovertemplate=f"%{{y}}: %{{x:.3g}} {unit} {name}<extra></extra>",
+        )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    return Plot(
+        title="Where the time went",
+        caption=(
+            "Time of all trials, added up. Everything else: opening the data, building the network, waiting for the "
+            "database, checkpoints."
+        ),
+        figure=figure,
+        height_px=120 + ROW_PX * len(times),
+    )
+
+
+def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
+    """Every finalist's runs, seed by seed, and their mean."""
+    figure = blank(xaxis_tickformat=metric.axis_format, xaxis_title=metric.label, xaxis_nticks=6)
+    names = [f"finalist {finalist.index + 1}" for finalist in ranked]
+    runs = [(name, seed, value) for name, f in zip(names, ranked, strict=True) for seed, value in f.values.items()]
+    figure.add_scatter(
+        x=[value for _, _, value in runs], y=[name for name, _, _ in runs], mode="markers", name="one seed",
+        marker={"color": GREY, "size": 9, "symbol": "circle-open", "line": {"width": 2}},
+        text=[seed for _, seed, _ in runs],
+        hovertemplate=f"%{{y}}, seed %{{text}}<br>%{{x:{metric.axis_format}}}<extra></extra>",
+    )  # fmt: skip
+    ends = [_within_bounds(f.interval or (f.mean, f.mean), metric) for f in ranked]
+    above = [high - f.mean for f, (_, high) in zip(ranked, ends, strict=True)]
+    below = [f.mean - low for f, (low, _) in zip(ranked, ends, strict=True)]
+    figure.add_scatter(
+        x=[f.mean for f in ranked], y=names, mode="markers", name="mean with 95 % interval",
+        marker={"color": BLUE, "size": 10},
+        error_x={"type": "data", "array": above, "arrayminus": below, "thickness": 2, "width": 6},
+        hovertemplate=f"%{{y}}, mean<br>%{{x:{metric.axis_format}}}<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    return Plot(
+        title="Finalists on fresh seeds",
+        caption=(
+            "All finalists were trained on the same fresh seeds, so they are compared in pairs; intervals of the means "
+            "(Student's t) may overlap although the differences are clear, and the other way round."
+        ),
+        figure=figure,
+        height_px=120 + ROW_PX * len(ranked),
+    )
+
+
+def labels(data: Mapping[str, Any], test: Mapping[str, Any] | None) -> Plot:
+    """Images per class in every split that may be shown."""
+    classes = data["classes"]
+    figure = blank(barmode="group", yaxis_title="images")
+    splits = {name: [counts[label] for label in classes] for name, counts in data["label_distribution"].items()}
+    if test:
+        splits["test"] = [row["support"] for row in test["per_class"]]
+    for (name, counts), color in zip(splits.items(), (BLUE, GREEN, ORANGE), strict=False):
+        figure.add_bar(
+            x=classes,
+            y=counts,
+            name=name,
+            marker={"color": color},
+            hovertemplate=f"%{{x}}: %{{y:,}} {name}<extra></extra>",
+        )
+    figure.update_xaxes(type="category")
+    return Plot(
+        title="Label distribution",
+        caption="Images per class in each split." + ("" if test else " The test set is sealed."),
+        figure=figure,
+        height_px=260,
+    )
+
+
+def confusion(test: Mapping[str, Any]) -> Plot:
+    """The confusion matrix of a look at the test set."""
+    classes, counts = test["classes"], pd.DataFrame(test["confusion"])
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    figure = blank(xaxis_title="predicted class", yaxis_title="true class")
+    figure.add_heatmap(
+        z=shares.values.tolist(), x=classes, y=classes, coloraxis="coloraxis", xgap=1, ygap=1,
+        customdata=counts.values.tolist(),
+        texttemplate="%{customdata}" if len(classes) <= MANY_CLASSES else None,
+        hovertemplate="true %{y}, predicted %{x}<br>%{customdata} images, %{z:.1%} of the class<extra></extra>",
+    )  # fmt: skip
+    figure.update_layout(coloraxis={"cmin": 0, "cmax": 1, "showscale": False})
+    figure.update_xaxes(type="category", side="top", constrain="domain")
+    figure.update_yaxes(type="category", autorange="reversed")
+    return Plot(
+        title="Confusion matrix",
+        caption=(
+            f"Test images by true class (rows) and predicted class (columns); colour by share of the row. "
+            f"The diagonal is right: {percent(test['accuracy'])} of {test['images']:,} images."
+        ),
+        figure=figure,
+        height_px=max(320, min(900, 120 + 34 * len(classes))),
+        min_width_px=min(1100, 140 + 34 * len(classes)),
+    )

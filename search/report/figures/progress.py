@@ -1,0 +1,143 @@
+"""How a search went: values in the order in which trials were created, and every trial's learning curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+
+from search.report.facts import StageFacts
+from search.report.figures.style import BEST, GREY, STATES, Plot, blank
+from search.report.metric import Metric, plural
+
+FEW_CURVES = 30
+"""Up to here curves are drawn in full strength."""
+
+
+def creation_order(stages: Sequence[StageFacts], metric: Metric) -> Plot:
+    """Every trial's value in creation order, the best so far in each stage and, with several stages, over all."""
+    figure = blank(
+        xaxis_title="trial, in creation order", yaxis_title=metric.label, yaxis_tickformat=metric.axis_format
+    )
+    rows = _in_order(stages)
+    for state, (color, symbol) in STATES.items():
+        part = rows[(rows["state"] == state) & rows["value"].notna()]
+        if not part.empty:
+            figure.add_scatter(
+                x=part["order"].tolist(), y=part["value"].tolist(), mode="markers", name=state,
+                marker={"color": color, "symbol": symbol, "size": 7}, text=part["label"].tolist(),
+                hovertemplate=f"%{{text}}, {state}<br>%{{y:{metric.axis_format}}}<extra></extra>",
+            )  # fmt: skip
+    for index, (_, part) in enumerate(rows.groupby("position")):
+        _add_best_line(
+            figure, part, metric, name="best of the stage so far", color=BEST, dash="solid", first=index == 0
+        )
+        if index:
+            figure.add_vline(x=part["order"].min() - 0.5, line={"color": GREY, "width": 1, "dash": "dot"})
+        if len(stages) > 1:
+            figure.add_annotation(
+                x=part["order"].min() - 0.5, y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False,
+                text=f"{part['stage'].iloc[0]}",
+            )  # fmt: skip
+    if len(stages) > 1:
+        _add_best_line(figure, rows, metric, name="best of the search so far", color=GREY, dash="dash", first=True)
+    without = int(rows["value"].isna().sum())
+    missing = f" {plural(without, 'trial')} without any finished epoch not shown." if without else ""
+    return Plot(
+        title="Accuracy against creation order" if metric.name == "val_accuracy" else "Value against creation order",
+        caption=(
+            f"Each mark is a trial: its best {metric.label} over its epochs. Pruned trials saw fewer epochs; "
+            f"the line follows complete trials only.{missing}"
+        ),
+        figure=figure,
+        height_px=380,
+    )
+
+
+def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
+    """The metric against the epoch for all trials, coloured by what became of them; None before the first epoch."""
+    figure = blank(xaxis_title="epoch", yaxis_title=metric.label, yaxis_tickformat=metric.axis_format)
+    curves = pd.concat([_curves(stage, metric) for stage in stages], ignore_index=True)
+    if curves.empty:
+        return None
+    count = curves["label"].nunique()
+    for state in [state for state in reversed(STATES) if (curves["state"] == state).any()]:
+        part = curves[curves["state"] == state]
+        figure.add_scatter(
+            **_with_gaps(part, metric.name), mode="lines", name=state, line={"color": STATES[state][0], "width": 1.2},
+            opacity=1.0 if count <= FEW_CURVES else 0.55,
+            hovertemplate=f"%{{text}}, {state}<br>epoch %{{x}}: %{{y:{metric.axis_format}}}<extra></extra>",
+        )  # fmt: skip
+    best = _best_label(stages, metric)
+    if best is not None:
+        figure.add_scatter(
+            **_with_gaps(curves[curves["label"] == best], metric.name), mode="lines+markers", name=f"best: {best}",
+            line={"color": BEST, "width": 2.5}, marker={"size": 5},
+            hovertemplate=f"%{{text}}<br>epoch %{{x}}: %{{y:{metric.axis_format}}}<extra></extra>",
+        )  # fmt: skip
+    return Plot(
+        title="Accuracy against epoch" if metric.name == "val_accuracy" else "Value against epoch",
+        caption=(
+            f"{plural(count, 'learning curve')}, one per trial; a grey one ends where the pruner cut it. Curves under "
+            "different learning-rate schedules are not comparable in mid-run, only at their ends."
+        ),
+        figure=figure,
+        height_px=380,
+    )
+
+
+def _in_order(stages: Sequence[StageFacts]) -> pd.DataFrame:
+    frames = [
+        stage.trials.reset_index(names="trial").assign(stage=stage.name, position=stage.record.position)
+        for stage in stages
+    ]
+    rows = pd.concat(frames, ignore_index=True)
+    rows["order"] = range(1, len(rows) + 1)
+    rows["label"] = _labels(rows)
+    return rows
+
+
+def _labels(rows: pd.DataFrame) -> pd.Series:
+    return rows["stage"] + " #" + rows["trial"].astype(str)
+
+
+def _add_best_line(
+    figure: go.Figure, rows: pd.DataFrame, metric: Metric, *, name: str, color: str, dash: str, first: bool
+) -> None:
+    values = rows["value"].where(rows["state"] == "complete")
+    best = (values.cummax() if metric.maximize else values.cummin()).ffill()
+    figure.add_scatter(
+        x=rows["order"].tolist(), y=[None if pd.isna(value) else value for value in best], mode="lines", name=name,
+        legendgroup=name, showlegend=first, line={"color": color, "width": 2, "shape": "hv", "dash": dash},
+        hovertemplate=f"{name}<br>%{{y:{metric.axis_format}}}<extra></extra>",
+    )  # fmt: skip
+
+
+def _curves(stage: StageFacts, metric: Metric) -> pd.DataFrame:
+    if stage.epochs.empty:
+        return pd.DataFrame({"label": [], "state": []})
+    rows = stage.epochs[["trial", "epoch", metric.name]].assign(stage=stage.name)
+    return rows.assign(state=rows["trial"].map(stage.trials["state"]), label=_labels(rows))
+
+
+def _with_gaps(rows: pd.DataFrame, column: str) -> dict[str, list[object] | npt.NDArray[np.float64]]:
+    """Many curves as one trace: a missing point after each keeps them apart."""
+    xs: list[object] = []
+    ys: list[object] = []
+    labels: list[object] = []
+    for label, curve in rows.groupby("label", sort=False):
+        xs += [*curve["epoch"].tolist(), None]
+        ys += [*curve[column].round(5).tolist(), None]
+        labels += [label] * (len(curve) + 1)
+    return {"x": xs, "y": ys, "text": labels}
+
+
+def _best_label(stages: Sequence[StageFacts], metric: Metric) -> str | None:
+    found = [(stage.snapshot.best, f"{stage.name} #{stage.snapshot.best_trial}") for stage in stages]
+    known = [(value, label) for value, label in found if value is not None]
+    if not known:
+        return None
+    return (max if metric.maximize else min)(known)[1]

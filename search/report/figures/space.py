@@ -1,0 +1,145 @@
+"""How the metric depends on the parameters: parallel coordinates, a slice per parameter, a contour of the top two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, create_trial
+
+from search.report.figures.style import STATES, Plot, blank
+from search.report.metric import Metric, plural, show_value
+from search.report.spaces import Parameter
+
+MIN_CONTOUR_TRIALS = 12
+AXIS_WIDTH_PX = 92
+CLEAR = "rgba(0,0,0,0)"
+
+
+def parallel_coordinates(
+    params: pd.DataFrame, values: pd.Series, parameters: Sequence[Parameter], metric: Metric
+) -> Plot:
+    """A line per trial through its parameters to its value; `params` and `values` have a row per trial."""
+    dimensions = [_dimension(parameter, params[parameter.name]) for parameter in parameters]
+    dimensions.append({"label": metric.label, "values": values.tolist(), "tickformat": metric.axis_format})
+    figure = blank()
+    figure.add_parcoords(dimensions=dimensions, line={"color": values.tolist(), "coloraxis": "coloraxis"})
+    worst, best = (0.1, 1.0) if metric.maximize else (0.9, 0.0)
+    low, high = values.quantile(worst), values.quantile(best)
+    figure.update_layout(
+        coloraxis={
+            "cmin": min(low, high),
+            "cmax": max(low, high),
+            "reversescale": not metric.maximize,
+            "showscale": False,
+        },
+        margin={"l": 60, "r": 60, "t": 72, "b": 16},
+    )
+    return Plot(
+        title="Parallel coordinates",
+        caption=(
+            f"A line for each of {plural(len(values), 'trial')}; the stronger the colour, the better. Drag along an "
+            "axis to keep only the trials in that range, drag an axis's name to move it, double-click to undo."
+        ),
+        figure=figure,
+        height_px=400,
+        min_width_px=AXIS_WIDTH_PX * (len(dimensions) + 1),
+    )
+
+
+def slices(params: pd.DataFrame, trials: pd.DataFrame, parameters: Sequence[Parameter], metric: Metric) -> list[Plot]:
+    """The metric against each parameter by itself; rows of `params` and `trials` belong together."""
+    return [_slice(params[parameter.name], trials, parameter, metric) for parameter in parameters]
+
+
+def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metric: Metric) -> Plot | None:
+    """The metric over the two most important continuous parameters, `parameters` most important first, or None."""
+    axes = [parameter for parameter in parameters if not parameter.is_choice][:2]
+    having = [trial for trial in trials if trial.value is not None and all(p.name in trial.params for p in axes)]
+    if len(axes) < 2 or len(having) < MIN_CONTOUR_TRIALS:
+        return None
+    study = optuna.create_study(direction="maximize" if metric.maximize else "minimize")
+    for trial in having:
+        study.add_trial(
+            create_trial(
+                value=trial.value,
+                params={parameter.name: trial.params[parameter.name] for parameter in axes},
+                distributions={parameter.name: parameter.distribution for parameter in axes},
+            )
+        )
+    drawn = optuna.visualization.plot_contour(study, params=[parameter.name for parameter in axes])
+    figure = blank(xaxis_title=drawn.layout.xaxis.title.text, yaxis_title=drawn.layout.yaxis.title.text)
+    for trace in drawn.data:
+        if trace.type == "contour":
+            trace.update(
+                colorscale=None, coloraxis="coloraxis", reversescale=None, showscale=None, line={"width": 0.5},
+                contours={"coloring": "heatmap"}, hovertemplate=f"%{{z:{metric.axis_format}}}<extra></extra>",
+            )  # fmt: skip
+            trace.colorbar = None
+        figure.add_trace(trace)
+    figure.update_layout(
+        coloraxis={"colorbar": {"tickformat": metric.axis_format, "thickness": 12}, "reversescale": not metric.maximize}
+    )
+    for axis, layout in ((figure.layout.xaxis, drawn.layout.xaxis), (figure.layout.yaxis, drawn.layout.yaxis)):
+        axis.update(type=layout.type, range=layout.range)
+    return Plot(
+        title=f"{axes[0].name} and {axes[1].name}",
+        caption=f"{metric.label.capitalize()} of complete trials (dots), interpolated; far from dots it is a guess.",
+        figure=figure,
+    )
+
+
+def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:
+    """An axis: choices as evenly spaced ticks, logarithms with the numbers they stand for."""
+    if parameter.is_choice or not parameter.is_number:
+        seen = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+        codes = {value: code for code, value in enumerate(seen)}
+        return {
+            "label": parameter.name,
+            "values": [codes.get(value, -1) for value in values],
+            "tickvals": list(codes.values()),
+            "ticktext": [show_value(value) for value in seen],
+        }
+    numbers = values.astype(float)
+    if not parameter.is_log:
+        return {"label": parameter.name, "values": numbers.tolist()}
+    ticks = np.linspace(math.log10(numbers.min()), math.log10(numbers.max()), 5)
+    return {
+        "label": parameter.name,
+        "values": np.log10(numbers).tolist(),
+        "tickvals": ticks.tolist(),
+        "ticktext": [f"{10**tick:.2g}" for tick in ticks],
+    }
+
+
+def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric: Metric) -> Plot:
+    figure = blank(yaxis_tickformat=metric.axis_format, showlegend=False)
+    for state in ("pruned", "complete"):
+        rows = trials[(trials["state"] == state) & trials["value"].notna() & values.notna()]
+        color, symbol = STATES[state]
+        drawn = values[rows.index]
+        line_color = color if state == "complete" else CLEAR
+        options = {
+            "y": rows["value"].tolist(), "name": state, "text": [f"#{number}" for number in rows.index],
+            "marker": {"color": color, "symbol": symbol, "size": 6, "opacity": 0.8},
+            "hovertemplate": f"trial %{{text}}, {state}<br>%{{x}}: %{{y:{metric.axis_format}}}<extra></extra>",
+        }  # fmt: skip
+        if parameter.is_choice:
+            figure.add_box(
+                x=[show_value(value) for value in drawn], boxpoints="all", pointpos=0, jitter=0.6,
+                fillcolor=CLEAR, line={"color": line_color, "width": 1}, **options,
+            )  # fmt: skip
+        else:
+            figure.add_scatter(x=drawn.astype(float).tolist(), mode="markers", **options)
+    if parameter.is_choice:
+        order = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+        figure.update_xaxes(
+            type="category", categoryarray=[show_value(value) for value in order], categoryorder="array"
+        )
+    elif parameter.is_log:
+        figure.update_xaxes(type="log", nticks=5)
+    return Plot(title=parameter.name, caption="", figure=figure, height_px=230)

@@ -1,0 +1,49 @@
+"""What all figures share: colours and marks of the trials' states, sizes, and what goes with a figure on the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+# Told apart by people with any kind of colour vision, on white and on near-black; states also differ in their mark.
+BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3a7fc4", "#d9822b", "#2f9e77", "#b065b0", "#d1495b", "#8b929c"
+STATES = {
+    "complete": (BLUE, "circle"),
+    "pruned": (GREY, "circle-open"),
+    "infeasible": (PURPLE, "diamond-open"),
+    "failed": (RED, "x"),
+    "skipped": (GREY, "line-ew-open"),
+    "running": (GREEN, "triangle-up-open"),
+    "waiting": (GREY, "triangle-right-open"),
+}
+BEST = ORANGE
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plot:
+    """A figure and its caption."""
+
+    title: str
+    caption: str
+    """What is compared, in a sentence or two."""
+    figure: go.Figure
+    height_px: int = 340
+    min_width_px: int = 0
+    """Narrower screens scroll the figure sideways."""
+
+
+def blank(**layout: object) -> go.Figure:
+    """An empty figure without plotly's own template: the page brings one for light and one for dark."""
+    figure = go.Figure()
+    figure.update_layout(
+        template=go.layout.Template(),
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+        hovermode="closest",
+        **layout,
+    )
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return figure

@@ -1,0 +1,130 @@
+"""Which parameters matter: shares of the variance by fANOVA, and signed correlations, both with their uncertainty.
+
+Both look at complete trials only. What was pruned had already been judged worse, at a moment that differs from trial to
+trial, so its value is no result; leaving it out makes effects look smaller, if anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from scipy import stats
+
+from search.report.spaces import Parameter, encode, parameters_of
+
+MIN_TRIALS = 8
+"""Complete trials below which neither figure means anything."""
+MIN_CORRELATED = 4
+"""Trials from which a correlation has an interval."""
+CONFIDENCE = 0.95
+RESAMPLES = 20
+RESAMPLE_TREES = 16
+MAX_RESAMPLED_TRIALS = 150
+"""A forest on more trials takes seconds; fewer trials in a resample make the interval wider, never narrower."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    """Pearson's correlation of one numeric column with the metric."""
+
+    column: str
+    """A parameter, its log10, or one of its choices as `activation=gelu`."""
+    value: float
+    interval: tuple[float, float]
+    """95 %, by Fisher's z transformation."""
+    trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """One parameter: how much of the variance it explains, and in which direction it pulls."""
+
+    parameter: str
+    share: float | None
+    """Of the metric's variance among complete trials, all parameters adding up to 1; None for a conditional one."""
+    interval: tuple[float, float] | None
+    """5th to 95th percentile over bootstrap resamples of the trials."""
+    correlations: tuple[Correlation, ...]
+
+
+def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:
+    """Parameters of these trials by importance, most important first; empty with fewer than `MIN_TRIALS` complete ones.
+
+    Source: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", as Optuna evaluates it.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) == 1:
+        return []
+    parameters = parameters_of(complete)
+    shared = [parameter for parameter in parameters if all(parameter.name in trial.params for trial in complete)]
+    shares = _shares(complete, shared)
+    intervals = _bootstrap(complete, shared)
+    ranked = [
+        Importance(
+            parameter=parameter.name,
+            share=shares.get(parameter.name),
+            interval=intervals.get(parameter.name),
+            correlations=tuple(correlate(complete, parameter)),
+        )
+        for parameter in parameters
+    ]
+    return sorted(ranked, key=lambda entry: -1.0 if entry.share is None else entry.share, reverse=True)
+
+
+def correlate(complete: Sequence[FrozenTrial], parameter: Parameter) -> list[Correlation]:
+    """A parameter's columns against the metric, over the complete trials that have it; constant ones are left out."""
+    having = [trial for trial in complete if parameter.name in trial.params]
+    if len(having) < MIN_CORRELATED:
+        return []
+    metric = pd.Series([trial.value for trial in having], dtype=float)
+    values = pd.Series([trial.params[parameter.name] for trial in having], dtype=object)
+    columns = [(name, column) for name, column in encode(parameter, values).items() if column.nunique() > 1]
+    return [_pearson(name, column, metric) for name, column in columns] if metric.nunique() > 1 else []
+
+
+def _pearson(name: str, column: pd.Series, metric: pd.Series) -> Correlation:
+    found = stats.pearsonr(column, metric)
+    low, high = found.confidence_interval(CONFIDENCE)
+    return Correlation(
+        column=name, value=float(found.statistic), interval=(float(low), float(high)), trials=len(metric)
+    )
+
+
+def _shares(
+    complete: Sequence[FrozenTrial], parameters: Sequence[Parameter], evaluator: FanovaImportanceEvaluator | None = None
+) -> Mapping[str, float]:
+    if not parameters:
+        return {}
+    study = optuna.create_study()
+    study.add_trials([_restated(trial, parameters) for trial in complete])
+    shares: Mapping[str, float] = get_param_importances(study, evaluator=evaluator or FanovaImportanceEvaluator(seed=0))
+    return shares
+
+
+def _restated(trial: FrozenTrial, parameters: Sequence[Parameter]) -> FrozenTrial:
+    """The trial as if all had been drawn from one space: Optuna leaves out parameters whose ranges differ."""
+    return create_trial(
+        value=trial.value,
+        params={parameter.name: trial.params[parameter.name] for parameter in parameters},
+        distributions={parameter.name: parameter.distribution for parameter in parameters},
+    )
+
+
+def _bootstrap(complete: Sequence[FrozenTrial], parameters: Sequence[Parameter]) -> dict[str, tuple[float, float]]:
+    random = np.random.default_rng(0)
+    size = min(len(complete), MAX_RESAMPLED_TRIALS)
+    resampled = []
+    for seed in range(RESAMPLES):
+        drawn = [complete[index] for index in random.integers(0, len(complete), size)]
+        if len({trial.value for trial in drawn}) > 1:
+            evaluator = FanovaImportanceEvaluator(n_trees=RESAMPLE_TREES, seed=seed)
+            resampled.append(_shares(drawn, parameters, evaluator))
+    frame = pd.DataFrame(resampled)
+    low, high = frame.quantile(0.05), frame.quantile(0.95)
+    return {str(name): (float(low[name]), float(high[name])) for name in frame.columns}

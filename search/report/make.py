@@ -1,0 +1,46 @@
+"""From a study's name to its report on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from data.files import writing_below
+from search import names
+from search.report.facts import read_facts
+from search.report.notes import leave_notes
+from search.report.page import render
+from search.report.pictures import read_pictures
+from search.settings import Settings
+from search.storage import open_storage
+
+REPORT_FILE = "report.html"
+
+
+def make_report(settings: Settings, study: str, output: Path | None = None) -> Path:
+    """Write the report and return where it lies; also leave a summary on each stage's page in optuna-dashboard.
+
+    Raises UserError if there is no such study, or if the file cannot be written; then no part of it is.
+    """
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        facts = read_facts(storage, study)
+        leave_notes(storage, facts)
+    finally:
+        storage.close()
+    html = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None))
+    path = (output or names.study_folder(settings.home, study) / REPORT_FILE).expanduser().resolve()
+    with writing_below(path.parent):
+        _write_whole(path, html)
+    return path
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """So that a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

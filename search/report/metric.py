@@ -1,0 +1,111 @@
+"""How numbers are written: digits that the data can bear, units, one minus sign."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+_LABELS = {"val_accuracy": "validation accuracy", "val_macro_f1": "validation macro-F1", "val_loss": "validation loss"}
+MINUS = "\N{MINUS SIGN}"
+"""As wide as the plus, and never taken for a hyphen."""
+MANY_IMAGES = 2000
+"""From here on one image is less than a twentieth of a point, so a second decimal says something."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a study optimises, and how its values are written."""
+
+    name: str
+    images: int
+    """That it is measured on."""
+
+    @property
+    def label(self) -> str:
+        return _LABELS.get(self.name, self.name)
+
+    @property
+    def maximize(self) -> bool:
+        return self.name != "val_loss"
+
+    @property
+    def is_share(self) -> bool:
+        return self.name != "val_loss"
+
+    @property
+    def axis_format(self) -> str:
+        """As d3 formats ticks and hover texts."""
+        return f".{self.digits}%" if self.is_share else ".3f"
+
+    @property
+    def digits(self) -> int:
+        return 2 if self.images >= MANY_IMAGES else 1
+
+    def show(self, value: float | None) -> str:
+        """`96.2 %`, or a loss with three decimals; a dash for what is not there."""
+        if value is None or math.isnan(value):
+            return "-"
+        return percent(value, self.digits) if self.is_share else f"{value:.3f}"
+
+    def show_interval(self, interval: tuple[float, float] | list[float] | None) -> str:
+        """`95.8 to 96.6 %`; a share does not leave 0 to 100 %."""
+        if interval is None:
+            return "no interval from a single seed"
+        low, high = interval
+        if not self.is_share:
+            return f"{low:.3f} to {high:.3f}"
+        return f"{100 * max(0.0, low):.{self.digits}f} to {percent(min(1.0, high), self.digits)}"
+
+    def show_difference(self, value: float) -> str:
+        """`1.2 points`, or a difference of losses; without its sign."""
+        if not self.is_share:
+            return f"{abs(value):.3f}"
+        return f"{100 * abs(value):.{self.digits}f} points"
+
+    def show_signed(self, low: float, high: float) -> str:
+        """An interval of a difference, with signs: `-0.4 to +1.6`."""
+        scale, digits = (100, self.digits) if self.is_share else (1, 3)
+        return f"{signed(scale * low, digits)} to {signed(scale * high, digits)}"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as `96.2 %`."""
+    return f"{100 * value:.{digits}f} %"
+
+
+def signed(value: float, digits: int) -> str:
+    """With a plus or a real minus sign; what rounds to zero has none."""
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return f"{MINUS if value < 0 else '+'}{text}"
+
+
+def show_value(value: Any) -> str:
+    """A hyperparameter's value: three significant digits, true and false as yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        return f"{value:.3g}"
+    return str(value)
+
+
+def show_p(p_value: float) -> str:
+    """`p = 0.013`, or `p < 0.001`."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 trial`, `12 trials`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def show_time(seconds: float) -> str:
+    """A duration with two or three significant digits: `4.7 s`, `40 s`, `12 min`, `3.4 h`."""
+    for limit_s, unit_s, name in ((90, 1, "s"), (5400, 60, "min")):
+        if seconds < limit_s:
+            return f"{seconds / unit_s:.2g} {name}"
+    return f"{seconds / 3600:.3g} h"

@@ -1,0 +1,34 @@
+"""The model card of a champion: the description of its registered version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from search.records import StudyRecord
+from search.report.metric import Metric, percent, plural, show_value
+
+
+def model_card(record: StudyRecord, champion: Mapping[str, Any]) -> str:
+    """What people must know before they use the model, as Markdown: data, intended use, figures, limits, seeds.
+
+    `champion` is what `search.champion.choose_champion` gives; the test figure is not part of it, since the version is
+    registered before the seal is opened. Source of the form: Mitchell et al. 2019, "Model cards for model reporting".
+    """
+    start, config = record.definition["config"], champion["config"]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("model_card.md.j2").render(
+        record=record,
+        data=record.data,
+        champion=champion,
+        accuracy=Metric(name="val_accuracy", images=record.data["val"]),
+        changed={name: value for name, value in config.items() if name == "model" or value != start.get(name)},
+        percent=percent,
+        plural=plural,
+        show_value=show_value,
+    )

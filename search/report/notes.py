@@ -1,0 +1,47 @@
+"""A few lines about each stage where optuna-dashboard shows them: the study's note."""
+
+from __future__ import annotations
+
+from optuna_dashboard import get_note, save_note
+
+from search.report.facts import StageFacts, StudyFacts
+from search.report.metric import Metric, plural
+from search.storage import Storage
+
+
+def leave_notes(storage: Storage, facts: StudyFacts) -> None:
+    """Write every stage's note, unless it already says the same."""
+    for stage in facts.all_stages:
+        if stage.trials.empty:
+            continue
+        optuna_study = storage.load_study(stage.record.optuna_study)
+        note = stage_note(stage, facts)
+        if get_note(optuna_study) != note:
+            save_note(optuna_study, note)
+
+
+def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
+    """What the stage is part of, what its trials came to, and what went on; Markdown."""
+    snapshot, metric, pinned = stage.snapshot, facts.metric, stage.pinned
+    lines = [
+        f"### {facts.record.name}: {stage.name}",
+        facts.record.definition["description"],
+        f"- {plural(snapshot.planned, 'trial')}: {snapshot.complete} complete, {snapshot.pruned} pruned, "
+        f"{snapshot.infeasible} infeasible, {snapshot.failed} failed",
+        f"- best single run: {_best(stage, metric)}",
+        f"- {pinned.sampler} sampler, {pinned.pruner} pruner, {plural(pinned.epochs, 'epoch')}",
+    ]
+    if pinned.is_confirmation and facts.finalists:
+        champion = facts.finalists[0]
+        lines.append(
+            f"- champion: finalist {champion.index + 1}, mean {metric.show(champion.mean)} over "
+            f"{plural(len(champion.values), 'seed')}"
+        )
+    lines.append(f"\nFull report: `python -m search.report --study {facts.record.name}`")
+    return "\n".join(lines)
+
+
+def _best(stage: StageFacts, metric: Metric) -> str:
+    if stage.snapshot.best is None:
+        return "none yet"
+    return f"#{stage.snapshot.best_trial} with {metric.label} {metric.show(stage.snapshot.best)}"

@@ -1,0 +1,186 @@
+"""Sentences written from the data: what helped, by how much, how sure that is, and what cannot be said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from search.champion import mean_interval
+from search.report.cost import Pruning
+from search.report.effects import Effect, Effects
+from search.report.facts import StageFacts, StudyFacts
+from search.report.hints import edge_hints, last_improvement, pruned_choices
+from search.report.metric import Metric, percent, plural, show_p, show_time
+
+SIGNIFICANT = 0.05
+Strength = Literal["clear", "unclear", "note"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One finding, in words."""
+
+    about: str
+    """A stage's name, or `champion`, `test`, `cost`."""
+    strength: Strength
+    """Whether the data bear it out, leave it open, or it is a plain fact."""
+    text: str
+
+
+def observe(facts: StudyFacts, effects: Mapping[str, Effects], pruning: Mapping[str, Pruning]) -> list[Observation]:
+    """What the study shows, the result first. `effects` and `pruning` by stage."""
+    found = [*_champion(facts), *_test(facts)]
+    for stage in facts.stages:
+        if not stage.trials.empty:
+            found += _stage(stage, effects[stage.name], facts.metric)
+    return [*found, *_pruning(list(pruning.values()))]
+
+
+def _champion(facts: StudyFacts) -> Iterator[Observation]:
+    if not facts.finalists:
+        return
+    champion, *others = facts.finalists
+    metric = facts.metric
+    for other in others:
+        shared = sorted(champion.values.keys() & other.values.keys())
+        differences = [champion.values[seed] - other.values[seed] for seed in shared]
+        interval = mean_interval(differences)
+        if interval is None:
+            text = f"With a single shared seed the champion cannot be told apart from finalist {other.index + 1}."
+            yield Observation(about="champion", strength="unclear", text=text)
+            continue
+        mean = sum(differences) / len(differences)
+        is_clear = not interval[0] <= 0 <= interval[1]
+        yield Observation(
+            about="champion",
+            strength="clear" if is_clear else "unclear",
+            text=(
+                f"The champion is {metric.show_difference(mean)} {_ahead(mean, metric)} finalist {other.index + 1} "
+                f"over {len(shared)} shared seeds (95 % interval of the paired difference "
+                f"{metric.show_signed(*interval)}): {'a clear lead' if is_clear else 'not told apart by these seeds'}."
+            ),
+        )
+    yield from _shrinkage(facts)
+    yield from _overfitting(facts)
+
+
+def _ahead(difference: float, metric: Metric) -> str:
+    return "ahead of" if (difference >= 0) == metric.maximize or difference == 0 else "behind"
+
+
+def _shrinkage(facts: StudyFacts) -> Iterator[Observation]:
+    last, champion, metric = facts.stages[-1], facts.finalists[0], facts.metric
+    if last.snapshot.best is None:
+        return
+    gap = champion.mean - last.snapshot.best
+    better = gap > 0 if metric.maximize else gap < 0
+    yield Observation(
+        about="champion",
+        strength="note",
+        text=(
+            f"The best single run of {last.name} reached {metric.show(last.snapshot.best)}; the champion's mean over "
+            f"{plural(len(champion.values), 'fresh seed')} is {metric.show(champion.mean)}, "
+            f"{metric.show_difference(gap)} {'better' if better else 'worse'}. The mean is the figure to expect."
+        ),
+    )
+
+
+def _overfitting(facts: StudyFacts) -> Iterator[Observation]:
+    assert facts.confirmation is not None
+    epochs, numbers = facts.confirmation.epochs, list(facts.finalists[0].trials.values())
+    if epochs.empty:
+        return
+    runs = epochs[epochs["trial"].isin(numbers)].groupby("trial")
+    best = epochs.loc[runs["val_accuracy"].idxmax()]
+    train, val = float(best["train_accuracy"].mean()), float(best["val_accuracy"].mean())
+    digits = facts.metric.digits
+    yield Observation(
+        about="champion",
+        strength="note",
+        text=(
+            f"At the champion's best epochs the accuracy is {percent(train, digits)} on training images as augmented "
+            f"and {percent(val, digits)} on validation images: {abs(100 * (train - val)):.{digits}f} points "
+            f"{'lower' if val < train else 'higher'}."
+        ),
+    )
+
+
+def _test(facts: StudyFacts) -> Iterator[Observation]:
+    if facts.test is None or facts.record.champion is None:
+        return
+    val, test, digits = facts.record.champion["val_accuracy"], facts.test["accuracy"], facts.metric.digits
+    low, high = facts.test["interval"]
+    agrees = low <= val <= high
+    yield Observation(
+        about="test",
+        strength="note" if agrees else "clear",
+        text=(
+            f"Test accuracy is {abs(100 * (test - val)):.{digits}f} points {'below' if test < val else 'above'} the "
+            f"champion's mean validation accuracy, which lies {'in' if agrees else 'out'}side the test's 95 % interval"
+            f"{'' if agrees else ': the search has fitted the validation images, or the two sets differ'}."
+        ),
+    )
+
+
+def _stage(stage: StageFacts, effects: Effects, metric: Metric) -> Iterator[Observation]:
+    def say(strength: Strength, text: str) -> Observation:
+        return Observation(about=stage.name, strength=strength, text=text)
+
+    if not effects.is_enough:
+        yield say(
+            "unclear",
+            f"Not enough trials to say which choices helped: {effects.trials} complete, about {effects.trials_needed} "
+            "are needed to tell an effect from noise.",
+        )
+    yield from (say(*_effect(effect, metric)) for effect in effects.found if effect.p_value < SIGNIFICANT)
+    silent = [effect for effect in effects.found if effect.p_value >= SIGNIFICANT]
+    if silent:
+        hidden = ", ".join(f"{e.parameter} (up to {metric.show_difference(e.interval[1])})" for e in silent)
+        yield say(
+            "unclear",
+            f"No clear effect in {plural(effects.trials, 'complete trial')}; in brackets what noise could still hide: "
+            f"{hidden}.",
+        )
+    for choice in pruned_choices(stage):
+        yield say(
+            "clear",
+            f"{choice.pruned} of {plural(choice.trials, 'trial')} with {choice.parameter} {choice.level} were pruned, "
+            f"against {choice.others_pruned} of {choice.others} others (Fisher's exact test, corrected for "
+            f"{plural(choice.tests, 'comparison')}: {show_p(choice.p_value)}).",
+        )
+    yield from (say("note", hint) for hint in edge_hints(stage))
+    progress = last_improvement(stage)
+    if progress:
+        yield say("note", progress)
+
+
+def _effect(effect: Effect, metric: Metric) -> tuple[Strength, str]:
+    sure = (
+        f"95 % interval {metric.show_signed(*effect.interval)}, {show_p(effect.p_value)}, "
+        f"{effect.trials} complete trials"
+    )
+    if effect.interval[0] <= 0:
+        return "unclear", (
+            f"{effect.parameter} plays a part, but its best value is not settled: {effect.better} is "
+            f"{metric.show_difference(effect.difference)} ahead of {effect.worse}, other choices held equal ({sure})."
+        )
+    brought = "brought" if metric.maximize else "lowered the loss by"
+    return "clear", (
+        f"{effect.parameter} {effect.better} rather than {effect.worse} {brought} "
+        f"{metric.show_difference(effect.difference)}, other choices held equal ({sure})."
+    )
+
+
+def _pruning(stages: list[Pruning]) -> Iterator[Observation]:
+    pruned, saved_s = sum(stage.trials for stage in stages), sum(stage.saved_s for stage in stages)
+    spent_s = sum(stage.spent_s for stage in stages)
+    if pruned and spent_s:
+        yield Observation(
+            about="cost",
+            strength="note",
+            text=(
+                f"Pruning stopped {plural(pruned, 'trial')} early and saved {show_time(saved_s)} of worker time, "
+                f"{saved_s / (saved_s + spent_s):.0%} of what the search stages would have taken."
+            ),
+        )

@@ -1,0 +1,142 @@
+"""The page: everything that is shown, put together from the facts and written into one HTML file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from search.report import cost, tables
+from search.report.cost import Pruning
+from search.report.effects import estimate_effects
+from search.report.facts import StudyFacts
+from search.report.figures import outcome, progress
+from search.report.figures.style import Plot
+from search.report.importance import MIN_TRIALS
+from search.report.metric import percent, plural, show_time, show_value, signed
+from search.report.observations import observe
+from search.report.pictures import Picture
+from search.report.sections import sections_of
+from search.tracking.tags import GIT_COMMIT, software
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A number of the first screen."""
+
+    label: str
+    value: str
+    detail: str
+
+
+def render(facts: StudyFacts, pictures: Sequence[Picture]) -> str:
+    """The report as HTML that loads nothing from anywhere."""
+    effects = {
+        stage.name: estimate_effects(stage.optuna_trials, maximize=facts.metric.maximize) for stage in facts.stages
+    }
+    pruning = {stage.name: cost.measure_pruning(stage) for stage in facts.stages}
+    observations = observe(facts, effects, pruning)
+    times = [cost.measure_time(stage, facts.record.data["train"]) for stage in facts.all_stages]
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    plots = _Plots()
+    environment.globals |= {"place": plots.place, "signed": signed}
+    return environment.get_template("page.html.j2").render(
+        facts=facts,
+        metric=facts.metric,
+        figures=_first_screen(facts),
+        overview=_overview(facts, list(pruning.values()), times),
+        sections=list(sections_of(facts, observations)),
+        observations=observations,
+        pictures=pictures,
+        tables=_tables(facts, times),
+        versions=software(),
+        commit_key=GIT_COMMIT,
+        definition=json.dumps(facts.record.definition, indent=2),
+        min_trials=MIN_TRIALS,
+        made_at=datetime.now(UTC),
+        started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
+        plots=plots,
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+class _Plots:
+    """Collects figures while the template places them; the page draws them one after the other."""
+
+    def __init__(self) -> None:
+        self._figures: list[dict[str, Any]] = []
+
+    def place(self, plot: Plot) -> str:
+        """The id of the element in which the page draws this figure."""
+        name = f"plot-{len(self._figures) + 1}"
+        self._figures.append({"id": name, **json.loads(plot.figure.to_json())})
+        return name
+
+    def to_json(self) -> Markup:
+        """All figures placed so far, safe inside a script element."""
+        return Markup(json.dumps(self._figures, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _first_screen(facts: StudyFacts) -> list[Figure]:
+    metric, champion, test = facts.metric, facts.record.champion, facts.test
+    figures = []
+    if facts.finalists:
+        best = facts.finalists[0]
+        detail = f"{metric.show_interval(best.interval)} · mean of {plural(len(best.values), 'fresh seed')}"
+        figures.append(Figure(label=metric.label, value=metric.show(best.mean), detail=detail))
+    elif best_so_far := [stage.snapshot.best for stage in facts.stages if stage.snapshot.best is not None]:
+        so_far = (max if metric.maximize else min)(best_so_far)
+        figures.append(
+            Figure(label=metric.label, value=metric.show(so_far), detail="best single run, not yet confirmed")
+        )
+    if test:
+        low, high = test["interval"]
+        detail = f"{100 * low:.1f} to {percent(high)} · {test['images']:,} images, look {test['look']}"
+        figures.append(Figure(label="test accuracy", value=percent(test["accuracy"], metric.digits), detail=detail))
+    elif champion:
+        figures.append(Figure(label="test accuracy", value="sealed", detail="no test image has been looked at"))
+    hours, unit = cost.worker_hours(facts)
+    counts = cost.states(facts.all_stages)
+    value = f"{show_value(hours)} {unit}" if hours >= 0.1 else show_time(3600 * hours)
+    ends = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
+    noun = "of worker time" if hours < 0.1 else "of training"
+    figures.append(
+        Figure(label="cost", value=value, detail=f"{noun} · {plural(sum(counts.values()), 'trial')}: {ends}")
+    )
+    return figures
+
+
+def _overview(facts: StudyFacts, pruning: list[Pruning], times: list[cost.StageTime]) -> dict[str, Plot | None]:
+    stages = [stage for stage in facts.stages if not stage.trials.empty]
+    return {
+        "comparison": outcome.comparison(facts),
+        "labels": outcome.labels(facts.record.data, facts.test),
+        "funnel": outcome.funnel(facts),
+        "pruning": outcome.pruning(pruning) if any(stage.trials for stage in pruning) else None,
+        "components": outcome.components(times) if any(time.worker_s for time in times) else None,
+        "creation_order": progress.creation_order(stages, facts.metric) if len(stages) > 1 else None,
+        "epoch_curves": progress.epoch_curves(stages, facts.metric) if len(stages) > 1 else None,
+        "finalists": outcome.finalists(facts.finalists, facts.metric) if facts.finalists else None,
+        "confusion": outcome.confusion(facts.test) if facts.test else None,
+    }
+
+
+def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tables.Table | None]:
+    return {
+        "champion": tables.champion_table(facts),
+        "stages": tables.stage_table(facts, times),
+        "finalists": tables.finalist_table(facts),
+        "looks": tables.look_table(facts),
+        "classes": tables.class_table(facts.test) if facts.test else None,
+    }

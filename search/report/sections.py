@@ -1,0 +1,84 @@
+"""What the page shows of each stage, and of all stages together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from search.report import tables
+from search.report.facts import StageFacts, StudyFacts
+from search.report.figures import progress, space
+from search.report.figures.style import Plot
+from search.report.importance import Importance, rank_parameters
+from search.report.metric import Metric, plural
+from search.report.observations import Observation
+from search.report.pooling import pool_trials
+from search.report.spaces import parameters_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One chapter of the page."""
+
+    title: str
+    lead: str
+    observations: tuple[Observation, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    slices: tuple[Plot, ...] = ()
+    importance: tuple[Importance, ...] = ()
+    best: tables.Table | None = None
+
+
+def sections_of(facts: StudyFacts, observations: Sequence[Observation]) -> Iterator[Section]:
+    """A section per stage that has begun, and with several stages one for all of them."""
+    for stage in facts.stages:
+        if not stage.trials.empty:
+            own = tuple(found for found in observations if found.about == stage.name)
+            yield _stage_section(stage, facts.metric, own)
+    if len(facts.stages) > 1 and any(not stage.complete.empty for stage in facts.stages):
+        yield _pooled_section(facts)
+
+
+def _stage_section(stage: StageFacts, metric: Metric, observations: tuple[Observation, ...]) -> Section:
+    pinned = stage.pinned
+    importance = rank_parameters(stage.optuna_trials)
+    parameters = {parameter.name: parameter for parameter in parameters_of(stage.optuna_trials)}
+    ranked = [parameters[entry.parameter] for entry in importance] or list(parameters.values())
+    measured = stage.trials[stage.trials["value"].notna()]
+    params = stage.params.loc[measured.index]
+    complete = [stage.optuna_trials[number] for number in stage.complete.index]
+    has_marks = bool(ranked) and not measured.empty
+    plots = (
+        progress.creation_order([stage], metric),
+        progress.epoch_curves([stage], metric),
+        space.parallel_coordinates(params, measured["value"], ranked, metric) if has_marks else None,
+        space.contour(complete, ranked, metric),
+    )
+    around = plural(len(pinned.bases), "starting point")
+    return Section(
+        title=f"Stage {stage.record.position + 1}: {stage.name}",
+        lead=f"{plural(pinned.trials, 'trial')} around {around}, {pinned.sampler} sampler, {pinned.pruner} pruner.",
+        observations=observations,
+        plots=tuple(plot for plot in plots if plot),
+        slices=tuple(space.slices(params, measured, ranked, metric)) if has_marks else (),
+        importance=tuple(importance),
+        best=tables.best_table([stage], metric),
+    )
+
+
+def _pooled_section(facts: StudyFacts) -> Section:
+    trials = pool_trials(facts)
+    params = pd.DataFrame([trial.params for trial in trials], dtype=object)
+    values = pd.Series([trial.value for trial in trials], dtype=float)
+    return Section(
+        title="All stages together",
+        lead=(
+            "Every searched field of every complete trial, whichever stage varied it. Stages differ in epochs and "
+            "starting points, so the stage stands beside the fields as a parameter of its own."
+        ),
+        plots=(space.parallel_coordinates(params, values, parameters_of(trials), facts.metric),),
+        importance=tuple(rank_parameters(trials)),
+        best=tables.best_table(facts.stages, facts.metric),
+    )

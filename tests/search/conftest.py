@@ -1,0 +1,94 @@
+"""A tiny study on scikit-learn's digits, in this process: its data, its database, and one stage of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.spec import DataSpec
+from models.config import FlexCNNConfig
+from search import names
+from search.claims import Claim, Result, claim_next
+from search.pinning import PinnedStage, pin_search
+from search.processes import process_name
+from search.records import StageRecord, pin_stage
+from search.samplers import make_pruner, make_sampler
+from search.settings import Settings
+from search.stages import fill_queue
+from search.storage import Storage, open_storage
+from search.trial import TrialContext, run_trial
+from search.workload import Workshop, open_workshop
+from studies.definition import Stage, Study, choice
+
+CPU = torch.device("cpu")
+CONFIG = FlexCNNConfig(image_size=8, conv_layers=1, filters=4, dense_width=8, batch_size=256, learning_rate=3e-3)
+
+
+def tiny(**changes: Any) -> Study:
+    """A study of one stage; `changes` are the stage's."""
+    stage = Stage(**{"name": "one", "trials": 2, "epochs": 2, "space": {"dropout": choice(0.0, 0.1)}} | changes)
+    return Study(name="tiny", description="", data="digits", config=CONFIG, stages=(stage,))
+
+
+def settings_at(home: Path) -> Settings:
+    return Settings(
+        home=home,
+        storage_url=f"sqlite:///{home / names.STORAGE_FILE}",
+        tracking_url=f"sqlite:///{home / names.TRACKING_FILE}",
+        artifact_location=None,
+        data_home=home / "data",
+    )
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The digits, decoded once for all tests."""
+    source = open_workshop(DataSpec(source="digits"), settings_at(tmp_path_factory.mktemp("digits")), CPU)
+    source.open_data(CONFIG)
+    return source
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Storage]:
+    """An open, empty SQLite database, where another kind would make no difference."""
+    opened = open_storage(settings_at(tmp_path).storage_url, create=True)
+    yield opened
+    opened.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenStage:
+    """A stage whose trials wait."""
+
+    storage: Storage
+    pinned: PinnedStage
+    record: StageRecord
+
+    def claim(self) -> Claim:
+        claimed = claim_next(self.storage, self.record.optuna_study, process_name())
+        assert claimed is not None
+        return claimed
+
+    def run(self, claim: Claim, context: TrialContext) -> Result:
+        sampler, pruner = make_sampler(self.pinned), make_pruner(self.pinned)
+        study = self.storage.load_study(self.record.optuna_study, sampler=sampler, pruner=pruner)
+        return run_trial(self.storage.open_trial(study, claim.trial_id), claim, self.pinned, self.record, context)
+
+
+def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position: int = 0, **changes: Any) -> OpenStage:
+    """Pin the tiny study's stage, or the one given, and fill its queue."""
+    study = tiny(**changes)
+    pinned = pinned or pin_search(study, 0, study.stages[0], [study.config])
+    record = StageRecord(
+        study=study.name, position=position, name=pinned.name,
+        optuna_study=names.optuna_study(study.name, position, pinned.name),
+        pinned=pinned.to_json(), state="open", opened_at=0.0, deadline=None,
+    )  # fmt: skip
+    pin_stage(storage, record)
+    fill_queue(storage, record)
+    return OpenStage(storage=storage, pinned=pinned, record=record)

@@ -1,0 +1,205 @@
+"""A study of known effects in a real database: everything as a search leaves it, only the training is made up."""
+
+from __future__ import annotations
+
+import math
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+
+from models.config import FlexCNNConfig
+from models.values import to_flat
+from search import names
+from search.bases import best_configs
+from search.champion import choose_champion
+from search.describe import describe_study
+from search.looks import close_look, open_look
+from search.pinning import PinnedStage, pin_confirmation, pin_search
+from search.records import StageRecord, add_epoch, create_study, pin_stage, read_stages, update_study
+from search.report.facts import StudyFacts, read_facts
+from search.scores import score
+from search.settings import Settings, normalise_storage_url
+from search.snapshot import stage_trials
+from search.storage import Storage, open_storage
+from studies.definition import Confirm, Stage, Study, choice
+
+GELU_GAIN = 0.03
+NOISE = 0.006
+CLASSES = ("ant", "bee", "cat & <dog>")
+
+STUDY = Study(
+    name="made",
+    description="Made-up trainings: gelu is worth three points, the number of filters nothing.",
+    config=FlexCNNConfig(image_size=8, epochs=6),
+    stages=(
+        Stage(
+            name="architecture",
+            trials=36,
+            epochs=6,
+            space={
+                "activation": choice("relu", "gelu"),
+                "filters": choice(16, 32, 64),
+                "batch_norm": choice(True, False),
+                "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+                "dropout": FloatDistribution(0.0, 0.3),
+            },
+        ),
+        Stage(
+            name="rates",
+            trials=30,
+            epochs=8,
+            bases=2,
+            space=lambda base: {
+                "learning_rate": FloatDistribution(base.learning_rate / 3, base.learning_rate * 3, log=True),
+                "weight_decay": FloatDistribution(1e-5, 1e-1, log=True),
+            },
+        ),
+    ),
+    confirm=Confirm(finalists=3, seeds=3),
+)
+DATA: dict[str, Any] = {
+    "spec": {"source": "made-up", "split_seed": 0},
+    "fingerprint": "f" * 64,
+    "split_hash": "a" * 32,
+    "classes": list(CLASSES),
+    "channels": 3,
+    "train": 800,
+    "val": 200,
+    "label_distribution": {
+        "train": dict(zip(CLASSES, (400, 300, 100), strict=True)),
+        "val": dict(zip(CLASSES, (100, 75, 25), strict=True)),
+    },
+    "notes": ["3 classes, made up"],
+}
+
+
+def accuracy(config: FlexCNNConfig, noise: random.Random) -> float:
+    """What a training of this configuration comes to."""
+    gain = GELU_GAIN if config.activation == "gelu" else 0.0
+    return 0.85 + gain - 0.01 * (math.log10(config.learning_rate) + 2.5) ** 2 + noise.gauss(0, NOISE)
+
+
+@dataclass(frozen=True)
+class MadeStudy:
+    """The study, and where it lies."""
+
+    settings: Settings
+    storage: Storage
+
+    def facts(self) -> StudyFacts:
+        return read_facts(self.storage, STUDY.name)
+
+
+def _settings(home: Path) -> Settings:
+    return Settings(
+        home=home,
+        storage_url=normalise_storage_url(str(home / names.STORAGE_FILE)),
+        tracking_url=f"sqlite:///{home / names.TRACKING_FILE}",
+        artifact_location=None,
+        data_home=home,
+    )
+
+
+@pytest.fixture(scope="session")
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStudy]:
+    """The study after its two search stages. Tests read it, none changes it."""
+    settings = _settings(tmp_path_factory.mktemp("unfinished"))
+    storage = open_storage(settings.storage_url, create=True)
+    create_study(storage, STUDY.name, definition=describe_study(STUDY), data=DATA)
+    bases = [STUDY.config]
+    for position, stage in enumerate(STUDY.stages):
+        pinned = pin_search(STUDY, position, stage, bases)
+        record = _run_stage(storage, position, pinned)
+        count = STUDY.stages[1].bases if position == 0 else STUDY.confirm.finalists
+        bases = [config for _, config in best_configs(stage_trials(storage, record), count, maximize=True)]
+    yield MadeStudy(settings, storage)
+    storage.close()
+
+
+@pytest.fixture(scope="session")
+def made(unfinished: MadeStudy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStudy]:
+    """The study with its champion and one look at the test set. Tests read it, none changes it."""
+    settings = _settings(tmp_path_factory.mktemp("made"))
+    with closing(sqlite3.connect(unfinished.settings.home / names.STORAGE_FILE)) as connection:
+        connection.execute("VACUUM INTO ?", [str(settings.home / names.STORAGE_FILE)])
+    storage = open_storage(settings.storage_url, create=False)
+    last = stage_trials(storage, read_stages(storage, STUDY.name)[-1])
+    finalists = [config for _, config in best_configs(last, STUDY.confirm.finalists, maximize=True)]
+    record = _run_stage(storage, 2, pin_confirmation(STUDY, STUDY.confirm, finalists))
+    champion, _ = choose_champion(record, stage_trials(storage, record), settings.home)
+    searched = {name: champion["config"][name] for name in ("activation", "filters", "learning_rate", "weight_decay")}
+    champion |= {"model_uri": "models:/made/1", "searched": searched}
+    update_study(storage, STUDY.name, state="done", champion=champion)
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 200)
+    predictions = np.where(generator.random(200) < 0.85, labels, generator.integers(0, 3, 200))
+    number = open_look(storage, STUDY.name, by="me@here", model_uri="models:/made/1", reason=None)
+    result = {**score(labels, predictions, CLASSES), "look": number, "classes": list(CLASSES), "note": "200 images"}
+    close_look(storage, STUDY.name, number, result)
+    yield MadeStudy(settings, storage)
+    storage.close()
+
+
+def _run_stage(storage: Storage, position: int, pinned: PinnedStage) -> StageRecord:
+    record = StageRecord(
+        study=STUDY.name, position=position, name=pinned.name,
+        optuna_study=names.optuna_study(STUDY.name, position, pinned.name), pinned=pinned.to_json(),
+        state="closed", opened_at=0.0, deadline=None,
+    )  # fmt: skip
+    pin_stage(storage, record)
+    sampler = optuna.samplers.RandomSampler(seed=position)
+    study = optuna.create_study(
+        study_name=record.optuna_study, storage=storage.optuna, direction="maximize", sampler=sampler
+    )
+    for fixed in pinned.queue:
+        study.enqueue_trial(fixed)
+    for _ in pinned.queue:
+        _run_trial(storage, study, pinned)
+    return record
+
+
+def _run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> None:
+    """A curve that rises to its end; a poor one is cut after two epochs, and one in twelve cannot be built."""
+    trial = study.ask()
+    config = pinned.suggest(trial)
+    assert isinstance(config, FlexCNNConfig)
+    seed = pinned.seeds[trial.number]
+    end = accuracy(config, random.Random(f"{seed}-{pinned.name}-{trial.number}"))
+    attributes = {names.SEED: seed, names.DURATION_S: 0.0, names.PARAMETERS: 1000, names.WORKER: "me"}
+    if trial.number % 12 == 11 and not pinned.is_confirmation:
+        attributes |= {names.INFEASIBLE: True, names.REASON: "shrinks below 1x1"}
+        return _tell(study, trial, attributes, None)
+    attributes[names.CONFIG] = to_flat(config)
+    is_poor = end < 0.83 and not pinned.is_confirmation
+    epochs = 2 if is_poor else config.epochs
+    for epoch in range(1, epochs + 1):
+        value = end - 0.1 * (1 - epoch / config.epochs)
+        add_epoch(storage, trial._trial_id, epoch, _metrics(epoch, value))
+        trial.report(value, epoch)
+    attributes |= {names.DURATION_S: 1.5 * epochs, names.EPOCHS_DONE: epochs}
+    if is_poor:
+        return _tell(study, trial, {**attributes, names.REASON: "below the pruner's line"}, None)
+    return _tell(study, trial, {**attributes, names.VAL_ACCURACY: end, names.BEST_EPOCH: epochs}, end)
+
+
+def _metrics(epoch: int, value: float) -> dict[str, float]:
+    return {
+        "epoch": epoch, "train_loss": 0.5, "train_accuracy": value + 0.02, "val_loss": 0.6, "val_accuracy": value,
+        "val_macro_f1": value, "learning_rate": 1e-3, "duration_s": 1.25, "images_per_s": 800.0, "memory_mib": 100.0,
+    }  # fmt: skip
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, attributes: dict[str, Any], value: float | None) -> None:
+    for name, content in attributes.items():
+        trial.set_user_attr(name, content)
+    study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)

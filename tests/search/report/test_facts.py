@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from data.errors import UserError
+from search.report.cost import measure_pruning, measure_time, states, worker_hours
+from search.report.facts import read_facts
+from tests.search.report.conftest import DATA, STUDY, MadeStudy
+
+
+def test_every_trial_and_every_epoch_of_the_database_is_a_row(made: MadeStudy) -> None:
+    facts = made.facts()
+    assert [(stage.name, len(stage.trials)) for stage in facts.all_stages] == [
+        ("architecture", 36), ("rates", 30), ("confirm", 9),
+    ]  # fmt: skip
+    assert len(facts.trials) == 75 and len(facts.epochs) == facts.trials["epochs"].sum()
+    assert list(facts.trials.columns[:3]) == ["stage", "trial", "state"]
+    assert facts.configs["activation"].isin(["relu", "gelu"]).all()
+
+
+def test_counts_agree_with_what_status_shows(made: MadeStudy) -> None:
+    facts = made.facts()
+    for stage in facts.all_stages:
+        counted = stage.trials["state"].value_counts()
+        for state in ("complete", "pruned", "infeasible", "failed"):
+            assert counted.get(state, 0) == getattr(stage.snapshot, state)
+    assert states(facts.all_stages)["infeasible"] == 5
+
+
+def test_a_pruned_trial_has_the_value_of_its_best_epoch(made: MadeStudy) -> None:
+    stage = made.facts().stages[0]
+    pruned = stage.trials[stage.trials["state"] == "pruned"]
+    assert len(pruned) > 3
+    best = stage.epochs.groupby("trial")["val_accuracy"].max()
+    assert pruned["value"].tolist() == pytest.approx(best[pruned.index].tolist())
+
+
+def test_the_time_saved_is_the_cut_epochs_at_each_trial_s_own_pace(made: MadeStudy) -> None:
+    stage = made.facts().stages[0]
+    pruned = int((stage.trials["state"] == "pruned").sum())
+    pruning = measure_pruning(stage)
+    assert pruning.epochs_saved == 4 * pruned
+    assert pruning.saved_s == pytest.approx(4 * pruned * 1.25)
+
+
+def test_the_parts_of_a_stage_s_time_add_up_to_its_trials(made: MadeStudy) -> None:
+    stage = made.facts().stages[1]
+    time = measure_time(stage, DATA["train"])
+    assert time.worker_s == pytest.approx(stage.trials["duration_s"].sum())
+    assert time.training_s == pytest.approx(len(stage.epochs) * 800 / 800.0)
+
+
+def test_hours_name_the_device_only_where_all_trials_agree_on_it(made: MadeStudy) -> None:
+    facts = made.facts()
+    assert worker_hours(facts)[1] == "worker-hours"
+    facts.trials["device"] = "cuda:0"
+    assert worker_hours(facts)[1] == "GPU-hours"
+
+
+def test_a_study_that_is_not_there_is_named(made: MadeStudy) -> None:
+    with pytest.raises(UserError, match=r"no study 'other'.*made"):
+        read_facts(made.storage, "other")
+
+
+def test_the_searched_fields_are_those_of_the_stages(unfinished: MadeStudy) -> None:
+    facts = unfinished.facts()
+    assert facts.searched == [*STUDY.stages[0].space_around(STUDY.config), "weight_decay"]
+    assert facts.finalists == [] and facts.test is None

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.report.cost import measure_pruning
+from search.report.effects import Effects, estimate_effects
+from search.report.metric import Metric
+from search.report.observations import Observation, observe
+from tests.search.report.conftest import GELU_GAIN, MadeStudy
+
+SPACE = {
+    "activation": CategoricalDistribution(["relu", "gelu", "silu"]),
+    "filters": CategoricalDistribution([16, 32, 64]),
+    "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+}
+
+
+def searched(trials: int, seed: int, value: Callable[[dict[str, object]], float]) -> list[FrozenTrial]:
+    """Random trials with a noise of half a point."""
+    noise = random.Random(seed)
+    made = []
+    for _ in range(trials):
+        params: dict[str, object] = {
+            "activation": noise.choice(["relu", "gelu", "silu"]),
+            "filters": noise.choice([16, 32, 64]),
+            "learning_rate": 10 ** noise.uniform(-4, -1),
+        }
+        made.append(create_trial(value=value(params) + noise.gauss(0, 0.005), params=params, distributions=SPACE))
+    return made
+
+
+def observed(made: MadeStudy) -> list[Observation]:
+    facts = made.facts()
+    effects = {stage.name: estimate_effects(stage.optuna_trials, maximize=True) for stage in facts.stages}
+    return observe(facts, effects, {stage.name: measure_pruning(stage) for stage in facts.stages})
+
+
+def test_a_real_effect_is_found_with_its_size() -> None:
+    trials = searched(40, 0, lambda params: 0.8 + (0.03 if params["activation"] == "gelu" else 0.0))
+    first = estimate_effects(trials, maximize=True).found[0]
+    assert first.parameter == "activation" and first.better == "gelu"
+    assert first.interval[0] <= 0.03 <= first.interval[1] and first.interval[0] > 0
+    assert first.p_value < 1e-6
+
+
+def test_noise_is_called_an_effect_no_more_often_than_promised() -> None:
+    runs = 150
+    false = sum(
+        any(
+            effect.p_value < 0.05 for effect in estimate_effects(searched(30, seed, lambda _: 0.8), maximize=True).found
+        )
+        for seed in range(runs)
+    )
+    assert false <= 0.05 * runs + 3 * (0.05 * 0.95 * runs) ** 0.5
+
+
+def test_an_optimum_in_the_middle_of_a_range_is_seen() -> None:
+    trials = searched(45, 1, lambda params: 0.8 - 0.05 * abs(float(str(params["learning_rate"])) > 1e-2))
+    effect = next(e for e in estimate_effects(trials, maximize=True).found if e.parameter == "learning_rate")
+    assert effect.p_value < 0.01 and float(effect.worse.split(" to ")[1]) > 1e-2
+
+
+def test_an_effect_is_not_put_down_to_a_parameter_that_went_along_with_it() -> None:
+    noise = random.Random(2)
+    trials = []
+    for index in range(60):
+        activation = "gelu" if index % 2 else "relu"
+        filters = 64 if (activation == "gelu") == (noise.random() < 0.8) else 16  # Mostly, but not always, together.
+        value = 0.8 + (0.03 if activation == "gelu" else 0) + noise.gauss(0, 0.005)
+        space = {name: SPACE[name] for name in ("activation", "filters")}
+        trials.append(
+            create_trial(value=value, params={"activation": activation, "filters": filters}, distributions=space)
+        )
+    p_values = {effect.parameter: effect.p_value for effect in estimate_effects(trials, maximize=True).found}
+    assert p_values["activation"] < 1e-6 and p_values["filters"] > 0.05
+
+
+def test_a_loss_is_better_when_it_is_smaller() -> None:
+    trials = searched(40, 3, lambda params: 0.8 - (0.03 if params["activation"] == "gelu" else 0.0))
+    assert estimate_effects(trials, maximize=False).found[0].better == "gelu"
+
+
+def test_with_too_few_trials_it_says_how_many_are_needed() -> None:
+    effects = estimate_effects(searched(12, 4, lambda _: 0.8), maximize=True)
+    assert effects == Effects(found=(), trials=12, trials_needed=15) and not effects.is_enough
+
+
+def test_the_report_names_the_effect_its_size_and_its_interval(made: MadeStudy) -> None:
+    sentence = next(o for o in observed(made) if o.about == "architecture" and o.strength == "clear")
+    found = re.search(
+        r"activation gelu rather than relu brought (\d\.\d) points.*interval \+(\d\.\d) to \+(\d\.\d), p", sentence.text
+    )
+    assert found, sentence.text
+    size, low, high = map(float, found.groups())
+    assert low <= 100 * GELU_GAIN <= high and low <= size <= high
+
+
+def test_the_report_calls_no_effect_what_has_none(made: MadeStudy) -> None:
+    about = [o for o in observed(made) if o.about == "architecture" and o.strength == "clear"]
+    assert not any("filters" in o.text or "dropout" in o.text for o in about)
+    silent = next(o for o in observed(made) if o.about == "architecture" and "No clear effect" in o.text)
+    assert "filters (up to " in silent.text
+
+
+def test_the_lead_over_other_finalists_has_an_interval_and_a_verdict(made: MadeStudy) -> None:
+    facts = made.facts()
+    leads = [o for o in observed(made) if o.about == "champion" and "shared seeds" in o.text]
+    assert len(leads) == len(facts.finalists) - 1
+    tied = {f"finalist {index + 1} " for index in facts.record.champion["ties"]} if facts.record.champion else set()
+    for lead in leads:
+        is_tied = any(name in lead.text for name in tied)
+        assert ("not told apart" in lead.text) == is_tied == (lead.strength == "unclear")
+
+
+def test_without_a_champion_nothing_is_said_of_it(unfinished: MadeStudy) -> None:
+    assert not [o for o in observed(unfinished) if o.about in ("champion", "test")]
+
+
+@pytest.mark.parametrize(
+    ("value", "images", "expected"), [(0.96172, 287, "96.2 %"), (0.96172, 10_000, "96.17 %"), (float("nan"), 10, "-")]
+)
+def test_accuracies_have_the_digits_that_their_images_can_bear(value: float, images: int, expected: str) -> None:
+    assert Metric(name="val_accuracy", images=images).show(value) == expected
+
+
+def test_pruned_choices_are_named_only_when_chance_does_not_explain_them(made: MadeStudy) -> None:
+    from dataclasses import replace
+
+    from search.report.hints import pruned_choices
+
+    stage = made.facts().stages[0]
+    flipped = stage.trials.copy()
+    begun = flipped["state"].isin(["complete", "pruned"])
+    flipped.loc[begun, "state"] = "complete"
+    assert pruned_choices(replace(stage, trials=flipped)) == []
+    is_relu = begun & (stage.params["activation"] == "relu")
+    flipped.loc[is_relu, "state"] = "pruned"
+    first = pruned_choices(replace(stage, trials=flipped))[0]
+    assert (first.parameter, first.level, first.others_pruned) == ("activation", "relu", 0)
+    assert first.pruned == first.trials == int(is_relu.sum())
+
+
+def test_winners_at_the_end_of_a_range_are_a_hint_and_others_are_not(made: MadeStudy) -> None:
+    from dataclasses import replace
+
+    from search.report.hints import edge_hints
+
+    stage = made.facts().stages[0]
+    at_edge = searched(15, 5, lambda params: float(str(params["learning_rate"])))
+    at_edge.append(create_trial(state=TrialState.FAIL))
+    hints = list(edge_hints(replace(stage, optuna_trials=tuple(at_edge))))
+    assert any("learning_rate at the upper end" in hint for hint in hints)
+    inside = searched(15, 6, lambda params: -abs(float(str(params["learning_rate"])) - 3e-3))
+    assert not any("learning_rate" in hint for hint in edge_hints(replace(stage, optuna_trials=tuple(inside))))

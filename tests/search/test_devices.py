@@ -1,0 +1,60 @@
+"""Which devices workers run on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from data.errors import UserError
+from search import worker
+from search.devices import cpu_cores, default_workers, parse_devices
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with two GPUs, as torch tells of them."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("text", "devices"),
+    [
+        ("auto", ["cuda:0", "cuda:1"]),
+        ("cuda", ["cuda:0", "cuda:1"]),
+        ("cuda:1", ["cuda:1"]),
+        ("cuda:0,1", ["cuda:0", "cuda:1"]),
+        ("cuda:0,cuda:1", ["cuda:0", "cuda:1"]),
+        ("cpu", ["cpu"]),
+    ],
+)
+@pytest.mark.usefixtures("gpus")
+def test_devices_are_read(text: str, devices: list[str]) -> None:
+    assert parse_devices(text) == devices
+    assert default_workers(devices) == (cpu_cores() if text == "cpu" else len(devices))
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_machine_without_a_gpu_works_on_its_cpu() -> None:
+    assert parse_devices("auto") == ["cpu"]
+    with pytest.raises(UserError, match="--devices cpu"):
+        parse_devices("cuda")
+
+
+@pytest.mark.parametrize("text", ["cuda:2", "cuda:", "cuda:x", "cuda:-1", "tpu", "", "gpu"])
+@pytest.mark.usefixtures("gpus")
+def test_a_device_that_is_not_there_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--devices"):
+        parse_devices(text)
+
+
+@pytest.mark.parametrize("options", [["--device", "cuda"], ["--device", "cuda:0,1"], ["--threads", "0"]])
+@pytest.mark.usefixtures("gpus")
+def test_a_worker_takes_one_device_and_a_thread_at_least(options: list[str]) -> None:
+    with pytest.raises(UserError, match=options[0]):
+        worker.main(["--study", "mine", *options])

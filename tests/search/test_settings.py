@@ -1,0 +1,53 @@
+"""Command line first, then environment, then defaults below the home folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import UserError
+from search.cli import command_parser
+from search.settings import Settings, as_environment, from_arguments, normalise_storage_url
+
+
+def settings(*arguments: str, **environment: str) -> Settings:
+    return from_arguments(command_parser("search.status", "").parse_args(list(arguments)), environment)
+
+
+def test_everything_lies_below_the_home_folder_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+    made = settings("--home", str(tmp_path))
+    assert made.storage_url == f"sqlite:///{tmp_path}/sieve.db"
+    assert made.tracking_url == f"sqlite:///{tmp_path}/mlflow.db"
+    assert made.artifact_location == f"file://{tmp_path}/artifacts"
+    assert (made.data_home, made.cache_home) == (tmp_path / "data", tmp_path / "cache")
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_home_is_runs_in_the_current_folder_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings().home == tmp_path / "runs"
+
+
+def test_the_command_line_goes_before_the_environment(tmp_path: Path) -> None:
+    environment = {"SIEVE_HOME": "/env", "SIEVE_STORAGE": "postgresql://u@env/d", "SIEVE_TRACKING": "http://env"}
+    assert settings(**environment).home == Path("/env")
+    typed = settings("--home", str(tmp_path), "--storage", "postgresql://u@typed/d", **environment)
+    assert (typed.home, typed.storage_url) == (tmp_path, "postgresql+psycopg://u@typed/d")
+    assert (typed.tracking_url, typed.artifact_location) == ("http://env", None)
+
+
+def test_a_worker_finds_the_same_places_from_its_environment(tmp_path: Path) -> None:
+    made = settings("--home", str(tmp_path), SIEVE_DATA=str(tmp_path / "elsewhere"))
+    assert settings(**as_environment(made)) == made
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg2", "postgresql+asyncpg", "postgres"])
+def test_the_driver_is_the_one_that_is_installed(driver: str) -> None:
+    assert normalise_storage_url(f"{driver}://u:p@h/d") == "postgresql+psycopg://u:p@h/d"
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match="cannot share"):
+        normalise_storage_url(url)

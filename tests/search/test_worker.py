@@ -1,0 +1,109 @@
+"""A worker in this process: what it claims, what signals make of it, when it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search import worker as worker_module
+from search.claims import Claim, claim_next
+from search.keeper import STOP_SIGNAL
+from search.records import create_study, read_study, read_workers, update_stage, update_study
+from search.snapshot import stage_trials
+from search.storage import Storage
+from search.worker import Worker
+from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
+
+
+@pytest.fixture
+def stage(sqlite: Storage) -> OpenStage:
+    """Three trials of an epoch each, of a study that runs."""
+    create_study(sqlite, "tiny", definition={}, data={"spec": {"source": "digits"}})
+    return open_stage(sqlite, trials=3, epochs=1)
+
+
+@pytest.fixture
+def worker(stage: OpenStage, tmp_path: Path) -> Iterator[Worker]:
+    kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+    record = read_study(stage.storage, "tiny")
+    assert record is not None
+    yield Worker(settings_at(tmp_path), stage.storage, record, CPU)
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+def states(stage: OpenStage) -> Counter[str]:
+    return Counter(trial.state.name for trial in stage_trials(stage.storage, stage.record))
+
+
+def after_claims(monkeypatch: pytest.MonkeyPatch, count: int, act: Any) -> None:
+    """Do something as soon as so many trials are claimed."""
+    claims: list[Claim] = []
+
+    def claim(*args: Any, **kwargs: Any) -> Claim | None:
+        claimed = claim_next(*args, **kwargs)
+        if claimed is not None:
+            claims.append(claimed)
+            if len(claims) == count:
+                act()
+        return claimed
+
+    monkeypatch.setattr(worker_module, "claim_next", claim)
+
+
+def test_a_worker_runs_what_waits_and_ends_with_the_study(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_claims(monkeypatch, 3, lambda: update_study(stage.storage, "tiny", state="promoting"))
+    worker.run()
+    assert sum(states(stage)[state] for state in ("COMPLETE", "PRUNED")) == 3
+    assert read_workers(stage.storage, "tiny") == []
+
+
+def test_a_worker_that_is_told_to_stop_while_it_claims_puts_the_trial_back(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_claims(monkeypatch, 1, lambda: os.kill(os.getpid(), STOP_SIGNAL))
+    worker.run()
+    assert states(stage) == {"WAITING": 3}
+    assert stage.claim().number == 0
+
+
+def test_the_first_signal_lets_the_running_trial_end(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_trial = worker_module.run_trial
+
+    def signalled(*args: Any) -> Any:
+        os.kill(os.getpid(), STOP_SIGNAL)
+        return run_trial(*args)
+
+    monkeypatch.setattr(worker_module, "run_trial", signalled)
+    worker.run()
+    assert states(stage) == {"COMPLETE": 1, "WAITING": 2}
+
+
+def test_the_second_signal_puts_the_running_trial_back_at_once(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(*args: Any) -> Any:
+        os.kill(os.getpid(), STOP_SIGNAL)
+        os.kill(os.getpid(), STOP_SIGNAL)
+        raise AssertionError("the trial was not interrupted")
+
+    monkeypatch.setattr(worker_module, "run_trial", signalled)
+    worker.run()
+    assert states(stage) == {"WAITING": 3}
+
+
+def test_a_stage_whose_time_is_up_gets_no_new_trial(worker: Worker, stage: OpenStage) -> None:
+    update_stage(stage.storage, stage.record, deadline=1.0)
+    assert not worker._run_next()
+    assert states(stage) == {"WAITING": 3}
