@@ -50,6 +50,8 @@ class SearchData:
     """Hash over names, sizes and contents of the training and validation files."""
     split_hash: str
     """Hash over which file went to which split, and the seed."""
+    sealed_fingerprint: str
+    """The same over the test files: whoever opens them can tell that they were not exchanged."""
     notes: tuple[str, ...]
     """What was taken for what, and what was left out: lines for people."""
 

@@ -96,6 +96,7 @@ def open_search_data(
         mean=mean,
         std=std,
         fingerprint=partition.fingerprint,
+        sealed_fingerprint=partition.sealed_fingerprint,
         split_hash=split.split_hash,
         notes=(*partition.notes, *_unreadable_notes(pixels.unreadable), *split.notes),
     )

@@ -6,7 +6,6 @@ processes, and a process that is spawned imports its parent's main module (torch
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,13 @@ _SMALL_FILE_BYTES = 16 * 1024
 _SMALL_FILE_THREADS = 4
 _CHUNKS_AHEAD = 4
 """Per thread: bounds the memory that finished chunks hold while the reader is busy."""
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use, by its affinity and its container's limit."""
+    from joblib import cpu_count  # On use: most commands never ask.
+
+    return int(cpu_count())
 
 
 def map_files(
@@ -59,6 +65,6 @@ def _worthwhile_threads(files: Sequence[ImageFile]) -> int:
     On pictures of 32 px threads wait for the interpreter, not for each other's decoding: 16 threads took twice the time
     of one. A few still hide how long a network drive takes to answer.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cpu_cores()
     small = sum(file.size_bytes for file in files) < _SMALL_FILE_BYTES * len(files)
     return min(cores, _SMALL_FILE_THREADS) if small else cores

@@ -25,6 +25,8 @@ class Finalist:
     """One configuration's confirmation runs."""
 
     index: int
+    lost_runs: int
+    """That diverged or failed."""
     config: dict[str, Any]
     values: dict[int, float]
     """The study's metric for each training seed."""
@@ -58,17 +60,20 @@ def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float] | None
 
 
 def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[Finalist]:
-    """The finalists that completed at least one run, best mean first; of equal ones the earlier found."""
+    """The finalists that completed at least one run, best mean first; of equal ones the earlier found.
+
+    Those of which a run diverged or failed come last: the mean of the runs that went well is not theirs.
+    """
     pinned = PinnedStage.from_json(record.pinned)
     finalists = []
     for index, _ in enumerate(pinned.bases):
-        runs = [
-            t for t in trials if t.state == TrialState.COMPLETE and pinned.queue[t.number].get(names.BASE, 0) == index
-        ]
+        own = [trial for trial in trials if pinned.queue[trial.number].get(names.BASE, 0) == index]
+        runs = [trial for trial in own if trial.state == TrialState.COMPLETE]
         if runs:
             finalists.append(
                 Finalist(
                     index=index,
+                    lost_runs=sum(not trial.user_attrs.get(names.SKIPPED) for trial in own) - len(runs),
                     config=runs[0].user_attrs[names.CONFIG],
                     values={run.user_attrs[names.SEED]: float(run.value or 0.0) for run in runs},
                     val_accuracies={run.user_attrs[names.SEED]: run.user_attrs[names.VAL_ACCURACY] for run in runs},
@@ -78,7 +83,7 @@ def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[F
     if not finalists:
         raise SieveError(f"{record.optuna_study}: no finalist's training completed, so there is no champion")
     sign = -1 if pinned.direction == "maximize" else 1
-    return sorted(finalists, key=lambda finalist: (sign * finalist.mean, finalist.index))
+    return sorted(finalists, key=lambda finalist: (finalist.lost_runs, sign * finalist.mean, finalist.index))
 
 
 def ties(finalists: Sequence[Finalist]) -> list[int]:

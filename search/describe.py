@@ -37,6 +37,7 @@ def describe_data(spec: DataSpec, data: SearchData) -> dict[str, Any]:
     return {
         "spec": asdict(spec),
         "fingerprint": data.fingerprint,
+        "sealed_fingerprint": data.sealed_fingerprint,
         "split_hash": data.split_hash,
         "classes": list(data.classes),
         "channels": data.channels,

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from data.errors import UserError
-
-
-def cpu_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from data.parallel import cpu_cores
 
 
 def parse_devices(text: str) -> list[str]:

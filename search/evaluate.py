@@ -69,13 +69,14 @@ def evaluate(
 
 def _check_unchanged(settings: Settings, spec: DataSpec, record: StudyRecord, progress: Progress | None) -> None:
     """Before the seal is opened: data that is gone or has changed must not cost the look."""
-    found = open_partition(spec, settings.data_home, settings.cache_home, progress).fingerprint
-    searched = record.data["fingerprint"]
-    if found != searched:
-        raise UserError(
-            f"{spec.source}: not the images that {record.name} was searched on (fingerprint {found[:12]}, "
-            f"then {searched[:12]}); put those back: the seal stays closed"
-        )
+    partition = open_partition(spec, settings.data_home, settings.cache_home, progress)
+    found = {"fingerprint": partition.fingerprint, "sealed_fingerprint": partition.sealed_fingerprint}
+    for key, images in (("fingerprint", "searched on"), ("sealed_fingerprint", "to be tested on")):
+        if found[key] != record.data[key]:
+            raise UserError(
+                f"{spec.source}: not the images that {record.name} was {images} (fingerprint {found[key][:12]}, "
+                f"then {record.data[key][:12]}); put those back: the seal stays closed"
+            )
 
 
 def _measure(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from data.errors import SieveError
+from data.parallel import cpu_cores
 from search import names
-from search.devices import cpu_cores
 from search.settings import Settings, as_environment
 
 EARLY_DEATH_S = 20.0

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
 
 import psutil
 
@@ -11,16 +15,26 @@ CLOCK_STEP_S = 2.0
 """A living process's start may move so far: it is counted from the machine's boot, whose time is corrected."""
 
 
+@cache
+def _host() -> str:
+    """The machine and what can be seen of its processes: two machines, or containers, may share a host name."""
+    try:
+        seen = f"{Path('/proc/sys/kernel/random/boot_id').read_text()}{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        seen = str(uuid.getnode())  # Elsewhere than on Linux.
+    return f"{socket.gethostname()}-{blake2b(seen.encode(), digest_size=3).hexdigest()}"
+
+
 def process_name(pid: int | None = None) -> str:
     """`host:pid:start`, for this process or another one on this machine."""
     process = psutil.Process(pid or os.getpid())
-    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.0f}"
+    return f"{_host()}:{process.pid}:{process.create_time():.0f}"
 
 
 def is_dead(name: str) -> bool:
     """True if `name` lived on this machine and is gone; False if it lives, or where that cannot be known from here."""
     host, pid, start = name.rsplit(":", 2)
-    if host != socket.gethostname():
+    if host != _host():
         return False
     try:
         process = psutil.Process(int(pid))

@@ -1,6 +1,6 @@
 """Ants and bees, 245 training images: a new head on a frozen backbone, judged on five folds.
 
-One validation set of 49 images moves in steps of two points, and its 95 % interval reaches several points either way, so
+One validation set of 49 images moves in steps of two points, and its 95 % interval reaches several points each way, so
 a trial is worth its mean over five folds and a finalist is trained once on each.
 """
 

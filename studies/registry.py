@@ -31,8 +31,8 @@ def load_study(name: str) -> Study:
         return STUDIES[name]
     if name.endswith(".py"):
         return _load_file(Path(name).expanduser())
-    near = get_close_matches(name, STUDIES, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = sorted(get_close_matches(name, STUDIES, n=2, cutoff=0.5))
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     known = ", ".join(STUDIES)
     raise UserError(f"no study {name!r}: {hint}there are {known}, or give the path of a .py file that defines STUDY")
 

@@ -1,4 +1,7 @@
-"""The feature maps of every conv layer: its output after the normalisation and activation that follow it directly."""
+"""The feature maps of every conv layer: its output after the modules of normalisation and activation right behind it.
+
+What the network's own code does to that output between two modules is not followed.
+"""
 
 from __future__ import annotations
 

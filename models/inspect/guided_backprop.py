@@ -78,12 +78,11 @@ class _GuidedActivations(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        output = func(*args, **(kwargs or {}))
         if func not in _ACTIVATIONS:
-            return func(*args, **(kwargs or {}))
-        values, *options = args
-        # A copy, as `inplace` may be among the options and the sign of the input is needed afterwards.
-        output = func(values.clone(), *options, **(kwargs or {}))
-        guided = torch.where(values > 0, output, output.detach())
+            return output
+        # The input may be overwritten by now, but its sign is that of the output.
+        guided = torch.where(output > 0, output, output.detach())
         if guided.requires_grad:
             guided.register_hook(lambda gradient: gradient.clamp(min=0))  # type: ignore[no-untyped-call]
         return guided

@@ -22,4 +22,4 @@ def assert_exactly_as_planned(service: Service) -> None:
         assert trial.state == "COMPLETE" or (may_be_pruned and trial.state == "PRUNED"), (tuple(trial), reason)
     assert service.query("SELECT * FROM sieve_lease") == []
     assert [row.state for row in service.query("SELECT state FROM sieve_study")] == ["done"]
-    assert not list(service.home.rglob("checkpoint.pt"))
+    assert not list(service.home.rglob("*checkpoint.pt"))

@@ -31,6 +31,7 @@ POOL = np.random.default_rng(0).integers(0, 256, (30, 33, 33, 3), dtype=np.uint8
 def _search_data(train: list[int], val: list[int], pool: np.ndarray = POOL) -> SearchData:
     train_rows, val_rows = np.array(train), np.array(val)
     return SearchData(
+        sealed_fingerprint="sealed",
         train=ImageSet(pool_NHWC=pool, rows_M=train_rows, labels_M=train_rows % 3),
         val=ImageSet(pool_NHWC=pool, rows_M=val_rows, labels_M=val_rows % 3),
         classes=("a", "b", "c"),

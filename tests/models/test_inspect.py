@@ -152,6 +152,22 @@ def test_maps_are_taken_before_a_pooling_that_comes_ahead_of_the_activation(imag
     )
 
 
+class OwnActivation(nn.Module):
+    """As in torchvision's GoogLeNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return F.relu(self.conv(values), inplace=True)
+
+
+def test_maps_are_not_overwritten_by_the_networks_own_code(images: Tensor) -> None:
+    model = OwnActivation()
+    np.testing.assert_allclose(feature_maps(model, images)["conv"], model.conv(images).detach(), atol=1e-6)
+
+
 def test_a_network_without_conv_layers_is_an_error() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     with pytest.raises(ValueError, match="no conv layer"):

@@ -83,6 +83,19 @@ def test_a_confirmation_without_a_complete_run_has_no_champion() -> None:
         read_finalists(record, trials)
 
 
+def test_a_finalist_that_diverged_on_a_seed_does_not_win_with_the_others() -> None:
+    record, trials = confirmed([[0.95, 0.95], [0.80, 0.80]])
+    trials[0].state = TrialState.PRUNED
+    assert [finalist.index for finalist in read_finalists(record, trials)] == [1, 0]
+
+
+def test_a_run_that_time_did_not_allow_is_not_held_against_a_finalist() -> None:
+    record, trials = confirmed([[0.95, 0.95], [0.80, 0.80]])
+    trials[2].state = TrialState.FAIL
+    trials[2].user_attrs[names.SKIPPED] = True
+    assert [finalist.index for finalist in read_finalists(record, trials)] == [0, 1]
+
+
 def trial_of(filters: int, rate: float, value: float) -> FrozenTrial:
     config = to_flat(replace(CONFIG, filters=filters, learning_rate=rate))
     return create_trial(

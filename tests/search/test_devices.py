@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from data.errors import UserError
+from data.parallel import cpu_cores
 from search import worker
-from search.devices import cpu_cores, default_workers, parse_devices
+from search.devices import default_workers, parse_devices
 
 
 @pytest.fixture

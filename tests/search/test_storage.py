@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from data.errors import SieveError, UserError
 from search import storage as storage_module
 from search.locks import supervising
+from search.processes import process_name
 from search.records import add_epoch, create_study, read_epochs, read_study
 from search.settings import normalise_storage_url, redact
 from search.storage import Storage, open_storage, with_retries
@@ -85,10 +86,9 @@ def test_a_second_supervisor_is_told_who_supervises(storage: Storage) -> None:
 
 
 def test_the_lock_of_a_dead_supervisor_is_taken_over(storage: Storage) -> None:
-    import socket
-
+    host = process_name().split(":")[0]
     with storage.engine.begin() as connection:
-        row = {"name": "supervisor:mine", "owner": f"{socket.gethostname()}:1:1", "token": "old", "expires_at": 4e9}
+        row = {"name": "supervisor:mine", "owner": f"{host}:1:1", "token": "old", "expires_at": 4e9}
         connection.execute(locks.insert().values(**row))
     with supervising(storage, "mine"):
         pass

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -10,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.report.cost import measure_pruning
 from search.report.effects import Effects, estimate_effects
+from search.report.hints import edge_hints, pruned_choices
 from search.report.metric import Metric
 from search.report.observations import Observation, observe
 from tests.search.report.conftest import GELU_GAIN, MadeStudy
@@ -130,10 +132,6 @@ def test_accuracies_have_the_digits_that_their_images_can_bear(value: float, ima
 
 
 def test_pruned_choices_are_named_only_when_chance_does_not_explain_them(made: MadeStudy) -> None:
-    from dataclasses import replace
-
-    from search.report.hints import pruned_choices
-
     stage = made.facts().stages[0]
     flipped = stage.trials.copy()
     begun = flipped["state"].isin(["complete", "pruned"])
@@ -147,14 +145,10 @@ def test_pruned_choices_are_named_only_when_chance_does_not_explain_them(made: M
 
 
 def test_winners_at_the_end_of_a_range_are_a_hint_and_others_are_not(made: MadeStudy) -> None:
-    from dataclasses import replace
-
-    from search.report.hints import edge_hints
-
     stage = made.facts().stages[0]
-    at_edge = searched(15, 5, lambda params: float(str(params["learning_rate"])))
+    at_edge = searched(60, 5, lambda params: float(str(params["learning_rate"])))
     at_edge.append(create_trial(state=TrialState.FAIL))
     hints = list(edge_hints(replace(stage, optuna_trials=tuple(at_edge))))
     assert any("learning_rate at the upper end" in hint for hint in hints)
-    inside = searched(15, 6, lambda params: -abs(float(str(params["learning_rate"])) - 3e-3))
+    inside = searched(60, 6, lambda params: -abs(float(str(params["learning_rate"])) - 3e-3))
     assert not any("learning_rate" in hint for hint in edge_hints(replace(stage, optuna_trials=tuple(inside))))
