@@ -27,12 +27,12 @@ STOP_SIGNAL = signal.SIGTERM
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """The trial that the worker trains now."""
+    """The trials that the worker trains now: one, or a gang."""
 
-    claim: Claim
+    claims: tuple[Claim, ...]
     is_out_of_time: Callable[[], bool]
-    lost: threading.Event
-    """Set once the lease belongs to somebody else."""
+    lost: set[int]
+    """Numbers of trials whose leases belong to somebody else by now."""
 
 
 class Keeper(threading.Thread):
@@ -72,9 +72,9 @@ class Keeper(threading.Thread):
                 continue  # The training thread retries what matters, and a lease outlives several rounds.
 
     def _renew(self, watched: Watched | None) -> None:
-        if watched is not None:
+        for claim in watched.claims if watched else ():
             try:
-                renew(self._storage, watched.claim)
+                renew(self._storage, claim)
             except LeaseLost:
-                watched.lost.set()
+                watched.lost.add(claim.number)  # type: ignore[union-attr]
         self._show()

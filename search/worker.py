@@ -14,21 +14,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
 import optuna
 import torch
 
-from data.errors import LeaseLost, UserError
+from data.errors import LeaseLost, SieveError, UserError
 from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from models.training.process import tune_process
-from search.claims import Claim, claim_next, finish, release
+from search.claims import Claim, Result, claim_next, finish, release
 from search.cli import command_parser, main_guard, say
+from search.course import Course, TrialContext
 from search.devices import parse_devices
+from search.gang_trial import gang_limit, member_key, run_gang
 from search.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched
 from search.lookup import find_study
 from search.pinning import PinnedStage
@@ -47,7 +50,6 @@ from search.settings import Settings, from_arguments
 from search.storage import Storage, open_storage, with_retries
 from search.trial import (
     TimeIsUp,
-    TrialContext,
     WorkerStopped,
     is_out_of_time,
     remove_working_files,
@@ -104,34 +106,75 @@ class Worker:
         for record in with_retries(read_stages, self._storage, self._study.name, state="open"):
             if record.deadline is not None and time.time() > record.deadline:
                 continue
-            claim = with_retries(claim_next, self._storage, record.optuna_study, self.name)
-            if claim is not None:
-                self._run_claimed(claim, record)
+            stage, study = with_retries(self._open_stage, record)
+            courses = self._claim(stage, study)
+            if courses:
+                self._run_claimed(courses, study, record)
                 return True
         return False
 
-    def _run_claimed(self, claim: Claim, record: StageRecord) -> None:
-        stage, study = with_retries(self._open_stage, record)
+    def _claim(self, stage: PinnedStage, study: optuna.Study) -> list[Course]:
+        """Claim the next trial, and those after it that can be trained together with it."""
+        courses: list[Course] = []
+        keys: list[object] = []
+        limit = gang_limit(stage)
+        while len(courses) < limit:
+            claim = with_retries(claim_next, self._storage, study.study_name, self.name)
+            if claim is None:
+                break
+            trial = with_retries(self._storage.open_trial, study, claim.trial_id)
+            course = Course(trial=trial, claim=claim, stage=stage, context=self._context)
+            key = self._gang_key(course) if limit > 1 else None
+            if courses and (key is None or key != keys[0]):
+                with_retries(release, self._storage, claim)
+                break
+            courses.append(course)
+            keys.append(key)
+            if key is None:
+                break
+        return courses
+
+    def _gang_key(self, course: Course) -> object:
+        try:
+            return member_key(course, course.draw())
+        except SieveError:
+            return None  # Alone, it is told what is wrong with it.
+
+    def _run_claimed(self, courses: Sequence[Course], study: optuna.Study, record: StageRecord) -> None:
+        unfinished = {course.claim.number: course.claim for course in courses}
         out_of_time = partial(is_out_of_time, study, record)
-        self._keeper.watched = Watched(claim, out_of_time, threading.Event())
+        self._keeper.watched = Watched(tuple(unfinished.values()), out_of_time, set())
         try:
             self._training = True
             if self._draining.is_set():  # Told to stop while it claimed.
                 raise WorkerStopped
-            trial = with_retries(self._storage.open_trial, study, claim.trial_id)
-            result = run_trial(trial, claim, stage, record, self._context)
-            self._training = False
-            finish(self._storage, claim, result)
-            remove_working_files(self._settings.home, record, claim.number)
+            for claim, result in self._results(courses):
+                self._training = False
+                del unfinished[claim.number]
+                self._finish(claim, result, record)
+                self._training = True
         except LeaseLost:
             pass  # Somebody else has the trial now; whatever was done here is worth nothing.
         except (WorkerStopped, TimeIsUp):  # The latter only where the trial had just ended: its checkpoint is whole.
             self._training = False
-            with_retries(release, self._storage, claim)
+            for claim in unfinished.values():
+                with suppress(LeaseLost):
+                    with_retries(release, self._storage, claim)
         finally:
             self._training = False
             self._keeper.watched = None
             self._say("waiting")
+
+    def _results(self, courses: Sequence[Course]) -> Iterator[tuple[Claim, Result]]:
+        if len(courses) > 1:
+            yield from run_gang(courses)
+        else:
+            yield courses[0].claim, run_trial(courses[0])
+
+    def _finish(self, claim: Claim, result: Result, record: StageRecord) -> None:
+        with suppress(LeaseLost):
+            finish(self._storage, claim, result)
+            remove_working_files(self._settings.home, record, claim.number)
 
     def _open_stage(self, record: StageRecord) -> tuple[PinnedStage, optuna.Study]:
         if record.optuna_study not in self._stages:
@@ -142,13 +185,16 @@ class Worker:
             self._stages[record.optuna_study] = stage, study
         return self._stages[record.optuna_study]
 
-    def _after_epoch(self, metrics: EpochMetrics, config: TrainConfig) -> None:
+    def _after_epoch(self, claim: Claim, metrics: EpochMetrics, config: TrainConfig) -> None:
         watched = self._keeper.watched
         assert watched is not None
-        if watched.lost.is_set():
-            raise LeaseLost(f"the lease of {watched.claim} ran out")
+        if claim.number in watched.lost:
+            raise LeaseLost(f"the lease of trial {claim.number} of {claim.optuna_study} ran out")
+        if len(watched.claims) > 1 and claim != watched.claims[0]:  # One word for a whole gang.
+            return
+        gang = f" and {len(watched.claims) - 1} more" if len(watched.claims) > 1 else ""
         self._say(
-            f"{watched.claim.optuna_study} #{watched.claim.number} epoch {metrics.epoch}/{config.epochs} "
+            f"{claim.optuna_study} #{claim.number}{gang} epoch {metrics.epoch}/{config.epochs} "
             f"{metrics.val_accuracy:.3f} {metrics.images_per_s:,.0f} images/s"
         )
 

@@ -52,5 +52,5 @@ CIFAR10 = Study(
         ),
         Stage(name="regularization", trials=24, epochs=3, bases=3, space=_regularization),
     ),
-    confirm=Confirm(finalists=3, seeds=3, epochs=30),
+    confirm=Confirm(finalists=2, seeds=2, epochs=24),
 )

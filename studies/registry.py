@@ -12,9 +12,12 @@ from data.errors import SieveError, UserError
 from studies.cifar10 import CIFAR10
 from studies.definition import Study
 from studies.hymenoptera import HYMENOPTERA
+from studies.imagenette_transfer import IMAGENETTE_TRANSFER
 from studies.part_a import PART_A
 from studies.part_b import PART_B
 from studies.quickstart import QUICKSTART
+from studies.resnet18_cifar10 import RESNET18_CIFAR10
+from studies.tiny_cifar10 import TINY_CIFAR10
 
 STUDIES = {
     "quickstart": QUICKSTART,
@@ -22,6 +25,9 @@ STUDIES = {
     "partB": PART_B,
     "cifar10": CIFAR10,
     "hymenoptera": HYMENOPTERA,
+    "tiny-cifar10": TINY_CIFAR10,
+    "resnet18-cifar10": RESNET18_CIFAR10,
+    "imagenette-transfer": IMAGENETTE_TRANSFER,
 }
 
 

@@ -29,8 +29,9 @@ def mistakes_grid(predictions: Predictions) -> Sheet | None:
     if len(chosen) == 0:
         return None
     wrong = int((~predictions.is_right_N).sum())
+    which = f"The {len(chosen)} most confident of {wrong:,}" if len(chosen) < wrong else f"All {wrong}"
     caption = (
-        f"The {len(chosen)} most confident of {wrong:,} mistakes among {len(predictions):,} {predictions.source}. "
+        f"{which} mistakes among {len(predictions):,} {predictions.source}, most confident first. "
         "Above: true class; below: predicted class and its probability."
     )
     return _grid(predictions, chosen, "Most confident mistakes", caption)

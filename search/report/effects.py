@@ -19,7 +19,7 @@ from scipy import stats
 
 from search.report.spaces import levels, parameters_of
 
-MIN_SPARE_TRIALS = 8
+MIN_SPARE_TRIALS = 6
 """Complete trials beyond the number of coefficients, below which the noise cannot be estimated."""
 MIN_LEVEL_TRIALS = 3
 """Complete trials that a level needs before it is compared with another one."""

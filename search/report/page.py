@@ -20,7 +20,7 @@ from search.report.facts import StudyFacts
 from search.report.figures import outcome, progress
 from search.report.figures.style import Plot
 from search.report.importance import MIN_TRIALS
-from search.report.metric import percent, plural, show_time, show_value, signed
+from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
 from search.report.pictures import Picture
 from search.report.sections import sections_of
@@ -108,11 +108,11 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
         figures.append(Figure(label="test accuracy", value="sealed", detail="no test image has been looked at"))
     hours, unit = cost.worker_hours(facts)
     counts = cost.states(facts.all_stages)
-    value = f"{show_value(hours)} {unit}" if hours >= 0.1 else show_time(3600 * hours)
+    value = f"{hours:.3g} {unit}" if hours >= 1 else show_time(3600 * hours)
     ends = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
-    noun = "of worker time" if hours < 0.1 else "of training"
+    what = "all trials added up"
     figures.append(
-        Figure(label="cost", value=value, detail=f"{noun} · {plural(sum(counts.values()), 'trial')}: {ends}")
+        Figure(label="cost", value=value, detail=f"{what} · {plural(sum(counts.values()), 'trial')}: {ends}")
     )
     return figures
 

@@ -7,6 +7,7 @@ alias moves last, so whoever loads `models:/NAME@champion` gets the old champion
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,6 +114,16 @@ def load_champion(settings: Settings, uri: str) -> Champion:
         input_shape=(channels, height, width),
         image_fit=facts["image_fit"],
     )
+
+
+def download_bundle(settings: Settings, uri: str, folder: Path) -> Path:
+    """Put the classifier's own files of a registered model into `folder`; raises as `load_champion`."""
+    with answering(settings.tracking_url) as client, tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
+        registered = _resolve(settings, client, uri)
+        source = client.get_model_version_download_uri(registered.name, registered.version)
+        model = Path(_download(settings, source, scratch))
+        shutil.copytree(model / "artifacts" / names.BUNDLE_FOLDER, folder, dirs_exist_ok=True)
+    return folder
 
 
 def log_test_result(settings: Settings, registered: RegisteredModel, result: Mapping[str, Any]) -> None:

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.slow
 COMMAND = ("search.run", "--study", str(STUDY_FILES / "tiny.py"), "--workers", "1", "--json")
 
 
-def _interrupt_in_stage_two(service: Service, fault: str) -> tuple[Running, int]:
+def _interrupt_in_stage_two(service: Service) -> tuple[Running, int]:
     """Start, and press Ctrl-C while a trial of the second stage trains; also that trial's id."""
-    running = service.start(*COMMAND, fault=fault)
+    running = service.start(*COMMAND, fault="slow_epochs")
     trial = wait_for(lambda: service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
     running.interrupt()
     wait_for(lambda: "stopping" in running.err, "the supervisor to say that it stops", timeout_s=5)
@@ -43,7 +43,7 @@ def _assert_undisturbed(service: Service, finished: Search) -> None:
 
 
 def test_ctrl_c_lets_the_running_trial_end_and_the_same_command_goes_on(service: Service, finished: Search) -> None:
-    running, trial_id = _interrupt_in_stage_two(service, "slow_epochs")
+    running, trial_id = _interrupt_in_stage_two(service)
     service.end_slowness()
 
     ended = running.wait()
@@ -55,24 +55,23 @@ def test_ctrl_c_lets_the_running_trial_end_and_the_same_command_goes_on(service:
     _assert_undisturbed(service, finished)
 
 
-@pytest.mark.parametrize("fault", ["slow_epochs", "slow_commits"])
 def test_ctrl_c_twice_stops_at_once_and_the_trial_goes_on_from_its_checkpoint(
-    any_service: Service, finished: Search, fault: str
+    service: Service, finished: Search
 ) -> None:
-    running, trial_id = _interrupt_in_stage_two(any_service, fault)
+    running, trial_id = _interrupt_in_stage_two(service)
     time.sleep(0.2)  # Two signals in the same instant are one.
     running.interrupt()
 
     ended = running.wait(timeout_s=20)
 
-    _assert_orderly(ended, any_service)
-    (trial,) = [trial for trial in any_service.trials() if trial.trial_id == trial_id]
-    assert trial.state == "WAITING", any_service.attribute(trial_id, "reason")
-    (checkpoint,) = any_service.home.rglob("*checkpoint.pt")
+    _assert_orderly(ended, service)
+    (trial,) = [trial for trial in service.trials() if trial.trial_id == trial_id]
+    assert trial.state == "WAITING", service.attribute(trial_id, "reason")
+    (checkpoint,) = service.home.rglob("*checkpoint.pt")
     done = [metrics.epoch for metrics in read_history(checkpoint)]
-    assert any_service.epochs(trial_id) in (done, done[:-1])  # It may have stopped between the two.
-    _assert_undisturbed(any_service, finished)
-    assert any_service.attribute(trial_id, "losses") is None  # Given back is not lost.
+    assert service.epochs(trial_id) in (done, done[:-1])  # It may have stopped between the two.
+    _assert_undisturbed(service, finished)
+    assert service.attribute(trial_id, "losses") is None  # Given back is not lost.
 
 
 def test_ctrl_c_before_the_first_trial_leaves_a_study_that_can_go_on(service: Service) -> None:

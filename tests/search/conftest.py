@@ -14,6 +14,7 @@ from data.spec import DataSpec
 from models.config import FlexCNNConfig
 from search import names
 from search.claims import Claim, Result, claim_next
+from search.course import Course, TrialContext
 from search.pinning import PinnedStage, pin_search
 from search.processes import process_name
 from search.records import StageRecord, pin_stage
@@ -21,7 +22,7 @@ from search.samplers import make_pruner, make_sampler
 from search.settings import Settings
 from search.stages import fill_queue
 from search.storage import Storage, open_storage
-from search.trial import TrialContext, run_trial
+from search.trial import run_trial
 from search.workload import Workshop, open_workshop
 from studies.definition import Stage, Study, choice
 
@@ -77,7 +78,8 @@ class OpenStage:
     def run(self, claim: Claim, context: TrialContext) -> Result:
         sampler, pruner = make_sampler(self.pinned), make_pruner(self.pinned)
         study = self.storage.load_study(self.record.optuna_study, sampler=sampler, pruner=pruner)
-        return run_trial(self.storage.open_trial(study, claim.trial_id), claim, self.pinned, self.record, context)
+        trial = self.storage.open_trial(study, claim.trial_id)
+        return run_trial(Course(trial=trial, claim=claim, stage=self.pinned, context=context))
 
 
 def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position: int = 0, **changes: Any) -> OpenStage:

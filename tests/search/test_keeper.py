@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -51,7 +50,7 @@ def keeper(sqlite: Storage) -> Iterator[Keeper]:
 
 
 def watch(storage: Storage, is_out_of_time: Callable[[], bool] = lambda: False) -> Watched:
-    return Watched(open_stage(storage).claim(), is_out_of_time, threading.Event())
+    return Watched((open_stage(storage).claim(),), is_out_of_time, set())
 
 
 def lease_end(storage: Storage) -> float:
@@ -64,7 +63,7 @@ def test_the_lease_of_a_trial_in_training_is_renewed(sqlite: Storage, keeper: Ke
     first = lease_end(sqlite)
     keeper.start()
     wait_for(lambda: lease_end(sqlite) > first)
-    assert not keeper.watched.lost.is_set()
+    assert not keeper.watched.lost
 
 
 def test_a_lease_that_somebody_else_took_over_is_noticed(sqlite: Storage, keeper: Keeper) -> None:
@@ -72,7 +71,8 @@ def test_a_lease_that_somebody_else_took_over_is_noticed(sqlite: Storage, keeper
     with sqlite.engine.begin() as connection:
         connection.execute(update(leases).values(token="somebody else's"))
     keeper.start()
-    assert keeper.watched.lost.wait(10)
+    watched = keeper.watched
+    wait_for(lambda: watched.lost == {0})
 
 
 def test_a_trial_whose_time_is_up_gets_a_signal(sqlite: Storage, keeper: Keeper, received: list[int]) -> None:

@@ -16,21 +16,22 @@ from models.bundle import load_bundle
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search import names, workload
-from search.claims import finish, release
+from search.claims import Claim, finish, release
+from search.course import OUT_OF_TIME, TrialContext
 from search.pinning import pin_confirmation, pin_search
 from search.records import read_epochs
 from search.storage import Storage
-from search.trial import OUT_OF_TIME, TimeIsUp, TrialContext, WorkerStopped, remove_working_files
+from search.trial import TimeIsUp, WorkerStopped, remove_working_files
 from search.workload import Workshop
 from studies.definition import Confirm, choice
 from tests.search.conftest import CONFIG, CPU, open_stage, tiny
 
-OnEpoch = Callable[[EpochMetrics, TrainConfig], None]
+OnEpoch = Callable[[Claim, EpochMetrics, TrainConfig], None]
 
 
 @pytest.fixture
 def make_context(sqlite: Storage, digits: Workshop, tmp_path: Path) -> Callable[[OnEpoch], TrialContext]:
-    def make(on_epoch: OnEpoch = lambda metrics, config: None) -> TrialContext:
+    def make(on_epoch: OnEpoch = lambda claim, metrics, config: None) -> TrialContext:
         return TrialContext(storage=sqlite, workshop=digits, device=CPU, home=tmp_path, on_epoch=on_epoch)
 
     return make
@@ -42,7 +43,7 @@ def context(make_context: Callable[..., TrialContext]) -> TrialContext:
 
 
 def raising(error: BaseException, *, after_epoch: int = 1) -> OnEpoch:
-    def on_epoch(metrics: EpochMetrics, config: TrainConfig) -> None:
+    def on_epoch(claim: Claim, metrics: EpochMetrics, config: TrainConfig) -> None:
         if metrics.epoch == after_epoch:
             raise error
 
@@ -134,7 +135,7 @@ def test_a_stopped_trial_goes_on_where_it_was_and_ends_as_if_never_stopped(
     release(sqlite, claim)
     trained: list[int] = []
     again = stage.claim()
-    result = stage.run(again, make_context(lambda metrics, config: trained.append(metrics.epoch)))
+    result = stage.run(again, make_context(lambda claim, metrics, config: trained.append(metrics.epoch)))
 
     reference = _run_undisturbed(sqlite, make_context())
     assert again.number == claim.number and trained == [3]

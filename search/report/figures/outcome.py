@@ -78,7 +78,7 @@ def funnel(facts: StudyFacts) -> Plot:
     if facts.finalists:
         _annotate_end(figure, stages[-1].name, len(stages[-1].trials), " 1 champion")
     longest = max((len(stage.trials) for stage in stages), default=1)
-    figure.update_xaxes(range=[0, longest * 1.3])
+    figure.update_xaxes(range=[0, longest * 1.5])
     figure.update_yaxes(autorange="reversed")
     return Plot(
         title="From all trials to one champion",
@@ -204,9 +204,9 @@ def confusion(test: Mapping[str, Any]) -> Plot:
     figure = blank(xaxis_title="predicted class", yaxis_title="true class")
     figure.add_heatmap(
         z=shares.values.tolist(), x=classes, y=classes, coloraxis="coloraxis", xgap=1, ygap=1,
-        customdata=counts.values.tolist(),
-        texttemplate="%{customdata}" if len(classes) <= MANY_CLASSES else None,
-        hovertemplate="true %{y}, predicted %{x}<br>%{customdata} images, %{z:.1%} of the class<extra></extra>",
+        text=counts.values.tolist(),
+        texttemplate="%{text}" if len(classes) <= MANY_CLASSES else None,
+        hovertemplate="true %{y}, predicted %{x}<br>%{text} images, %{z:.1%} of the class<extra></extra>",
     )  # fmt: skip
     figure.update_layout(coloraxis={"cmin": 0, "cmax": 1, "showscale": False})
     figure.update_xaxes(type="category", side="top", constrain="domain")

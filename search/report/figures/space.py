@@ -18,6 +18,8 @@ from search.report.spaces import Parameter
 MIN_CONTOUR_TRIALS = 12
 AXIS_WIDTH_PX = 92
 CLEAR = "rgba(0,0,0,0)"
+RANGE_MARGIN = 0.25
+"""Of the complete trials' range, above and below it."""
 
 
 def parallel_coordinates(
@@ -141,5 +143,18 @@ def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric
             type="category", categoryarray=[show_value(value) for value in order], categoryorder="array"
         )
     elif parameter.is_log:
-        figure.update_xaxes(type="log", nticks=5)
+        figure.update_xaxes(type="log", **_log_ticks(values))
+    complete = trials.loc[trials["state"] == "complete", "value"]
+    if complete.nunique() > 1:  # What was pruned early would press all that matters against the upper edge.
+        margin = RANGE_MARGIN * (complete.max() - complete.min())
+        figure.update_yaxes(range=[complete.min() - margin, complete.max() + margin])
     return Plot(title=parameter.name, caption="", figure=figure, height_px=230)
+
+
+def _log_ticks(values: pd.Series) -> dict[str, list[Any]]:
+    """One, or one and three, per decade: plotly's own ticks have digits without their power of ten."""
+    numbers = values.dropna().astype(float)
+    first, last = math.floor(math.log10(numbers.min())), math.ceil(math.log10(numbers.max()))
+    mantissas = (1, 3) if last - first <= 2 else (1,)
+    ticks = [mantissa * 10.0**power for power in range(first, last + 1) for mantissa in mantissas]
+    return {"tickvals": ticks, "ticktext": [show_value(tick) for tick in ticks]}

@@ -1,0 +1,26 @@
+"""A trained classifier as one graph, from a picture's bytes to probabilities, for export to other runtimes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.bundle import Classifier
+
+
+class ServingGraph(nn.Module):
+    """uint8 images (N, H, W, C) -> class probabilities (N, classes), as `Classifier.predict_proba` gives them."""
+
+    mean_C: Tensor
+    std_C: Tensor
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.model = classifier.model
+        self.register_buffer("mean_C", torch.tensor(classifier.mean).view(1, -1, 1, 1))
+        self.register_buffer("std_C", torch.tensor(classifier.std).view(1, -1, 1, 1))
+
+    def forward(self, images_NHWC: Tensor) -> Tensor:
+        images_NCHW = images_NHWC.permute(0, 3, 1, 2).float() / 255
+        probabilities_NC: Tensor = self.model((images_NCHW - self.mean_C) / self.std_C).softmax(dim=1)
+        return probabilities_NC

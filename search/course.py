@@ -1,0 +1,143 @@
+"""One trial's course, whoever trains it: what it has reported so far, what it is worth, and how it ended."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+import torch
+from torch import nn
+
+from models.bundle import save_bundle
+from models.config import TrainConfig
+from models.preprocessing import Preprocessing
+from models.registry import resolved
+from models.training.metrics import EpochMetrics, best_epoch
+from models.values import to_flat
+from search import names
+from search.claims import Claim, Outcome, Result
+from search.data_source import TrialData
+from search.pinning import PinnedStage
+from search.records import add_epoch
+from search.storage import Storage, with_retries
+from search.workload import Workshop
+
+OUT_OF_TIME = "the stage's share of the time budget was used up"
+BELOW_THE_LINE = "below the pruner's line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What a worker lends to its trials."""
+
+    storage: Storage
+    workshop: Workshop
+    device: torch.device
+    home: Path
+    on_epoch: Callable[[Claim, EpochMetrics, TrainConfig], None]
+    """Called after each epoch; raises LeaseLost where the trial is somebody else's by now."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Course:
+    """A claimed trial on its way."""
+
+    trial: optuna.Trial
+    claim: Claim
+    stage: PinnedStage
+    context: TrialContext
+    reported: frozenset[int] = frozenset()
+    """Steps that an earlier owner of the trial has reported."""
+    bests: list[EpochMetrics] = field(default_factory=list)
+    """The best epoch of each fold that is done."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    in_gang: bool = False
+    """Trained with others: only its share of their time is its own."""
+    epochs: int = 0
+    trained_s: float = 0.0
+    resumed_s: float = 0.0
+    """Of that, what an earlier owner trained."""
+    started_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        stored = with_retries(self.trial.storage.get_trial, self.claim.trial_id)
+        self.reported = frozenset(stored.intermediate_values)
+
+    @property
+    def seed(self) -> int:
+        """Of the trial's training."""
+        return self.stage.seeds[self.claim.number]
+
+    @property
+    def folder(self) -> Path:
+        """Where the trial keeps its files."""
+        study = self.claim.optuna_study.rsplit("/", 1)[0]
+        return names.trial_folder(self.context.home, study, self.stage.name, self.claim.number)
+
+    def draw(self) -> TrainConfig:
+        """The trial's configuration, its image size filled in; drawn once, however often it is asked for."""
+        config = with_retries(self.stage.suggest, self.trial)
+        self.attributes |= {names.CONFIG: to_flat(config), names.SEED: self.seed, names.WORKER: self.claim.owner}
+        return resolved(config)
+
+    def record(self, metrics: EpochMetrics, config: TrainConfig) -> bool:
+        """Report an epoch of the fold that is trained now; True if the pruner ends the trial here."""
+        self.epochs += 1
+        self.trained_s += metrics.duration_s
+        step = len(self.bests) * config.epochs + metrics.epoch
+        if step in self.reported:
+            self.resumed_s += metrics.duration_s
+            return False
+        value = fmean(self._value(entry) for entry in (*self.bests, metrics))
+        with_retries(add_epoch, self.context.storage, self.claim.trial_id, step, asdict(metrics))
+        with_retries(self.trial.report, value, step)
+        self.context.on_epoch(self.claim, metrics, config)
+        cuttable = not self.stage.is_confirmation  # A finalist's run counts only whole.
+        return cuttable and metrics.epoch < config.epochs and with_retries(self.trial.should_prune)
+
+    def end_fold(self, history: list[EpochMetrics]) -> None:
+        """A division of the images was trained to its end."""
+        self.bests.append(history[best_epoch(history, self.stage.metric) - 1])
+
+    def complete(self) -> Result:
+        """The trial is worth the mean of its folds' best epochs."""
+        kept = {
+            names.BEST_EPOCH: round(fmean(best.epoch for best in self.bests)),
+            names.VAL_ACCURACY: fmean(best.val_accuracy for best in self.bests),
+        }
+        return self.result("complete", fmean(self._value(best) for best in self.bests), told=kept)
+
+    def pruned(self, reason: str) -> Result:
+        """The trial ended before its time."""
+        return self.result("pruned", told={names.REASON: reason})
+
+    def result(self, outcome: Outcome, value: float | None = None, *, told: Mapping[str, Any]) -> Result:
+        """What became of the trial, with all that is known of it."""
+        alone_s = self.resumed_s + time.monotonic() - self.started_at
+        duration_s = self.trained_s if self.in_gang else alone_s
+        done = {names.EPOCHS_DONE: self.epochs, names.DURATION_S: round(duration_s, 3)}
+        return Result(outcome=outcome, value=value, attributes={**self.attributes, **done, **told})
+
+    def count_parameters(self, model: nn.Module) -> None:
+        """Note the size of the network, and how much of it learns."""
+        parameters = list(model.parameters())
+        self.attributes[names.PARAMETERS] = sum(p.numel() for p in parameters)
+        self.attributes[names.LEARNING_PARAMETERS] = sum(p.numel() for p in parameters if p.requires_grad)
+
+    def keep(self, model: nn.Module, data: TrialData, config: TrainConfig, seen: Preprocessing) -> None:
+        """Save a finalist's classifier, whole."""
+        folder = self.folder / names.BUNDLE_FOLDER
+        shutil.rmtree(folder, ignore_errors=True)  # Of an owner that was lost before it told.
+        save_bundle(
+            folder, model, config,
+            classes=data.search.classes, input_shape=data.input_shape, mean=seen.mean, std=seen.std,
+        )  # fmt: skip
+
+    def _value(self, metrics: EpochMetrics) -> float:
+        return float(getattr(metrics, self.stage.metric))

@@ -1,0 +1,88 @@
+"""Write a study's champion as plain files: ONNX, and a state dict with its configuration.
+
+    python -m search.export --study NAME [--output FOLDER] [--json]
+
+`model.onnx` takes uint8 images (N, height, width, channels), normalises them itself and gives class probabilities.
+`weights.safetensors` and `classifier.json` are what `models.bundle.load_bundle` reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.errors import UserError
+from data.files import writing_below
+from search.cli import command_parser, main_guard, print_json
+from search.lookup import find_champion, find_study
+from search.names import study_folder
+from search.settings import Settings, from_arguments
+from search.storage import open_storage
+from search.tracking.registry import download_bundle
+
+ONNX_FILE = "model.onnx"
+
+
+def export(settings: Settings, study: str, output: Path | None = None) -> dict[str, Any]:
+    """Write the champion's files below `output` (default: the study's folder) and return what `--json` prints."""
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        champion = find_champion(find_study(storage, study))
+    finally:
+        storage.close()
+    _check_onnx()
+    folder = output or study_folder(settings.home, study) / "export"
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    with writing_below(folder.parent):
+        part.mkdir(parents=True)
+        download_bundle(settings, champion["model_uri"], part)
+        write_onnx(part, part / ONNX_FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    return {"study": study, "model_uri": champion["model_uri"], "files": sorted(str(path) for path in folder.iterdir())}
+
+
+def write_onnx(bundle: Path, path: Path) -> None:
+    """The classifier in a bundle as one ONNX file, its preprocessing inside, for any number of images."""
+    import torch
+
+    from models.bundle import load_bundle
+    from models.serving_graph import ServingGraph
+
+    classifier = load_bundle(bundle)
+    channels, height, width = classifier.input_shape
+    example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
+    batch = torch.export.Dim("images", min=1)
+    torch.onnx.export(
+        ServingGraph(classifier).eval(), (example,), str(path), input_names=["images"], output_names=["probabilities"],
+        dynamic_shapes=({0: batch},), dynamo=True, external_data=False, verbose=False,
+    )  # fmt: skip
+
+
+def _check_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise UserError("exporting to ONNX needs two more packages: pip install 'sieve-search[export]'") from None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = command_parser("search.export", __doc__)
+    parser.add_argument("--study", required=True, help="a study that has a champion")
+    parser.add_argument("--output", type=Path, help="folder for the files (default: export/ in the study's folder)")
+    options = parser.parse_args(argv)
+    result = export(from_arguments(options), options.study, options.output)
+    if options.json:
+        print_json(result)
+    else:
+        print("\n".join(result["files"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))

@@ -1,0 +1,50 @@
+"""Tiny CIFAR-10: 5,000 images of CIFAR-10 enlarged for a pre-trained backbone, of which the last children learn."""
+
+from __future__ import annotations
+
+from optuna.distributions import FloatDistribution
+
+from models.config import BackboneConfig
+from studies.definition import Confirm, Stage, Study, choice
+
+TINY_CIFAR10 = Study(
+    name="tiny-cifar10",
+    description="5,000 training images of CIFAR-10: how much of a backbone should learn, and with which dropout.",
+    data="cifar10",
+    train_images=5000,
+    config=BackboneConfig(
+        backbone="resnet18",
+        image_size=128,
+        freezing="freeze_partial",
+        trainable_children=3,
+        batch_size=64,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=0.02,
+        scheduler="one_cycle",
+        label_smoothing=0.1,
+        dropout=0.3,
+        epochs=5,
+    ),
+    stages=(
+        Stage(
+            name="freezing",
+            trials=8,
+            epochs=4,
+            space={
+                "trainable_children": choice(2, 3, 4),
+                "learning_rate": FloatDistribution(3e-4, 5e-3, log=True),
+            },
+        ),
+        Stage(
+            name="dropout",
+            trials=6,
+            epochs=5,
+            space=lambda base: {
+                "dropout": choice(0.1, 0.2, 0.3, 0.4),
+                "learning_rate": FloatDistribution(base.learning_rate / 2, base.learning_rate * 2, log=True),
+            },
+        ),
+    ),
+    confirm=Confirm(finalists=2, seeds=2, epochs=8),
+)

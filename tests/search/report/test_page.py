@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from optuna_dashboard import get_note
+
+from data.errors import UserError
+from data.files import write_json
+from search import names
+from search.report.__main__ import main
+from search.report.make import make_report
+from search.report.model_card import model_card
+from search.report.pictures import read_pictures
+from tests.search.report.browser import Browser
+from tests.search.report.conftest import CLASSES, MadeStudy
+
+MAX_BYTES = 8_000_000
+MAX_S = 20.0
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100c9fe92ef"
+    "0000000049454e44ae426082"
+)
+
+
+class Loads(HTMLParser):
+    """Collects what a page would fetch by itself, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.text = ""
+        self._is_text = True
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._is_text = tag not in ("script", "style")
+        self.addresses += [value or "" for name, value in attributes if name in ("src", "srcset", "href", "data")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_text = True
+
+    def handle_data(self, data: str) -> None:
+        if self._is_text:
+            self.text += data
+
+
+def read(path: Path) -> Loads:
+    page = Loads()
+    page.feed(path.read_text("utf-8"))
+    return page
+
+
+@pytest.fixture(scope="session")
+def report(made: MadeStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the finished study, with a picture."""
+    folder = names.study_folder(made.settings.home, "made") / "pictures"
+    folder.mkdir(parents=True)
+    (folder / "predictions.png").write_bytes(PNG)
+    index = [{"file": "predictions.png", "title": "Predictions", "caption": "Test images."}, {"file": "gone.png"}]
+    write_json(folder / "index.json", index)
+    return make_report(made.settings, "made", tmp_path_factory.mktemp("report") / "made.html")
+
+
+def test_the_page_loads_nothing_from_anywhere(report: Path) -> None:
+    addresses = read(report).addresses
+    assert addresses and all(address.startswith(("#", "data:")) for address in addresses)
+    assert not re.search(r"url\(|@import", re.findall(r"<style>(.*?)</style>", report.read_text("utf-8"), re.S)[0])
+
+
+def test_the_page_is_small_and_made_quickly(made: MadeStudy, tmp_path: Path) -> None:
+    started_s = time.process_time()  # Of this process: the machine may be busy with other things.
+    path = make_report(made.settings, "made", tmp_path / "made.html")
+    assert time.process_time() - started_s < MAX_S
+    assert path.stat().st_size < MAX_BYTES
+
+
+def test_the_first_screen_holds_the_figures_of_the_database(made: MadeStudy, report: Path) -> None:
+    facts, text = made.facts(), read(report).text
+    test = facts.test
+    assert test is not None
+    assert f"{100 * facts.finalists[0].mean:.1f} %" in text
+    assert f"{100 * test['accuracy']:.1f} %" in text and "200 images, look 1" in text
+    counts = facts.trials["state"].value_counts()
+    for state in ("complete", "pruned", "infeasible"):
+        assert f"{counts[state]} {state}" in text
+
+
+def test_a_look_brings_the_confusion_matrix_and_every_class(report: Path) -> None:
+    text = read(report).text
+    assert "Confusion matrix" in text and "me@here" in text and "first look" in text
+    for name in CLASSES:  # One of them is written in characters that mean something in HTML.
+        assert name in text
+
+
+def test_while_sealed_the_page_says_so_and_shows_no_test_figure(unfinished: MadeStudy, tmp_path: Path) -> None:
+    text = read(make_report(unfinished.settings, "made", tmp_path / "made.html")).text
+    assert "Sealed: no test image has been looked at" in text and "No champion yet" in text
+    assert "Confusion" not in text
+
+
+def test_the_page_says_how_to_reproduce_it(report: Path) -> None:
+    text = read(report).text
+    assert "python -m search.run --study made --data made-up" in text
+    for name in ("study seed", "torch", "f" * 64, "trainings"):
+        assert name in text
+
+
+def test_pictures_that_are_there_stand_in_the_page_and_missing_ones_are_left_out(made: MadeStudy, report: Path) -> None:
+    assert sum(address.startswith("data:image/png") for address in read(report).addresses) == 1
+    assert read_pictures(made.settings.home, "other", is_tested=True) == []
+
+
+def test_a_study_that_has_just_begun_has_a_report(made: MadeStudy, tmp_path: Path) -> None:
+    from search.describe import describe_study
+    from search.records import create_study
+    from tests.search.report.conftest import DATA, STUDY
+
+    create_study(made.storage, "new", definition=describe_study(STUDY), data=DATA)
+    text = read(make_report(made.settings, "new", tmp_path / "new.html")).text
+    assert "No champion yet" in text
+
+
+def test_a_report_that_cannot_be_written_is_one_line_and_leaves_nothing(made: MadeStudy, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write here"):
+        make_report(made.settings, "made", tmp_path / "file" / "made.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_command_prints_where_the_report_lies(
+    made: MadeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "made.html"
+    main(["--study", "made", "--home", str(made.settings.home), "--output", str(path), "--json"])
+    assert json.loads(capsys.readouterr().out) == {"study": "made", "report": str(path), "bytes": path.stat().st_size}
+
+
+def test_every_stage_has_a_note_in_optuna_dashboard(made: MadeStudy, report: Path) -> None:
+    note = get_note(made.storage.load_study("made/1-architecture"))
+    assert "36 trials" in note and "gelu is worth three points" in note
+    assert "champion: finalist" in get_note(made.storage.load_study("made/confirm"))
+
+
+def test_the_model_card_names_data_figures_limits_and_seeds(made: MadeStudy) -> None:
+    record = made.facts().record
+    assert record.champion is not None
+    card = model_card(record, record.champion)
+    for heading in ("Intended use", "Data", "Figures", "Limits", "Seeds"):
+        assert f"## {heading}" in card
+    assert "800 training and 200 validation images" in card and str(record.champion["seeds"][0]) in card
+    assert "- activation: gelu" in card
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> object:
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("needs chromium")
+    with Browser(executable, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_draws_every_figure_without_a_complaint(
+    browser: Browser, report: Path, width: int, dark: bool
+) -> None:
+    browser.events.clear()
+    browser.show(report.as_uri(), width=width, dark=dark)
+    drawn = "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('.main-svg')?.clientWidth > 0)"
+    assert browser.evaluate(drawn)
+    assert browser.evaluate("document.querySelectorAll('.plot .scatterlayer .trace').length") > 5
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width  # Nothing makes the page itself scroll.
+    is_light = browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert is_light is not dark
+    for event in browser.events:
+        assert event["method"] not in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled"), event
+        if event["method"] == "Network.requestWillBeSent":
+            assert event["params"]["request"]["url"].startswith(("file:", "data:"))
+
+
+def test_a_click_on_a_heading_sorts_the_table(browser: Browser, report: Path) -> None:
+    browser.show(report.as_uri(), width=1280)
+    table = "[...document.querySelectorAll('table')].find(table => table.querySelector('th button'))"
+    column = f"[...{table}.tBodies[0].rows].map(row => Number(row.cells[1].dataset.key))"
+    button = f"{table}.querySelectorAll('th button')[1]"
+    browser.evaluate(f"{button}.click()")
+    assert browser.evaluate(column) == sorted(browser.evaluate(column), reverse=True)
+    browser.evaluate(f"{button}.click()")
+    assert browser.evaluate(column) == sorted(browser.evaluate(column))
+    assert browser.evaluate(f"{button}.closest('th').getAttribute('aria-sort')") == "ascending"
+
+
+def test_figures_follow_when_light_turns_to_dark(browser: Browser, report: Path) -> None:
+    browser.show(report.as_uri(), width=1280)
+    color = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
+    before = browser.evaluate(color)
+    browser("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    browser.wait_for(f"{color} !== {before!r}")

@@ -1,0 +1,160 @@
+"""Trials trained together, against the same trials trained alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from data.errors import LeaseLost
+from models.backbones import build_classifier
+from models.bundle import load_bundle
+from models.config import BackboneConfig, TrainConfig
+from models.training.metrics import EpochMetrics
+from search import names
+from search.claims import Claim, Result, claim_next, finish
+from search.course import Course, TrialContext
+from search.gang_trial import gang_limit, member_key, run_gang
+from search.pinning import PinnedStage, pin_confirmation, pin_search
+from search.processes import process_name
+from search.samplers import make_pruner, make_sampler
+from search.storage import Storage, open_storage
+from search.trial import run_trial
+from search.workload import Workshop
+from studies.definition import Confirm, Stage, Study, choice
+from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
+
+Context = Callable[[Storage], TrialContext]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> BackboneConfig:
+    """A small backbone with weights in a file, since random ones are never shared."""
+    weights = tmp_path_factory.mktemp("weights") / "resnet18.pt"
+    random = BackboneConfig(backbone="resnet18", weights="none", image_size=32)
+    torch.manual_seed(1)
+    torch.save(build_classifier(random, (3, 32, 32), 10).body.state_dict(), weights)
+    return BackboneConfig(
+        backbone="resnet18", weights=str(weights), image_size=32, precision="fp32", batch_size=128, epochs=2
+    )
+
+
+def study_of(config: BackboneConfig, **changes: object) -> Study:
+    space = {"learning_rate": choice(1e-3, 3e-3), "dropout": choice(0.0, 0.3)}
+    stage = Stage(name="heads", trials=4, epochs=2, sampler="random", pruner="none", space=space)
+    return Study(name="tiny", description="", config=config, stages=(stage,), **changes)  # type: ignore[arg-type]
+
+
+def pin(config: BackboneConfig) -> PinnedStage:
+    study = study_of(config)
+    return pin_search(study, 0, study.stages[0], [config])
+
+
+@pytest.fixture
+def make_context(digits: Workshop, tmp_path: Path) -> Context:
+    def make(storage: Storage) -> TrialContext:
+        return TrialContext(
+            storage=storage, workshop=digits, device=CPU, home=tmp_path, on_epoch=lambda claim, metrics, config: None
+        )
+
+    return make
+
+
+def courses_of(stage: OpenStage, context: TrialContext) -> list[Course]:
+    study = stage.storage.load_study(
+        stage.record.optuna_study, sampler=make_sampler(stage.pinned), pruner=make_pruner(stage.pinned)
+    )
+    courses = []
+    while (claim := claim_next(stage.storage, stage.record.optuna_study, process_name())) is not None:
+        trial = stage.storage.open_trial(study, claim.trial_id)
+        courses.append(Course(trial=trial, claim=claim, stage=stage.pinned, context=context))
+    return courses
+
+
+@pytest.fixture
+def alone(tmp_path: Path, make_context: Context) -> Callable[[PinnedStage], list[Result]]:
+    """The same trials, one after another, in a database of their own."""
+
+    def run(pinned: PinnedStage) -> list[Result]:
+        storage = open_storage(settings_at(tmp_path / "alone").storage_url, create=True)
+        results = [run_trial(course) for course in courses_of(open_stage(storage, pinned), make_context(storage))]
+        storage.close()
+        return results
+
+    return run
+
+
+def test_a_gang_gives_each_trial_what_it_would_be_worth_alone(
+    sqlite: Storage, config: BackboneConfig, make_context: Context, alone: Callable[[PinnedStage], list[Result]]
+) -> None:
+    pinned = pin(config)
+    courses = courses_of(open_stage(sqlite, pinned), make_context(sqlite))
+    together = dict(run_gang(courses))
+    expected = alone(pinned)
+    assert [result.outcome for result in together.values()] == ["complete"] * 4
+    for course, by_itself in zip(courses, expected, strict=True):
+        assert together[course.claim].value == pytest.approx(by_itself.value, abs=0.004)  # One image of 287.
+        told, known = together[course.claim].attributes, by_itself.attributes
+        for name in (names.CONFIG, names.SEED, names.LEARNING_PARAMETERS, names.PARAMETERS, names.EPOCHS_DONE):
+            assert told[name] == known[name], name
+
+
+def test_each_trial_of_a_gang_reports_its_epochs(
+    sqlite: Storage, config: BackboneConfig, make_context: Context
+) -> None:
+    courses = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    for claim, result in run_gang(courses):
+        finish(sqlite, claim, result)
+    trials = [sqlite.optuna.get_trial(course.claim.trial_id) for course in courses]
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 4
+    assert [list(trial.intermediate_values) for trial in trials] == [[1, 2]] * 4
+
+
+def test_a_trial_whose_lease_is_lost_leaves_the_gang_without_a_result(
+    sqlite: Storage, config: BackboneConfig, digits: Workshop, tmp_path: Path
+) -> None:
+    def lose_the_second(claim: Claim, metrics: EpochMetrics, config: TrainConfig) -> None:
+        if claim.number == 1:
+            raise LeaseLost("somebody else has it")
+
+    context = TrialContext(storage=sqlite, workshop=digits, device=CPU, home=tmp_path, on_epoch=lose_the_second)
+    courses = courses_of(open_stage(sqlite, pin(config)), context)
+    assert [claim.number for claim, _ in run_gang(courses)] == [0, 2, 3]
+
+
+def test_finalists_of_a_gang_keep_a_whole_classifier_each(
+    sqlite: Storage, config: BackboneConfig, make_context: Context
+) -> None:
+    pinned = pin_confirmation(study_of(config), Confirm(finalists=1, seeds=2), [config])
+    context = make_context(sqlite)
+    courses = courses_of(open_stage(sqlite, pinned, position=1), context)
+    results = dict(run_gang(courses))
+    images = context.workshop.open_data(config).search.val
+    for course in courses:
+        classifier = load_bundle(course.folder / names.BUNDLE_FOLDER)
+        answers = classifier.predict_proba(images.pool_NHWC[images.rows_M]).argmax(axis=1)
+        accuracy = float((answers == images.labels_M).mean())
+        assert accuracy == pytest.approx(results[course.claim].value, abs=0.004)
+
+
+def test_heads_of_another_shape_and_random_backbones_are_trained_apart(
+    sqlite: Storage, config: BackboneConfig, make_context: Context
+) -> None:
+    (course, *_) = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    same, wider, random, thawed = (
+        BackboneConfig(**{**vars(config), **change})
+        for change in ({"dropout": 0.4}, {"head_width": 8}, {"weights": "none"}, {"freezing": "unfreeze_all"})
+    )
+    assert member_key(course, same) == member_key(course, config) is not None
+    assert member_key(course, wider) != member_key(course, config)
+    assert member_key(course, random) is member_key(course, thawed) is None
+
+
+def test_a_stage_is_trained_in_at_least_four_rounds(config: BackboneConfig) -> None:
+    study = study_of(config)
+    pinned = (pin_search(study, 0, replace(study.stages[0], trials=trials), [config]) for trials in (2, 20, 1000))
+    assert [gang_limit(stage) for stage in pinned] == [1, 5, 16]
