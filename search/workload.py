@@ -58,7 +58,7 @@ class Workshop:
     def prepare(self, config: TrainConfig, data: TrialData, seed: int) -> Workload:
         """Build the network from a seed, on this data. Raises InfeasibleConfig for one that cannot be built."""
         torch.manual_seed(seed)
-        model = build_model(config, data.input_shape, len(data.search.classes)).to(self._device)
+        model = self.build(config, data)
         seen = input_statistics(config, data)
         if isinstance(config, BackboneConfig) and isinstance(model, BackboneClassifier):
             split = split_at_border(model)
@@ -70,6 +70,10 @@ class Workshop:
         return Workload(
             model=model, learning=model, train=data.train_batches(config, seen), val=data.val_batches(seen), seen=seen
         )
+
+    def build(self, config: TrainConfig, data: TrialData) -> nn.Module:
+        """The untrained network for this data, on the device."""
+        return build_model(config, data.input_shape, len(data.search.classes)).to(self._device)
 
     def _open_features(
         self, frozen: nn.Module, data: TrialData, config: BackboneConfig, seen: Preprocessing

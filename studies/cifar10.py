@@ -1,4 +1,8 @@
-"""CIFAR-10 from scratch: a good plain network in minutes on two CPU cores, in seconds a trial on a GPU."""
+"""CIFAR-10 from scratch: a plain network whose search fits into ten minutes on two CPU cores.
+
+A one-cycle schedule makes one or two epochs tell enough to rank configurations (Smith and Topin 2018), so most of the
+time goes into the finalists. On a GPU, `--set filters=96` and `--epochs-scale 2` are the first things to try.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ CIFAR10 = Study(
         Stage(
             name="architecture",
             trials=24,
-            epochs=2,
+            epochs=1,
             space={
                 "conv_layers": choice(3, 4),
                 "filters": choice(24, 32, 48),
@@ -50,7 +54,7 @@ CIFAR10 = Study(
                 "learning_rate": FloatDistribution(1e-3, 2e-2, log=True),
             },
         ),
-        Stage(name="regularization", trials=24, epochs=3, bases=3, space=_regularization),
+        Stage(name="regularization", trials=16, epochs=2, bases=3, space=_regularization),
     ),
     confirm=Confirm(finalists=2, seeds=2, epochs=24),
 )

@@ -71,17 +71,18 @@ class StudyFacts:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """All stages' `trials`, with the columns `stage` and `trial` in front."""
-        return _stack([(stage.name, stage.trials.reset_index(names="trial")) for stage in self.all_stages])
+        frames = [(stage.name, stage.trials.reset_index(names="trial")) for stage in self.all_stages]
+        return _stack(frames, ["trial", *_TRIAL_COLUMNS])
 
     @cached_property
     def configs(self) -> pd.DataFrame:
         """The whole configuration of every trial that was begun: `stage`, `trial`, and a column per field."""
-        return _stack([(stage.name, _configs(stage)) for stage in self.all_stages])
+        return _stack([(stage.name, _configs(stage)) for stage in self.all_stages], ["trial"])
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """All stages' `epochs`, with the column `stage` in front."""
-        return _stack([(stage.name, stage.epochs) for stage in self.all_stages])
+        return _stack([(stage.name, stage.epochs) for stage in self.all_stages], ["trial", "epoch"])
 
     @property
     def searched(self) -> list[str]:
@@ -187,9 +188,10 @@ def _configs(stage: StageFacts) -> pd.DataFrame:
     return pd.DataFrame([{"trial": trial.number, **trial.user_attrs[names.CONFIG]} for trial in begun], dtype=object)
 
 
-def _stack(frames: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+def _stack(frames: Sequence[tuple[str, pd.DataFrame]], columns: Sequence[str]) -> pd.DataFrame:
+    """One below the other; `columns` are those of a study without any row."""
     labelled = [frame.assign(stage=name) for name, frame in frames if not frame.empty]
     if not labelled:
-        return pd.DataFrame({"stage": [], "trial": []})
+        return pd.DataFrame(columns=["stage", *columns])
     stacked = pd.concat(labelled, ignore_index=True)
     return stacked[["stage", *stacked.columns.drop("stage")]]

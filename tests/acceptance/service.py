@@ -92,11 +92,10 @@ class Service:
         self.home = folder / "home"
         self._folder = folder
         self._storage_url = storage_url or f"sqlite:///{self.home / 'sieve.db'}"
-        self._commands = 0
+        self._started: list[Running] = []
 
     def start(self, module: str, *arguments: str, fault: str | None = None) -> Running:
         """Start `python -m MODULE ARGUMENTS...` with this home and database, and a fault in all its processes."""
-        self._commands += 1
         path = [str(ROOT)] if fault is None else [str(FAULTS / fault), str(ROOT)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("SIEVE_", "MLFLOW_"))}
         environment |= {
@@ -105,8 +104,9 @@ class Service:
             "PYTHONPATH": os.pathsep.join(path),
             "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait slow down the searches beside them.
         }
-        output = self._folder / f"{self._commands}-{module}"
-        return Running([sys.executable, "-m", module, *arguments], output, environment)
+        output = self._folder / f"{len(self._started) + 1}-{module}"
+        self._started.append(Running([sys.executable, "-m", module, *arguments], output, environment))
+        return self._started[-1]
 
     def run(self, module: str, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Finished:
         """The same, to its end."""
@@ -130,6 +130,8 @@ class Service:
 
     def end(self) -> None:
         """Kill whatever still runs, one by one."""
+        for command in self._started:
+            command.kill()
         while left := self.processes():
             for process in left:
                 process.kill()
@@ -193,7 +195,7 @@ class Service:
         return next((trial for trial in running if len(self.epochs(trial.trial_id)) >= epochs), None)
 
 
-def wait_for(condition: Callable[[], T], what: str, *, timeout_s: float = 60.0) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, *, timeout_s: float = 60.0) -> T:
     """The first true value of a condition that is asked again and again."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -20,11 +20,11 @@ def outcomes(new_service: Callable[[], Service]) -> Search:
 
 
 def test_a_conditional_parameter_exists_only_where_its_condition_holds(outcomes: Search) -> None:
-    by_trial: dict[object, set[object]] = {}
+    by_trial: dict[object, set[str]] = {}
     for _, number, name, _ in outcomes.service.parameters("outcomes/1-conditional"):
-        by_trial.setdefault(number, set()).add(name)
+        by_trial.setdefault(number, set()).add(str(name))
 
-    assert sorted(map(sorted, by_trial.values())) == [
+    assert sorted(sorted(parameters) for parameters in by_trial.values()) == [
         ["scheduler"],
         ["scheduler", "step_gamma"],
         ["scheduler", "step_gamma"],

@@ -100,7 +100,7 @@ class MadeStudy:
         return read_facts(self.storage, STUDY.name)
 
 
-def _settings(home: Path) -> Settings:
+def settings_at(home: Path) -> Settings:
     return Settings(
         home=home,
         storage_url=normalise_storage_url(str(home / names.STORAGE_FILE)),
@@ -113,7 +113,7 @@ def _settings(home: Path) -> Settings:
 @pytest.fixture(scope="session")
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStudy]:
     """The study after its two search stages. Tests read it, none changes it."""
-    settings = _settings(tmp_path_factory.mktemp("unfinished"))
+    settings = settings_at(tmp_path_factory.mktemp("unfinished"))
     storage = open_storage(settings.storage_url, create=True)
     create_study(storage, STUDY.name, definition=describe_study(STUDY), data=DATA)
     bases = [STUDY.config]
@@ -129,7 +129,7 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStudy]:
 @pytest.fixture(scope="session")
 def made(unfinished: MadeStudy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStudy]:
     """The study with its champion and one look at the test set. Tests read it, none changes it."""
-    settings = _settings(tmp_path_factory.mktemp("made"))
+    settings = settings_at(tmp_path_factory.mktemp("made"))
     with closing(sqlite3.connect(unfinished.settings.home / names.STORAGE_FILE)) as connection:
         connection.execute("VACUUM INTO ?", [str(settings.home / names.STORAGE_FILE)])
     storage = open_storage(settings.storage_url, create=False)

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,12 +15,15 @@ from optuna_dashboard import get_note
 from data.errors import UserError
 from data.files import write_json
 from search import names
+from search.describe import describe_study
+from search.records import create_study
 from search.report.__main__ import main
 from search.report.make import make_report
 from search.report.model_card import model_card
 from search.report.pictures import read_pictures
+from search.storage import open_storage
 from tests.search.report.browser import Browser
-from tests.search.report.conftest import CLASSES, MadeStudy
+from tests.search.report.conftest import CLASSES, DATA, STUDY, MadeStudy, settings_at
 
 MAX_BYTES = 8_000_000
 MAX_S = 20.0
@@ -115,14 +120,11 @@ def test_pictures_that_are_there_stand_in_the_page_and_missing_ones_are_left_out
     assert read_pictures(made.settings.home, "other", is_tested=True) == []
 
 
-def test_a_study_that_has_just_begun_has_a_report(made: MadeStudy, tmp_path: Path) -> None:
-    from search.describe import describe_study
-    from search.records import create_study
-    from tests.search.report.conftest import DATA, STUDY
-
-    create_study(made.storage, "new", definition=describe_study(STUDY), data=DATA)
-    text = read(make_report(made.settings, "new", tmp_path / "new.html")).text
-    assert "No champion yet" in text
+def test_a_study_that_has_just_begun_has_a_report(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    with closing(open_storage(settings.storage_url, create=True)) as storage:
+        create_study(storage, STUDY.name, definition=describe_study(STUDY), data=DATA)
+    assert "No champion yet" in read(make_report(settings, STUDY.name)).text
 
 
 def test_a_report_that_cannot_be_written_is_one_line_and_leaves_nothing(made: MadeStudy, tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_the_model_card_names_data_figures_limits_and_seeds(made: MadeStudy) -> 
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> object:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
         pytest.skip("needs chromium")

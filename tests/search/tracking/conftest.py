@@ -160,8 +160,13 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path, 
     storage = open_storage(settings.storage_url, create=True)
     searched = Searched(settings, storage)
     spec = DataSpec(source=str(pictures))
-    fingerprint = open_partition(spec, settings.data_home, settings.cache_home).fingerprint
-    data = {"spec": asdict(spec), "fingerprint": fingerprint, "split_hash": "5" * 16}
+    partition = open_partition(spec, settings.data_home, settings.cache_home)
+    data = {
+        "spec": asdict(spec),
+        "fingerprint": partition.fingerprint,
+        "sealed_fingerprint": partition.sealed_fingerprint,
+        "split_hash": "5" * 16,
+    }
     create_study(storage, searched.name, definition={}, data=data)
     searched.pin(names.CONFIRM_STAGE, trials=1)
     trial = searched.begin(names.CONFIRM_STAGE)

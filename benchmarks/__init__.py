@@ -1,0 +1,1 @@
+"""Speed, measured: one command each, results with machine and versions as JSON in `benchmarks/results`."""

@@ -1,0 +1,113 @@
+"""64 heads on a frozen backbone: on stored features against passing every image through the backbone in every epoch.
+
+    python -m benchmarks.frozen_heads --data FOLDER --backbone timm/tf_efficientnet_lite0 --weights FILE [--json]
+
+Stored: the extraction and 64 trainings of 20 epochs, as the search runs them, in gangs of 16. Not stored: two epochs of
+one training are timed after a warm-up, and multiplied, since every epoch does the same work; the result says so.
+One thread, one process, no search service on either side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import describe_machine
+from data.spec import DataSpec
+from models.config import BackboneConfig
+from models.finetuning import BackboneClassifier, build_head
+from models.registry import resolved
+from models.training.features import FeatureEvalBatches, FeatureTrainBatches
+from models.training.fit import fit
+from models.training.gang import Gang
+from models.training.process import tune_process
+from search.settings import Settings
+from search.workload import Workshop, input_statistics, open_workshop
+
+CPU = torch.device("cpu")
+TRIALS, EPOCHS, GANG = 64, 20, 16
+TIMED_EPOCHS = 2
+
+
+def config_of(backbone: str, weights: str) -> BackboneConfig:
+    config = resolved(BackboneConfig(backbone=backbone, weights=weights, epochs=EPOCHS, batch_size=32, dropout=0.2))
+    assert isinstance(config, BackboneConfig)
+    return config
+
+
+def stored_s(workshop: Workshop, config: BackboneConfig) -> tuple[float, float]:
+    """Seconds of the extraction, and of all trainings."""
+    started = time.perf_counter()
+    data = workshop.open_data(config)
+    work = workshop.prepare(config, data, seed=0)
+    extracted = time.perf_counter()
+    assert isinstance(work.model, BackboneClassifier)
+    assert isinstance(work.train, FeatureTrainBatches) and isinstance(work.val, FeatureEvalBatches)
+    classes = len(data.search.classes)
+    last = work.model.head[-1]
+    assert isinstance(last, torch.nn.Linear)
+    for first in range(0, TRIALS, GANG):
+        configs = [replace(config, learning_rate=1e-4 * 1.1 ** (first + slot)) for slot in range(GANG)]
+        heads = [build_head(own, last.in_features, classes) for own in configs]
+        seeds = list(range(first, first + GANG))
+        for _ in Gang(heads, work.train, work.val, configs, classes=classes, device=CPU, seeds=seeds):
+            pass
+    return extracted - started, time.perf_counter() - extracted
+
+
+def not_stored_epoch_s(workshop: Workshop, config: BackboneConfig) -> float:
+    """Seconds of one epoch through the whole network."""
+    data = workshop.open_data(config)
+    torch.manual_seed(0)
+    model = workshop.build(config, data)
+    seen = input_statistics(config, data)
+    short = replace(config, epochs=1 + TIMED_EPOCHS)
+    epochs = fit(
+        model, data.train_batches(short, seen), data.val_batches(seen), short,
+        classes=len(data.search.classes), device=CPU, seed=0,
+    )  # fmt: skip
+    return sum(metrics.duration_s for metrics in list(epochs)[1:]) / TIMED_EPOCHS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    tune_process()
+    config = config_of(options.backbone, options.weights)
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Path(scratch)
+        settings = Settings(home=home, storage_url="", tracking_url="", artifact_location=None, data_home=home / "data")
+        workshop = open_workshop(DataSpec(source=str(Path(options.data).resolve())), settings, CPU)
+        workshop.open_data(config)  # Decoding is the same for both and not counted.
+        extraction, training = stored_s(workshop, config)
+        epoch = not_stored_epoch_s(workshop, config)
+    result = {
+        "trials": TRIALS,
+        "epochs": EPOCHS,
+        "stored_extraction_s": extraction,
+        "stored_training_s": training,
+        "not_stored_epoch_s": epoch,
+        "not_stored_s_by_multiplication": epoch * EPOCHS * TRIALS,
+        "ratio": epoch * EPOCHS * TRIALS / (extraction + training),
+        "machine": describe_machine(),
+    }
+    if options.json:
+        print(json.dumps(result))
+    else:
+        for key, value in result.items():
+            print(f"{key}: {value}", file=sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What a figure was measured on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from data.parallel import cpu_cores
+
+PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy")
+
+
+def describe_machine() -> dict[str, object]:
+    """Hardware and versions, for the file of results."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "cpu": _cpu_name(),
+        "cores": cpu_cores(),
+        "gpus": gpus,
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
