@@ -15,6 +15,8 @@ from studies.definition import Confirm, Stage, Study
 EVALUATION_RESERVE_S = 15.0
 """Kept back for registering the champion and opening the seal."""
 MIN_TRIALS = 4
+CONFIRMATION_MARGIN = 0.9
+"""Of the time left that the confirmation plans with: its runs are never cut, so they must not come out late."""
 MAX_S = 365 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -95,7 +97,7 @@ class TimeBudget:
         affordable = 0.0
         for finalists, seeds in sizes:
             waves = math.ceil(finalists * seeds / self._workers)
-            affordable = max(0.0, self._last_stage_end - time.time()) / (waves * epoch_s)
+            affordable = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time()) / (waves * epoch_s)
             if affordable >= wanted:
                 break
         return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, min(wanted, math.floor(affordable))))

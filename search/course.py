@@ -83,7 +83,12 @@ class Course:
     def draw(self) -> TrainConfig:
         """The trial's configuration, its image size filled in; drawn once, however often it is asked for."""
         config = with_retries(self.stage.suggest, self.trial)
-        self.attributes |= {names.CONFIG: to_flat(config), names.SEED: self.seed, names.WORKER: self.claim.owner}
+        self.attributes |= {
+            names.CONFIG: to_flat(config),
+            names.SEED: self.seed,
+            names.WORKER: self.claim.owner,
+            names.DEVICE: str(self.context.device),
+        }
         return resolved(config)
 
     def record(self, metrics: EpochMetrics, config: TrainConfig) -> bool:

@@ -36,6 +36,8 @@ PARAMETERS = "parameters"
 LEARNING_PARAMETERS = "learning_parameters"
 """Of those, the ones that training changes."""
 WORKER = "worker"
+DEVICE = "device"
+"""The torch device that trained it."""
 LOSSES = "losses"
 """How often the worker of this trial was lost."""
 

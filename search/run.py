@@ -35,10 +35,12 @@ from search.evaluate import evaluate
 from search.launch import LocalLauncher
 from search.locks import supervising
 from search.looks import looks
+from search.lookup import find_study
 from search.plan import plan_json, print_plan
 from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
 from search.records import StageRecord, create_study, read_stages, read_study, update_study
+from search.report.model_card import model_card
 from search.result import print_result
 from search.settings import Settings
 from search.snapshot import stage_snapshot, stage_trials, take_snapshot
@@ -166,7 +168,7 @@ def _interrupts(launcher: LocalLauncher, progress: RunProgress) -> Iterator[list
 def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
     """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
     settings, name = request.settings, request.study.name
-    trials = stage_trials(storage, confirmation)
+    record, trials = find_study(storage, name), stage_trials(storage, confirmation)
     champion, bundle = choose_champion(confirmation, trials, settings.home)
     run_ids = {trial.number: mirror.run_of(trial._trial_id) for trial in trials if trial.state.name == "COMPLETE"}
     for number, run_id in run_ids.items():
@@ -178,10 +180,7 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
         bundle,
         run_id=run_ids[champion["trial"]],
         metrics={"val_accuracy_mean": champion["val_accuracy"]},
-        description=(
-            f"Champion of {name}: validation accuracy {champion['val_accuracy']:.4f}, "
-            f"mean of {len(champion['seeds'])} seeds."
-        ),
+        description=model_card(record, champion),
     )
     config = champion["config"]  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}

@@ -62,7 +62,7 @@ def stage_snapshot(storage: Storage, record: StageRecord) -> StageSnapshot:
     """One pinned stage; before its Optuna study is made, all its trials are waiting."""
     pinned = PinnedStage.from_json(record.pinned)
     trials = stage_trials(storage, record)
-    kinds = [_kind(trial) for trial in trials]
+    kinds = [trial_state(trial) for trial in trials]
     best = best_trial(trials, maximize=pinned.direction == "maximize")
     return StageSnapshot(
         name=record.name,
@@ -107,7 +107,8 @@ def rank_trials(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[Frozen
     return sorted(complete, key=key)
 
 
-def _kind(trial: FrozenTrial) -> str:
+def trial_state(trial: FrozenTrial) -> str:
+    """What became of a trial, in the words that people see."""
     if trial.state == TrialState.PRUNED:
         return "infeasible" if trial.user_attrs.get(names.INFEASIBLE) else "pruned"
     if trial.state == TrialState.FAIL:

@@ -19,13 +19,9 @@ from search.lookup import find_study
 from search.pinning import PinnedStage
 from search.records import StageRecord, StudyRecord, read_stages
 from search.report.metric import Metric
-from search.snapshot import StageSnapshot, stage_snapshot, stage_trials
-from search.snapshot import _kind as trial_state
+from search.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_state
 from search.storage import Storage
 from search.tables import epochs as epoch_table
-
-DEVICE = "device"
-"""User attribute of a trial: the torch device that trained it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +148,7 @@ def _trial_row(trial: FrozenTrial, pinned: PinnedStage) -> dict[str, Any]:
         "seed": attributes.get(names.SEED),
         "base": pinned.queue[trial.number].get(names.BASE, trial.params.get(names.BASE, 0)),
         "parameters": attributes.get(names.PARAMETERS),
-        "device": attributes.get(DEVICE),
+        "device": attributes.get(names.DEVICE),
         "reason": attributes.get(names.REASON),
     }
 

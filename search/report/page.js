@@ -22,7 +22,7 @@
     return {
       layout: {
         font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: soft },
-        paper_bgcolor: paper, // Labels over lines get a halo in this colour.
+        paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
         modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: ink },
         hoverlabel: { bgcolor: paper, bordercolor: soft, font: { color: ink } },
