@@ -12,8 +12,10 @@ from typing import Protocol
 from data.errors import UserError
 from studies.definition import Confirm, Stage, Study
 
-EVALUATION_RESERVE_S = 15.0
-"""Kept back for registering the champion and opening the seal."""
+REGISTRATION_S = 3.0
+"""Kept back for registering the champion."""
+EVALUATION_S = 12.0
+"""Kept back besides, where the seal is to be opened."""
 MIN_TRIALS = 4
 CONFIRMATION_MARGIN = 0.9
 """Of the time left that the confirmation plans with: its runs are never cut, so they must not come out late."""
@@ -68,11 +70,13 @@ class UnlimitedBudget:
 class TimeBudget:
     """Each stage gets a share of the time that is left, in proportion to its expected cost."""
 
-    def __init__(self, study: Study, total_s: float, stage_costs_s: Sequence[float], workers: int) -> None:
+    def __init__(
+        self, study: Study, total_s: float, stage_costs_s: Sequence[float], workers: int, *, test: bool = False
+    ) -> None:
         """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation."""
         self._study = study
         self.end: float | None = time.time() + total_s
-        self._last_stage_end = self.end - EVALUATION_RESERVE_S
+        self._last_stage_end = self.end - REGISTRATION_S - (EVALUATION_S if test else 0.0)
         self._costs_s = list(stage_costs_s)
         self._workers = workers
 

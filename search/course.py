@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import torch
@@ -28,6 +29,8 @@ from search.records import add_epoch
 from search.storage import Storage, with_retries
 from search.workload import Workshop
 
+T = TypeVar("T")
+
 OUT_OF_TIME = "the stage's share of the time budget was used up"
 BELOW_THE_LINE = "below the pruner's line"
 
@@ -42,6 +45,18 @@ class TrialContext:
     home: Path
     on_epoch: Callable[[Claim, EpochMetrics, TrainConfig], None]
     """Called after each epoch; raises LeaseLost where the trial is somebody else's by now."""
+    interruptible: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Around what a stop may end in the middle: training and preparing, but never a call to the database."""
+
+    def epochs(self, training: Iterable[T]) -> Iterator[T]:
+        """What a training yields, epoch by epoch; only the training itself is interruptible."""
+        epochs = iter(training)
+        while True:
+            with self.interruptible():
+                epoch = next(epochs, None)
+            if epoch is None:
+                return
+            yield epoch
 
 
 @dataclass(kw_only=True, eq=False)

@@ -68,8 +68,9 @@ def _run_fold(fold: int, running: dict[int, Course]) -> Iterator[Ended]:
     courses = list(running.values())
     configs = [_drawn(course) for course in courses]
     context, stage = courses[0].context, courses[0].stage
-    data = context.workshop.open_data(configs[0], fold)
-    work = context.workshop.prepare(configs[0], data, courses[0].seed)
+    with context.interruptible():
+        data = context.workshop.open_data(configs[0], fold)
+        work = context.workshop.prepare(configs[0], data, courses[0].seed)
     model, classes = work.model, len(data.search.classes)
     assert isinstance(model, BackboneClassifier)
     assert isinstance(work.train, FeatureTrainBatches) and isinstance(work.val, FeatureEvalBatches)
@@ -79,7 +80,7 @@ def _run_fold(fold: int, running: dict[int, Course]) -> Iterator[Ended]:
         classes=classes, device=context.device, seeds=[course.seed for course in courses], metric=stage.metric,
     )  # fmt: skip
     histories: list[list[EpochMetrics]] = [[] for _ in courses]
-    for by_slot in gang:
+    for by_slot in context.epochs(gang):
         for slot, metrics in by_slot.items():
             course = courses[slot]
             histories[slot].append(metrics)

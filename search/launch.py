@@ -116,7 +116,12 @@ class LocalLauncher:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = path.open("ab")
         # By environment, not by command line: a storage URL may hold a password, and `ps` shows arguments to everybody.
-        environment = {**os.environ, **as_environment(self._settings), "OMP_NUM_THREADS": str(threads)}
+        environment = {
+            **os.environ,
+            **as_environment(self._settings),
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait take the cores of other workers.
+        }
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )

@@ -35,12 +35,14 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         console.print(f"           not told apart from finalist {tied} by these seeds")
     test = result["test"]
     if test is None:
-        console.print(f"test       sealed; open it once with `python -m search.evaluate --study {result['study']}`")
+        command = f"python -m search.evaluate --study {result['study']}"
+        console.print(f"test       sealed; open it once with {command}", soft_wrap=True)
     else:
         accuracy = _with_interval(test["accuracy"], test["interval"])
         console.print(
             f"test       {accuracy}, macro-F1 {test['macro_f1']:.4f}, {test['images']:,} images, look {test['look']}"
         )
+    console.print(f"report     python -m search.report --study {result['study']}", soft_wrap=True)
 
 
 def _with_interval(value: float, interval: list[float] | None) -> str:

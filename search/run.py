@@ -67,7 +67,7 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
         with supervising(storage, study.name):
             _pin_study(storage, request, data)
             if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
-                _search(storage, request, started_at)
+                _search(storage, request, started_at, test=test)
         if test:
             _test_once(storage, settings, study.name)
         return result_json(storage, study.name, wall_s=time.monotonic() - started_at)
@@ -110,7 +110,7 @@ def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None
         say(f"{study.name}: going on where it was")
 
 
-def _search(storage: Storage, request: Request, started_at: float) -> None:
+def _search(storage: Storage, request: Request, started_at: float, *, test: bool) -> None:
     study, settings = request.study, request.settings
     update_study(storage, study.name, state="running")
     reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
@@ -119,7 +119,7 @@ def _search(storage: Storage, request: Request, started_at: float) -> None:
     launcher.start()
     mirror.start()
     try:
-        budget = _budget(request, started_at)
+        budget = _budget(request, started_at, test=test)
         with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher, progress) as interruptions:
             runner = StageRunner(
                 storage, study, launcher, budget,
@@ -135,7 +135,7 @@ def _search(storage: Storage, request: Request, started_at: float) -> None:
         mirror.stop()
 
 
-def _budget(request: Request, started_at: float) -> Budget:
+def _budget(request: Request, started_at: float, *, test: bool) -> Budget:
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
     device = torch.device(request.devices[0])
@@ -143,7 +143,7 @@ def _budget(request: Request, started_at: float) -> Budget:
     workers = max(1, request.workers)
     costs = estimate(request.study, workshop, device, workers)
     left_s = request.budget_s - (time.monotonic() - started_at)
-    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], workers)
+    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], workers, test=test)
 
 
 @contextmanager

@@ -66,14 +66,16 @@ def _train(course: Course) -> Result:
     """Train to the end, or to where the pruner cuts it; once, or once for each fold of the images."""
     config = course.draw()
     for fold in course.stage.folds_of(course.claim.number):
-        data = course.context.workshop.open_data(config, fold)
-        work = course.context.workshop.prepare(config, data, course.seed)
+        with course.context.interruptible():
+            data = course.context.workshop.open_data(config, fold)
+            work = course.context.workshop.prepare(config, data, course.seed)
         course.count_parameters(work.model)
         checkpoint = course.folder / f"{len(course.bests)}-{names.CHECKPOINT_FILE}"
         if not course.reported:
             checkpoint.unlink(missing_ok=True)  # Left by another study of this name, in a database that is gone.
         history: list[EpochMetrics] = []
-        for metrics in _all_epochs(course, work, len(data.search.classes), config, checkpoint):
+        training = _all_epochs(course, work, len(data.search.classes), config, checkpoint)
+        for metrics in course.context.epochs(training):
             history.append(metrics)
             if course.record(metrics, config):
                 return course.pruned(BELOW_THE_LINE)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 
@@ -78,13 +78,20 @@ class Worker:
         self._study = study
         self._device = device
         self._draining = threading.Event()
-        self._training = False
+        self._stop_now = False
+        self._out_of_time = False
+        self._is_interruptible = False
         self._doing = "starting"
         self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
         self._keeper = Keeper(storage, supervisor_pid=supervisor_pid, show=self._show)
         workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
         self._context = TrialContext(
-            storage=storage, workshop=workshop, device=device, home=settings.home, on_epoch=self._after_epoch
+            storage=storage,
+            workshop=workshop,
+            device=device,
+            home=settings.home,
+            on_epoch=self._after_epoch,
+            interruptible=self._interruptible,
         )
 
     def run(self) -> None:
@@ -143,25 +150,21 @@ class Worker:
     def _run_claimed(self, courses: Sequence[Course], study: optuna.Study, record: StageRecord) -> None:
         unfinished = {course.claim.number: course.claim for course in courses}
         out_of_time = partial(is_out_of_time, study, record)
+        self._out_of_time = False
         self._keeper.watched = Watched(tuple(unfinished.values()), out_of_time, set())
         try:
-            self._training = True
             if self._draining.is_set():  # Told to stop while it claimed.
                 raise WorkerStopped
             for claim, result in self._results(courses):
-                self._training = False
                 del unfinished[claim.number]
                 self._finish(claim, result, record)
-                self._training = True
         except LeaseLost:
             pass  # Somebody else has the trial now; whatever was done here is worth nothing.
-        except (WorkerStopped, TimeIsUp):  # The latter only where the trial had just ended: its checkpoint is whole.
-            self._training = False
+        except WorkerStopped:
             for claim in unfinished.values():
                 with suppress(LeaseLost):
                     with_retries(release, self._storage, claim)
         finally:
-            self._training = False
             self._keeper.watched = None
             self._say("waiting")
 
@@ -219,13 +222,29 @@ class Worker:
         return record is not None and record.state == "running"
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:
-        is_second = self._draining.is_set() or self._keeper.abandoned.is_set()
+        if self._draining.is_set() or self._keeper.abandoned.is_set():
+            self._stop_now = True
         self._draining.set()
-        if is_second and self._training:
-            raise WorkerStopped
+        self._interrupt()
 
     def _on_out_of_time(self, signum: int, frame: FrameType | None) -> None:
-        if self._training:
+        self._out_of_time = True
+        self._interrupt()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Where a signal ends the training at once. Elsewhere it waits: it would leave a database call half done."""
+        self._is_interruptible = True
+        try:
+            self._interrupt()  # For a signal that came before.
+            yield
+        finally:
+            self._is_interruptible = False
+
+    def _interrupt(self) -> None:
+        if self._is_interruptible and self._stop_now:
+            raise WorkerStopped
+        if self._is_interruptible and self._out_of_time:
             raise TimeIsUp
 
 

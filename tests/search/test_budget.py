@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
-from search.budget import EVALUATION_RESERVE_S, TimeBudget, UnlimitedBudget, parse_duration
+from search.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget, parse_duration
 from studies.definition import Confirm, Stage, Study, choice
 
 SPACE = {"dropout": choice(0.0, 0.1)}
@@ -23,7 +23,7 @@ STUDY = Study(
 
 
 def budget(seconds: float, costs: tuple[float, ...] = (200.0, 100.0, 100.0), workers: int = 2) -> TimeBudget:
-    return TimeBudget(STUDY, seconds + EVALUATION_RESERVE_S, costs, workers)
+    return TimeBudget(STUDY, seconds + REGISTRATION_S, costs, workers)
 
 
 @pytest.mark.parametrize(
