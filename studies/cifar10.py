@@ -1,8 +1,8 @@
 """CIFAR-10 from scratch: a plain network whose search fits into ten minutes on two CPU cores.
 
-A one-cycle schedule (Smith and Topin 2018) lets one or two epochs tell enough to rank configurations, so most of the time
-goes into the finalists. ReLU alone: on a CPU an epoch with GELU takes 1.4 times as long. On a GPU, `--set filters=96` and
-`--epochs-scale 2` are the first things to try.
+A one-cycle schedule (Smith and Topin 2018) lets one or two epochs tell enough to rank configurations, so most of the
+time goes into the finalists. ReLU alone: on a CPU an epoch with GELU takes 1.4 times as long. On a GPU, try
+`--set filters=96` and `--epochs-scale 2`.
 """
 
 from __future__ import annotations

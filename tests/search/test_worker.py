@@ -13,6 +13,7 @@ import pytest
 
 from search import worker as worker_module
 from search.claims import Claim, claim_next
+from search.course import Course
 from search.keeper import STOP_SIGNAL
 from search.records import create_study, read_study, read_workers, update_stage, update_study
 from search.snapshot import stage_trials
@@ -93,13 +94,32 @@ def test_the_first_signal_lets_the_running_trial_end(
 def test_the_second_signal_puts_the_running_trial_back_at_once(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def signalled(*args: Any) -> Any:
-        os.kill(os.getpid(), STOP_SIGNAL)
-        os.kill(os.getpid(), STOP_SIGNAL)
-        raise AssertionError("the trial was not interrupted")
+    def signalled(course: Course) -> Any:
+        with course.context.interruptible():
+            os.kill(os.getpid(), STOP_SIGNAL)
+            os.kill(os.getpid(), STOP_SIGNAL)
+            raise AssertionError("the trial was not interrupted")
 
     monkeypatch.setattr(worker_module, "run_trial", signalled)
     worker.run()
+    assert states(stage) == {"WAITING": 3}
+
+
+def test_a_signal_during_a_database_call_waits_until_the_training_goes_on(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = []
+
+    def signalled(course: Course) -> Any:
+        os.kill(os.getpid(), STOP_SIGNAL)
+        os.kill(os.getpid(), STOP_SIGNAL)
+        passed.append("the database call")
+        with course.context.interruptible():
+            raise AssertionError("the trial was not interrupted")
+
+    monkeypatch.setattr(worker_module, "run_trial", signalled)
+    worker.run()
+    assert passed == ["the database call"]
     assert states(stage) == {"WAITING": 3}
 
 
