@@ -27,9 +27,14 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     console.print(f"champion   {champion['model_uri']} (confirm #{champion['trial']})")
     for field, value in champion["searched"].items():
         console.print(f"           {field} {value:.4g}" if isinstance(value, float) else f"           {field} {value}")
-    seeds = len(champion["val_accuracy_seeds"])
+    runs = len(champion["val_accuracy_seeds"])
     accuracy = _with_interval(champion["val_accuracy"], champion["val_accuracy_interval"])
-    console.print(f"validation {accuracy}, mean of {seeds} seeds")
+    if "refit_images" in champion:
+        console.print(
+            f"validation {accuracy}, mean of {runs} folds; then trained on all {champion['refit_images']:,} images"
+        )
+    else:
+        console.print(f"validation {accuracy}, mean of {runs} seeds")
     if champion["ties"]:
         tied = ", ".join(str(index + 1) for index in champion["ties"])
         console.print(f"           not told apart from finalist {tied} by these seeds")

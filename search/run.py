@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -40,6 +41,7 @@ from search.plan import plan_json, print_plan
 from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
 from search.records import StageRecord, create_study, read_stages, read_study, update_study
+from search.refit import refit
 from search.report.model_card import model_card
 from search.result import print_result
 from search.settings import Settings
@@ -170,6 +172,8 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
     settings, name = request.settings, request.study.name
     record, trials = find_study(storage, name), stage_trials(storage, confirmation)
     champion, bundle = choose_champion(confirmation, trials, settings.home)
+    if request.study.folds:
+        bundle, champion["refit_images"] = _refit(request, champion)
     run_ids = {trial.number: mirror.run_of(trial._trial_id) for trial in trials if trial.state.name == "COMPLETE"}
     for number, run_id in run_ids.items():
         folder = names.trial_folder(settings.home, name, confirmation.name, number) / names.BUNDLE_FOLDER
@@ -185,6 +189,14 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
     config = champion["config"]  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
     update_study(storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
+
+
+def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
+    """The champion of a study with folds, trained on all of them."""
+    device = torch.device(request.devices[0])
+    workshop = open_workshop(request.spec, request.settings, device)
+    folder = names.study_folder(request.settings.home, request.study.name) / "refit"
+    return refit(workshop, champion["config"], request.study.seed, folder, device)
 
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:

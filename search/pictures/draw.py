@@ -95,7 +95,9 @@ def _predict_validation(
         probabilities.append(classifier.predict_proba(data.val.pool_NHWC[rows]))
         if progress:
             progress("validation images", start + len(rows), len(data.val))
-    return predictions_of(data.val, np.concatenate(probabilities), data.classes, "validation images")
+    refit = "refit_images" in (record.champion or {})
+    source = "images of the first fold, which it was trained on" if refit else "validation images"
+    return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
 
 
 def _sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
