@@ -9,6 +9,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from rich.console import Console
 from rich.table import Table
 
+from models.backbones import describe_children
+from models.config import BackboneConfig
 from search.cost import StageCost, total_s
 from search.progress import duration
 from studies.definition import Stage, Study, When
@@ -38,6 +40,7 @@ def print_plan(study: Study, costs: Sequence[StageCost], console: Console) -> No
             highlight=False,
         )
         console.print(_space(study, stage))
+    _print_children(study, console)
     confirm = costs[-1]
     console.print(
         f"[bold]confirm[/bold]  the best {study.confirm.finalists} of {study.stages[-1].name} on "
@@ -45,6 +48,15 @@ def print_plan(study: Study, costs: Sequence[StageCost], console: Console) -> No
         highlight=False,
     )
     console.print(f"about {duration(total_s(costs))} in all, from a short measurement on this machine", highlight=False)
+
+
+def _print_children(study: Study, console: Console) -> None:
+    """What freezing counts, where the study freezes."""
+    if isinstance(study.config, BackboneConfig):
+        console.print(f"\n[bold]children of {study.config.backbone}[/bold], which freezing counts", highlight=False)
+        for line in describe_children(study.config):
+            console.print(f"  {line}", highlight=False, markup=False)
+        console.print()
 
 
 def _space(study: Study, stage: Stage) -> Table:

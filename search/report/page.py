@@ -24,6 +24,7 @@ from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
 from search.report.pictures import Picture
 from search.report.sections import sections_of
+from search.report.strategies import strategy_table
 from search.tracking.tags import GIT_COMMIT, software
 
 _HERE = Path(__file__).parent
@@ -136,6 +137,7 @@ def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tab
     return {
         "champion": tables.champion_table(facts),
         "stages": tables.stage_table(facts, times),
+        "strategies": strategy_table(facts),
         "finalists": tables.finalist_table(facts),
         "looks": tables.look_table(facts),
         "classes": tables.class_table(facts.test) if facts.test else None,
