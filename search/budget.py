@@ -17,7 +17,7 @@ REGISTRATION_S = 3.0
 EVALUATION_S = 12.0
 """Kept back besides, where the seal is to be opened."""
 MIN_TRIALS = 4
-CONFIRMATION_MARGIN = 0.9
+CONFIRMATION_MARGIN = 0.95
 """Of the time left that the confirmation plans with: its runs are never cut, so they must not come out late."""
 MAX_S = 365 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -42,8 +42,8 @@ class Budget(Protocol):
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """The stage with as many trials and epochs as time allows."""
 
-    def fit_confirmation(self, epochs: int, finalists: int, epoch_s: float) -> Confirm:
-        """The confirmation that time allows, given what an epoch of the slowest finalist took."""
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
+        """The confirmation that time allows, given what an epoch of each finalist took, best finalist first."""
 
     def stage_deadline(self, position: int) -> float | None:
         """When the stage that starts now has to end, in seconds since the epoch."""
@@ -60,7 +60,7 @@ class UnlimitedBudget:
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         return stage
 
-    def fit_confirmation(self, epochs: int, finalists: int, epoch_s: float) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
         return self._study.confirm
 
     def stage_deadline(self, position: int) -> float | None:
@@ -90,21 +90,25 @@ class TimeBudget:
         epochs = max(1, math.floor(stage.epochs * min(1.0, scale * stage.trials / least)))
         return replace(stage, trials=trials, epochs=epochs)
 
-    def fit_confirmation(self, epochs: int, finalists: int, epoch_s: float) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
         confirm = self._study.confirm
         wanted = confirm.epochs or epochs
-        sizes = [
-            (finalists, confirm.seeds),
-            (finalists, min(2, confirm.seeds)),
-            (min(2, finalists), min(2, confirm.seeds)),
-        ]
+        all_of_them, two = len(epoch_s), min(2, confirm.seeds)
+        sizes = [(all_of_them, confirm.seeds), (all_of_them, two), (min(2, all_of_them), two)]
+        left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
         affordable = 0.0
         for finalists, seeds in sizes:
-            waves = math.ceil(finalists * seeds / self._workers)
-            affordable = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time()) / (waves * epoch_s)
+            affordable = left_s / self._makespan_s(list(epoch_s[:finalists]) * seeds)
             if affordable >= wanted:
                 break
         return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, min(wanted, math.floor(affordable))))
+
+    def _makespan_s(self, runs_s: Sequence[float]) -> float:
+        """How long the workers take for these runs, each taking the next as it gets free."""
+        loads_s = [0.0] * self._workers
+        for run_s in runs_s:
+            loads_s[loads_s.index(min(loads_s))] += run_s
+        return max(loads_s)
 
     def stage_deadline(self, position: int) -> float | None:
         return time.time() + self._share_s(position)

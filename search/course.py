@@ -141,7 +141,9 @@ class Course:
         """What became of the trial, with all that is known of it."""
         alone_s = self.resumed_s + time.monotonic() - self.started_at
         duration_s = self.trained_s if self.in_gang else alone_s
-        done = {names.EPOCHS_DONE: self.epochs, names.DURATION_S: round(duration_s, 3)}
+        done: dict[str, Any] = {names.EPOCHS_DONE: self.epochs, names.DURATION_S: round(duration_s, 3)}
+        if self.epochs:
+            done[names.EPOCH_S] = self.trained_s / self.epochs
         return Result(outcome=outcome, value=value, attributes={**self.attributes, **done, **told})
 
     def count_parameters(self, model: nn.Module) -> None:

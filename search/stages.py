@@ -72,8 +72,8 @@ class StageRunner:
         return pin_search(self._study, position, fitted, bases)
 
     def _pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
-        epoch_s = max(trial.user_attrs[names.DURATION_S] / trial.user_attrs[names.EPOCHS_DONE] for trial, _ in best)
-        confirm = self._budget.fit_confirmation(max(config.epochs for _, config in best), len(best), epoch_s)
+        epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]
+        confirm = self._budget.fit_confirmation(max(config.epochs for _, config in best), epoch_s)
         return pin_confirmation(self._study, confirm, [config for _, config in best[: confirm.finalists]])
 
     def _run(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:

@@ -48,8 +48,8 @@ def strategy_table(facts: StudyFacts) -> Table | None:
     ]
     return Table(
         caption=(
-            "The best complete trial of each strategy, a single run, over all search stages, which differ in epochs. The "
-            "features of a frozen network are computed once, in the time of the first trial that needs them."
+            "The best complete trial of each strategy, a single run, over all search stages (which differ in epochs). "
+            "The features of a frozen network are computed once, in the time of the first trial that needs them."
         ),
         headings=("strategy", "trials", f"best {facts.metric.label}", "time of a trial", "parameters that learn"),
         rows=tuple(rows),

@@ -42,7 +42,7 @@ def test_what_is_no_duration_is_an_error(text: str) -> None:
 def test_without_a_budget_the_study_stays_as_it_was_written() -> None:
     unlimited = UnlimitedBudget(STUDY)
     assert unlimited.fit_stage(0, STUDY.stages[0]) is STUDY.stages[0]
-    assert unlimited.fit_confirmation(20, 3, 1.0) is STUDY.confirm
+    assert unlimited.fit_confirmation(20, [1.0] * 3) is STUDY.confirm
     assert unlimited.stage_deadline(0) is None
 
 
@@ -67,15 +67,21 @@ def test_each_stage_ends_after_its_share_of_what_is_left() -> None:
 
 
 def test_a_confirmation_that_fits_is_kept_whole() -> None:
-    confirm = budget(1000).fit_confirmation(20, 3, 1.0)
+    confirm = budget(1000).fit_confirmation(20, [1.0] * 3)
     assert (confirm.finalists, confirm.seeds, confirm.epochs) == (3, 3, 20)
 
 
 def test_a_confirmation_gives_up_seeds_first_then_finalists_then_epochs() -> None:
     sizes = []
     for seconds in (70, 50, 30):  # of one second an epoch, two workers
-        confirm = budget(seconds).fit_confirmation(20, 3, 1.0)
+        confirm = budget(seconds).fit_confirmation(20, [1.0] * 3)
         sizes.append((confirm.finalists, confirm.seeds, confirm.epochs))
     assert sizes[0] == (3, 2, 20)
     assert sizes[1] == (2, 2, 20)
     assert sizes[2][:2] == (2, 2) and 10 <= (sizes[2][2] or 0) <= 15
+
+
+def test_a_confirmation_counts_what_each_finalist_costs() -> None:
+    slow_and_fast = budget(50).fit_confirmation(20, [2.0, 1.0])
+    both_slow = budget(50).fit_confirmation(20, [2.0, 2.0])
+    assert (slow_and_fast.epochs or 0) > (both_slow.epochs or 0)

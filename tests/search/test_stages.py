@@ -32,7 +32,7 @@ STUDY = replace(
 def complete(claim: Claim, pinned: PinnedStage) -> Result:
     """Later trials are better."""
     config = pinned.config(pinned.queue[claim.number])
-    told = {names.CONFIG: to_flat(config), names.DURATION_S: 1.0, names.EPOCHS_DONE: 1}
+    told = {names.CONFIG: to_flat(config), names.EPOCH_S: 1.0}
     return Result(outcome="complete", value=0.5 + claim.number / 100, attributes=told)
 
 
