@@ -12,6 +12,8 @@ import numpy as np
 import data.errors
 import models.config
 from models.bundle import load_bundle
+from models.config import BackboneConfig, TrainConfig
+from models.timm_bodies import PREFIX as TIMM_PREFIX
 from search import names
 from search.tracking.client import quiet_pyfunc
 
@@ -34,7 +36,7 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
             artifacts={names.BUNDLE_FOLDER: str(bundle_folder)},
             # By a module's file: a folder `data/` where the command is typed would be part of the package's path.
             code_paths=[str(Path(getfile(module)).parent) for module in (models.config, data.errors)],
-            pip_requirements=[_pinned(package) for package in _REQUIREMENTS],
+            pip_requirements=[_pinned(package) for package in _requirements(classifier.config)],
             signature=ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities])),
             metadata={
                 "classes": list(classifier.classes),
@@ -42,6 +44,11 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
                 "image_fit": classifier.config.image_fit,
             },
         )
+
+
+def _requirements(config: TrainConfig) -> tuple[str, ...]:
+    is_timm = isinstance(config, BackboneConfig) and config.backbone.startswith(TIMM_PREFIX)
+    return (*_REQUIREMENTS, "timm") if is_timm else _REQUIREMENTS
 
 
 def hash_folder(folder: Path) -> str:
