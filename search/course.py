@@ -17,6 +17,7 @@ from torch import nn
 
 from models.bundle import save_bundle
 from models.config import TrainConfig
+from models.freezing import learning_share
 from models.preprocessing import Preprocessing
 from models.registry import resolved
 from models.training.metrics import EpochMetrics, best_epoch
@@ -148,9 +149,8 @@ class Course:
 
     def count_parameters(self, model: nn.Module) -> None:
         """Note the size of the network, and how much of it learns."""
-        parameters = list(model.parameters())
-        self.attributes[names.PARAMETERS] = sum(p.numel() for p in parameters)
-        self.attributes[names.LEARNING_PARAMETERS] = sum(p.numel() for p in parameters if p.requires_grad)
+        learning, total = learning_share(model)
+        self.attributes |= {names.PARAMETERS: total, names.LEARNING_PARAMETERS: learning}
 
     def keep(self, model: nn.Module, data: TrialData, config: TrainConfig, seen: Preprocessing) -> None:
         """Save a finalist's classifier, whole."""

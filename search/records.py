@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.storage import Storage
@@ -123,13 +123,6 @@ def read_epochs(storage: Storage, trial_id: int) -> list[Row[Any]]:
     """Rows of sieve_epoch of one trial, in order."""
     with storage.engine.begin() as connection:
         return list(connection.execute(select(epochs).where(epochs.c.trial_id == trial_id).order_by(epochs.c.epoch)))
-
-
-def count_epochs(storage: Storage, trial_ids: list[int]) -> int:
-    """How many epochs these trials have finished, all together."""
-    with storage.engine.begin() as connection:
-        query = select(func.count()).select_from(epochs).where(epochs.c.trial_id.in_(trial_ids))
-        return int(connection.execute(query).scalar_one())
 
 
 def show_worker(storage: Storage, record: WorkerRecord) -> None:
