@@ -26,9 +26,10 @@ from data.arrays import ImageSet, UInt8Array
 from data.batches import EvalBatches, to_device
 from data.errors import SieveError, UserError
 from data.files import writing_below
-from models.config import TrainConfig
+from models.config import Precision, TrainConfig
 from models.registry import build_skeleton
 from models.shapes import InputShape
+from models.training.precision import autocast, compute_dtype
 from models.values import from_flat, to_flat
 
 WEIGHTS = "weights.safetensors"
@@ -114,9 +115,12 @@ class Classifier:
     std: tuple[float, ...]
     device: torch.device
 
-    def predict_proba(self, images_NHWC: UInt8Array, batch_size: int = 256) -> npt.NDArray[np.float32]:
-        """Probability of each class for each image, shape (N, classes), in float32, prepared exactly as in validation.
+    def predict_proba(
+        self, images_NHWC: UInt8Array, batch_size: int = 256, *, precision: Precision = "fp32"
+    ) -> npt.NDArray[np.float32]:
+        """Probability of each class for each image, float32 of shape (N, classes), prepared exactly as in validation.
 
+        With `precision` "auto" computed as validation was, too: in bfloat16 where this device is faster with it.
         Raises UserError if the images are not uint8 or not of `input_shape`.
         """
         channels, height, width = self.input_shape
@@ -132,12 +136,16 @@ class Classifier:
         )
         probabilities_NC = np.empty((len(images_NHWC), len(self.classes)), dtype=np.float32)
         start = 0
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.device, self._dtype(precision)):
             for batch in batches:
-                part_NC = self.model(batch.images_NCHW).softmax(dim=1)
+                part_NC = self.model(batch.images_NCHW).float().softmax(dim=1)
                 probabilities_NC[start : start + len(part_NC)] = part_NC.cpu().numpy()
                 start += len(part_NC)
         return probabilities_NC
+
+    def _dtype(self, precision: Precision) -> torch.dtype:
+        example_1CHW = torch.zeros(1, *self.input_shape, device=self.device)
+        return compute_dtype(precision, self.device, self.model, example_1CHW, batch_size=self.config.batch_size)
 
 
 def _write_through(path: Path, content: bytes) -> None:

@@ -107,11 +107,11 @@ def _measure(
 
 
 def _predict(champion: Champion, images: ImageSet, progress: Progress | None) -> npt.NDArray[np.float32]:
-    """Probability of each class for every image, shape (images, classes)."""
+    """Probability of each class for every image, shape (images, classes), in the number format of validation."""
     probabilities: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(images), BATCH_IMAGES):
         batch_NHWC = images.pool_NHWC[images.rows_M[start : start + BATCH_IMAGES]]
-        probabilities.append(np.asarray(champion.model.predict(batch_NHWC)))
+        probabilities.append(np.asarray(champion.model.predict(batch_NHWC, params={"precision": "auto"})))
         if progress:
             progress("test images", min(start + BATCH_IMAGES, len(images)), len(images))
     return np.concatenate(probabilities)

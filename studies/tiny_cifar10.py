@@ -14,7 +14,7 @@ TINY_CIFAR10 = Study(
     train_images=5000,
     config=BackboneConfig(
         backbone="resnet18",
-        image_size=128,
+        image_size=160,
         freezing="freeze_partial",
         trainable_children=3,
         batch_size=64,
@@ -32,7 +32,7 @@ TINY_CIFAR10 = Study(
             trials=8,
             epochs=4,
             space={
-                "trainable_children": choice(2, 3, 4),
+                "trainable_children": choice(1, 2, 3),
                 "learning_rate": FloatDistribution(3e-4, 5e-3, log=True),
             },
         ),

@@ -92,7 +92,7 @@ def _predict_validation(
     probabilities = []
     for start in range(0, len(data.val), _BATCH_IMAGES):
         rows = data.val.rows_M[start : start + _BATCH_IMAGES]
-        probabilities.append(classifier.predict_proba(data.val.pool_NHWC[rows]))
+        probabilities.append(classifier.predict_proba(data.val.pool_NHWC[rows], precision="auto"))
         if progress:
             progress("validation images", start + len(rows), len(data.val))
     refit = "refit_images" in (record.champion or {})

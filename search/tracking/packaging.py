@@ -23,7 +23,7 @@ _REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "torch", "torchvi
 def save_model(bundle_folder: Path, folder: Path) -> None:
     """Write the pyfunc model of a classifier: uint8 (-1, H, W, C) in, float32 (-1, classes) out."""
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
     classifier = load_bundle(bundle_folder)
     channels, height, width = classifier.input_shape
@@ -37,7 +37,11 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
             # By a module's file: a folder `data/` where the command is typed would be part of the package's path.
             code_paths=[str(Path(getfile(module)).parent) for module in (models.config, data.errors)],
             pip_requirements=[_pinned(package) for package in _requirements(classifier.config)],
-            signature=ModelSignature(inputs=Schema([images]), outputs=Schema([probabilities])),
+            signature=ModelSignature(
+                inputs=Schema([images]),
+                outputs=Schema([probabilities]),
+                params=ParamSchema([ParamSpec("precision", "string", "fp32")]),
+            ),
             metadata={
                 "classes": list(classifier.classes),
                 "input_shape": list(classifier.input_shape),

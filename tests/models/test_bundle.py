@@ -33,6 +33,17 @@ def bundle(tmp_path: Path) -> Bundle:
     return tmp_path / "b", model.eval(), config
 
 
+def test_a_classifier_computes_in_the_number_format_asked_for_and_in_float32_unasked(bundle: Bundle) -> None:
+    classifier = load_bundle(bundle[0])
+    exact = classifier.predict_proba(IMAGES)
+
+    rounded = classifier.predict_proba(IMAGES, precision="bf16")
+
+    assert rounded.dtype == np.float32 and not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+    np.testing.assert_array_equal(classifier.predict_proba(IMAGES, precision="fp32"), exact)
+
+
 def test_a_loaded_classifier_predicts_what_the_network_says_in_validation(bundle: Bundle) -> None:
     folder, model, config = bundle
     rows = np.arange(len(IMAGES))

@@ -45,7 +45,8 @@ def test_the_scores_are_those_of_the_classifier_on_the_test_folder(finished, pic
     classifier = load_bundle(bundle)
     files = sorted((pictures / "test").glob("*/*.png"))
     truth = np.array([classifier.classes.index(file.parent.name) for file in files])
-    predictions = classifier.predict_proba(np.stack([np.asarray(Image.open(file)) for file in files])).argmax(axis=1)
+    pixels_NHWC = np.stack([np.asarray(Image.open(file)) for file in files])
+    predictions = classifier.predict_proba(pixels_NHWC, precision="auto").argmax(axis=1)
     assert result["accuracy"] == (truth == predictions).mean()
     assert result["macro_f1"] == pytest.approx(f1_score(truth, predictions, average="macro", zero_division=0))
     assert result["images"] == 21
