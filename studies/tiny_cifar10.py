@@ -19,7 +19,7 @@ TINY_CIFAR10 = Study(
         trainable_children=3,
         batch_size=64,
         optimizer="adamw",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         weight_decay=0.02,
         scheduler="one_cycle",
         label_smoothing=0.1,
@@ -33,7 +33,7 @@ TINY_CIFAR10 = Study(
             epochs=4,
             space={
                 "trainable_children": choice(1, 2, 3),
-                "learning_rate": FloatDistribution(3e-4, 5e-3, log=True),
+                "learning_rate": FloatDistribution(1e-3, 5e-3, log=True),
             },
         ),
         Stage(
