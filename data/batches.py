@@ -18,6 +18,7 @@ from data.arrays import ImageSet
 from data.augment import Augmentation, augment
 from data.errors import InfeasibleConfig
 from data.mixing import mix
+from data.sampling import epoch_order
 
 _UPLOAD_IMAGES = 1024
 """Images copied to the device at a time: bounds the memory that an upload takes on the host."""
@@ -98,14 +99,17 @@ class TrainBatches:
         std: Sequence[float],
         batch_size: int,
         augmentation: Augmentation,
+        balanced: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        """`balanced`: see `data.sampling.epoch_order`."""
         size = images.pool_NHWC.shape[1]
         if augmentation.crop_padding >= size:
             raise InfeasibleConfig(f"crop_padding {augmentation.crop_padding} is not smaller than the {size} px images")
         self.images = images
         self.batch_size = min(batch_size, len(images))
         self.augmentation = augmentation
+        self._balanced = balanced
         self._normalise = _Normalise(images, mean, std, dtype)
         self._fill_C = (torch.tensor(mean, device=images.device) * 255).round().to(torch.uint8)
 
@@ -115,7 +119,7 @@ class TrainBatches:
 
     def epoch(self, generator: Generator) -> Iterator[Batch]:
         """The batches of one epoch. `generator` is on the images' device and decides everything."""
-        order_M = torch.randperm(len(self.images), generator=generator, device=generator.device)
+        order_M = epoch_order(self.images.labels_M, generator, balanced=self._balanced)
         order_M = order_M.to(self.images.pool_NHWC.device)
         for step in range(len(self)):
             index_N = order_M[step * self.batch_size : (step + 1) * self.batch_size]

@@ -25,3 +25,8 @@ class DataSpec:
     """Which of the k folds is the validation set."""
     train_images: Annotated[int, Field(ge=0)] = 0
     """Use only so many images, drawn per class from the seed, before the split. 0: all."""
+    imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Keep so few training images of `rare_class` that the largest class has so many times as many. 1: keep all.
+    Validation and test images are never cut."""
+    rare_class: str = ""
+    """Whose training images `imbalance` cuts. Empty: the smallest class's, of equal ones the last one's."""

@@ -25,6 +25,7 @@ class Draw(IntEnum):
     VALIDATION = 1
     FOLD = 2
     TEST = 3
+    IMBALANCE = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +60,10 @@ def split_files(files: Sequence[ImageFile], classes: Sequence[str], spec: DataSp
         val_N[pool_N], how = _held_out(labels_N[pool_N], spec)
         notes.append(f"{int(val_N.sum())} of {int(pool_N.sum())} images validate: {how}, seed {spec.split_seed}")
     train_M, val_M = np.flatnonzero(pool_N & ~val_N), np.flatnonzero(val_N)
+    if spec.imbalance > 1:
+        kept_M, how = thin_out(labels_N[train_M], classes, spec)
+        train_M = train_M[kept_M]
+        notes.append(how)
     for rows_M, purpose in ((train_M, "to train"), (val_M, "to validate")):
         _require(labels_N[rows_M], classes, 1, purpose)
     return Split(
@@ -97,12 +102,40 @@ def stratified_sample(labels_M: IntArray, count: int, seed: int) -> BoolArray:
     return marked_M
 
 
+def thin_out(labels_M: IntArray, classes: Sequence[str], spec: DataSpec) -> tuple[BoolArray, str]:
+    """Mark the training images that `spec.imbalance` keeps, and say what was done.
+
+    A larger ratio keeps a part of what a smaller one keeps. Raises UserError for an unknown class, or one of which less
+    than one image would be left.
+    """
+    counts_C = np.bincount(labels_M, minlength=len(classes))
+    smallest = len(classes) - 1 - int(counts_C[::-1].argmin())
+    if spec.rare_class and spec.rare_class not in classes:
+        raise UserError(f"no class {spec.rare_class!r} to make rare; there are {', '.join(classes)}")
+    rare = classes.index(spec.rare_class) if spec.rare_class else smallest
+    largest = int(np.where(np.arange(len(classes)) == rare, -1, counts_C).argmax())
+    count = min(int(counts_C[rare]), round(counts_C[largest] / spec.imbalance))
+    if count < 1:
+        raise UserError(
+            f"class {classes[rare]}: {counts_C[largest]} images of {classes[largest]} at {spec.imbalance:g} to 1 "
+            "leave it none to train on; give a smaller imbalance"
+        )
+    marked_M = labels_M != rare
+    marked_M[_shuffled(labels_M, rare, spec.split_seed, Draw.IMBALANCE)[:count]] = True
+    return marked_M, (
+        f"{classes[rare]} made rare: {count} of {counts_C[rare]} training images kept, seed {spec.split_seed}; "
+        f"{classes[largest]} has {counts_C[largest]}, {spec.imbalance:g} to 1 was asked for; validation and test "
+        "images are not cut"
+    )
+
+
 def _shuffled_classes(labels_M: IntArray, seed: int, draw: Draw) -> list[IntArray]:
     """Positions of each class in random order. A class's order does not depend on the other classes."""
-    return [
-        np.random.Generator(np.random.PCG64([seed, draw, int(label)])).permutation(np.flatnonzero(labels_M == label))
-        for label in np.unique(labels_M)
-    ]
+    return [_shuffled(labels_M, int(label), seed, draw) for label in np.unique(labels_M)]
+
+
+def _shuffled(labels_M: IntArray, label: int, seed: int, draw: Draw) -> IntArray:
+    return np.random.Generator(np.random.PCG64([seed, draw, label])).permutation(np.flatnonzero(labels_M == label))
 
 
 def _held_out(labels_M: IntArray, spec: DataSpec) -> tuple[BoolArray, str]:

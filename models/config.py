@@ -38,6 +38,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 OneOrPerLayer = Annotated[PositiveInt | tuple[PositiveInt, ...], BeforeValidator(_split_commas)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+ClassWeighting = Literal["none", "inverse_frequency", "effective_number"]
+ClassWeights = Annotated[ClassWeighting | tuple[NonNegative, ...], BeforeValidator(_split_commas)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -88,8 +90,16 @@ class TrainConfig:
     """`step`: the learning rate is multiplied by `step_gamma` every so many epochs."""
     step_gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    class_weights: Literal["none", "inverse_frequency"] = "none"
-    """Weights of the classes in the loss; `inverse_frequency` averages to 1 over the training images."""
+    class_weights: ClassWeights = "none"
+    """Weight of each class in the loss: `inverse_frequency`, one over its share of the training images;
+    `effective_number`, the same with a share that saturates (Cui et al. 2019); or a number per class, as in `1,20`."""
+    effective_number_beta: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """`effective_number`: 0 weighs all classes the same, towards 1 it becomes `inverse_frequency`."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """Images of an epoch: each of them once; or `balanced`, as many, every class equally often, with replacement."""
+    focal_gamma: NonNegative = 0.0
+    """An image counts (1 - p)^gamma in the loss, p being the probability of its class: what is easy counts less
+    (focal loss, Lin et al. 2017, who use 2); 0 is plain cross-entropy."""
     gradient_clip: NonNegative = 0.0
     """Largest norm of the gradient; 0 switches clipping off."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -98,6 +108,8 @@ class TrainConfig:
     """Stop after so many epochs without a better validation metric; 0 switches it off."""
     precision: Precision = "auto"
     """`auto`: bfloat16 autocast where the device is faster with it."""
+    keep_checkpoints: bool = False
+    """Keep the state after every epoch: `python -m search.resume` trains on from any of them."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -130,6 +142,8 @@ class FlexCNNConfig(TrainConfig):
     """`conv` drops whole channels after each block; `dense` drops values before the last layer."""
     dense_width: Annotated[int, Field(ge=0)] = 128
     """Neurons of the hidden dense layer; 0 leaves it out."""
+    init: Literal["torch", "he_normal"] = "torch"
+    """First weights: as torch draws them; or normal with variance 2 / inputs of a neuron, biases 0 (He et al. 2015)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -24,8 +24,7 @@ class FlexCNN(nn.Module):
     """Blocks of conv -> (batch norm) -> activation -> (dropout) -> pool, then dense layers; see FlexCNNConfig.
 
     Takes images_NCHW and returns logits of shape (N, classes). Layers are named as `models.complexity` lists them:
-    `conv1`, `norm1`, ..., `dense`, `output`. Weights are initialised as torch does by default, from its global
-    generator.
+    `conv1`, `norm1`, ..., `dense`, `output`. Weights are drawn from torch's global generator, as `init` says.
 
     Raises InfeasibleConfig, before anything is allocated, for a configuration that cannot be built.
     """
@@ -38,12 +37,22 @@ class FlexCNN(nn.Module):
                 self.add_module(f"{name}{number}", layer)
         for name, layer in _head_layers(config, shape.features, classes).items():
             self.add_module(name, layer)
+        if config.init == "he_normal":
+            self.apply(_he_normal)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         values = images_NCHW
         for layer in self.children():
             values = layer(values)
         return values
+
+
+def _he_normal(layer: nn.Module) -> None:
+    """Variance 2 / fan-in keeps the activations' variance under ReLU. Source: He et al. 2015, section 2.2."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def _block_layers(config: FlexCNNConfig, block: BlockShape) -> dict[str, nn.Module]:

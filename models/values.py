@@ -80,7 +80,7 @@ def _describe(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return repr(schema["const"])
     if schema["type"] == "array":
-        return f"{_describe(schema['items'])} for each layer, separated by commas"
+        return f"{_describe(schema['items'])} for each, separated by commas"
     if schema["type"] in ("integer", "number"):
         return _describe_number(schema)
     return {"boolean": "true or false", "string": "text"}[schema["type"]]

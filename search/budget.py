@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from data.errors import UserError
-from studies.definition import Confirm, Stage, Study
+from studies.definition import Ablation, Confirm, Stage, Study
 
 REGISTRATION_S = 3.0
 """Kept back for registering the champion."""
@@ -45,6 +45,9 @@ class Budget(Protocol):
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
         """The confirmation that time allows, given what an epoch of each finalist took, best finalist first."""
 
+    def fit_ablation(self, ablation: Ablation) -> Ablation:
+        """The ablation that time allows: with all its cells, on fewer seeds or of fewer epochs."""
+
     def stage_deadline(self, position: int) -> float | None:
         """When the stage that starts now has to end, in seconds since the epoch."""
 
@@ -62,6 +65,9 @@ class UnlimitedBudget:
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
         return self._study.confirm
+
+    def fit_ablation(self, ablation: Ablation) -> Ablation:
+        return ablation
 
     def stage_deadline(self, position: int) -> float | None:
         return None
@@ -102,6 +108,13 @@ class TimeBudget:
             if affordable >= wanted:
                 break
         return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, min(wanted, math.floor(affordable))))
+
+    def fit_ablation(self, ablation: Ablation) -> Ablation:
+        left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
+        scale = min(1.0, left_s / self._costs_s[-1])
+        seeds = max(min(2, ablation.seeds), math.floor(ablation.seeds * scale))
+        epochs = math.floor(ablation.epochs * min(1.0, scale * ablation.seeds / seeds))
+        return replace(ablation, seeds=seeds, epochs=max(1, epochs))
 
     def _makespan_s(self, runs_s: Sequence[float]) -> float:
         """How long the workers take for these runs, each taking the next as it gets free."""

@@ -113,6 +113,7 @@ def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Pa
         "trial": number,
         "finalist": champion.index,
         "config": champion.config,
+        "cell": pinned.cells[champion.index] if pinned.cells else None,
         "metric": pinned.metric,
         "value": champion.mean,
         "value_interval": champion.interval,

@@ -44,7 +44,7 @@ class StageCost:
 
 def estimate(study: Study, workshop: Workshop, device: torch.device, workers: int) -> list[StageCost]:
     """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds."""
-    first = [_epoch_s(config, workshop, device) for config in _sample(study, 0, DRAWS)]
+    first = [_epoch_s(config, workshop, device) for config in _first_configs(study)]
     measured = [seconds for seconds in first if seconds is not None]
     if not measured:
         raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be trained at this image size")
@@ -58,10 +58,19 @@ def estimate(study: Study, workshop: Workshop, device: torch.device, workers: in
         kept = 1.0 if stage.pruner == "none" or trials < 6 else SHARE_AFTER_PRUNING
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
         costs.append(StageCost(name=stage.name, trials=trials, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s))
-    confirm = study.confirm
-    runs, epochs = confirm.finalists * confirm.seeds, confirm.epochs or costs[-1].epochs / max(1, study.folds)
+    ending = study.ending
+    runs, epochs = ending.candidates * ending.seeds, ending.epochs or costs[-1].epochs / max(1, study.folds)
     wall_s = runs * epochs * epoch_s / min(workers, runs)
-    return [*costs, StageCost(name="confirm", trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
+    return [*costs, StageCost(name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
+
+
+def _first_configs(study: Study) -> list[TrainConfig]:
+    """The start configuration and a few of those that are trained first."""
+    if study.stages:
+        return _sample(study, 0, DRAWS)
+    assert study.ablation is not None
+    ablation, cells = study.ablation, study.ablation.cells()
+    return [with_values(study.config, ablation.values(cell)) for cell in (cells[0], cells[len(cells) // 2], cells[-1])]
 
 
 def _sample(study: Study, position: int, draws: int) -> list[TrainConfig]:

@@ -23,6 +23,7 @@ from models.registry import resolved
 from models.training.metrics import EpochMetrics, best_epoch
 from models.values import to_flat
 from search import names
+from search.answers import save_answers
 from search.claims import Claim, Outcome, Result
 from search.data_source import TrialData
 from search.pinning import PinnedStage
@@ -153,13 +154,15 @@ class Course:
         self.attributes |= {names.PARAMETERS: total, names.LEARNING_PARAMETERS: learning}
 
     def keep(self, model: nn.Module, data: TrialData, config: TrainConfig, seen: Preprocessing) -> None:
-        """Save a finalist's classifier, whole."""
+        """Save a finalist's classifier, whole; of an ablation's cell also its answers on the validation images."""
         folder = self.folder / names.BUNDLE_FOLDER
         shutil.rmtree(folder, ignore_errors=True)  # Of an owner that was lost before it told.
         save_bundle(
             folder, model, config,
             classes=data.search.classes, input_shape=data.input_shape, mean=seen.mean, std=seen.std,
         )  # fmt: skip
+        if self.stage.cells:
+            save_answers(self.folder, model, data.val_batches(seen))
 
     def _value(self, metrics: EpochMetrics) -> float:
         return float(getattr(metrics, self.stage.metric))

@@ -47,6 +47,7 @@ class TrialData:
             std=seen.std,
             batch_size=config.batch_size,
             augmentation=Augmentation.of(config),
+            balanced=config.sampling == "balanced",
         )
 
     def val_batches(self, seen: Preprocessing) -> EvalBatches:
@@ -58,7 +59,7 @@ class DataSource:
     """Opens the decoded images of a size when a trial first asks for them."""
 
     def __init__(self, spec: DataSpec, settings: Settings, device: torch.device) -> None:
-        self._spec = spec
+        self.spec = spec
         self._settings = settings
         self._device = device
         self._open: dict[tuple[int, ImageFit, int], TrialData] = {}
@@ -68,7 +69,7 @@ class DataSource:
         key = image_size, image_fit, fold
         if key not in self._open:
             search = open_search_data(
-                replace(self._spec, fold=fold),
+                replace(self.spec, fold=fold),
                 image_size=image_size,
                 image_fit=image_fit,
                 data_home=self._settings.data_home,

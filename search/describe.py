@@ -28,7 +28,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "stages": {
             f"{index + 1}-{stage.name}": _describe_stage(study, stage) for index, stage in enumerate(study.stages)
         },
-        "confirm": _plain(asdict(study.confirm)),
+        study.ending.name: _plain(asdict(study.ending)),
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from studies.definition import ABLATION_STAGE as ABLATION_STAGE
 from studies.definition import CONFIRM_STAGE as CONFIRM_STAGE
+from studies.definition import LAST_STAGES as LAST_STAGES
 
 # Below --home
 STORAGE_FILE = "sieve.db"
@@ -15,6 +17,7 @@ FEATURES_FOLDER = "features"
 DATA_FOLDER = "data"
 CHECKPOINT_FILE = "checkpoint.pt"
 BUNDLE_FOLDER = "classifier"
+ANSWERS_FILE = "answers.npz"
 
 # Parameters and user attributes of an Optuna trial
 BASE = "base"
@@ -47,8 +50,8 @@ CHAMPION_ALIAS = "champion"
 
 
 def optuna_study(study: str, position: int, stage: str) -> str:
-    """`partA/1-architecture`; the confirmation is `partA/confirm`."""
-    return f"{study}/{CONFIRM_STAGE}" if stage == CONFIRM_STAGE else f"{study}/{position + 1}-{stage}"
+    """`partA/1-architecture`; the confirmation is `partA/confirm`, an ablation `partA/ablation`."""
+    return f"{study}/{stage}" if stage in LAST_STAGES else f"{study}/{position + 1}-{stage}"
 
 
 def study_folder(home: Path, study: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import optuna
@@ -20,7 +20,7 @@ from models.config import TrainConfig
 from models.values import from_flat, to_flat, with_values
 from search import names
 from search.seeds import derive_seed
-from studies.definition import Confirm, Space, Stage, Study, When
+from studies.definition import Ablation, Confirm, Space, Stage, Study, When
 
 Values = dict[str, Any]
 
@@ -64,10 +64,13 @@ class PinnedStage:
     """Of each slot's training."""
     folds: int = 0
     """0: one validation set; otherwise the folds that the study divides its training images into."""
+    cells: tuple[dict[str, str], ...] = ()
+    """Of an ablation: the level of each factor, for each base."""
 
     @property
     def is_confirmation(self) -> bool:
-        return self.name == names.CONFIRM_STAGE
+        """Whether the study ends with it: fixed configurations on shared seeds, of which the best mean is champion."""
+        return self.name in names.LAST_STAGES
 
     def folds_of(self, slot: int) -> range:
         """The folds that a trial trains on: all of them, but each run of a finalist on one, in turn."""
@@ -85,7 +88,7 @@ class PinnedStage:
             tuple(PinnedParameter(**{**entry, "when_values": tuple(entry["when_values"])}) for entry in space)
             for space in stored["spaces"]
         )
-        tuples = {key: tuple(stored[key]) for key in ("bases", "queue", "seeds")}
+        tuples = {key: tuple(stored.get(key, ())) for key in ("bases", "queue", "seeds", "cells")}
         return cls(**{**stored, **tuples, "spaces": spaces})
 
     def config(self, params: Mapping[str, Any]) -> TrainConfig:
@@ -138,13 +141,23 @@ def pin_search(study: Study, position: int, stage: Stage, bases: Sequence[TrainC
 def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:
     """Every finalist on the same fresh seeds, so that their results can be compared in pairs."""
     extra = dict(confirm.values) if confirm.epochs is None else {**confirm.values, "epochs": confirm.epochs}
-    configs = [with_values(finalist, extra) for finalist in finalists]
-    seed = derive_seed(study.seed, names.CONFIRM_STAGE)
-    # Seed by seed, not finalist by finalist: if time runs out, all have been trained equally often.
-    cells = [(index, repeat) for repeat in range(confirm.seeds) for index in range(len(configs))]
+    return _pin_last(study, confirm, [with_values(finalist, extra) for finalist in finalists])
+
+
+def pin_ablation(study: Study, ablation: Ablation, base: TrainConfig) -> PinnedStage:
+    """Every cell on the same seeds, so that each seed is a block in which all cells can be compared."""
+    cells = ablation.cells()
+    configs = [with_values(base, ablation.values(cell)) for cell in cells]
+    return replace(_pin_last(study, ablation, configs), cells=tuple(cells))
+
+
+def _pin_last(study: Study, ending: Confirm | Ablation, configs: Sequence[TrainConfig]) -> PinnedStage:
+    seed = derive_seed(study.seed, ending.name)
+    # Seed by seed, not configuration by configuration: if time runs out, all have been trained equally often.
+    runs = [(index, repeat) for repeat in range(ending.seeds) for index in range(len(configs))]
     return PinnedStage(
-        name=names.CONFIRM_STAGE,
-        trials=len(cells),
+        name=ending.name,
+        trials=len(runs),
         epochs=max(config.epochs for config in configs),
         sampler="random",
         pruner="none",
@@ -153,8 +166,8 @@ def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainCo
         seed=seed,
         bases=tuple(to_flat(config) for config in configs),
         spaces=tuple(() for _ in configs),
-        queue=tuple({names.BASE: index} if len(configs) > 1 else {} for index, _ in cells),
-        seeds=tuple(derive_seed(seed, "trial", repeat) for _, repeat in cells),
+        queue=tuple({names.BASE: index} if len(configs) > 1 else {} for index, _ in runs),
+        seeds=tuple(derive_seed(seed, "trial", repeat) for _, repeat in runs),
         folds=study.folds,
     )
 

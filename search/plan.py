@@ -41,13 +41,30 @@ def print_plan(study: Study, costs: Sequence[StageCost], console: Console) -> No
         )
         console.print(_space(study, stage))
     _print_children(study, console)
-    confirm = costs[-1]
-    console.print(
-        f"[bold]confirm[/bold]  the best {study.confirm.finalists} of {study.stages[-1].name} on "
-        f"{study.confirm.seeds} fresh seeds each, {confirm.epochs:g} epochs: {duration(confirm.wall_s)}\n",
-        highlight=False,
-    )
+    _print_ending(study, costs[-1], console)
     console.print(f"about {duration(total_s(costs))} in all, from a short measurement on this machine", highlight=False)
+
+
+def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
+    ablation, last = study.ablation, study.stages[-1].name if study.stages else None
+    if ablation is None:
+        trained = f"the best {study.confirm.finalists} of {last} on {study.confirm.seeds} fresh seeds each"
+    else:
+        around = f", around the best of {last}" if last else ""
+        trained = f"{ablation.candidates} cells on {ablation.seeds} shared seeds each{around}"
+    console.print(
+        f"[bold]{study.ending.name}[/bold]  {trained}, {cost.epochs:g} epochs: {duration(cost.wall_s)}", highlight=False
+    )
+    if ablation is not None:
+        table = Table.grid(padding=(0, 2))
+        for factor, levels in ablation.factors.items():
+            table.add_row("", factor, "; ".join(f"{level}: {_fields(values)}" for level, values in levels.items()))
+        console.print(table)
+    console.print()
+
+
+def _fields(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items()) or "as it is"
 
 
 def _print_children(study: Study, console: Console) -> None:

@@ -110,4 +110,6 @@ def data_spec(study: Study, data: str | None) -> DataSpec:
         val_fraction=study.val_fraction,
         folds=study.folds,
         train_images=study.train_images,
+        imbalance=study.imbalance,
+        rare_class=study.rare_class,
     )

@@ -79,8 +79,8 @@ def _epochs_left(snapshot: Snapshot, study: Study) -> float:
     for coming in study.stages[len(snapshot.stages) :]:
         left += coming.trials * coming.epochs * EXPECTED_SHARE
     if len(snapshot.stages) <= len(study.stages):
-        epochs = study.confirm.epochs or study.stages[-1].epochs
-        left += study.confirm.finalists * study.confirm.seeds * epochs
+        epochs = study.ending.epochs or study.stages[-1].epochs
+        left += study.ending.candidates * study.ending.seeds * epochs
     return left
 
 

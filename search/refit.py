@@ -16,6 +16,8 @@ import torch
 
 from data.arrays import ImageSet
 from data.batches import to_device
+from data.spec import DataSpec
+from data.splits import thin_out
 from models.bundle import save_bundle
 from models.registry import resolved
 from models.training.fit import fit
@@ -31,7 +33,7 @@ def refit(
 ) -> tuple[Path, int]:
     """Train, save the classifier below `folder`; returns where it lies and on how many images it was trained."""
     chosen = with_values(resolved(from_flat(config)), {"patience": 0})
-    data = _all_images(workshop.open_data(chosen), device)
+    data = _all_images(workshop.open_data(chosen), workshop.spec, device)
     work = workshop.prepare(chosen, data, derive_seed(study_seed, "refit"))
     classes = data.search.classes
     training = fit(
@@ -49,12 +51,16 @@ def refit(
     return bundle, len(data.search.train)
 
 
-def _all_images(data: TrialData, device: torch.device) -> TrialData:
-    """Training images: all of them. Validation: those of the first fold, which are among them."""
+def _all_images(data: TrialData, spec: DataSpec, device: torch.device) -> TrialData:
+    """Training images: all of them. Validation: those of the first fold, which are among them.
+
+    Where a class is made rare, it is as rare here as it was in the folds.
+    """
     train, val = data.search.train, data.search.val
-    everything = ImageSet(
-        pool_NHWC=train.pool_NHWC,
-        rows_M=np.concatenate([train.rows_M, val.rows_M]),
-        labels_M=np.concatenate([train.labels_M, val.labels_M]),
-    )
+    rows_M = np.concatenate([train.rows_M, val.rows_M])
+    labels_M = np.concatenate([train.labels_M, val.labels_M])
+    if spec.imbalance > 1:
+        kept_M, _ = thin_out(labels_M, data.search.classes, spec)
+        rows_M, labels_M = rows_M[kept_M], labels_M[kept_M]
+    everything = ImageSet(pool_NHWC=train.pool_NHWC, rows_M=rows_M, labels_M=labels_M)
     return replace(data, search=replace(data.search, train=everything), train=to_device(everything, device))

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from search.ablation import print_ablation
 from search.progress import duration
 
 COUNTS = ("complete", "pruned", "infeasible", "failed", "skipped")
@@ -23,8 +24,10 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         best = "-" if stage["best"] is None else f"{stage['best']:.4f}"
         table.add_row(stage["name"], *counts, best)
     console.print(table)
+    if result["ablation"]:
+        print_ablation(result["ablation"], console)
     champion = result["champion"]
-    console.print(f"champion   {champion['model_uri']} (confirm #{champion['trial']})")
+    console.print(f"champion   {champion['model_uri']} ({result['stages'][-1]['name']} #{champion['trial']})")
     for field, value in champion["searched"].items():
         console.print(f"           {field} {value:.4g}" if isinstance(value, float) else f"           {field} {value}")
     runs = len(champion["val_accuracy_seeds"])
@@ -37,7 +40,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         console.print(f"validation {accuracy}, mean of {runs} seeds")
     if champion["ties"]:
         tied = ", ".join(str(index + 1) for index in champion["ties"])
-        console.print(f"           not told apart from finalist {tied} by these seeds")
+        candidate = "cell" if result["ablation"] else "finalist"
+        console.print(f"           not told apart from {candidate} {tied} by these seeds")
     test = result["test"]
     if test is None:
         command = f"python -m search.evaluate --study {result['study']}"

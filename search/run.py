@@ -26,6 +26,7 @@ from data.arrays import SearchData
 from data.cache import open_search_data
 from models.registry import resolved
 from search import names
+from search.ablation import read_ablation
 from search.budget import Budget, TimeBudget, UnlimitedBudget
 from search.champion import choose_champion
 from search.claims import reap
@@ -72,7 +73,7 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
                 _search(storage, request, started_at, test=test)
         if test:
             _test_once(storage, settings, study.name)
-        return result_json(storage, study.name, wall_s=time.monotonic() - started_at)
+        return result_json(storage, study.name, settings.home, wall_s=time.monotonic() - started_at)
     finally:
         storage.close()
 
@@ -200,21 +201,29 @@ def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
 
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:
-    """The fields that any stage varied, in the order in which they were first searched."""
-    spaces = (space for record in read_stages(storage, name) for space in record.pinned["spaces"])
-    return list(dict.fromkeys(parameter["name"] for space in spaces for parameter in space))
+    """The fields that any stage varied, in the order in which they were first searched, and those of an ablation."""
+    records = read_stages(storage, name)
+    spaces = (space for record in records for space in record.pinned["spaces"])
+    searched = [parameter["name"] for space in spaces for parameter in space]
+    if records[-1].name == names.ABLATION_STAGE:
+        base, *cells = records[-1].pinned["bases"]
+        searched += [field for field in base if any(cell[field] != base[field] for cell in cells)]
+    return list(dict.fromkeys(searched))
 
 
-def result_json(storage: Storage, name: str, *, wall_s: float) -> dict[str, Any]:
-    """What `search.run --json` prints, from the database."""
+def result_json(storage: Storage, name: str, home: Path, *, wall_s: float) -> dict[str, Any]:
+    """What `search.run --json` prints, from the database and, of an ablation, from its trials' files."""
     record = read_study(storage, name)
     assert record is not None
-    stages = [asdict(stage_snapshot(storage, stage)) for stage in read_stages(storage, name)]
+    pinned = read_stages(storage, name)
+    stages = [asdict(stage_snapshot(storage, stage)) for stage in pinned]
+    ablation = read_ablation(record, pinned[-1], stage_trials(storage, pinned[-1]), home) if pinned else None
     taken = [look for look in looks(storage, name) if look.result]
     return {
         "study": name,
         "stages": stages,
         "champion": record.champion,
+        "ablation": ablation and ablation.to_json(),
         "test": taken[-1].result if taken else None,
         "data": record.data,
         "wall_s": round(wall_s, 3),

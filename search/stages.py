@@ -20,12 +20,12 @@ from search.bases import best_configs
 from search.budget import Budget
 from search.claims import Result, claim_next, finish, reap
 from search.launch import Launcher
-from search.pinning import PinnedStage, pin_confirmation, pin_search
+from search.pinning import PinnedStage, pin_ablation, pin_confirmation, pin_search
 from search.processes import process_name
 from search.records import StageRecord, pin_stage, read_stages, update_stage
 from search.snapshot import stage_trials
 from search.storage import Storage, with_retries
-from studies.definition import Stage, Study
+from studies.definition import Ablation, Stage, Study
 
 POLL_S = 0.25
 SAME_FAILURES = 5
@@ -57,14 +57,17 @@ class StageRunner:
         self._on_tick = on_tick
 
     def run_all(self) -> StageRecord:
-        """Run every stage that is not closed yet, then the confirmation; returns the confirmation's record."""
+        """Run every stage that is not closed yet, then the confirmation or ablation; returns the last one's record."""
         bases: list[TrainConfig] = [self._study.config]
+        best: list[tuple[FrozenTrial, TrainConfig]] = []
         for position, stage in enumerate(self._study.stages):
             record = self._run(position, partial(self._pin, position, stage, bases))
             following = self._study.stages[position + 1 :]
             wanted = following[0].bases if following else self._study.confirm.finalists
             best = self._best(record, wanted)
             bases = [config for _, config in best]
+        if self._study.ablation is not None:
+            return self._run(len(self._study.stages), partial(self._pin_ablation, self._study.ablation, bases[0]))
         return self._run(len(self._study.stages), partial(self._pin_confirmation, best))
 
     def _pin(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
@@ -75,6 +78,9 @@ class StageRunner:
         epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]
         confirm = self._budget.fit_confirmation(max(config.epochs for _, config in best), epoch_s)
         return pin_confirmation(self._study, confirm, [config for _, config in best[: confirm.finalists]])
+
+    def _pin_ablation(self, ablation: Ablation, base: TrainConfig) -> PinnedStage:
+        return pin_ablation(self._study, self._budget.fit_ablation(ablation), base)
 
     def _run(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
         record = self._pinned(position, pin)

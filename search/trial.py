@@ -98,7 +98,7 @@ def _all_epochs(
 
 def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
     """Whether the stage's running trials have to end: its deadline has passed, and it has a result to hand on."""
-    if record.name == names.CONFIRM_STAGE or record.deadline is None or time.time() < record.deadline:
+    if record.name in names.LAST_STAGES or record.deadline is None or time.time() < record.deadline:
         return False
     return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 

@@ -46,6 +46,7 @@ class Workshop:
     """Prepares a worker's trials; keeps what they share open."""
 
     def __init__(self, source: DataSource, store: FeatureStore, device: torch.device) -> None:
+        self.spec = source.spec
         self._source = source
         self._store = store
         self._device = device

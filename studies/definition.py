@@ -1,4 +1,4 @@
-"""What a search is: a `Study` is an ordered list of `Stage`s, then a `Confirm`. All of it is plain Python data.
+"""What a search is: a `Study` is an ordered list of `Stage`s, then a `Confirm` or an `Ablation`; plain Python data.
 
 STUDY = Study(
     name="mine",
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, get_args
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -23,6 +24,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from data.errors import UserError
 from models.config import TrainConfig
 from models.values import with_values
+from studies.ablation import ABLATION_STAGE as ABLATION_STAGE
+from studies.ablation import Ablation as Ablation
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Pruner = Literal["median", "successive_halving", "hyperband", "none"]
@@ -30,6 +33,8 @@ Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 Value = str | int | float | bool
 
 CONFIRM_STAGE = "confirm"
+LAST_STAGES = frozenset({CONFIRM_STAGE, ABLATION_STAGE})
+"""What a study may end with: fixed configurations on seeds that they share; the best mean is the champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,15 @@ class Confirm:
     """None: as many as the finalist's configuration says."""
     values: Mapping[str, Value] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        return CONFIRM_STAGE
+
+    @property
+    def candidates(self) -> int:
+        """Configurations that are trained, each on every seed."""
+        return self.finalists
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
@@ -96,8 +110,11 @@ class Study:
     description: str
     config: TrainConfig
     """Where the search starts; the first trial of the first stage."""
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = ()
+    """At least one, but before an ablation there may be none."""
     confirm: Confirm = field(default_factory=Confirm)
+    ablation: Ablation | None = None
+    """In place of the confirmation."""
     data: str | None = None
     """A name in `data.catalog.DATASETS`; None where the user has to say `--data`."""
     metric: Metric = "val_accuracy"
@@ -107,6 +124,10 @@ class Study:
     """k >= 2: a trial trains once for each of k folds and is worth their mean; for sets too small to be split once."""
     train_images: int = 0
     """Use only so many images, drawn per class; 0: all."""
+    imbalance: float = 1.0
+    """Keep so few training images of one class that the largest has so many times as many; 1: keep all."""
+    rare_class: str = ""
+    """Whose images those are; empty: the smallest class's."""
 
     def __post_init__(self) -> None:
         if self.folds < 0 or self.folds == 1 or self.train_images < 0:
@@ -114,8 +135,10 @@ class Study:
         if not 0 < self.val_fraction < 1 or self.seed < 0:
             raise UserError(f"{self.name}: val_fraction lies between 0 and 1, and seed is 0 or more")
         _check_option(self.name, "metric", self.metric, get_args(Metric))
-        if not self.stages:
-            raise UserError(f"{self.name}: a study needs at least one stage")
+        if not 1 <= self.imbalance < inf:
+            raise UserError(f"{self.name}: imbalance={self.imbalance}: a number of at least 1 is needed")
+        if not self.stages and self.ablation is None:
+            raise UserError(f"{self.name}: a study needs at least one stage, or an ablation")
         stage_names = [stage.name for stage in self.stages]
         if len(set(stage_names)) < len(stage_names):
             raise UserError(f"{self.name}: two stages have the same name: {', '.join(stage_names)}")
@@ -125,6 +148,13 @@ class Study:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
         epochs = {} if self.confirm.epochs is None else {"epochs": self.confirm.epochs}
         _checked(f"{self.name}/confirm", self.config, {**self.confirm.values, **epochs})
+        if self.ablation is not None:
+            self.ablation.check(f"{self.name}/{ABLATION_STAGE}", self.config)
+
+    @property
+    def ending(self) -> Confirm | Ablation:
+        """What names the champion."""
+        return self.ablation or self.confirm
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -135,8 +165,8 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
     where = f"{study}/{stage.name}"
     if not stage.name or "/" in stage.name:
         raise UserError(f"{where}: a stage's name may not be empty or hold a slash")
-    if stage.name == CONFIRM_STAGE:
-        raise UserError(f"{where}: {CONFIRM_STAGE!r} is the name of every study's last stage; choose another one")
+    if stage.name in LAST_STAGES:
+        raise UserError(f"{where}: {stage.name!r} is the name of every study's last stage; choose another one")
     _check_option(where, "sampler", stage.sampler, get_args(Sampler))
     _check_option(where, "pruner", stage.pruner, get_args(Pruner))
     if min(stage.trials, stage.epochs, stage.bases) < 1:

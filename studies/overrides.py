@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from data.errors import UserError
 from models.config import TrainConfig
 from models.values import with_values
-from studies.definition import Confirm, Space, Study, When
+from studies.definition import Ablation, Confirm, Space, Study, When
 
 MIN_TRIALS = 2
 
@@ -31,7 +31,21 @@ def fix_fields(study: Study, values: Mapping[str, object]) -> Study:
     )
     kept = {name: value for name, value in study.confirm.values.items() if name not in values}
     epochs = config.epochs if "epochs" in values else study.confirm.epochs
-    return replace(study, config=config, stages=stages, confirm=replace(study.confirm, epochs=epochs, values=kept))
+    return replace(
+        study,
+        config=config,
+        stages=stages,
+        confirm=replace(study.confirm, epochs=epochs, values=kept),
+        ablation=study.ablation and _fix_in_ablation(study, study.ablation, config, frozenset(values)),
+    )
+
+
+def _fix_in_ablation(study: Study, ablation: Ablation, config: TrainConfig, fixed: frozenset[str]) -> Ablation:
+    for factor, levels in ablation.factors.items():
+        taken = fixed & {name for values in levels.values() for name in values}
+        if taken:
+            raise UserError(f"{study.name}: {min(taken)} is what the factor {factor!r} compares; it cannot be fixed")
+    return replace(ablation, epochs=config.epochs if "epochs" in fixed else ablation.epochs)
 
 
 def scale_trials(study: Study, scale: float) -> Study:
@@ -51,7 +65,10 @@ def scale_epochs(study: Study, scale: float) -> Study:
     confirm: Confirm = study.confirm
     if confirm.epochs is not None:
         confirm = replace(confirm, epochs=_scaled(confirm.epochs, scale))
-    return replace(study, stages=stages, confirm=confirm)
+    ablation = study.ablation
+    if ablation is not None:
+        ablation = replace(ablation, epochs=_scaled(ablation.epochs, scale))
+    return replace(study, stages=stages, confirm=confirm, ablation=ablation)
 
 
 def _check_scale(option: str, scale: float) -> None:

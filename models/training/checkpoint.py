@@ -63,6 +63,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             part.unlink(missing_ok=True)
 
 
+def kept_checkpoint(path: Path, epoch: int) -> Path:
+    """Where the state after this epoch is kept, if it is: `checkpoint-epoch-003.pt` beside `checkpoint.pt`."""
+    return path.with_name(f"{path.stem}-epoch-{epoch:03d}{path.suffix}")
+
+
 def load_checkpoint(path: Path, identity: dict[str, FlatValue], device: torch.device) -> Checkpoint | None:
     """The state in this file, or None where there is no file, a torn one or one of another format: start anew.
 

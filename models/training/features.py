@@ -16,6 +16,7 @@ from data.augment import Augmentation
 from data.batches import Batch, DeviceImages
 from data.mixing import mix
 from data.progress import Progress
+from data.sampling import epoch_order
 from models.config import BackboneConfig
 from models.finetuning import BackboneClassifier
 from models.preprocessing import Preprocessing
@@ -61,7 +62,10 @@ class Features:
         images = len(self.stored.values) // self.views
         rows = np.concatenate([view * images + self.train_M for view in range(self.views)])
         placed = _place(self.stored, rows, np.tile(self.train_labels_M, self.views), device)
-        return FeatureTrainBatches(placed, views=self.views, batch_size=config.batch_size, mixup=config.mixup)
+        return FeatureTrainBatches(
+            placed, views=self.views, batch_size=config.batch_size, mixup=config.mixup,
+            balanced=config.sampling == "balanced",
+        )  # fmt: skip
 
     def val_batches(self, batch_size: int, device: torch.device) -> FeatureEvalBatches:
         """Every validation image, in order, as it is."""
@@ -123,10 +127,12 @@ def open_features(
 class FeatureTrainBatches:
     """`data.batches.TrainBatches` of features: the same order of images for the same generator."""
 
-    def __init__(self, images: DeviceImages, *, views: int, batch_size: int, mixup: float = 0.0) -> None:
+    def __init__(
+        self, images: DeviceImages, *, views: int, batch_size: int, mixup: float = 0.0, balanced: bool = False
+    ) -> None:
         self.images = images
         self._count = len(images) // views
-        self._views, self._mixup = views, mixup
+        self._views, self._mixup, self._balanced = views, mixup, balanced
         self.batch_size = min(batch_size, self._count)
 
     def __len__(self) -> int:
@@ -135,7 +141,7 @@ class FeatureTrainBatches:
 
     def order(self, generator: Generator) -> Tensor:
         """Where the features of an epoch are, in order; of each image one view."""
-        order_M = torch.randperm(self._count, generator=generator, device=generator.device)
+        order_M = epoch_order(self.images.labels_M[: self._count], generator, balanced=self._balanced)
         if self._views > 1:
             order_M += self._count * torch.randint_like(order_M, self._views, generator=generator)
         return order_M.to(self.images.rows_M.device)

@@ -13,7 +13,7 @@ from torch import nn
 from data.errors import TrainingDiverged
 from models.config import TrainConfig
 from models.training.batches import TrainingBatches, ValidationBatches
-from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.checkpoint import kept_checkpoint, load_checkpoint, save_checkpoint
 from models.training.evaluate import evaluate
 from models.training.metrics import EpochMetrics, Scores, best_epoch
 from models.training.precision import compute_dtype
@@ -43,7 +43,8 @@ def fit(
 
     With `checkpoint` the state is written to that file before each yield; if the file exists already, training goes on
     after its last finished epoch and only the epochs that follow are yielded (`read_history` has the earlier ones). The
-    numbers are those of a training that was never stopped.
+    numbers are those of a training that was never stopped. With `keep_checkpoints` in the configuration each epoch's
+    state also stays in a file of its own, `kept_checkpoint`: copied to `checkpoint`, training goes on from there.
 
     `seed` decides shuffling, augmentation and dropout; the weights are initialised by the caller. Each epoch reseeds
     torch's global generator. On one CPU thread the same seed and configuration give bit-identical metrics.
@@ -86,7 +87,10 @@ def fit(
         )
         state.finish_epoch(metrics, metric)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, state.checkpoint(identity))
+            saved = state.checkpoint(identity)
+            if config.keep_checkpoints:
+                save_checkpoint(kept_checkpoint(checkpoint, epoch), saved)
+            save_checkpoint(checkpoint, saved)
         yield metrics
 
     model.load_state_dict(state.best_weights)

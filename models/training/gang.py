@@ -16,10 +16,10 @@ from torch import Generator, Tensor, nn
 
 from models.config import BackboneConfig
 from models.flexcnn import ACTIVATIONS
+from models.training.class_weights import class_weights
 from models.training.features import FeatureEvalBatches, FeatureTrainBatches
 from models.training.gang_loss import GangTally, gang_cross_entropy, gang_losses
 from models.training.gang_optim import GangOptimizer
-from models.training.loss import inverse_frequency
 from models.training.metrics import EpochMetrics, best_epoch
 from models.training.process import memory_mib
 from models.training.schedule import learning_rate
@@ -38,7 +38,7 @@ OWN_FIELDS = frozenset(
 def gang_key(config: BackboneConfig) -> tuple[FlatValue, ...] | None:
     """Heads whose configurations have equal keys can be trained as a gang; None: only alone."""
     alone = config.freezing != "freeze_all" or config.train_batch_norm or config.precision == "bf16"
-    if alone or config.mixup or config.cutmix or config.ema_decay:
+    if alone or config.mixup or config.cutmix or config.ema_decay or config.focal_gamma or config.keep_checkpoints:
         return None
     values = to_flat(config)
     return tuple(values[entry.name] for entry in fields(config) if entry.name not in OWN_FIELDS)
@@ -96,9 +96,8 @@ class Gang:
             for name, _ in heads[0].named_parameters()
         }
         self._activation = ACTIVATIONS[configs[0].head_activation]()
-        self._class_weights_C = torch.ones(classes, device=device)
-        if configs[0].class_weights == "inverse_frequency":
-            self._class_weights_C = inverse_frequency(train.images.labels_M, classes).to(device)
+        weights_C = class_weights(configs[0], train.images.labels_M, classes)
+        self._class_weights_C = torch.ones(classes, device=device) if weights_C is None else weights_C.to(device)
         self._optimizer = GangOptimizer(self._weights, configs)
 
     def __iter__(self) -> Iterator[dict[int, EpochMetrics]]:

@@ -1,4 +1,4 @@
-"""Cross-entropy for training, with label smoothing, class weights and mixed labels."""
+"""Losses for training: cross-entropy with label smoothing, class weights and mixed labels, and its focal form."""
 
 from __future__ import annotations
 
@@ -18,44 +18,57 @@ def total_loss(
     *,
     class_weights_C: Tensor | None = None,
     label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
 ) -> Tensor:
     """`training_loss` of the first output, and of the auxiliary ones after it their weighted share, in one scalar."""
     first, *others = (
-        training_loss(logits_NC.float(), batch, class_weights_C=class_weights_C, label_smoothing=label_smoothing)
+        training_loss(
+            logits_NC.float(), batch,
+            class_weights_C=class_weights_C, label_smoothing=label_smoothing, focal_gamma=focal_gamma,
+        )
         for _, logits_NC in outputs
-    )
+    )  # fmt: skip
     for (weight, _), loss in zip(outputs[1:], others, strict=True):
         first = first + weight * loss
     return first
 
 
 def training_loss(
-    logits_NC: Tensor, batch: Batch, *, class_weights_C: Tensor | None = None, label_smoothing: float = 0.0
+    logits_NC: Tensor,
+    batch: Batch,
+    *,
+    class_weights_C: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy of a batch, a scalar, as torch's `cross_entropy` weighs and smooths it.
+
+    With `focal_gamma` each image's loss is multiplied by (1 - p)^gamma, p the probability of its class (Lin et al.
+    2017, equation 5); the mean is over the weights of the classes alone, as it is without.
 
     Where the batch is mixed (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019) an image counts `mix_N` towards
     `labels_N` and the rest towards `mixed_labels_N`.
     """
-    if batch.mixed_labels_N is None or batch.mix_N is None:
+    if batch.mixed_labels_N is None and not focal_gamma:
         return F.cross_entropy(logits_NC, batch.labels_N, weight=class_weights_C, label_smoothing=label_smoothing)
 
-    first_N, second_N = (
-        F.cross_entropy(logits_NC, labels, weight=class_weights_C, label_smoothing=label_smoothing, reduction="none")
-        for labels in (batch.labels_N, batch.mixed_labels_N)
-    )
-    loss = torch.lerp(second_N, first_N, batch.mix_N).sum()
-    if class_weights_C is None:
-        return loss / len(logits_NC)
-    weights_N = torch.lerp(class_weights_C[batch.mixed_labels_N], class_weights_C[batch.labels_N], batch.mix_N)
-    return loss / weights_N.sum()
+    def losses_of(labels_N: Tensor) -> Tensor:
+        losses_N = F.cross_entropy(
+            logits_NC, labels_N, weight=class_weights_C, label_smoothing=label_smoothing, reduction="none"
+        )
+        return losses_N * _focus(logits_NC, labels_N, focal_gamma) if focal_gamma else losses_N
+
+    def weights_of(labels_N: Tensor) -> Tensor:
+        return torch.ones_like(logits_NC[:, 0]) if class_weights_C is None else class_weights_C[labels_N]
+
+    losses_N, weights_N = losses_of(batch.labels_N), weights_of(batch.labels_N)
+    if batch.mixed_labels_N is not None and batch.mix_N is not None:
+        losses_N = torch.lerp(losses_of(batch.mixed_labels_N), losses_N, batch.mix_N)
+        weights_N = torch.lerp(weights_of(batch.mixed_labels_N), weights_N, batch.mix_N)
+    return losses_N.sum() / weights_N.sum()
 
 
-def inverse_frequency(labels_N: Tensor, classes: int) -> Tensor:
-    """Weight of each class, shape (classes,): one over its share, scaled to average 1 over the images.
-
-    A class without images weighs 0.
-    """
-    counts_C = torch.bincount(labels_N, minlength=classes).float()
-    present_C = counts_C > 0
-    return torch.where(present_C, counts_C.sum() / (present_C.sum() * counts_C), 0.0)
+def _focus(logits_NC: Tensor, labels_N: Tensor, gamma: float) -> Tensor:
+    """(1 - p)^gamma of each image; its gradient is finite where p is 1, too."""
+    missing_N = -torch.expm1(-F.cross_entropy(logits_NC, labels_N, reduction="none"))
+    return missing_N.clamp_min(torch.finfo(missing_N.dtype).tiny) ** gamma

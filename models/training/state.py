@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from models.config import TrainConfig
 from models.training.batches import TrainingBatches
 from models.training.checkpoint import Checkpoint
+from models.training.class_weights import class_weights
 from models.training.ema import MovingAverage
 from models.training.finetuned import FineTuned, training_outputs
-from models.training.loss import inverse_frequency, total_loss
+from models.training.loss import total_loss
 from models.training.metrics import EpochMetrics, Scores, Tally, best_epoch
 from models.training.optim import build_optimizer, set_learning_rate
 from models.training.precision import autocast
@@ -40,9 +41,8 @@ class TrainingState:
             model.begin_epoch(config.epochs)
         self._optimizer = build_optimizer(model, config)
         self._average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
-        self._class_weights_C: Tensor | None = None
-        if config.class_weights == "inverse_frequency":
-            self._class_weights_C = inverse_frequency(train.images.labels_M, classes).to(device)
+        weights_C = class_weights(config, train.images.labels_M, classes)
+        self._class_weights_C = None if weights_C is None else weights_C.to(device)
 
     @property
     def judged_model(self) -> nn.Module:
@@ -61,8 +61,10 @@ class TrainingState:
             with autocast(self._device, self._dtype):
                 outputs = outputs_of(batch.images_NCHW)
             loss = total_loss(
-                outputs, batch, class_weights_C=self._class_weights_C, label_smoothing=config.label_smoothing
-            )
+                outputs, batch,
+                class_weights_C=self._class_weights_C, label_smoothing=config.label_smoothing,
+                focal_gamma=config.focal_gamma,
+            )  # fmt: skip
             loss.backward()  # type: ignore[no-untyped-call]
             if config.gradient_clip:
                 nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)

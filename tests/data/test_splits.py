@@ -89,3 +89,50 @@ def test_folds_divide_training_and_validation_images_anew() -> None:
 def test_what_cannot_be_split_is_refused(labels, spec, message) -> None:
     with pytest.raises(UserError, match=message):
         split_files(files_of(np.array(labels)), ("a", "b"), DataSpec(source="x", **spec))
+
+
+def rare(labels: np.ndarray = LABELS, **fields: object) -> np.ndarray:
+    """Labels of the training images that are left."""
+    split = split_files(files_of(labels), CLASSES, DataSpec(source="x", **fields))
+    return labels[split.train_M]
+
+
+def test_a_class_made_rare_has_its_share_of_the_largest_one_and_the_note_says_so() -> None:
+    spec = DataSpec(source="x", imbalance=10, rare_class="b")
+    split = split_files(files_of(LABELS), CLASSES, spec)
+    assert np.bincount(LABELS[split.train_M]).tolist() == [82, 8, 6]
+    assert "b made rare: 8 of 40 training images kept, seed 0; a has 82, 10 to 1" in split.notes[-1]
+
+
+def test_making_a_class_rare_leaves_the_validation_images_as_they_were() -> None:
+    cut, whole = (
+        split_files(files_of(LABELS), CLASSES, DataSpec(source="x", imbalance=imbalance, rare_class="b"))
+        for imbalance in (10, 1)
+    )
+    assert cut.val_M.tolist() == whole.val_M.tolist() and cut.split_hash != whole.split_hash
+    assert set(cut.train_M) < set(whole.train_M)
+
+
+def test_a_larger_imbalance_keeps_a_part_of_what_a_smaller_one_keeps() -> None:
+    kept = [
+        set(split_files(files_of(LABELS), CLASSES, DataSpec(source="x", imbalance=r, rare_class="b")).train_M)
+        for r in (4, 8)
+    ]
+    assert kept[1] < kept[0]
+
+
+def test_without_a_name_the_smallest_class_is_made_rare_and_of_equal_ones_the_last() -> None:
+    assert np.bincount(rare(imbalance=40)).tolist() == [82, 40, 2]
+    equal = np.array([0] * 50 + [1] * 50 + [2] * 50)
+    assert np.bincount(rare(equal, imbalance=8)).tolist() == [40, 40, 5]
+
+
+def test_a_class_that_is_rare_enough_is_left_alone() -> None:
+    assert np.bincount(rare(imbalance=2, rare_class="c")).tolist() == [82, 40, 6]
+
+
+def test_an_unknown_rare_class_and_one_that_would_vanish_are_refused() -> None:
+    with pytest.raises(UserError, match="no class 'd' to make rare; there are a, b, c"):
+        rare(imbalance=10, rare_class="d")
+    with pytest.raises(UserError, match="class b: 82 images of a at 1000 to 1 leave it none"):
+        rare(imbalance=1000, rare_class="b")

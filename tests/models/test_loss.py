@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from data.batches import Batch
-from models.training.loss import inverse_frequency, training_loss
+from models.training.loss import training_loss
 
 LOGITS = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 0, 1, 0, 0, 0])
@@ -46,14 +46,32 @@ def test_a_mixed_batch_has_the_cross_entropy_with_the_mixed_label_distributions(
     torch.testing.assert_close(ours, F.cross_entropy(LOGITS, targets, label_smoothing=0.1))
 
 
-def test_inverse_frequency_gives_every_class_the_same_say_and_averages_to_1() -> None:
-    labels = torch.tensor([0] * 200 + [1] * 10)
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_the_focal_loss_is_lin_s_formula_with_the_mean_over_the_weights(
+    gamma: float, weights: torch.Tensor | None
+) -> None:
+    probability = LOGITS.softmax(dim=1)[torch.arange(12), LABELS]
+    alpha = torch.ones(12) if weights is None else weights[LABELS]
 
-    weights = inverse_frequency(labels, 2)
+    ours = training_loss(LOGITS, Batch(IMAGES, LABELS), class_weights_C=weights, focal_gamma=gamma)
 
-    assert weights[1] / weights[0] == pytest.approx(20)
-    assert weights[labels].mean().item() == pytest.approx(1)
+    torch.testing.assert_close(ours, (-alpha * (1 - probability) ** gamma * probability.log()).sum() / alpha.sum())
 
 
-def test_a_class_without_images_weighs_nothing() -> None:
-    assert inverse_frequency(torch.tensor([0, 0, 2]), 4).tolist() == [0.75, 0, 1.5, 0]
+def test_the_focal_loss_tends_to_cross_entropy_and_joins_with_mixing() -> None:
+    plain = training_loss(LOGITS, Batch(IMAGES, LABELS))
+    torch.testing.assert_close(training_loss(LOGITS, Batch(IMAGES, LABELS), focal_gamma=1e-6), plain)
+
+    focal = training_loss(LOGITS, Batch(IMAGES, LABELS), focal_gamma=2.0)
+    with_itself = training_loss(LOGITS, Batch(IMAGES, LABELS, LABELS, torch.rand(12)), focal_gamma=2.0)
+    torch.testing.assert_close(with_itself, focal)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_the_focal_loss_of_an_image_that_is_certain_has_a_finite_gradient(gamma: float) -> None:
+    logits = torch.tensor([[200.0, 0.0], [0.0, 1.0]], requires_grad=True)
+
+    training_loss(logits, Batch(IMAGES[:2], torch.tensor([0, 1])), focal_gamma=gamma).backward()
+
+    assert logits.grad is not None and logits.grad.isfinite().all()

@@ -1,0 +1,54 @@
+"""What a trial's network answers on its validation images, kept beside its classifier, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from data.arrays import IntArray
+from data.files import writing_below
+from models.training.batches import ValidationBatches
+from search import names
+from search.scores import score
+
+Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """One network's answers; rows are images."""
+
+    labels_M: IntArray
+    probabilities_MC: Probabilities
+
+    def scores(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """As of a look at the test set, but of validation images; `balanced_accuracy` is the mean of the recalls."""
+        scores = score(self.labels_M, self.probabilities_MC.argmax(axis=1), classes)
+        recalls = [entry["recall"] for entry in scores["per_class"] if entry["support"]]
+        return {**scores, "balanced_accuracy": float(np.mean(recalls))}
+
+
+@torch.inference_mode()
+def save_answers(folder: Path, model: nn.Module, batches: ValidationBatches) -> None:
+    """Ask the network about every image, in float32, and write its answers to `folder`."""
+    model.eval()
+    answered = [(batch.labels_N, model(batch.images_NCHW).float().softmax(dim=1)) for batch in batches]
+    labels_M, probabilities_MC = (torch.cat(parts).cpu().numpy() for parts in zip(*answered, strict=True))
+    with writing_below(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / names.ANSWERS_FILE, labels_M=labels_M, probabilities_MC=probabilities_MC)
+
+
+def read_answers(folder: Path) -> Answers | None:
+    """What was saved in `folder`; None where nothing was, or where it cannot be read."""
+    try:
+        with np.load(folder / names.ANSWERS_FILE, allow_pickle=False) as stored:
+            return Answers(labels_M=stored["labels_M"], probabilities_MC=stored["probabilities_MC"])
+    except (OSError, ValueError, KeyError):
+        return None

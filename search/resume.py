@@ -1,0 +1,138 @@
+"""Train a trial again from any epoch that it kept: `--set keep_checkpoints=true` keeps them all.
+
+    python -m search.resume --study NAME --trial STAGE-NUMBER --epoch K [--output FOLDER]
+
+The training goes on as it did, with the trial's own configuration, images and seed: on one CPU thread the weights at
+the end are those of the trial, bit for bit. The trial stays as it was; the classifier goes to a folder of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.trial import FrozenTrial
+
+from data.errors import UserError
+from data.files import writing_below
+from data.spec import DataSpec
+from models.bundle import save_bundle
+from models.registry import resolved
+from models.training.checkpoint import kept_checkpoint, read_history
+from models.training.fit import fit
+from models.training.metrics import best_epoch
+from models.training.process import tune_process
+from models.values import from_flat
+from search import names
+from search.cli import command_parser, main_guard, print_json, say
+from search.devices import parse_devices
+from search.lookup import find_study
+from search.pinning import PinnedStage
+from search.records import StageRecord, StudyRecord, read_stages
+from search.settings import Settings, from_arguments
+from search.snapshot import stage_trials
+from search.storage import Storage, open_storage
+from search.workload import open_workshop
+
+
+def resume(
+    settings: Settings, study: str, trial: str, epoch: int, *, output: Path | None = None, device: str = "cpu"
+) -> dict[str, Any]:
+    """Train from the state after `epoch` to the end, and save the classifier; returns what `--json` prints.
+
+    Raises UserError if there is no such study, trial or kept checkpoint, or if the output folder is taken.
+    """
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        record = find_study(storage, study)
+        stage, found = _find_trial(storage, record, trial)
+    finally:
+        storage.close()
+    folder = names.trial_folder(settings.home, study, stage.name, found.number)
+    kept = kept_checkpoint(folder / f"0-{names.CHECKPOINT_FILE}", epoch)
+    if not read_history(kept):
+        raise UserError(f"{kept}: no such checkpoint; only a study run with --set keep_checkpoints=true keeps them")
+    output = output or folder / f"resumed-from-{epoch:03d}"
+    if output.exists():
+        raise UserError(f"{output}: exists already; give another folder with --output")
+    with writing_below(settings.home), tempfile.TemporaryDirectory(dir=folder) as work:
+        checkpoint = Path(shutil.copyfile(kept, Path(work) / names.CHECKPOINT_FILE))
+        history = _train(settings, record, PinnedStage.from_json(stage.pinned), found, checkpoint, output, device)
+    return {"study": study, "trial": trial, "resumed_from": epoch, "epochs": history, "classifier": str(output)}
+
+
+def _find_trial(storage: Storage, study: StudyRecord, trial: str) -> tuple[StageRecord, FrozenTrial]:
+    """Of `confirm-0`, as the trial's folder is called."""
+    known = [
+        (stage, found)
+        for stage in read_stages(storage, study.name)
+        for found in stage_trials(storage, stage)
+        if names.CONFIG in found.user_attrs
+    ]
+    by_name = {f"{stage.name}-{found.number}": (stage, found) for stage, found in known}
+    if trial not in by_name:
+        examples = ", ".join(list(by_name)[-3:]) or "none yet"
+        raise UserError(f"{study.name}: no trial {trial!r} was trained; there are {examples} and others like them")
+    return by_name[trial]
+
+
+def _train(
+    settings: Settings,
+    study: StudyRecord,
+    stage: PinnedStage,
+    trial: FrozenTrial,
+    checkpoint: Path,
+    output: Path,
+    device_name: str,
+) -> list[dict[str, Any]]:
+    folds = stage.folds_of(trial.number)
+    if len(folds) > 1:
+        raise UserError(f"trial {trial.number} was trained on {len(folds)} folds in turn; it has no single end")
+    device = torch.device(device_name)
+    config, seed = resolved(from_flat(trial.user_attrs[names.CONFIG])), trial.user_attrs[names.SEED]
+    workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
+    data = workshop.open_data(config, folds[0])
+    work = workshop.prepare(config, data, seed)
+    history = read_history(checkpoint)
+    for metrics in fit(
+        work.learning, work.train, work.val, config,
+        classes=len(data.search.classes), device=device, seed=seed, metric=stage.metric, checkpoint=checkpoint,
+    ):  # fmt: skip
+        history.append(metrics)
+        say(f"epoch {metrics.epoch}/{config.epochs} {stage.metric} {getattr(metrics, stage.metric):.4f}")
+    save_bundle(
+        output, work.model, config,
+        classes=data.search.classes, input_shape=data.input_shape, mean=work.seen.mean, std=work.seen.std,
+    )  # fmt: skip
+    say(f"best epoch {best_epoch(history, stage.metric)} of {len(history)}")
+    return [asdict(metrics) for metrics in history]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = command_parser("search.resume", __doc__)
+    parser.add_argument("--study", required=True, help="the study that the trial belongs to")
+    parser.add_argument("--trial", required=True, metavar="STAGE-NUMBER", help="the trial, such as confirm-0")
+    parser.add_argument("--epoch", required=True, type=int, help="the epoch after which to go on")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, help="default: resumed-from-K in the trial's folder")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
+    options = parser.parse_args(argv)
+    (device,) = parse_devices(options.device)[:1]
+    tune_process(1)
+    result = resume(
+        from_arguments(options), options.study, options.trial, options.epoch, output=options.output, device=device
+    )
+    if options.json:
+        print_json(result)
+    else:
+        print(result["classifier"])
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))
