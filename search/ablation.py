@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,10 @@ def read_ablation(
     found = sorted(read_finalists(stage, trials), key=lambda finalist: finalist.index)
     runs = [Run(cell=f.index, seed=seed, value=value) for f in found for seed, value in f.values.items()]
     model = BlockModel(runs)
-    folders = {
-        number: names.trial_folder(home, study.name, stage.name, number) for f in found for number in _numbers(f)
-    }
+
+    def folders(finalist: Finalist) -> Iterator[Path]:
+        return (names.trial_folder(home, study.name, stage.name, number) for number in finalist.trials.values())
+
     return AblationResult(
         metric=pinned.metric,
         maximize=pinned.direction == "maximize",
@@ -80,7 +81,7 @@ def read_ablation(
                 levels=pinned.cells[f.index],
                 runs=f,
                 difference=model.contrast({f.index: 1.0, 0: -1.0}) if f.index else None,
-                answers=tuple(kept for number in _numbers(f) if (kept := read_answers(folders[number])) is not None),
+                answers=tuple(answers for folder in folders(f) if (answers := read_answers(folder)) is not None),
             )
             for f in found
         ),
@@ -122,7 +123,7 @@ def print_ablation(result: Mapping[str, Any], console: Console) -> None:
     for heading in ("effect", "from", "to", "difference", "95 % interval", "p", ""):
         effects.add_column(heading, justify="left" if heading in ("effect", "from", "to", "") else "right")
     for effect in result["effects"]:
-        p, joined = effect["adjusted_p"], " × ".join
+        p, joined = effect["adjusted_p"], " x ".join
         effects.add_row(
             joined(effect["factors"]), joined(effect["reference"]), joined(effect["levels"]),
             f"{effect['estimate']:+.4f}", _interval(effect["interval"], "+.4f"),
@@ -133,10 +134,6 @@ def print_ablation(result: Mapping[str, Any], console: Console) -> None:
 
 def _interval(interval: Sequence[float] | None, digits: str) -> str:
     return "-" if interval is None else f"{interval[0]:{digits}} to {interval[1]:{digits}}"
-
-
-def _numbers(finalist: Finalist) -> list[int]:
-    return list(finalist.trials.values())
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -26,8 +26,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     console.print(table)
     if result["ablation"]:
         print_ablation(result["ablation"], console)
-    champion = result["champion"]
-    console.print(f"champion   {champion['model_uri']} ({result['stages'][-1]['name']} #{champion['trial']})")
+    champion, last = result["champion"], "ablation" if result["ablation"] else "confirm"
+    console.print(f"champion   {champion['model_uri']} ({last} #{champion['trial']})")
     for field, value in champion["searched"].items():
         console.print(f"           {field} {value:.4g}" if isinstance(value, float) else f"           {field} {value}")
     runs = len(champion["val_accuracy_seeds"])

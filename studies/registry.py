@@ -11,8 +11,11 @@ from pathlib import Path
 from data.errors import SieveError, UserError
 from studies.cifar10 import CIFAR10
 from studies.definition import Study
+from studies.dogs import DOGS, DOGS_TRANSFER
 from studies.hymenoptera import HYMENOPTERA
+from studies.imagenette_ablation import IMAGENETTE_ABLATION
 from studies.imagenette_transfer import IMAGENETTE_TRANSFER
+from studies.imbalance import IMBALANCE
 from studies.part_a import PART_A
 from studies.part_b import PART_B
 from studies.quickstart import QUICKSTART
@@ -28,6 +31,10 @@ STUDIES = {
     "tiny-cifar10": TINY_CIFAR10,
     "resnet18-cifar10": RESNET18_CIFAR10,
     "imagenette-transfer": IMAGENETTE_TRANSFER,
+    "imagenette-ablation": IMAGENETTE_ABLATION,
+    "dogs": DOGS,
+    "dogs-transfer": DOGS_TRANSFER,
+    "imbalance": IMBALANCE,
 }
 
 

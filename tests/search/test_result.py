@@ -18,7 +18,8 @@ TEST = {"accuracy": 0.875, "interval": [0.86, 0.89], "macro_f1": 0.87, "images":
 
 
 def printed(**changes: Any) -> str:
-    result = {"study": "tiny", "wall_s": 75.0, "stages": [STAGE], "champion": CHAMPION, "test": TEST, **changes}
+    result = {"study": "tiny", "wall_s": 75.0, "stages": [STAGE], "champion": CHAMPION, "ablation": None, "test": TEST}
+    result |= changes
     console = Console(file=io.StringIO(), width=80)
     print_result(result, console)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
