@@ -7,6 +7,7 @@ metric.py         how numbers are written: digits, units, words
 spaces.py         the parameters of a stage's trials; pooling.py: those of all stages together
 importance.py     which parameters matter: variance shares and signed correlations, with their uncertainty
 effects.py        by how much a choice helps when all others are held equal
+ablation.py       the chapter on an ablation, from ablation.html.j2
 observations.py   sentences written from the figures above; hints.py: smaller ones
 figures/          plotly figures, one subject a file
 tables.py         the page's tables

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.files import writing_below
 from search import names
+from search.ablation import read_ablation
 from search.report.facts import read_facts
 from search.report.notes import leave_notes
 from search.report.page import render
@@ -28,7 +29,10 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
         leave_notes(storage, facts)
     finally:
         storage.close()
-    html = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None))
+    last, ablation = facts.confirmation, None
+    if last is not None:
+        ablation = read_ablation(facts.record, last.record, last.optuna_trials, settings.home)
+    html = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
     path = (output or names.study_folder(settings.home, study) / REPORT_FILE).expanduser().resolve()
     with writing_below(path.parent):
         _write_whole(path, html)

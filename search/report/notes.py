@@ -34,7 +34,7 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
     if pinned.is_confirmation and facts.finalists:
         champion = facts.finalists[0]
         lines.append(
-            f"- champion: finalist {champion.index + 1}, mean {metric.show(champion.mean)} over "
+            f"- champion: {'cell' if pinned.cells else 'finalist'} {champion.index + 1}, mean {metric.show(champion.mean)} over "
             f"{plural(len(champion.values), 'seed')}"
         )
     lines.append(f"\nFull report: `python -m search.report --study {facts.record.name}`")

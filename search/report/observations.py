@@ -38,7 +38,10 @@ def observe(facts: StudyFacts, effects: Mapping[str, Effects], pruning: Mapping[
 
 
 def _champion(facts: StudyFacts) -> Iterator[Observation]:
-    if not facts.finalists:
+    if not facts.finalists or facts.confirmation is None:
+        return
+    if facts.confirmation.pinned.cells:  # Cells are compared in a chapter of their own.
+        yield from _overfitting(facts)
         return
     champion, *others = facts.finalists
     metric = facts.metric

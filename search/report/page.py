@@ -13,7 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.ablation import AblationResult
 from search.report import cost, tables
+from search.report.ablation import ablation_chapter
 from search.report.cost import Pruning
 from search.report.effects import estimate_effects
 from search.report.facts import StudyFacts
@@ -39,7 +41,7 @@ class Figure:
     detail: str
 
 
-def render(facts: StudyFacts, pictures: Sequence[Picture]) -> str:
+def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationResult | None = None) -> str:
     """The report as HTML that loads nothing from anywhere."""
     effects = {
         stage.name: estimate_effects(stage.optuna_trials, maximize=facts.metric.maximize) for stage in facts.stages
@@ -60,6 +62,7 @@ def render(facts: StudyFacts, pictures: Sequence[Picture]) -> str:
         sections=list(sections_of(facts, observations)),
         observations=observations,
         pictures=pictures,
+        ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         tables=_tables(facts, times),
         versions=software(),
         commit_key=GIT_COMMIT,

@@ -67,6 +67,9 @@ def _tried(facts: StudyFacts, field: str) -> str:
     for stage in facts.stages:
         for space in stage.pinned.spaces:
             ranges |= {_range(parameter.distribution): None for parameter in space if parameter.name == field}
+    if facts.confirmation is not None and facts.confirmation.pinned.cells:
+        values = dict.fromkeys(show_value(base[field]) for base in facts.confirmation.pinned.bases)
+        ranges |= {", ".join(values): None} if len(values) > 1 else {}
     return "; ".join(ranges)
 
 
