@@ -11,8 +11,8 @@ from search.factorial import Contrast, Effect
 from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import ablation as figures
 from search.report.figures.style import Plot
-from search.report.metric import Metric, percent, plural, show_p
-from search.report.observations import Observation
+from search.report.metric import Metric, percent, plural, show_p, signed
+from search.report.observations import Observation, Strength
 from search.report.tables import Cell, Table
 
 MANY_ROWS = 120
@@ -70,14 +70,11 @@ def _on_folds(stage: StageFacts) -> str:
 
 def _findings(result: AblationResult, metric: Metric) -> Iterator[Observation]:
     for effect in result.effects:
-        yield Observation(
-            about="ablation", strength="clear" if effect.is_clear else "unclear", text=_say(effect, metric)
-        )
+        strength: Strength = "clear" if effect.is_clear else "unclear"
+        yield Observation(about="ablation", strength=strength, text=_say(effect, metric))
     lost = sum(cell.runs.lost_runs for cell in result.cells)
     if lost:
-        text = (
-            f"{plural(lost, 'run')} diverged or failed and could not be counted; a cell that lost one is no champion."
-        )
+        text = f"{plural(lost, 'run')} diverged or failed and could not be counted; cells that lost one rank last."
         yield Observation(about="ablation", strength="note", text=text)
 
 
@@ -110,9 +107,9 @@ def _effect_table(result: AblationResult, metric: Metric) -> Table:
     )
     return Table(
         caption=(
-            f"Difference in {metric.label}, from the first level to the other. A line of one factor is its main effect, "
-            "averaged over all levels of the other factors; a line of two is their interaction, by how much the one's "
-            "effect is larger with the other. p: after Holm's correction over all lines."
+            f"Difference in {metric.label}, from the first level to the other. A line of one factor is its main "
+            "effect, averaged over all levels of the other factors; a line of two is their interaction, by how much "
+            "the one's effect is larger with the other. p: after Holm's correction over all lines."
         ),
         headings=("effect", "from", "to", "difference", "95 % interval", "p", "verdict"),
         rows=rows,
@@ -137,9 +134,9 @@ def _cell_table(result: AblationResult, metric: Metric) -> Table:
         )
     return Table(
         caption=(
-            f"Mean {metric.label} over the seeds, with Student's t interval, and the difference from the base model, the "
-            "cell of all first levels, within seeds. Accuracy, balanced accuracy (mean of the classes' recalls) and "
-            "macro-F1: of the weights that were kept, mean over the runs, on validation images."
+            f"Mean {metric.label} over the seeds, with Student's t interval, and the difference from the base model, "
+            "the cell of all first levels, within seeds. Accuracy, balanced accuracy (mean of the classes' recalls) "
+            "and macro-F1: of the weights that were kept, mean over the runs, on validation images."
         ),
         headings=(
             *result.cells[0].levels, "runs", "mean", "95 % interval", "from the base model", "its 95 % interval",
@@ -176,7 +173,7 @@ def _class_rows(cell: CellResult, classes: tuple[str, ...]) -> Iterator[tuple[Ce
 def _difference(contrast: Contrast, metric: Metric) -> tuple[Cell, Cell]:
     value = contrast.estimate
     interval = metric.show_signed(*contrast.interval) if contrast.interval else "-"
-    shown = metric.show_signed(value, value).split(" to ")[0]
+    shown = signed(100 * value, metric.digits) if metric.is_share else signed(value, 3)
     return Cell(text=shown, key=value), _text(interval)
 
 

@@ -32,9 +32,9 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
         f"- {pinned.sampler} sampler, {pinned.pruner} pruner, {plural(pinned.epochs, 'epoch')}",
     ]
     if pinned.is_confirmation and facts.finalists:
-        champion = facts.finalists[0]
+        champion, kind = facts.finalists[0], "cell" if pinned.cells else "finalist"
         lines.append(
-            f"- champion: {'cell' if pinned.cells else 'finalist'} {champion.index + 1}, mean {metric.show(champion.mean)} over "
+            f"- champion: {kind} {champion.index + 1}, mean {metric.show(champion.mean)} over "
             f"{plural(len(champion.values), 'seed')}"
         )
     lines.append(f"\nFull report: `python -m search.report --study {facts.record.name}`")

@@ -1,4 +1,4 @@
-"""An ablation in figures: effects as a forest plot, learning curves and confusion matrices by cell, precision-recall."""
+"""An ablation in figures: effects as a forest plot; learning curves, confusion matrices, precision-recall by cell."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def _add_confusion(figure: Any, scores: Mapping[str, Any], classes: Sequence[str
     )  # fmt: skip
     labels = {"type": "category", "showticklabels": len(classes) < MANY_CLASSES, "tickfont": {"size": 9}}
     figure.update_xaxes(row=row, col=column, **labels)
-    figure.update_yaxes(
-        row=row, col=column, autorange="reversed", **(labels if column == 1 else {**labels, "showticklabels": False})
-    )
+    figure.update_yaxes(row=row, col=column, autorange="reversed", **labels)
+    if column > 1:
+        figure.update_yaxes(row=row, col=column, showticklabels=False)
 
 
 def precision_recall(result: AblationResult, rare: str) -> Plot | None:
