@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -107,33 +108,36 @@ def mean_scores(answers: Sequence[Answers], classes: tuple[str, ...]) -> dict[st
 
 def print_ablation(result: Mapping[str, Any], console: Console) -> None:
     """Print what `AblationResult.to_json` gave: the cells, then the table of effects."""
-    cells = Table(title=f"{result['metric']} by cell", title_justify="left")
-    for factor in result["cells"][0]["levels"]:
-        cells.add_column(factor)
-    for heading in ("runs", "mean", "95 % interval", "from the base model", "95 % interval"):
-        cells.add_column(heading, justify="right")
+    cells = _table(f"{result['metric']} by cell, mean over its runs", [*result["cells"][0]["levels"]])
+    for heading in ("runs", "mean (95 %)", "from the base model (95 %)"):
+        cells.add_column(heading, justify="right", no_wrap=True)
     for cell in result["cells"]:
-        difference = cell["difference"] or {"estimate": None, "interval": None}
-        cells.add_row(
-            *cell["levels"].values(), str(cell["runs"]), f"{cell['mean']:.4f}", _interval(cell["interval"], ".4f"),
-            "-" if difference["estimate"] is None else f"{difference['estimate']:+.4f}",
-            _interval(difference["interval"], "+.4f"),
-        )  # fmt: skip
-    effects = Table(title="effects", title_justify="left", caption=result["method"], caption_justify="left")
-    for heading in ("effect", "from", "to", "difference", "95 % interval", "p", ""):
-        effects.add_column(heading, justify="left" if heading in ("effect", "from", "to", "") else "right")
+        mean, difference = _figure(cell["mean"], cell["interval"], ".4f"), cell["difference"]
+        against = _figure(difference["estimate"], difference["interval"], "+.4f") if difference else "-"
+        cells.add_row(*cell["levels"].values(), str(cell["runs"]), mean, against)
+    effects = _table("effects, each against the factor's first level", ["effect"])
+    for heading in ("difference (95 %)", "p"):
+        effects.add_column(heading, justify="right", no_wrap=True)
+    effects.add_column("")
     for effect in result["effects"]:
-        p, joined = effect["adjusted_p"], " x ".join
-        effects.add_row(
-            joined(effect["factors"]), joined(effect["reference"]), joined(effect["levels"]),
-            f"{effect['estimate']:+.4f}", _interval(effect["interval"], "+.4f"),
-            "-" if p is None else f"{p:.3f}", "clear" if effect["clear"] else "not told from noise",
-        )  # fmt: skip
-    console.print(cells, effects)
+        p = "-" if effect["adjusted_p"] is None else f"{effect['adjusted_p']:.3f}"
+        name = " x ".join(map(" ".join, zip(effect["factors"], effect["levels"], strict=True)))
+        value = _figure(effect["estimate"], effect["interval"], "+.4f")
+        effects.add_row(name, value, p, "clear" if effect["clear"] else "unclear")
+    console.print(cells, effects, f"({result['method']})\n", highlight=False)
 
 
-def _interval(interval: Sequence[float] | None, digits: str) -> str:
-    return "-" if interval is None else f"{interval[0]:{digits}} to {interval[1]:{digits}}"
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _figure(value: float, interval: Sequence[float] | None, digits: str) -> str:
+    """`+0.0123 (+0.0023 to +0.0223)`."""
+    shown = f"{value:{digits}}"
+    return shown if interval is None else f"{shown} ({interval[0]:{digits}} to {interval[1]:{digits}})"
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -143,6 +147,7 @@ def _mean(values: Iterable[float]) -> float:
 def _cell_json(cell: CellResult, classes: tuple[str, ...]) -> dict[str, Any]:
     runs = cell.runs
     return {
+        "index": runs.index,
         "levels": dict(cell.levels),
         "runs": len(runs.values),
         "lost_runs": runs.lost_runs,

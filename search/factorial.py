@@ -105,7 +105,8 @@ def estimate_effects(cells: Sequence[Cell], runs: Sequence[Run]) -> list[Effect]
     if not runs:
         return []
     levels = {factor: list(dict.fromkeys(cell[factor] for cell in cells)) for factor in cells[0]}
-    model, found = BlockModel(runs), []
+    model = BlockModel(runs)
+    found: list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = []
     for factor, (reference, *others) in levels.items():
         for level in others:
             found.append(((factor,), (level,), (reference,)))

@@ -52,6 +52,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs-scale", metavar="X", type=float, default=1.0, help="run so many times the epochs, such as 0.5"
     )
+    parser.add_argument(
+        "--train-images", metavar="N", type=int, help="use only so many images, drawn per class before the split"
+    )
     parser.add_argument("--image-size", metavar="N", type=int, help="pixels; the same as --set image_size=N")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field for all stages")
     parser.add_argument(
@@ -86,6 +89,8 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = scale_trials(study, options.trials_scale)
     if options.epochs_scale != 1.0:
         study = scale_epochs(study, options.epochs_scale)
+    if options.train_images is not None:
+        study = replace(study, train_images=options.train_images)
     if options.name:
         study = replace(study, name=options.name)
     if study.config.image_size > MAX_IMAGE_SIZE:

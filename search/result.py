@@ -9,6 +9,7 @@ from rich.table import Table
 
 from search.ablation import print_ablation
 from search.progress import duration
+from studies.ablation import describe_cell
 
 COUNTS = ("complete", "pruned", "infeasible", "failed", "skipped")
 """What became of a stage's trials: together all that were planned."""
@@ -39,9 +40,7 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     else:
         console.print(f"validation {accuracy}, mean of {runs} seeds")
     if champion["ties"]:
-        tied = ", ".join(str(index + 1) for index in champion["ties"])
-        candidate = "cell" if result["ablation"] else "finalist"
-        console.print(f"           not told apart from {candidate} {tied} by these seeds")
+        console.print(f"           not told apart from {_tied(result)} by these seeds", soft_wrap=True)
     test = result["test"]
     if test is None:
         command = f"python -m search.evaluate --study {result['study']}"
@@ -52,6 +51,13 @@ def print_result(result: dict[str, Any], console: Console) -> None:
             f"test       {accuracy}, macro-F1 {test['macro_f1']:.4f}, {test['images']:,} images, look {test['look']}"
         )
     console.print(f"report     python -m search.report --study {result['study']}", soft_wrap=True)
+
+
+def _tied(result: dict[str, Any]) -> str:
+    ties = result["champion"]["ties"]
+    if not result["ablation"]:
+        return f"finalist {', '.join(str(index + 1) for index in ties)}"
+    return "; ".join(describe_cell(cell["levels"]) for cell in result["ablation"]["cells"] if cell["index"] in ties)
 
 
 def _with_interval(value: float, interval: list[float] | None) -> str:

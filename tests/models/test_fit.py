@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from data.batches import EvalBatches, TrainBatches
 from data.errors import TrainingDiverged, UserError
 from models.config import FlexCNNConfig, Scheduler, TrainConfig
 from models.registry import build_model
+from models.training.checkpoint import kept_checkpoint
 from models.training.evaluate import evaluate
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics, best_epoch
@@ -199,3 +201,34 @@ def test_class_weights_are_taken_from_the_training_labels(splits: MakeSplits, ti
 def test_an_unknown_metric_is_refused_before_anything_is_trained(splits: MakeSplits, tiny: FlexCNNConfig) -> None:
     with pytest.raises(UserError, match="unknown metric 'accuracy'"):
         _train(splits, tiny, metric="accuracy")
+
+
+def test_a_training_resumes_from_any_epoch_that_was_kept(
+    splits: MakeSplits, tiny: FlexCNNConfig, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(tiny, keep_checkpoints=True, ema_decay=0.9)
+    unbroken = _new_model(config)
+    history = _train(splits, config, unbroken, checkpoint=tmp_path / "c.pt")
+
+    for epoch in range(1, config.epochs + 1):
+        resumed, checkpoint = _new_model(config), tmp_path / f"from-{epoch}.pt"
+        shutil.copyfile(kept_checkpoint(tmp_path / "c.pt", epoch), checkpoint)
+        after = _train(splits, config, resumed, checkpoint=checkpoint)
+
+        assert _numbers(after) == _numbers(history[epoch:])
+        assert _same(_weights(resumed), _weights(unbroken))
+
+
+def test_without_being_asked_only_the_last_state_is_kept(
+    splits: MakeSplits, tiny: FlexCNNConfig, tmp_path: Path
+) -> None:
+    _train(splits, tiny, checkpoint=tmp_path / "c.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_the_focal_loss_and_class_weights_change_what_is_learned(splits: MakeSplits, tiny: FlexCNNConfig) -> None:
+    losses = {
+        str(fields): _train(splits, dataclasses.replace(tiny, epochs=1, **fields))[0].train_loss
+        for fields in ({}, {"focal_gamma": 2.0}, {"class_weights": "effective_number"})
+    }
+    assert len(set(losses.values())) == 3 and losses["{'focal_gamma': 2.0}"] < losses["{}"]

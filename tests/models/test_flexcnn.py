@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.complexity import layers, total_parameters
 from models.config import Activation, FlexCNNConfig
 from models.flexcnn import FlexCNN
+from studies.dogs import DOGS
 
 OPTIONS: list[dict[str, Any]] = [
     *({"activation": activation} for activation in get_args(Activation)),
@@ -79,3 +81,23 @@ def test_only_a_conv_without_batch_norm_has_a_bias() -> None:
         names = dict(FlexCNN(FlexCNNConfig(batch_norm=batch_norm), (3, 32, 32), 2).named_parameters())
         assert ("conv1.bias" in names) is not batch_norm
         assert ("norm1.weight" in names) is batch_norm
+
+
+def test_the_small_dog_network_has_the_published_first_weights_and_size() -> None:
+    """Variance 2 / (25 inputs), 1/256 and 1/32 in the dense layers, biases 0, and parameters counted by hand."""
+    torch.manual_seed(0)
+    config = DOGS.config
+    assert isinstance(config, FlexCNNConfig)
+    model = FlexCNN(config, (3, 32, 32), 5)
+
+    convs = {f"conv{number}": 2 / (25 * channels) for number, channels in enumerate((3, 16, 32, 64), start=1)}
+    expected = {**convs, "dense": 1 / 256, "output": 1 / 32}
+    for name, variance in expected.items():
+        layer = model.get_submodule(name)
+        assert isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
+        assert layer.weight.var().item() == pytest.approx(variance, rel=0.2), name
+        assert layer.weight.mean().abs() < 0.1 * variance**0.5 and not layer.bias.any(), name
+    in_convs = (25 * 3 + 1) * 16 + (25 * 16 + 1) * 32 + (25 * 32 + 1) * 64 + (25 * 64 + 1) * 128
+    in_dense = (128 * 2 * 2 + 1) * 64 + (64 + 1) * 5
+    counted = total_parameters(layers(config, (3, 32, 32), 5))
+    assert counted == sum(parameter.numel() for parameter in model.parameters()) == in_convs + in_dense == 303_397
