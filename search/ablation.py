@@ -120,7 +120,7 @@ def print_ablation(result: Mapping[str, Any], console: Console) -> None:
         effects.add_column(heading, justify="right", no_wrap=True)
     effects.add_column("")
     for effect in result["effects"]:
-        p = "-" if effect["adjusted_p"] is None else f"{effect['adjusted_p']:.3f}"
+        p = "-" if effect["adjusted_p"] is None else _p_value(effect["adjusted_p"])
         name = " x ".join(map(" ".join, zip(effect["factors"], effect["levels"], strict=True)))
         value = _figure(effect["estimate"], effect["interval"], "+.4f")
         effects.add_row(name, value, p, "clear" if effect["clear"] else "unclear")
@@ -132,6 +132,10 @@ def _table(title: str, headings: Sequence[str]) -> Table:
     for heading in headings:
         table.add_column(heading)
     return table
+
+
+def _p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _figure(value: float, interval: Sequence[float] | None, digits: str) -> str:

@@ -150,6 +150,11 @@ class Study:
         _checked(f"{self.name}/confirm", self.config, {**self.confirm.values, **epochs})
         if self.ablation is not None:
             self.ablation.check(f"{self.name}/{ABLATION_STAGE}", self.config)
+            if 0 < self.folds < self.ablation.seeds:
+                raise UserError(
+                    f"{self.name}: an ablation on {self.folds} folds has at most as many seeds, not {self.ablation.seeds}: "
+                    "further runs on the same images would make its intervals too narrow"
+                )
 
     @property
     def ending(self) -> Confirm | Ablation:

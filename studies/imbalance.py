@@ -40,6 +40,6 @@ IMBALANCE = Study(
             },
         },
         epochs=20,
-        seeds=10,
+        seeds=5,
     ),
 )

@@ -100,7 +100,7 @@ def _effect_table(result: AblationResult, metric: Metric) -> Table:
             _text(" x ".join(effect.reference)),
             _text(" x ".join(effect.levels)),
             *_difference(effect.contrast, metric),
-            Cell(text="-" if effect.adjusted_p is None else f"{effect.adjusted_p:.3f}", key=effect.adjusted_p or 0.0),
+            Cell(text="-" if effect.adjusted_p is None else show_p(effect.adjusted_p), key=effect.adjusted_p or 0.0),
             _text("clear" if effect.is_clear else "unclear"),
         )
         for effect in result.effects

@@ -57,6 +57,11 @@ def test_a_field_that_a_factor_compares_cannot_be_fixed() -> None:
         fix_fields(study(), {"dropout": 0.3})
 
 
+def test_more_seeds_than_folds_are_refused_since_they_would_feign_certainty() -> None:
+    with pytest.raises(UserError, match="mine: an ablation on 2 folds has at most as many seeds, not 3"):
+        Study(name="mine", description="", config=FlexCNNConfig(), ablation=study().ablation, folds=2)
+
+
 def test_an_imbalance_below_one_is_an_error() -> None:
     with pytest.raises(UserError, match=r"imbalance=0.1: a number of at least 1"):
         Study(name="mine", description="", config=FlexCNNConfig(), ablation=study().ablation, imbalance=0.1)
