@@ -152,8 +152,8 @@ class Study:
             self.ablation.check(f"{self.name}/{ABLATION_STAGE}", self.config)
             if 0 < self.folds < self.ablation.seeds:
                 raise UserError(
-                    f"{self.name}: an ablation on {self.folds} folds has at most as many seeds, not {self.ablation.seeds}: "
-                    "further runs on the same images would make its intervals too narrow"
+                    f"{self.name}: an ablation on {self.folds} folds has at most as many seeds, not "
+                    f"{self.ablation.seeds}: further runs on the same images would make its intervals too narrow"
                 )
 
     @property
