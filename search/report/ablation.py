@@ -50,7 +50,7 @@ def ablation_chapter(facts: StudyFacts, result: AblationResult, stage: StageFact
             f"{plural(cells, 'cell')}, every combination of the factors' levels, each trained on the same "
             f"{plural(seeds, 'seed')}{_on_folds(stage)}. {METHOD[0].upper()}{METHOD[1:]}."
         ),
-        findings=tuple(_findings(result, metric)),
+        findings=tuple(_findings(result, metric, cells)),
         forest=figures.forest(result.effects, metric),
         effects=_effect_table(result, metric),
         cells=_cell_table(result, metric),
@@ -68,10 +68,13 @@ def _on_folds(stage: StageFacts) -> str:
     )
 
 
-def _findings(result: AblationResult, metric: Metric) -> Iterator[Observation]:
+def _findings(result: AblationResult, metric: Metric, cells: int) -> Iterator[Observation]:
     for effect in result.effects:
         strength: Strength = "clear" if effect.is_clear else "unclear"
         yield Observation(about="ablation", strength=strength, text=_say(effect, metric))
+    if len(result.cells) < cells:
+        text = f"{plural(cells - len(result.cells), 'cell')} without a complete run: effects that need it are left out."
+        yield Observation(about="ablation", strength="note", text=text)
     lost = sum(cell.runs.lost_runs for cell in result.cells)
     if lost:
         text = f"{plural(lost, 'run')} diverged or failed and could not be counted; cells that lost one rank last."

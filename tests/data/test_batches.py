@@ -156,3 +156,13 @@ def test_an_epoch_on_a_gpu_never_waits_for_it(memory_share: float) -> None:
         assert len(list(steps)) == 2
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_balanced_training_shows_rare_and_frequent_classes_equally_often() -> None:
+    rows_M = np.arange(50)
+    images = ImageSet(pool_NHWC=POOL_NHWC, rows_M=rows_M, labels_M=(rows_M >= 45).astype(np.int64))
+    batches = TrainBatches(
+        to_device(images, CPU), mean=MEAN, std=STD, batch_size=16, augmentation=Augmentation(), balanced=True
+    )
+    labels = torch.cat([batch.labels_N for seed in range(20) for batch in epoch(batches, seed)])
+    assert len(labels) == 20 * 48 and 0.43 < labels.float().mean() < 0.57  # Four standard deviations of a fair coin.

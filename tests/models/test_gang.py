@@ -30,7 +30,7 @@ SLOTS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def batches(tmp_path_factory: pytest.TempPathFactory) -> Batches:
+def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
     generator = np.random.default_rng(0)
     values = generator.normal(size=(IMAGES, FEATURES)).astype(np.float32)
     values[np.arange(IMAGES), LABELS] += 1.5
@@ -41,9 +41,13 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> Batches:
     stored = FeatureStore(tmp_path_factory.mktemp("features")).open("a", IMAGES, rows)
     assert stored is not None
     train, val = np.arange(100), np.arange(100, IMAGES)
-    features = Features(
+    return Features(
         stored=stored, views=1, train_M=train, val_M=val, train_labels_M=LABELS[train], val_labels_M=LABELS[val]
     )
+
+
+@pytest.fixture(scope="module")
+def batches(features: Features) -> Batches:
     return features.train_batches(_config(), CPU), features.val_batches(32, CPU)
 
 
@@ -152,11 +156,23 @@ def test_patience_ends_a_slot_when_it_would_end_it_alone(batches: Batches) -> No
         {"cutmix": 0.2},
         {"ema_decay": 0.9},
         {"precision": "bf16"},
+        {"focal_gamma": 2.0},
+        {"keep_checkpoints": True},
     ],
     ids=str,
 )
 def test_what_cannot_be_trained_in_a_gang_has_no_key(fields: dict[str, Any]) -> None:
     assert gang_key(_config(**fields)) is None
+
+
+def test_a_balanced_gang_draws_what_each_slot_would_draw_alone(features: Features) -> None:
+    config = _config(sampling="balanced", class_weights="effective_number", epochs=2)
+    own = features.train_batches(config, CPU), features.val_batches(32, CPU)
+    gang, heads = _gang([config, config], own)
+    list(gang)
+    for seed, head in enumerate(heads):
+        alone, _ = _solo(config, seed, own)
+        torch.testing.assert_close(head.output.weight, alone.output.weight, rtol=1e-4, atol=1e-6)
 
 
 def test_configurations_of_several_gangs_are_refused(batches: Batches) -> None:

@@ -75,8 +75,10 @@ def test_a_lost_run_widens_the_intervals_but_does_not_shift_what_its_seed_brough
 
 
 def test_effects_that_need_a_cell_without_any_run_are_left_out() -> None:
-    found = by_name(estimate_effects(CELLS[:3], [run for run in runs(noise=0.01) if run.cell < 2]))
-    assert list(found) == ["flip"]
+    cells = [{"remedy": level} for level in ("none", "weights", "focal")]
+    found = estimate_effects(cells, [run for run in runs(noise=0.01) if run.cell in (0, 2)])
+    assert [effect.levels for effect in found] == [("focal",)]
+    assert estimate_effects(CELLS, [run for run in runs(noise=0.01) if run.cell != 5]) == []
 
 
 def test_every_level_is_compared_with_the_first_one() -> None:
