@@ -103,7 +103,12 @@ def _effect_table(result: AblationResult, metric: Metric) -> Table:
             _text(" x ".join(effect.reference)),
             _text(" x ".join(effect.levels)),
             *_difference(effect.contrast, metric),
-            Cell(text="-" if effect.adjusted_p is None else show_p(effect.adjusted_p), key=effect.adjusted_p or 0.0),
+            Cell(
+                text="-"
+                if effect.adjusted_p is None
+                else show_p(effect.adjusted_p).removeprefix("p ").removeprefix("= "),
+                key=effect.adjusted_p or 0.0,
+            ),
             _text("clear" if effect.is_clear else "unclear"),
         )
         for effect in result.effects
@@ -139,7 +144,7 @@ def _cell_table(result: AblationResult, metric: Metric) -> Table:
         caption=(
             f"Mean {metric.label} over the seeds, with Student's t interval, and the difference from the base model, "
             "the cell of all first levels, within seeds. Accuracy, balanced accuracy (mean of the classes' recalls) "
-            "and macro-F1: of the weights that were kept, mean over the runs, on validation images."
+            "and macro-F1: of the kept weights, asked once more in float32, mean over the runs; validation images."
         ),
         headings=(
             *result.cells[0].levels, "runs", "mean", "95 % interval", "from the base model", "its 95 % interval",

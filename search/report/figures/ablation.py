@@ -30,8 +30,8 @@ _DASHES = ("solid", "dash", "dot")
 
 def forest(effects: Sequence[Effect], metric: Metric) -> Plot:
     """Each effect with its interval; those that are told from noise in colour."""
-    scale, unit = (100, "points") if metric.is_share else (1, "")
-    figure = blank(showlegend=False, xaxis_title=f"difference in {metric.label} {unit}".rstrip())
+    scale, unit = (100, ", points") if metric.is_share else (1, "")
+    figure = blank(showlegend=False, xaxis_title=f"difference in {metric.label}{unit}")
     for effect in effects:
         low, high = effect.contrast.interval or (effect.contrast.estimate,) * 2
         value = scale * effect.contrast.estimate
@@ -79,7 +79,7 @@ def curves(result: AblationResult, stage: StageFacts, column: str, label: str, t
             hovertemplate=f"%{{fullData.name}}<br>epoch %{{x}}: %{{y:{tick_format}}}<extra></extra>",
         )  # fmt: skip
     return Plot(
-        title=f"{label.capitalize()} against epoch",
+        title=f"{label[0].upper()}{label[1:]} against epoch",
         caption="A line per cell: the mean over its seeds. Click a name to hide a line.",
         figure=figure,
         height_px=400,
@@ -95,10 +95,11 @@ def confusions(result: AblationResult) -> Plot | None:
     rows = math.ceil(len(shown) / columns)
     figure = make_subplots(
         rows=rows, cols=columns, subplot_titles=[describe_cell(cell.levels) for cell, _ in shown],
-        horizontal_spacing=0.04, vertical_spacing=0.28 / rows,
+        horizontal_spacing=0.04, vertical_spacing=0.24 / rows,
     )  # fmt: skip
     figure.update_layout(blank(coloraxis={"cmin": 0, "cmax": 1, "showscale": False}).layout)
-    figure.update_annotations(font_size=11)
+    figure.update_layout(margin_t=36)
+    figure.update_annotations(font_size=12)
     for index, (_, scores) in enumerate(shown):
         _add_confusion(figure, scores, result.classes, row=index // columns + 1, column=index % columns + 1)
     return Plot(
@@ -108,7 +109,7 @@ def confusions(result: AblationResult) -> Plot | None:
             "by share of the row."
         ),
         figure=figure,
-        height_px=60 + 260 * rows,
+        height_px=80 + 250 * rows,
         min_width_px=230 * columns,
     )
 
@@ -122,7 +123,7 @@ def _add_confusion(figure: Any, scores: Mapping[str, Any], classes: Sequence[str
         hovertemplate="true %{y}, predicted %{x}<br>%{text} images, %{z:.1%} of the class<extra></extra>",
         row=row, col=column,
     )  # fmt: skip
-    labels = {"type": "category", "showticklabels": len(classes) < MANY_CLASSES, "tickfont": {"size": 9}}
+    labels = {"type": "category", "showticklabels": len(classes) < MANY_CLASSES, "tickfont": {"size": 11}}
     figure.update_xaxes(row=row, col=column, **labels)
     figure.update_yaxes(row=row, col=column, autorange="reversed", **labels)
     if column > 1:
