@@ -10,8 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_ablation_ends_with_a_table_of_effects_a_champion_a_report_and_trials_to_resume(service: Service) -> None:
-    command = ("search.run", "--study", str(STUDY_FILES / "remedies.py"), "--json")
-    result = service.run(*command).json()
+    result = service.run("search.run", "--study", str(STUDY_FILES / "remedies.py"), "--json").json()
 
     (stage,) = result["stages"]
     assert (stage["name"], stage["planned"], stage["complete"]) == ("ablation", 8, 8)
@@ -27,9 +26,6 @@ def test_an_ablation_ends_with_a_table_of_effects_a_champion_a_report_and_trials
     # Each seed is one fold: together they validate every image once.
     assert all(len(cell["values"]) == 2 for cell in cells)
     assert sum(map(sum, best["scores"]["confusion"])) == 1438
-
-    again = service.run(*command).json()
-    assert again["ablation"] == result["ablation"]
 
     report = service.run("search.report", "--study", "remedies", "--json").json()
     assert report["bytes"] > 10_000
