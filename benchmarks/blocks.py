@@ -1,0 +1,74 @@
+"""One turn of one contender: its command is run, timed, and what it finished is read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.contenders.sieve import read_trials, search_command
+from benchmarks.contenders.task import FinishedTrial, Task, read_log
+from benchmarks.measured import Measured, run_measured
+from benchmarks.workloads import Workload, pinned_block, study_of
+from data.errors import SieveError
+from data.parallel import cpu_cores
+from models.values import to_flat
+
+OURS = "ours"
+SCRIPTS = {
+    "A": "benchmarks.contenders.optuna_example",
+    "A+": "benchmarks.contenders.optuna_expert",
+    "B": "benchmarks.contenders.lightning_pruning",
+    "C": "benchmarks.contenders.ray_tune",
+}
+CONTENDERS = (*SCRIPTS, OURS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What a contender did in one turn."""
+
+    contender: str
+    number: int
+    """Which of the pre-drawn tables it trained."""
+    trials: tuple[FinishedTrial, ...]
+    measured: Measured
+
+    @property
+    def startup_s(self) -> float:
+        """From the command to the first trial."""
+        return min(trial.started_at for trial in self.trials) - self.measured.started_at
+
+    @property
+    def training_s(self) -> float:
+        """From the begin of the first finished trial to the end of the last."""
+        return max(trial.ended_at for trial in self.trials) - min(trial.started_at for trial in self.trials)
+
+
+def run_block(contender: str, workload: Workload, number: int, folder: Path, scratch: Path) -> Block:
+    """Give a contender its turn on a table of configurations. Raises SieveError where it fails or finishes nothing."""
+    place = scratch / f"{contender}-{number}"
+    place.mkdir(parents=True)
+    study = study_of(workload, number)
+    log = place / "output.txt"
+    if contender == OURS:
+        measured = run_measured(search_command(study, folder, place / "home", workload.device), log)
+        trials = read_trials(study, place / "home")
+    else:
+        pinned = pinned_block(study)
+        task = Task(
+            folder=str(folder),
+            flat_configs=tuple(to_flat(pinned.config(params)) for params in pinned.queue),
+            seeds=pinned.seeds,
+            box_s=workload.box_s[contender],
+            device=workload.device,
+            cores=cpu_cores(),
+            log=str(place / "trials.jsonl"),
+        )
+        (place / "task.json").write_text(json.dumps(asdict(task)))
+        measured = run_measured([sys.executable, "-m", SCRIPTS[contender], str(place / "task.json")], log)
+        trials = read_log(Path(task.log))
+    if not trials:
+        raise SieveError(f"contender {contender} finished no trial; see its output: {log}")
+    return Block(contender=contender, number=number, trials=tuple(trials), measured=measured)

@@ -1,0 +1,55 @@
+"""Ours: `python -m search.run` with a study file, on a home of its own; what it finished is read from its database."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.contenders.task import FinishedTrial
+from search import names
+from search.records import read_stages
+from search.snapshot import stage_trials
+from search.storage import open_storage
+from studies.definition import Study
+
+_STUDY_FILE = """from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from models.config import BackboneConfig, FlexCNNConfig
+from studies.definition import Confirm, Stage, Study
+
+STUDY = {study!r}
+"""
+
+
+def search_command(study: Study, folder: Path, home: Path, device: str) -> list[str]:
+    """The command that runs a block's study in `home`, where its study file is written."""
+    home.mkdir(parents=True, exist_ok=True)
+    study_file = home / "study.py"
+    study_file.write_text(_STUDY_FILE.format(study=study))
+    return [
+        sys.executable, "-m", "search.run", "--study", str(study_file), "--data", str(folder),
+        "--home", str(home), "--devices", device,
+    ]  # fmt: skip
+
+
+def read_trials(study: Study, home: Path) -> list[FinishedTrial]:
+    """The trials that the search finished, its short confirmation left out."""
+    storage = open_storage(f"sqlite:///{home / names.STORAGE_FILE}", create=False)
+    try:
+        block, *_ = read_stages(storage, study.name)
+        trials = stage_trials(storage, block)
+    finally:
+        storage.close()
+    finished = []
+    for trial in trials:
+        if trial.datetime_start and trial.datetime_complete and trial.value is not None:
+            steps = sorted(trial.intermediate_values)
+            finished.append(
+                FinishedTrial(
+                    slot=trial.number,
+                    started_at=trial.datetime_start.timestamp(),
+                    ended_at=trial.datetime_complete.timestamp(),
+                    val_accuracy=tuple(trial.intermediate_values[step] for step in steps),
+                )
+            )
+    return finished

@@ -1,0 +1,31 @@
+"""Where results are kept: one JSON file each, with the machine and versions they were measured on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine
+
+FOLDER = Path(__file__).with_name("results")
+
+
+def write_result(name: str, result: Mapping[str, Any]) -> Path:
+    """Keep a result as `benchmarks/results/NAME.json`; the last one of a name counts."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    stored = {**result, "measured_on": time.strftime("%Y-%m-%d"), "machine": describe_machine()}
+    path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_result(name: str) -> dict[str, Any] | None:
+    """A stored result, or None."""
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        return None
+    stored: dict[str, Any] = json.loads(path.read_text())
+    return stored

@@ -1,0 +1,88 @@
+"""From the blocks of a benchmark to its figures: trials per hour, ratios, and whether the accuracies are as good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from benchmarks.blocks import OURS, Block
+from benchmarks.workloads import TRIALS, Workload
+
+REFERENCE = "A"
+TOLERANCE = 0.005
+"""Validation accuracy may lie so far below the reference's, on average, before a speed counts no more."""
+
+
+def summarise(workload: Workload, blocks: Sequence[Block], *, train_images: int, devices: int) -> dict[str, Any]:
+    """The figures of all contenders that had a turn, and those of ours against each other one."""
+    by_contender: dict[str, list[Block]] = {}
+    for block in blocks:
+        by_contender.setdefault(block.contender, []).append(block)
+    figures = {
+        name: _figures(workload, own, train_images=train_images, devices=devices) for name, own in by_contender.items()
+    }
+    differences = {
+        name: accuracy_difference(own, by_contender[REFERENCE])
+        for name, own in by_contender.items()
+        if name != REFERENCE and REFERENCE in by_contender
+    }
+    others = [name for name in figures if name != OURS] if OURS in figures else []
+    rates = {name: figure["trials_per_hour"] for name, figure in figures.items()}
+    warm = {name: figure["trials_per_hour_warm"] for name, figure in figures.items()}
+    return {
+        "ratio": {name: rates[OURS] / rates[name] for name in others},
+        "ratio_warm": {name: warm[OURS] / warm[name] for name in others},
+        "gate": OURS in differences and passes(differences[OURS]),
+        "trials_per_hour": rates,
+        "val_accuracy_difference": differences,
+        "contenders": figures,
+    }
+
+
+def passes(difference: dict[str, float]) -> bool:
+    """Whether accuracies are the reference's, or better."""
+    return difference["pairs"] > 0 and difference["mean"] >= -TOLERANCE
+
+
+def accuracy_difference(blocks: Sequence[Block], reference: Sequence[Block]) -> dict[str, float]:
+    """Over configurations that both finished: the mean difference of what a configuration is worth, and its error.
+
+    A configuration is worth its best epoch, for all contenders; both started from the same weights.
+    """
+    theirs = _values(reference)
+    differences = [value - theirs[key] for key, value in _values(blocks).items() if key in theirs]
+    if not differences:
+        return {"pairs": 0, "mean": 0.0, "standard_error": 0.0}
+    error = stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    return {"pairs": len(differences), "mean": fmean(differences), "standard_error": error}
+
+
+def _values(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
+    return {(block.number, trial.slot): max(trial.val_accuracy) for block in blocks for trial in block.trials}
+
+
+def _figures(workload: Workload, blocks: Sequence[Block], *, train_images: int, devices: int) -> dict[str, Any]:
+    trials = sum(len(block.trials) for block in blocks)
+    trial_s = sum(block.training_s for block in blocks) / trials
+    startup_s = fmean(block.startup_s for block in blocks)
+    images_per_s = train_images * workload.config.epochs / trial_s
+    limit = workload.images_per_s_limit
+    return {
+        # Cold: all configurations of the definition, at the speed at which those of the blocks were finished.
+        "trials_per_hour": 3600 * TRIALS / (startup_s + TRIALS * trial_s),
+        "trials_per_hour_warm": 3600 / trial_s,
+        "finished_trials": trials,
+        "trial_s": trial_s,
+        "startup_s": startup_s,
+        "images_per_s": images_per_s,
+        "share_of_limit": images_per_s / (limit * devices) if limit else None,
+        "cpu_s_per_trial": sum(block.measured.cpu_s for block in blocks) / trials,
+        "peak_rss_mib": max(block.measured.peak_rss_mib for block in blocks),
+        "val_accuracy": fmean(_values(blocks).values()),
+        "blocks": [
+            {"trials": len(block.trials), "startup_s": block.startup_s, "training_s": block.training_s,
+             "wall_s": block.measured.wall_s}
+            for block in blocks
+        ],
+    }  # fmt: skip

@@ -1,0 +1,122 @@
+"""Finished trials per hour, against what people use today.
+
+    python -m benchmarks.throughput --workload W1 --data FOLDER_OF_CIFAR10 [--contenders A,A+,B,C,ours] [--json]
+
+W1 and W2 run on a CPU, W3 to W5 need a GPU. W2 and W5 take `--backbone` and `--weights`. The machine must have nothing
+else to do. Contenders take turns; each trains as many of the 64 configurations as fit into its time, and trials per
+hour are those of the trials it finished. `--save` keeps the result in `benchmarks/results`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.blocks import CONTENDERS, OURS, Block, run_block
+from benchmarks.folders import lay_out
+from benchmarks.machine import describe_machine
+from benchmarks.results import write_result
+from benchmarks.summary import summarise
+from benchmarks.workloads import WORKLOADS, Workload
+from data.errors import UserError
+from data.parallel import cpu_cores
+from models.config import BackboneConfig
+from models.values import with_values
+from search.cli import CommandParser, main_guard, print_json, say
+
+
+def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch: Path) -> dict[str, Any]:
+    """Run the benchmark on the images below `source`; everything it writes lies below `scratch`."""
+    counts = lay_out(source, scratch / "images", images=workload.images, val_share=workload.val_share)
+    say(f"{counts['train']} images train, {counts['val']} validate")
+    blocks: list[Block] = []
+    end = time.monotonic() + workload.limit_s
+    for contender, number in _turns(workload, contenders):
+        earlier = [block.measured.wall_s for block in blocks if block.contender == contender]
+        if earlier and time.monotonic() + max(earlier) > end:
+            say(f"{contender}: no time left for another block")
+            continue
+        block = run_block(contender, workload, number, scratch / "images", scratch)
+        say(f"{contender}: {len(block.trials)} trials in {block.training_s:.1f} s, {block.startup_s:.1f} s to start")
+        blocks.append(block)
+    devices = torch.cuda.device_count() if workload.device == "cuda" else cpu_cores()
+    return {
+        **summarise(workload, blocks, train_images=counts["train"], devices=devices),
+        "title": workload.title,
+        "targets": workload.targets,
+        "images": counts,
+        "machine": describe_machine(),
+    }
+
+
+def _turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[str, int]]:
+    """Contender and table of each block: the others in turn, in every round, and ours after each of them."""
+    others = [name for name in contenders if name != OURS]
+    theirs = [(name, number) for number in range(workload.rounds) for name in others]
+    if OURS not in contenders:
+        return theirs
+    return [turn for number, their in enumerate(theirs) for turn in (their, (OURS, number))] or [(OURS, 0)]
+
+
+def main() -> None:
+    parser = CommandParser(
+        prog="python -m benchmarks.throughput",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workload", required=True, choices=WORKLOADS)
+    parser.add_argument("--data", required=True, type=Path, help="train/<class>/* or <class>/*")
+    parser.add_argument("--contenders", help=f"comma-separated, of {', '.join(CONTENDERS)} (default: the workload's)")
+    parser.add_argument("--configs", type=int, help="configurations of a block")
+    parser.add_argument("--backbone", help="for W2 and W5, such as timm/tf_efficientnet_lite0")
+    parser.add_argument("--weights", help="for W2 and W5: a file of the backbone's weights")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+    options = parser.parse_args()
+    workload = _changed(WORKLOADS[options.workload], options.configs, options.backbone, options.weights)
+    contenders = options.contenders.split(",") if options.contenders else workload.contenders
+    unknown = [name for name in contenders if name not in CONTENDERS]
+    if unknown:
+        raise UserError(f"--contenders {','.join(unknown)}: known are {', '.join(CONTENDERS)}")
+    if workload.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"{options.workload} needs a GPU, and torch sees none here; W1 and W2 run on a CPU")
+    with tempfile.TemporaryDirectory(prefix="sieve-benchmark-") as scratch:
+        result = {"workload": options.workload, **measure(workload, contenders, options.data, Path(scratch))}
+    if options.save:
+        say(f"kept: {write_result(f'throughput-{options.workload}-{options.data.name}', result)}")
+    if options.json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+def _changed(workload: Workload, configs: int | None, backbone: str | None, weights: str | None) -> Workload:
+    asked = {"backbone": backbone, "weights": weights}
+    given = {name: str(Path(value).resolve()) if name == "weights" else value for name, value in asked.items() if value}
+    if given and not isinstance(workload.config, BackboneConfig):
+        raise UserError(f"--{' and --'.join(given)}: this workload has no backbone")
+    config = with_values(workload.config, given)
+    return replace(workload, config=config, block_trials=configs or workload.block_trials)
+
+
+def _print(result: dict[str, Any]) -> None:
+    for name, figure in result["contenders"].items():
+        print(
+            f"{name:5} {figure['trials_per_hour']:8.1f} trials/hour, warm {figure['trials_per_hour_warm']:.1f}; "
+            f"{figure['images_per_s']:,.0f} images/s; accuracy {figure['val_accuracy']:.4f}; "
+            f"{figure['finished_trials']} trials finished"
+        )
+    ratios = ", ".join(f"{ratio:.2f}x {name}" for name, ratio in result["ratio"].items())
+    print(f"ours: {ratios}; gate {'passed' if result['gate'] else 'NOT passed'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))

@@ -1,0 +1,158 @@
+"""What is trained in the throughput benchmark: five workloads, each 64 configurations drawn in advance.
+
+The configurations are the trials of a random stage, which Sieve draws when it pins the stage: every contender is given
+that table, with its seeds, and builds the same networks from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from optuna.distributions import FloatDistribution
+
+from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
+from search.pinning import PinnedStage, pin_search
+from studies.definition import Confirm, Space, Stage, Study, choice
+
+TRIALS = 64
+"""Configurations of the definition; slow contenders are measured on as many as their time allows."""
+
+_SPACE: Space = {
+    "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
+    "weight_decay": FloatDistribution(1e-5, 1e-3, log=True),
+    "optimizer": choice("adam", "adamw"),
+    "dropout": choice(0.0, 0.2, 0.4),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One benchmark: data, network, and how long each contender is watched."""
+
+    title: str
+    device: Literal["cpu", "cuda"]
+    images: int
+    """Training and validation images taken from the data, by class; all of it where the data has fewer."""
+    val_share: float
+    config: TrainConfig
+    contenders: tuple[str, ...]
+    """Measured unless others are asked for."""
+    box_s: dict[str, float]
+    """Per block of a contender: after so many seconds it begins no further trial."""
+    block_trials: int
+    """Of a block; ours trains all of them, the others as many as their time allows."""
+    rounds: int
+    """How often each contender has its turn, and ours after each of them: noise of the machine hits all alike."""
+    limit_s: float
+    """Wall time of the whole benchmark: a block that would not fit any more is left out."""
+    images_per_s_limit: float | None
+    """What one core, or one GPU, does at most: see `docs/benchmarks.md`."""
+    targets: dict[str, float]
+    """Contender -> how many times its trials per hour ours should reach."""
+
+
+_FIVE_CONV = FlexCNNConfig(image_size=32, conv_layers=5, filters=32, filter_factor=1.0, batch_size=128, epochs=10)
+_HEAD = BackboneConfig(backbone="resnet18", image_size=160, freezing="freeze_all", batch_size=32, epochs=20)
+_SHORT_BOX_S = {"A": 100.0, "A+": 50.0, "B": 100.0, "C": 100.0}
+_LONG_BOX_S = {"A": 240.0, "A+": 120.0, "B": 240.0, "C": 240.0}
+
+WORKLOADS = {
+    "W1": Workload(
+        title="CIFAR-10 10k/2k, 32 px, five convs of 32 filters, 10 epochs",
+        device="cpu",
+        images=12_000,
+        val_share=1 / 6,
+        config=_FIVE_CONV,
+        contenders=("A", "A+", "ours"),
+        box_s=_SHORT_BOX_S,
+        block_trials=8,
+        rounds=2,
+        limit_s=780,
+        images_per_s_limit=5_200,
+        targets={"A": 5, "A+": 2.5},
+    ),
+    "W2": Workload(
+        title="2,000 images at 160 px, a new head on a frozen backbone, 20 epochs",
+        device="cpu",
+        images=2_000,
+        val_share=0.2,
+        config=_HEAD,
+        contenders=("A", "ours"),
+        box_s=_LONG_BOX_S,
+        block_trials=TRIALS,
+        rounds=1,
+        limit_s=3_600,
+        images_per_s_limit=None,
+        targets={"A": 200},
+    ),
+    "W3": Workload(
+        title="CIFAR-10 45k/5k, 32 px, ResNet-18 from scratch, 20 epochs",
+        device="cuda",
+        images=50_000,
+        val_share=0.1,
+        config=BackboneConfig(
+            backbone="resnet18", weights="none", image_size=32, freezing="unfreeze_all", batch_size=128, epochs=20
+        ),
+        contenders=("A", "A+", "ours"),
+        box_s=_SHORT_BOX_S,
+        block_trials=8,
+        rounds=1,
+        limit_s=1_800,
+        images_per_s_limit=None,
+        targets={"A": 10},
+    ),
+    "W4": Workload(
+        title="8k/2k images at 224 px, five convs of 32 filters, 20 epochs",
+        device="cuda",
+        images=10_000,
+        val_share=0.2,
+        config=replace(_FIVE_CONV, image_size=224, epochs=20),
+        contenders=("A", "A+", "ours"),
+        box_s=_LONG_BOX_S,
+        block_trials=16,
+        rounds=1,
+        limit_s=1_800,
+        images_per_s_limit=85_000,
+        targets={"A": 30, "A+": 8},
+    ),
+    "W5": Workload(
+        title="8k/2k images at 224 px, the last child of a ResNet-50 and a new head, 10 epochs",
+        device="cuda",
+        images=10_000,
+        val_share=0.2,
+        config=BackboneConfig(backbone="resnet50", image_size=224, freezing="freeze_partial", batch_size=64, epochs=10),
+        contenders=("A", "A+", "ours"),
+        box_s=_LONG_BOX_S,
+        block_trials=16,
+        rounds=1,
+        limit_s=1_800,
+        images_per_s_limit=None,
+        targets={"A": 3},
+    ),
+}
+
+
+def study_of(workload: Workload, block: int) -> Study:
+    """The study that trains a block of the workload's configurations; another block draws others."""
+    stage = Stage(
+        name="block",
+        trials=workload.block_trials,
+        epochs=workload.config.epochs,
+        sampler="random",
+        pruner="none",  # What is compared is finished trials.
+        space=_SPACE,
+    )
+    return Study(
+        name=f"block-{block}",
+        description=workload.title,
+        config=workload.config,
+        stages=(stage,),
+        confirm=Confirm(finalists=1, seeds=1, epochs=1),
+        seed=block,
+    )
+
+
+def pinned_block(study: Study) -> PinnedStage:
+    """The configurations of a block and their seeds, as the service pins them."""
+    return pin_search(study, 0, study.stages[0], [study.config])
