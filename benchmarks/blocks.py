@@ -53,7 +53,7 @@ def run_block(contender: str, workload: Workload, number: int, folder: Path, scr
     study = study_of(workload, number)
     log = place / "output.txt"
     if contender == OURS:
-        measured = run_measured(search_command(study, folder, place / "home", workload.device), log)
+        measured = run_measured(search_command(study, str(folder), place / "home", workload.device), log)
         trials = read_trials(study, place / "home")
     else:
         pinned = pinned_block(study)

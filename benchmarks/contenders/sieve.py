@@ -21,13 +21,13 @@ STUDY = {study!r}
 """
 
 
-def search_command(study: Study, folder: Path, home: Path, device: str) -> list[str]:
-    """The command that runs a block's study in `home`, where its study file is written."""
+def search_command(study: Study, data: str, home: Path, device: str) -> list[str]:
+    """The command that runs a study in `home`, where its study file is written."""
     home.mkdir(parents=True, exist_ok=True)
     study_file = home / "study.py"
     study_file.write_text(_STUDY_FILE.format(study=study))
     return [
-        sys.executable, "-m", "search.run", "--study", str(study_file), "--data", str(folder),
+        sys.executable, "-m", "search.run", "--study", str(study_file), "--data", data,
         "--home", str(home), "--devices", device,
     ]  # fmt: skip
 
