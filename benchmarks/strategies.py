@@ -1,4 +1,4 @@
-"""Ways to spend a number of epochs on a table of learning curves; each trains until the ledger says that all is spent."""
+"""Ways to spend a number of epochs on a table of learning curves: each trains until its ledger has none left."""
 
 from __future__ import annotations
 
