@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
-from sqlalchemy import Row, delete, insert, null, select, update
+from sqlalchemy import Row, delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
 from search import names
 from search.processes import is_dead, process_name
 from search.storage import Storage, with_retries
-from search.tables import leases
+from search.tables import leases, optuna_studies, optuna_trials
 
 LEASE_S = 60.0
 """Seconds after which a worker that says nothing has lost its trial."""
@@ -55,11 +55,10 @@ class Result:
 
 def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = LEASE_S) -> Claim | None:
     """Claim the waiting trial with the lowest number; None if none waits."""
-    study_id = storage.optuna.get_study_id_from_name(optuna_study)
-    for trial in storage.optuna.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):
+    while (waiting := _first_waiting(storage, optuna_study)) is not None:
         claim = Claim(
-            trial_id=trial._trial_id,
-            number=trial.number,
+            trial_id=waiting.trial_id,
+            number=waiting.number,
             optuna_study=optuna_study,
             owner=owner,
             token=uuid.uuid4().hex,
@@ -128,6 +127,21 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
         )
     if changed.rowcount != 1:
         raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
+
+
+def _first_waiting(storage: Storage, optuna_study: str) -> Row[Any] | None:
+    """The id and number of the waiting trial with the lowest number that nobody has a lease of."""
+    trials = optuna_trials.c
+    query = (
+        select(trials.trial_id, trials.number)
+        .join(optuna_studies, optuna_studies.c.study_id == trials.study_id)
+        .where(optuna_studies.c.study_name == optuna_study, trials.state == TrialState.WAITING)
+        .where(~exists().where(leases.c.trial_id == trials.trial_id))
+        .order_by(trials.number)
+        .limit(1)
+    )
+    with storage.engine.begin() as connection:
+        return connection.execute(query).one_or_none()
 
 
 def _insert_lease(storage: Storage, claim: Claim, lease_s: float) -> bool:

@@ -27,6 +27,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from data.errors import UserError
 from search.settings import redact
 from search.tables import metadata
+from search.trial_cache import TrialCache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +45,8 @@ class Storage:
     url: str
     engine: Engine
     optuna: RDBStorage
+    trials: TrialCache
+    """The same, for whoever reads whole stages."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -57,7 +60,7 @@ class Storage:
 
     def load_study(self, name: str, **options: Any) -> OptunaStudy:
         """Optuna's study of that name; KeyError if there is none."""
-        return optuna.load_study(study_name=name, storage=self.optuna, **options)
+        return optuna.load_study(study_name=name, storage=self.trials, **options)
 
     @staticmethod
     def open_trial(study: OptunaStudy, trial_id: int) -> OptunaTrial:
@@ -84,7 +87,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
         rdb = RDBStorage(url, engine_kwargs=_engine_options(url))
     except (DBAPIError, RuntimeError) as error:
         raise UserError(f"--storage {redact(url)}: {_first_line(error)}") from error
-    storage = Storage(url=url, engine=rdb.engine, optuna=rdb)
+    storage = Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialCache(rdb))
     if storage.is_sqlite:
         _make_sqlite_safe(rdb.engine)
     if create:

@@ -58,6 +58,8 @@ from search.trial import (
 from search.workload import open_workshop
 
 POLL_S = 0.2
+SAY_S = 1.0
+"""Between two words of a worker about its epochs: nobody reads them faster."""
 
 
 class Worker:
@@ -82,6 +84,7 @@ class Worker:
         self._out_of_time = False
         self._is_interruptible = False
         self._doing = "starting"
+        self._next_word_at = 0.0
         self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
         self._keeper = Keeper(storage, supervisor_pid=supervisor_pid, show=self._show)
         workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
@@ -195,6 +198,9 @@ class Worker:
             raise LeaseLost(f"the lease of trial {claim.number} of {claim.optuna_study} ran out")
         if len(watched.claims) > 1 and claim != watched.claims[0]:  # One word for a whole gang.
             return
+        if time.monotonic() < self._next_word_at:
+            return
+        self._next_word_at = time.monotonic() + SAY_S
         gang = f" and {len(watched.claims) - 1} more" if len(watched.claims) > 1 else ""
         self._say(
             f"{claim.optuna_study} #{claim.number}{gang} epoch {metrics.epoch}/{config.epochs} "
