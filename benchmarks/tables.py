@@ -1,0 +1,148 @@
+"""The tables of docs/benchmarks.md, made of the stored results and of nothing else.
+
+python -m benchmarks.tables
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import FOLDER
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+Result = Mapping[str, Any]
+
+
+def main() -> None:
+    text = PAGE.read_text()
+    PAGE.write_text(with_tables(text, stored_results()))
+
+
+def stored_results() -> dict[str, Result]:
+    """Every stored result, by its file's name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def with_tables(page: str, results: Mapping[str, Result]) -> str:
+    """The page with what lies between its marks made anew. Raises KeyError for a mark that nothing is made for."""
+
+    def replace(match: re.Match[str]) -> str:
+        return f"{match['begin']}\n{TABLES[match['name']](results)}\n{match['end']}"
+
+    marks = r"(?P<begin><!-- (?P<name>[\w-]+) -->).*?(?P<end><!-- /(?P=name) -->)"
+    return re.sub(marks, replace, page, flags=re.DOTALL)
+
+
+def throughput_table(results: Mapping[str, Result]) -> str:
+    measured = [result for name, result in results.items() if name.startswith("throughput-")]
+    return "\n\n".join(map(_throughput, measured)) or "Not measured yet."
+
+
+def _throughput(result: Result) -> str:
+    heading = f"**{result['workload']}**: {result['title']}; {_images(result['images'])}. {_measured(result)}"
+    rows = []
+    for name, figure in result["contenders"].items():
+        share, difference = figure["share_of_limit"], result["val_accuracy_difference"].get(name)
+        rows.append(
+            (
+                name,
+                f"{figure['trials_per_hour']:,.0f}",
+                f"{figure['trials_per_hour_warm']:,.0f}",
+                f"{result['ratio'][name]:.1f}" if name in result["ratio"] else "",
+                f"{figure['finished_trials']}",
+                f"{figure['images_per_s']:,.0f}",
+                f"{share:.0%}" if share is not None else "",
+                f"{figure['cpu_s_per_trial']:.0f}",
+                f"{figure['peak_rss_mib']:,.0f}",
+                f"{figure['val_accuracy']:.4f}",
+                _difference(difference) if difference else "",
+            )
+        )
+    columns = (
+        "contender", "trials/hour", "warm", "ours is faster by", "finished", "images/s", "of the limit",
+        "CPU s a trial", "memory, MiB", "accuracy", "against A, points (pairs)",
+    )  # fmt: skip
+    gate = "passed" if result["gate"] else "not passed"
+    return f"{heading}\n\n{_table(columns, rows)}\n\nValidity gate: {gate}."
+
+
+def service_cost_table(results: Mapping[str, Result]) -> str:
+    measured = [result for name, result in results.items() if name.startswith("service-cost-")]
+    rows = [
+        (
+            result["storage"],
+            f"{cost['trials']:,}",
+            f"{cost['ms_per_trial']:.0f}",
+            f"{cost['worker_cpu_ms_per_trial']:.0f}",
+            f"{cost['supervisor_cpu_ms_per_trial']:.0f}",
+            f"{cost['filling_ms_per_trial']:.1f}",
+        )
+        for result in measured
+        for cost in result["costs"]
+    ]
+    columns = (
+        "storage", "trials in the study", "ms a trial", "worker CPU, ms", "supervisor CPU, ms", "filling the queue, ms",
+    )  # fmt: skip
+    return f"{_table(columns, rows)}\n\n{_measured(measured[0])}" if measured else "Not measured yet."
+
+
+def time_to_accuracy_table(results: Mapping[str, Result]) -> str:
+    result = results.get("time-to-accuracy")
+    if result is None:
+        return "Not measured yet."
+    rows = [
+        (
+            name,
+            f"{figure['epochs_median']:.0f}",
+            " to ".join(f"{epochs:.0f}" for epochs in figure["epochs_quartiles"]),
+            f"{figure['reached']:.0%}",
+            f"{figure['best_at_quarter']:.4f}",
+            f"{figure['best_at_half']:.4f}",
+            f"{figure['best_at_end']:.4f}",
+        )
+        for name, figure in result["strategies"].items()
+    ]
+    budget = result["budget_epochs"]
+    columns = (
+        "strategy", "epochs to the target (median)", "quartiles", "reached it",
+        f"best after {budget // 4} epochs", f"after {budget // 2}", f"after {budget}",
+    )  # fmt: skip
+    return (
+        f"Target {result['target']:.4f}, which {result['configurations_at_target']} of {result['configurations']} "
+        f"configurations reach; {result['seeds']} seeds.\n\n{_table(columns, rows)}"
+    )
+
+
+TABLES: dict[str, Callable[[Mapping[str, Result]], str]] = {
+    "throughput": throughput_table,
+    "service-cost": service_cost_table,
+    "time-to-accuracy": time_to_accuracy_table,
+}
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    alignment = ["---", *["---:"] * (len(columns) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, alignment, *rows))
+
+
+def _images(counts: Mapping[str, int]) -> str:
+    return f"{counts['train']:,} images train, {counts['val']:,} validate"
+
+
+def _measured(result: Result) -> str:
+    machine = result["machine"]
+    hardware = ", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['cpu']}"
+    return f"Measured on {result['measured_on']}: {hardware}, torch {machine['versions']['torch']}."
+
+
+def _difference(difference: Mapping[str, float]) -> str:
+    return f"{100 * difference['mean']:+.1f} ± {100 * difference['standard_error']:.1f} ({difference['pairs']})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
