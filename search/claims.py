@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb.models import StudyModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import Row, delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
@@ -22,7 +23,7 @@ from data.errors import LeaseLost
 from search import names
 from search.processes import is_dead, process_name
 from search.storage import Storage, with_retries
-from search.tables import leases, optuna_studies, optuna_trials
+from search.tables import leases
 
 LEASE_S = 60.0
 """Seconds after which a worker that says nothing has lost its trial."""
@@ -131,13 +132,12 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
 
 def _first_waiting(storage: Storage, optuna_study: str) -> Row[Any] | None:
     """The id and number of the waiting trial with the lowest number that nobody has a lease of."""
-    trials = optuna_trials.c
     query = (
-        select(trials.trial_id, trials.number)
-        .join(optuna_studies, optuna_studies.c.study_id == trials.study_id)
-        .where(optuna_studies.c.study_name == optuna_study, trials.state == TrialState.WAITING)
-        .where(~exists().where(leases.c.trial_id == trials.trial_id))
-        .order_by(trials.number)
+        select(TrialModel.trial_id, TrialModel.number)
+        .join(StudyModel, StudyModel.study_id == TrialModel.study_id)
+        .where(StudyModel.study_name == optuna_study, TrialModel.state == TrialState.WAITING)
+        .where(~exists().where(leases.c.trial_id == TrialModel.trial_id))
+        .order_by(TrialModel.number)
         .limit(1)
     )
     with storage.engine.begin() as connection:
@@ -199,8 +199,7 @@ def _requeue(storage: Storage, trial_id: int) -> bool:
 
 def _tell(storage: Storage, trial_id: int, result: Result) -> None:
     try:
-        for key, value in result.attributes.items():
-            storage.optuna.set_trial_user_attr(trial_id, key, value)
+        storage.trials.set_trial_user_attrs(trial_id, result.attributes)
         values = None if result.value is None else [result.value]
         storage.optuna.set_trial_state_values(trial_id, _STATES[result.outcome], values)
     except UpdateFinishedTrialError:

@@ -27,7 +27,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from data.errors import UserError
 from search.settings import redact
 from search.tables import metadata
-from search.trial_cache import TrialCache
+from search.trial_store import TrialStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,8 +45,8 @@ class Storage:
     url: str
     engine: Engine
     optuna: RDBStorage
-    trials: TrialCache
-    """The same, for whoever reads whole stages."""
+    trials: TrialStore
+    """The same, for studies, samplers and pruners."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -62,11 +62,10 @@ class Storage:
         """Optuna's study of that name; KeyError if there is none."""
         return optuna.load_study(study_name=name, storage=self.trials, **options)
 
-    @staticmethod
-    def open_trial(study: OptunaStudy, trial_id: int) -> OptunaTrial:
+    def open_trial(self, study: OptunaStudy, trial_id: int) -> OptunaTrial:
         """A claimed trial as `Study.ask` would give it."""
         view = copy(study)  # Until `ask` is called, a study samples from the trials that it saw first.
-        view.get_trials(deepcopy=False)  # Optuna's cache refuses to write to a trial that it has not read.
+        self.trials.read_now(study._study_id)  # Optuna's cache refuses to write to a trial that it has not read.
         return OptunaTrial(view, trial_id)
 
     def close(self) -> None:
@@ -87,7 +86,7 @@ def open_storage(url: str, *, create: bool) -> Storage:
         rdb = RDBStorage(url, engine_kwargs=_engine_options(url))
     except (DBAPIError, RuntimeError) as error:
         raise UserError(f"--storage {redact(url)}: {_first_line(error)}") from error
-    storage = Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialCache(rdb))
+    storage = Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb))
     if storage.is_sqlite:
         _make_sqlite_safe(rdb.engine)
     if create:

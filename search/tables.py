@@ -2,34 +2,9 @@
 
 from __future__ import annotations
 
-from optuna.trial import TrialState
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Column,
-    Enum,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    column,
-    table,
-)
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
 
 metadata = MetaData()
-
-# Optuna's, as far as they are read here; it makes them itself.
-optuna_studies = table("studies", column("study_id", Integer), column("study_name", String))
-optuna_trials = table(
-    "trials",
-    column("trial_id", Integer),
-    column("study_id", Integer),
-    column("number", Integer),
-    column("state", Enum(TrialState)),
-)
 
 # A study as it was pinned by the first command that ran it.
 studies = Table(

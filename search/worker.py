@@ -60,6 +60,8 @@ from search.workload import open_workshop
 POLL_S = 0.2
 SAY_S = 1.0
 """Between two words of a worker about its epochs: nobody reads them faster."""
+FRESH_S = 1.0
+"""Within a trial, other trials' results are read at most so often; when one begins, they are read in any case."""
 
 
 class Worker:
@@ -77,6 +79,7 @@ class Worker:
         self.name = process_name()
         self._settings = settings
         self._storage = storage
+        storage.trials.fresh_s = FRESH_S
         self._study = study
         self._device = device
         self._draining = threading.Event()

@@ -27,9 +27,9 @@ def laid_out(target: Path) -> dict[str, list[bytes]]:
 
 def test_the_parts_share_no_image_and_none_comes_from_the_sets_own_test_images(tmp_path: Path) -> None:
     source = make_images(tmp_path / "source", 20)
-    counts = lay_out(source, tmp_path / "target", images=20, val_share=0.25)
+    counts = lay_out(source, tmp_path / "target", images=20, val_share=0.2)
     found = laid_out(tmp_path / "target")
-    assert counts == {"train": 15, "val": 5, "test": 2} == {part: len(images) for part, images in found.items()}
+    assert counts == {"train": 16, "val": 4, "test": 2} == {part: len(images) for part, images in found.items()}
     every = [image for images in found.values() for image in images]
     own_test = {path.read_bytes() for path in source.glob("test/*/*")}
     assert max(Counter(every).values()) == 1 and not own_test & set(every)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import optuna
+import pytest
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
+
+from search.claims import Claim, Result, claim_next, finish, release
+from search.processes import process_name
+from search.storage import Storage
+
+STUDY = "partA/1-architecture"
+WAITING = 6
+
+
+def claim(storage: Storage) -> Claim:
+    claimed = claim_next(storage, STUDY, process_name())
+    assert claimed is not None
+    return claimed
+
+
+@pytest.fixture
+def queue(storage: Storage) -> optuna.Study:
+    study = optuna.create_study(study_name=STUDY, storage=storage.optuna, direction="maximize")
+    for value in range(WAITING):
+        study.enqueue_trial({"x": value})
+    return study
+
+
+def _release(storage: Storage, queue: optuna.Study) -> None:
+    claimed = claim(storage)
+    storage.trials.read_now(queue._study_id)
+    release(storage, claimed)
+
+
+def _complete(storage: Storage, queue: optuna.Study) -> None:
+    finish(storage, claim(storage), Result(outcome="complete", value=0.5, attributes={"told": 1}))
+
+
+def _report(storage: Storage, queue: optuna.Study) -> None:
+    storage.optuna.set_trial_intermediate_value(claim(storage).trial_id, 1, 0.25)
+
+
+def _finish_out_of_order(storage: Storage, queue: optuna.Study) -> None:
+    first, second = claim(storage), claim(storage)
+    finish(storage, second, Result(outcome="complete", value=0.5))
+    storage.trials.get_all_trials(queue._study_id)
+    release(storage, first)
+    storage.trials.get_all_trials(queue._study_id)
+    finish(storage, claim(storage), Result(outcome="pruned"))
+
+
+def _enqueue_more(storage: Storage, queue: optuna.Study) -> None:
+    queue.enqueue_trial({"x": 99})
+
+
+@pytest.mark.parametrize("change", [_release, _complete, _report, _finish_out_of_order, _enqueue_more])
+def test_trials_read_twice_are_what_the_database_holds(
+    storage: Storage, queue: optuna.Study, change: Callable[[Storage, optuna.Study], None]
+) -> None:
+    claim(storage)
+    storage.trials.get_all_trials(queue._study_id)
+    change(storage, queue)
+    assert storage.trials.get_all_trials(queue._study_id) == storage.optuna.get_all_trials(queue._study_id)
+
+
+def test_a_worker_reads_other_trials_when_its_own_begins_and_then_only_now_and_then(
+    storage: Storage, queue: optuna.Study
+) -> None:
+    study = storage.load_study(STUDY)
+    storage.trials.fresh_s = 3600.0
+    study.get_trials()
+    claimed = claim(storage)
+    assert study.get_trials()[0].state == TrialState.WAITING
+    storage.open_trial(study, claimed.trial_id)
+    assert study.get_trials()[0].state == TrialState.RUNNING
+
+
+def draw_and_report(trial: optuna.Trial, value: float) -> None:
+    trial.suggest_float("rate", 1e-4, 1.0, log=True)
+    trial.suggest_categorical("optimizer", ["adam", "sgd"])
+    trial.report(value, step=1)
+
+
+@pytest.mark.parametrize("value", [0.25, math.inf, -math.inf, math.nan])
+def test_what_is_written_is_what_optuna_reads(storage: Storage, queue: optuna.Study, value: float) -> None:
+    study, claims = storage.load_study(STUDY), [claim(storage), claim(storage)]
+    trials = [storage.open_trial(study, claimed.trial_id) for claimed in claims]
+    for trial in trials:
+        draw_and_report(trial, value)
+    for trial, claimed in zip(trials, claims, strict=True):
+        stored = storage.optuna.get_trial(claimed.trial_id)
+        assert stored.params == trial.params
+        assert stored.intermediate_values == pytest.approx({1: value}, nan_ok=True)
+
+
+def test_attributes_that_were_told_before_are_told_again(storage: Storage, queue: optuna.Study) -> None:
+    trial_id = claim(storage).trial_id
+    storage.trials.set_trial_user_attrs(trial_id, {"reason": "first", "seed": 1})
+    storage.trials.set_trial_user_attrs(trial_id, {"seed": 2, "worker": "w"})
+    assert storage.optuna.get_trial(trial_id).user_attrs == {"reason": "first", "seed": 2, "worker": "w"}
+
+
+def test_a_finished_trial_takes_no_report_and_no_attributes(storage: Storage, queue: optuna.Study) -> None:
+    claimed = claim(storage)
+    finish(storage, claimed, Result(outcome="complete", value=0.5))
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.trials.set_trial_intermediate_value(claimed.trial_id, 1, 0.5)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.trials.set_trial_user_attrs(claimed.trial_id, {"seed": 1, "worker": "w"})
+    stored = storage.optuna.get_trial(claimed.trial_id)
+    assert not stored.intermediate_values and not stored.user_attrs
+
+
+def test_a_space_that_changed_is_refused(storage: Storage, queue: optuna.Study) -> None:
+    study = storage.load_study(STUDY)
+    storage.open_trial(study, claim(storage).trial_id).suggest_categorical("optimizer", ["adam", "sgd"])
+    with pytest.raises(ValueError, match="CategoricalDistribution"):
+        storage.open_trial(study, claim(storage).trial_id).suggest_categorical("optimizer", ["adam"])
+
+
+def test_waiting_trials_are_not_read_again(storage: Storage, queue: optuna.Study) -> None:
+    first = storage.trials.get_all_trials(queue._study_id, deepcopy=False)
+    claim(storage)
+    again: list[FrozenTrial] = storage.trials.get_all_trials(queue._study_id, deepcopy=False)
+    assert [trial is before for trial, before in zip(again, first, strict=True)] == [False] + [True] * (WAITING - 1)
+
+
+def test_a_claim_reads_one_row_however_many_trials_wait(storage: Storage, queue: optuna.Study) -> None:
+    statements: list[str] = []
+    event.listen(storage.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    claim(storage)
+    reads = [statement for statement in statements if statement.startswith("SELECT trials.trial_id, trials.number")]
+    assert len(reads) == 1 and "LIMIT" in reads[0]
