@@ -174,8 +174,8 @@ def fill_queue(storage: Storage, record: StageRecord) -> None:
     )
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         study.set_metric_names([pinned.metric])  # So that the dashboard's axes say what they show.
-    for slot in range(len(study.get_trials(deepcopy=False)), pinned.trials):
-        study.enqueue_trial(pinned.queue[slot])
+    filled = len(study.get_trials(deepcopy=False))
+    storage.trials.enqueue(study._study_id, pinned.queue[filled : pinned.trials])
 
 
 def _all_waiting(trials: Sequence[FrozenTrial]) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from copy import deepcopy as deep_copy
 from typing import Any
 
@@ -23,12 +23,15 @@ from optuna.storages._rdb.models import (
     TrialIntermediateValueModel,
     TrialModel,
     TrialParamModel,
+    TrialSystemAttributeModel,
     TrialUserAttributeModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import insert, literal, or_, select
+from sqlalchemy import func, insert, literal, or_, select
 from sqlalchemy.exc import IntegrityError
 
+FIXED_PARAMS = "fixed_params"
+"""System attribute in which Optuna keeps the parameters that a waiting trial is to have."""
 _UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
@@ -68,6 +71,25 @@ class TrialStore(_CachedStorage):
                 newest = max(changed | {self._newest[study_id]})
                 self._keep(study_id, self._backend._get_trials(study_id, None, changed, newest))
 
+    def enqueue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
+        """Add a waiting trial for each of these fixed parameters, all or none, as `Study.enqueue_trial` adds one."""
+        table, of_study = TrialModel.__table__, TrialModel.study_id == study_id
+        with self._backend.engine.begin() as connection:
+            first = connection.execute(select(func.count()).select_from(table).where(of_study)).scalar_one()
+            numbered = dict(enumerate(queue, start=first))
+            rows = [{"study_id": study_id, "number": number, "state": TrialState.WAITING} for number in numbered]
+            if not rows:
+                return
+            connection.execute(insert(table), rows)
+            new = connection.execute(
+                select(TrialModel.trial_id, TrialModel.number).where(of_study, TrialModel.number >= first)
+            )
+            fixed = [
+                {"trial_id": row.trial_id, "key": FIXED_PARAMS, "value_json": json.dumps(numbered[row.number])}
+                for row in new
+            ]
+            connection.execute(insert(TrialSystemAttributeModel.__table__), fixed)
+
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
@@ -105,12 +127,13 @@ class TrialStore(_CachedStorage):
         """Insert rows that belong to one trial, all or none; False where it is finished or has such a row already."""
         columns = model.__table__.c
         try:
-            with self._backend.engine.begin() as connection:
+            with self._backend.engine.connect() as connection, connection.begin() as transaction:
                 for row in rows:
                     unfinished = select(
                         *(literal(value, type_=columns[name].type) for name, value in row.items())
                     ).where(TrialModel.trial_id == row["trial_id"], TrialModel.state.in_(_UNFINISHED))
                     if connection.execute(insert(model).from_select(list(row), unfinished)).rowcount != 1:
+                        transaction.rollback()
                         return False
         except IntegrityError:
             return False

@@ -49,7 +49,8 @@ def train(params: dict[str, Any], task: Task) -> None:
     config = task.config(slot)
     device = torch.device(task.device)
     train_set, valid_set = task.datasets()
-    model = task.build_model(slot, len(train_set.classes)).to(device)
+    # Not `train_set.classes`: Ray, which pickles this function, would take it for the module `torch.classes`.
+    model = task.build_model(slot, len(train_set.class_to_idx)).to(device)
     optimizer = OPTIMIZERS[config.optimizer](
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )

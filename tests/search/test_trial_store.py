@@ -116,6 +116,20 @@ def test_a_finished_trial_takes_no_report_and_no_attributes(storage: Storage, qu
     assert not stored.intermediate_values and not stored.user_attrs
 
 
+def test_a_whole_queue_is_enqueued_as_optuna_enqueues_one_trial(storage: Storage, queue: optuna.Study) -> None:
+    fixed: list[dict[str, object]] = [{"x": 0.5, "y": "relu"}, {}, {"x": 1}]
+    for params in fixed:
+        queue.enqueue_trial(params)
+    storage.trials.enqueue(queue._study_id, fixed)
+    storage.trials.enqueue(queue._study_id, [])
+    trials = storage.optuna.get_all_trials(queue._study_id)[WAITING:]
+    one_by_one, at_once = trials[: len(fixed)], trials[len(fixed) :]
+    assert [trial.number for trial in trials] == list(range(WAITING, WAITING + 2 * len(fixed)))
+    for ours, theirs in zip(at_once, one_by_one, strict=True):
+        ours.number, ours._trial_id = theirs.number, theirs._trial_id
+        assert ours == theirs
+
+
 def test_a_space_that_changed_is_refused(storage: Storage, queue: optuna.Study) -> None:
     study = storage.load_study(STUDY)
     storage.open_trial(study, claim(storage).trial_id).suggest_categorical("optimizer", ["adam", "sgd"])
