@@ -21,7 +21,7 @@ from search.samplers import make_pruner, make_sampler
 from studies.definition import Stage, Study
 
 PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)
-MOST_TRIALS = 600
+MOST_TRIALS = 400
 """More than any budget pays for."""
 FIRST_STAGE_EPOCHS = 3
 FIRST_STAGE_SHARE = 1 / 3

@@ -26,8 +26,8 @@ from benchmarks.strategies import STRATEGIES, Ledger, Spent, table_of
 from data.errors import UserError
 from search.cli import CommandParser, main_guard, print_json, say
 
-BUDGET_EPOCHS = 540
-"""Sixty whole trainings, of 288 that there are."""
+BUDGET_EPOCHS = 360
+"""Forty whole trainings, of 192 that there are."""
 BELOW_BEST = 0.01
 """The target lies a point below the best accuracy of the table."""
 

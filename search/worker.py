@@ -79,7 +79,6 @@ class Worker:
         self.name = process_name()
         self._settings = settings
         self._storage = storage
-        storage.trials.fresh_s = FRESH_S
         self._study = study
         self._device = device
         self._draining = threading.Event()
@@ -107,11 +106,13 @@ class Worker:
         signal.signal(OUT_OF_TIME_SIGNAL, self._on_out_of_time)
         self._say("waiting")
         self._keeper.start()
+        self._storage.trials.fresh_s = FRESH_S
         try:
             while not self._draining.is_set() and self._is_study_running():
                 if not self._run_next():
                     self._draining.wait(POLL_S)
         finally:
+            self._storage.trials.fresh_s = 0.0
             self._keeper.close()
             forget_worker(self._storage, self.name)
 
