@@ -57,9 +57,10 @@ class Result:
 def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = LEASE_S) -> Claim | None:
     """Claim the waiting trial with the lowest number; None if none waits."""
     while (waiting := _first_waiting(storage, optuna_study)) is not None:
+        trial_id, number = waiting
         claim = Claim(
-            trial_id=waiting.trial_id,
-            number=waiting.number,
+            trial_id=trial_id,
+            number=number,
             optuna_study=optuna_study,
             owner=owner,
             token=uuid.uuid4().hex,
@@ -130,7 +131,7 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
         raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
 
 
-def _first_waiting(storage: Storage, optuna_study: str) -> Row[Any] | None:
+def _first_waiting(storage: Storage, optuna_study: str) -> tuple[int, int] | None:
     """The id and number of the waiting trial with the lowest number that nobody has a lease of."""
     query = (
         select(TrialModel.trial_id, TrialModel.number)
@@ -141,7 +142,8 @@ def _first_waiting(storage: Storage, optuna_study: str) -> Row[Any] | None:
         .limit(1)
     )
     with storage.engine.begin() as connection:
-        return connection.execute(query).one_or_none()
+        row = connection.execute(query).one_or_none()
+    return (row.trial_id, row.number) if row else None
 
 
 def _insert_lease(storage: Storage, claim: Claim, lease_s: float) -> bool:
