@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
@@ -63,8 +64,15 @@ class LocalLauncher:
         self._early_deaths = 0
         self._stopping = False
 
-    def start(self) -> None:
+    def prepare(self) -> None:
+        """Start the processes ahead of time: they import what they need, which takes seconds, and wait for `start`."""
         self._running = [self._launch(index) for index in range(self._workers)]
+
+    def start(self) -> None:
+        if not self._running:
+            self.prepare()
+        for worker in self._running:
+            _let_go(worker)
 
     def tend(self) -> int:
         died = [worker for worker in self._running if worker.process.poll() is not None]
@@ -82,6 +90,7 @@ class LocalLauncher:
             else:
                 self._early_deaths = 0
             self._running.append(self._launch(worker.index))
+            _let_go(self._running[-1])
         return len(died)
 
     def drain(self) -> None:
@@ -123,7 +132,7 @@ class LocalLauncher:
             "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait take the cores of other workers.
         }
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
         )
         return _LocalWorker(index=index, process=process, log=log)
 
@@ -133,3 +142,11 @@ class LocalLauncher:
     def _log_tail(self, index: int) -> str:
         lines = self._log_path(index).read_text(errors="replace").strip().splitlines()
         return " | ".join(lines[-LOG_TAIL_LINES:])
+
+
+def _let_go(worker: _LocalWorker) -> None:
+    """Tell a worker that its study can be worked on; one that reads nothing more was given up, see `search.worker`."""
+    assert worker.process.stdin is not None
+    with suppress(BrokenPipeError):  # It died; `tend` sees to that.
+        worker.process.stdin.write(b"start\n")
+        worker.process.stdin.close()

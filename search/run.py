@@ -4,6 +4,9 @@
     python -m search.run --study partA --data FOLDER --image-size 64 --budget 2h --test
 
 The first Ctrl-C lets running trials end, the second stops at once; nothing that was finished is lost either way.
+
+What needs torch, SciPy or MLflow is imported where it is used: the first training step waits for all that is imported
+above it, and the workers need the cores.
 """
 
 from __future__ import annotations
@@ -16,10 +19,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import torch
 from rich.console import Console
 
 from data.arrays import SearchData
@@ -28,30 +30,28 @@ from models.registry import resolved
 from search import names
 from search.ablation import read_ablation
 from search.budget import Budget, TimeBudget, UnlimitedBudget
-from search.champion import choose_champion
 from search.claims import reap
 from search.cli import command_parser, main_guard, print_json, say
-from search.cost import estimate
 from search.describe import check_unchanged, describe_data, describe_study
-from search.evaluate import evaluate
 from search.launch import LocalLauncher
 from search.locks import supervising
 from search.looks import looks
 from search.lookup import find_study
-from search.plan import plan_json, print_plan
 from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
 from search.records import StageRecord, create_study, read_stages, read_study, update_study
-from search.refit import refit
-from search.report.model_card import model_card
 from search.result import print_result
 from search.settings import Settings
 from search.snapshot import stage_snapshot, stage_trials, take_snapshot
 from search.stages import StageRunner
 from search.storage import Storage, open_storage, with_retries
 from search.tracking.mirror import Mirror
-from search.tracking.registry import log_bundle, register_champion
-from search.workload import open_workshop
+
+if TYPE_CHECKING:
+    import torch
+
+    from search.cost import StageCost
+    from search.workload import Workshop
 
 
 def run(request: Request, *, test: bool = False) -> dict[str, Any]:
@@ -62,24 +62,34 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
     """
     started_at = time.monotonic()
     study, settings = request.study, request.settings
-    data = describe_data(request.spec, _open_data(request))
-    for note in data["notes"]:
-        say(note)
-    storage = open_storage(settings.storage_url, create=True)
+    launcher = LocalLauncher(settings, study.name, list(request.devices), request.workers)
+    launcher.prepare()  # While the data and the database are opened.
+    try:
+        data = describe_data(request.spec, _open_data(request))
+        for note in data["notes"]:
+            say(note)
+        storage = open_storage(settings.storage_url, create=True)
+    except BaseException:
+        launcher.stop()
+        raise
     try:
         with supervising(storage, study.name):
             _pin_study(storage, request, data)
             if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
-                _search(storage, request, started_at, test=test)
+                _search(storage, request, launcher, started_at, test=test)
+        launcher.stop()  # Of a study that was done before: there was nothing to train.
         if test:
             _test_once(storage, settings, study.name)
         return result_json(storage, study.name, settings.home, wall_s=time.monotonic() - started_at)
     finally:
+        launcher.stop()
         storage.close()
 
 
 def _test_once(storage: Storage, settings: Settings, study: str) -> None:
     """Open the seal, unless it was opened before: then its result, if it came to one, is what is shown."""
+    from search.evaluate import evaluate
+
     earlier = looks(storage, study)
     if not earlier:
         with DataProgress() as progress:
@@ -113,11 +123,10 @@ def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None
         say(f"{study.name}: going on where it was")
 
 
-def _search(storage: Storage, request: Request, started_at: float, *, test: bool) -> None:
+def _search(storage: Storage, request: Request, launcher: LocalLauncher, started_at: float, *, test: bool) -> None:
     study, settings = request.study, request.settings
     update_study(storage, study.name, state="running")
     reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
-    launcher = LocalLauncher(settings, study.name, list(request.devices), request.workers)
     mirror = Mirror(settings, storage, study.name, tell=say)
     launcher.start()
     mirror.start()
@@ -141,12 +150,26 @@ def _search(storage: Storage, request: Request, started_at: float, *, test: bool
 def _budget(request: Request, started_at: float, *, test: bool) -> Budget:
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
-    device = torch.device(request.devices[0])
-    workshop = open_workshop(request.spec, request.settings, device)
-    workers = max(1, request.workers)
-    costs = estimate(request.study, workshop, device, workers)
+    workers, costs = max(1, request.workers), _estimate(request)
     left_s = request.budget_s - (time.monotonic() - started_at)
     return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], workers, test=test)
+
+
+def _estimate(request: Request) -> list[StageCost]:
+    from search.cost import estimate
+
+    workshop, device = _open_workshop(request)
+    return estimate(request.study, workshop, device, max(1, request.workers))
+
+
+def _open_workshop(request: Request) -> tuple[Workshop, torch.device]:
+    """On the first of the devices."""
+    import torch
+
+    from search.workload import open_workshop
+
+    device = torch.device(request.devices[0])
+    return open_workshop(request.spec, request.settings, device), device
 
 
 @contextmanager
@@ -170,6 +193,10 @@ def _interrupts(launcher: LocalLauncher, progress: RunProgress) -> Iterator[list
 
 def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
     """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
+    from search.champion import choose_champion
+    from search.report.model_card import model_card
+    from search.tracking.registry import log_bundle, register_champion
+
     settings, name = request.settings, request.study.name
     record, trials = find_study(storage, name), stage_trials(storage, confirmation)
     champion, bundle = choose_champion(confirmation, trials, settings.home)
@@ -194,8 +221,9 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
 
 def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
     """The champion of a study with folds, trained on all of them."""
-    device = torch.device(request.devices[0])
-    workshop = open_workshop(request.spec, request.settings, device)
+    from search.refit import refit
+
+    workshop, device = _open_workshop(request)
     folder = names.study_folder(request.settings.home, request.study.name) / "refit"
     return refit(workshop, champion["config"], request.study.seed, folder, device)
 
@@ -248,13 +276,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _plan(request: Request, *, as_json: bool) -> None:
+    from search.plan import plan_json, print_plan
+
     data = _open_data(request)
     for note in data.notes:
         say(note)
-    device = torch.device(request.devices[0])
-    costs = estimate(
-        request.study, open_workshop(request.spec, request.settings, device), device, max(1, request.workers)
-    )
+    costs = _estimate(request)
     if as_json:
         print_json(plan_json(request.study, costs, describe_data(request.spec, data)))
     else:

@@ -272,11 +272,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.threads < 1:
         raise UserError(f"--threads {options.threads}: give 1 or more")
     settings = from_arguments(options)
+    tune_process(options.threads)
+    if options.supervisor_pid and not sys.stdin.readline():
+        return  # The supervisor ended before the study was ready, and has said why.
     storage = open_storage(settings.storage_url, create=False)
     study = find_study(storage, options.study)
     if study.state != "running":
         say(f"{study.name} is {study.state}: there is nothing to train")
-    tune_process(options.threads)
     Worker(settings, storage, study, torch.device(devices[0]), supervisor_pid=options.supervisor_pid).run()
     storage.close()
 

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer, RAdam
+from torch import optim as torch_optim
+from torch.optim import Optimizer
 
 from models.config import TrainConfig
 from models.training.finetuned import FineTuned
 
+Kind = TypeVar("Kind", bound=Optimizer)
+
 _RATE = "rate_multiplier"
 """Of a parameter group: its learning rate over the configured one."""
+
+
+def _eager(kind: type[Kind]) -> type[Kind]:
+    """The same optimiser without what makes it known to torch's compiler, which nothing here uses.
+
+    The wrappers around these methods import the compiler when they are first called, in every process: on one core
+    that takes as long as importing torch itself.
+    """
+    wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
+
+
+Adam, AdamW = _eager(torch_optim.Adam), _eager(torch_optim.AdamW)
+NAdam, RAdam, SGD = _eager(torch_optim.NAdam), _eager(torch_optim.RAdam), _eager(torch_optim.SGD)
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:

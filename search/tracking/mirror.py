@@ -79,7 +79,7 @@ class Mirror:
         return not self._thread.is_alive() and self.failures == 0
 
     def _follow_until_stopped(self) -> None:
-        self.sync()
+        # Not at once: importing MLflow and making its tables would take the workers' first seconds on the cores.
         while not self._stop.wait(min(INTERVAL_S * 2**self.failures, LONGEST_PAUSE_S)):
             self.sync()
         self.sync()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     made: list[LocalLauncher] = []
     interpreter = sys.executable
 
-    def make(program: str, workers: int = 1) -> LocalLauncher:
+    def make(program: str, workers: int = 1, *, start: bool = True) -> LocalLauncher:
         script = tmp_path / "worker"
         script.write_text(f"#!{interpreter} -S\n{program}")
         script.chmod(0o755)
@@ -42,7 +43,8 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         monkeypatch.chdir(tmp_path)
         settings = replace(settings_at(tmp_path), storage_url="postgresql+psycopg://u:secret@h/d")
         made.append(LocalLauncher(settings, "mine", ["cpu"], workers))
-        made[-1].start()
+        if start:
+            made[-1].start()
         return made[-1]
 
     yield make
@@ -100,6 +102,26 @@ def test_a_worker_that_does_not_listen_is_killed(
     wait_for((tmp_path / "ready").exists)
     launcher.stop()
     assert process.returncode == -9
+
+
+def test_workers_that_are_made_ready_ahead_wait_for_the_start(
+    make_launcher: Callable[..., LocalLauncher], tmp_path: Path
+) -> None:
+    launcher = make_launcher("import sys\nopen('told', 'w').write(sys.stdin.readline())\n", start=False)
+    launcher.prepare()
+    wait_for((tmp_path / "told").exists)
+    assert (tmp_path / "told").read_text() == ""
+    launcher.start()
+    wait_for(lambda: launcher.alive() == 0)
+    assert (tmp_path / "told").read_text() == "start\n"
+
+
+def test_a_worker_whose_supervisor_gives_up_before_the_start_ends_without_a_word(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "search.worker", "--study", "mine", "--supervisor-pid", "1"]
+    ended = subprocess.run(
+        [*command, "--home", str(tmp_path / "home")], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    assert (ended.stdout, ended.stderr) == (b"", b"") and not (tmp_path / "home").exists()
 
 
 def test_a_password_is_not_on_a_worker_s_command_line(
