@@ -39,11 +39,18 @@ class Request:
     budget_s: float | None
 
 
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say which study, on which images, and what of its configuration is fixed."""
+    parser.add_argument("--study", required=True, help="a study's name, or a Python file that defines STUDY")
+    parser.add_argument("--data", metavar="FOLDER", help="an image folder, or the name of a data set")
+    parser.add_argument("--image-size", metavar="N", type=int, help="pixels; the same as --set image_size=N")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field for all stages")
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `search.run`."""
-    parser.add_argument("--study", required=True, help="a study's name, or a Python file that defines STUDY")
+    add_study_arguments(parser)
     parser.add_argument("--name", help="keep the results under this name instead of the study's own")
-    parser.add_argument("--data", metavar="FOLDER", help="an image folder, or the name of a data set")
     parser.add_argument("--plan", action="store_true", help="print stages, spaces, trials and expected time, and stop")
     parser.add_argument("--budget", metavar="TIME", help="wall time for the whole run, such as 10m or 2h")
     parser.add_argument(
@@ -55,8 +62,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--train-images", metavar="N", type=int, help="use only so many images, drawn per class before the split"
     )
-    parser.add_argument("--image-size", metavar="N", type=int, help="pixels; the same as --set image_size=N")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field for all stages")
     parser.add_argument(
         "--workers", metavar="N", type=int, help="default: one per GPU, or per CPU core; 0 only supervises"
     )
@@ -79,12 +84,17 @@ def check_request(options: argparse.Namespace) -> Request:
     return Request(settings=settings, study=study, spec=spec, devices=devices, workers=workers, budget_s=budget_s)
 
 
-def change_study(study: Study, options: argparse.Namespace) -> Study:
-    """The study with what the command line says of it."""
-    values = dict(parse_assignment(text) for text in options.set)
+def fixed_values(options: argparse.Namespace) -> dict[str, str | int]:
+    """What `--set` and `--image-size` fix, by field."""
+    values: dict[str, str | int] = dict(parse_assignment(text) for text in options.set)
     if options.image_size is not None:
         values["image_size"] = options.image_size
-    study = fix_fields(study, values)
+    return values
+
+
+def change_study(study: Study, options: argparse.Namespace) -> Study:
+    """The study with what the command line says of it."""
+    study = fix_fields(study, fixed_values(options))
     if options.trials_scale != 1.0:
         study = scale_trials(study, options.trials_scale)
     if options.epochs_scale != 1.0:

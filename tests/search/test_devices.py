@@ -7,13 +7,14 @@ import torch
 
 from data.errors import UserError
 from data.parallel import cpu_cores
-from search import worker
+from search import devices, worker
 from search.devices import default_workers, parse_devices
 
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with two GPUs, as torch tells of them."""
+    monkeypatch.setattr(devices, "_DRIVERS", ("libc.so.6",))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
@@ -24,7 +25,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "devices"),
+    ("text", "named"),
     [
         ("auto", ["cuda:0", "cuda:1"]),
         ("cuda", ["cuda:0", "cuda:1"]),
@@ -35,9 +36,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.usefixtures("gpus")
-def test_devices_are_read(text: str, devices: list[str]) -> None:
-    assert parse_devices(text) == devices
-    assert default_workers(devices) == (cpu_cores() if text == "cpu" else len(devices))
+def test_devices_are_read(text: str, named: list[str]) -> None:
+    assert parse_devices(text) == named
+    assert default_workers(named) == (cpu_cores() if text == "cpu" else len(named))
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -59,3 +60,9 @@ def test_a_device_that_is_not_there_is_refused(text: str) -> None:
 def test_a_worker_takes_one_device_and_a_thread_at_least(options: list[str]) -> None:
     with pytest.raises(UserError, match=options[0]):
         worker.main(["--study", "mine", *options])
+
+
+def test_a_machine_without_a_driver_is_not_asked_for_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_DRIVERS", ("libno-such-driver.so",))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("torch was asked"))
+    assert parse_devices("auto") == ["cpu"]
