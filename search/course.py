@@ -80,7 +80,11 @@ class Course:
     trained_s: float = 0.0
     resumed_s: float = 0.0
     """Of that, what an earlier owner trained."""
+    checkpoint_s: float = 0.0
+    service_s: float = 0.0
     started_at: float = field(default_factory=time.monotonic)
+    recorded_at: float = 0.0
+    """When the last epoch was reported."""
 
     def __post_init__(self) -> None:
         stored = with_retries(self.trial.storage.get_trial, self.claim.trial_id)
@@ -116,6 +120,15 @@ class Course:
         if step in self.reported:
             self.resumed_s += metrics.duration_s
             return False
+        asked_at = time.monotonic()
+        if metrics.epoch > 1 and self.recorded_at and not self.in_gang:  # The first one's includes all preparations.
+            self.checkpoint_s += max(0.0, asked_at - self.recorded_at - metrics.duration_s)
+        is_over = self._report(step, metrics, config)
+        self.recorded_at = time.monotonic()
+        self.service_s += self.recorded_at - asked_at
+        return is_over
+
+    def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> bool:
         value = fmean(self._value(entry) for entry in (*self.bests, metrics))
         with_retries(add_epoch, self.context.storage, self.claim.trial_id, step, asdict(metrics))
         with_retries(self.trial.report, value, step)
@@ -144,6 +157,7 @@ class Course:
         alone_s = self.resumed_s + time.monotonic() - self.started_at
         duration_s = self.trained_s if self.in_gang else alone_s
         done: dict[str, Any] = {names.EPOCHS_DONE: self.epochs, names.DURATION_S: round(duration_s, 3)}
+        done |= {names.CHECKPOINT_S: round(self.checkpoint_s, 4), names.SERVICE_S: round(self.service_s, 4)}
         if self.epochs:
             done[names.EPOCH_S] = self.trained_s / self.epochs
         return Result(outcome=outcome, value=value, attributes={**self.attributes, **done, **told})

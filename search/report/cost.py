@@ -35,13 +35,17 @@ class StageTime:
     stage: str
     training_s: float
     validation_s: float
+    checkpoint_s: float
+    service_s: float
+    """Telling the database of epochs, asking the pruner."""
     other_s: float
+    """Opening data, building and preparing networks, claiming and ending trials."""
     wall_s: float
     """From the first trial's start to the last one's end."""
 
     @property
     def worker_s(self) -> float:
-        return self.training_s + self.validation_s + self.other_s
+        return self.training_s + self.validation_s + self.checkpoint_s + self.service_s + self.other_s
 
 
 def measure_pruning(stage: StageFacts) -> Pruning:
@@ -65,12 +69,16 @@ def measure_time(stage: StageFacts, train_images: int) -> StageTime:
     epochs, trials = stage.epochs, stage.trials
     in_epochs_s = float(epochs["duration_s"].sum()) if not epochs.empty else 0.0
     training_s = min(in_epochs_s, float((train_images / epochs["images_per_s"]).sum())) if not epochs.empty else 0.0
+    checkpoint_s, service_s = (float(trials[part].sum()) for part in ("checkpoint_s", "service_s"))
+    known_s = in_epochs_s + checkpoint_s + service_s
     wall = trials["finished_at"].max() - trials["started_at"].min()
     return StageTime(
         stage=stage.name,
         training_s=training_s,
         validation_s=in_epochs_s - training_s,
-        other_s=max(0.0, float(trials["duration_s"].sum()) - in_epochs_s),
+        checkpoint_s=checkpoint_s,
+        service_s=service_s,
+        other_s=max(0.0, float(trials["duration_s"].sum()) - known_s),
         wall_s=0.0 if pd.isna(wall) else wall.total_seconds(),
     )
 

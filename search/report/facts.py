@@ -129,8 +129,8 @@ def _read_stage(storage: Storage, record: StageRecord) -> StageFacts:
 
 
 _TRIAL_COLUMNS = [
-    "state", "value", "val_accuracy", "epochs", "epochs_planned", "duration_s", "started_at", "finished_at",
-    "seed", "base", "parameters", "device", "reason",
+    "state", "value", "val_accuracy", "epochs", "epochs_planned", "duration_s", "checkpoint_s", "service_s",
+    "started_at", "finished_at", "seed", "base", "parameters", "device", "reason",
 ]  # fmt: skip
 
 
@@ -143,6 +143,8 @@ def _trial_row(trial: FrozenTrial, pinned: PinnedStage) -> dict[str, Any]:
         "epochs": len(trial.intermediate_values),
         "epochs_planned": attributes.get(names.CONFIG, {}).get("epochs", pinned.epochs),
         "duration_s": attributes.get(names.DURATION_S, math.nan),
+        "checkpoint_s": attributes.get(names.CHECKPOINT_S, math.nan),
+        "service_s": attributes.get(names.SERVICE_S, math.nan),
         "started_at": pd.Timestamp(trial.datetime_start) if trial.datetime_start else pd.NaT,
         "finished_at": pd.Timestamp(trial.datetime_complete) if trial.datetime_complete else pd.NaT,
         "seed": attributes.get(names.SEED),

@@ -140,6 +140,7 @@ def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tab
     return {
         "champion": tables.champion_table(facts),
         "stages": tables.stage_table(facts, times),
+        "times": tables.time_table(times),
         "strategies": strategy_table(facts),
         "finalists": tables.finalist_table(facts),
         "looks": tables.look_table(facts),

@@ -145,6 +145,25 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
     )  # fmt: skip
 
 
+def time_table(times: Sequence[StageTime]) -> Table | None:
+    """Worker time of each stage by component; None while nothing was trained."""
+    if not any(time.worker_s for time in times):
+        return None
+    rows = []
+    for time in times:
+        parts = (time.training_s, time.validation_s, time.checkpoint_s, time.service_s, time.other_s)
+        cells = (Cell(text=f"{show_time(part)} ({part / (time.worker_s or 1):.0%})", key=part) for part in parts)
+        rows.append((_text(time.stage), *cells))
+    return Table(
+        caption=(
+            "Worker time by component. Database: telling it of epochs and asking the pruner. "
+            "`python -m search.profile` divides the training further."
+        ),
+        headings=("stage", "training", "validation", "checkpoints", "database", "preparing and ending"),
+        rows=tuple(rows),
+    )
+
+
 def finalist_table(facts: StudyFacts) -> Table | None:
     """The finalists, best mean first, and who is tied with the champion."""
     if not facts.finalists:

@@ -123,7 +123,7 @@ def components(times: Sequence[StageTime]) -> Plot:
     for name, color, seconds in (
         ("training", BLUE, [time.training_s for time in times]),
         ("validation", ORANGE, [time.validation_s for time in times]),
-        ("everything else", GREY, [time.other_s for time in times]),
+        ("everything else", GREY, [time.worker_s - time.training_s - time.validation_s for time in times]),
     ):
         figure.add_bar(
             y=[time.stage for time in times], x=[value / unit_s for value in seconds], name=name, orientation="h",

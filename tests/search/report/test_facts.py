@@ -48,6 +48,8 @@ def test_the_parts_of_a_stage_s_time_add_up_to_its_trials(made: MadeStudy) -> No
     time = measure_time(stage, DATA["train"])
     assert time.worker_s == pytest.approx(stage.trials["duration_s"].sum())
     assert time.training_s == pytest.approx(len(stage.epochs) * 800 / 800.0)
+    assert time.checkpoint_s == pytest.approx(0.1 * stage.trials["epochs"].sum())
+    assert time.service_s == pytest.approx(0.05 * stage.trials["epochs"].sum())
 
 
 def test_hours_name_the_device_only_where_all_trials_agree_on_it(made: MadeStudy) -> None:
