@@ -157,7 +157,7 @@ class Course:
         alone_s = self.resumed_s + time.monotonic() - self.started_at
         duration_s = self.trained_s if self.in_gang else alone_s
         done: dict[str, Any] = {names.EPOCHS_DONE: self.epochs, names.DURATION_S: round(duration_s, 3)}
-        done |= {names.CHECKPOINT_S: round(self.checkpoint_s, 4), names.SERVICE_S: round(self.service_s, 4)}
+        done[names.SPENT_S] = {"checkpoint": round(self.checkpoint_s, 4), "service": round(self.service_s, 4)}
         if self.epochs:
             done[names.EPOCH_S] = self.trained_s / self.epochs
         return Result(outcome=outcome, value=value, attributes={**self.attributes, **done, **told})

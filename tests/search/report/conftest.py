@@ -187,7 +187,7 @@ def _run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> No
         add_epoch(storage, trial._trial_id, epoch, _metrics(epoch, value))
         trial.report(value, epoch)
     attributes |= {names.DURATION_S: 1.5 * epochs, names.EPOCHS_DONE: epochs}
-    attributes |= {names.CHECKPOINT_S: 0.1 * epochs, names.SERVICE_S: 0.05 * epochs}
+    attributes[names.SPENT_S] = {"checkpoint": 0.1 * epochs, "service": 0.05 * epochs}
     if is_poor:
         return _tell(study, trial, {**attributes, names.REASON: "below the pruner's line"}, None)
     return _tell(study, trial, {**attributes, names.VAL_ACCURACY: end, names.BEST_EPOCH: epochs}, end)
