@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +12,24 @@ UInt8Array = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
 
 
+class Pool(Protocol):
+    """Decoded images by row: an array, or what decodes the rows that it is asked for, `data.decoders.StreamedPool`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Images, height, width, channels."""
+
+    def __getitem__(self, rows_N: IntArray, /) -> UInt8Array: ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSet:
-    """Some rows of an array of decoded images, and their classes.
+    """Some rows of a pool of decoded images, and their classes.
 
     `pool_NHWC` is usually a read-only memory map that all processes share, so rows are picked, never copied up front.
     """
 
-    pool_NHWC: UInt8Array
+    pool_NHWC: Pool
     rows_M: IntArray
     labels_M: IntArray
 

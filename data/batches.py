@@ -6,9 +6,9 @@ Training and validation have a class each and share only pixels: no switch on on
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from torch import Generator, Tensor
 
 from data.arrays import ImageSet
 from data.augment import Augmentation, augment
+from data.decoders import StreamedPool
 from data.errors import InfeasibleConfig
 from data.mixing import mix
 from data.sampling import epoch_order
+from data.streamed import StreamedImages
 
 _UPLOAD_IMAGES = 1024
 """Images copied to the device at a time: bounds the memory that an upload takes on the host."""
@@ -36,6 +38,29 @@ class Batch(NamedTuple):
     """Weight of `labels_N`; the rest to 1 is the weight of `mixed_labels_N`."""
 
 
+class PlacedImages(Protocol):
+    """An image set that batches can be made of, wherever its pictures come from."""
+
+    @property
+    def labels_M(self) -> Tensor: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where `take` wants its indices."""
+
+    def __len__(self) -> int: ...
+    def take(self, index_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (uint8, NHWC) and labels on the device."""
+
+    def in_turn(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """`take` for one batch after the other."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviceImages:
     """An image set placed for one device, shared by all trials that run there."""
@@ -50,6 +75,20 @@ class DeviceImages:
     def __len__(self) -> int:
         return len(self.rows_M)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+        return self.pool_NHWC.shape[1:]
+
+    @property
+    def index_device(self) -> torch.device:
+        """That of the pool."""
+        return self.pool_NHWC.device
+
+    def in_turn(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """`take` for one batch after the other."""
+        return map(self.take, batches)
+
     def take(self, index_N: Tensor) -> tuple[Tensor, Tensor]:
         """Images (uint8, NHWC) and labels on the device; `index_N` is on the pool's device."""
         rows_N, labels_N = self.rows_M[index_N], self.labels_M[index_N]
@@ -61,15 +100,20 @@ class DeviceImages:
         return images_NHWC.to(self.device, non_blocking=True), labels_N.pin_memory().to(self.device, non_blocking=True)
 
 
-def to_device(images: ImageSet, device: torch.device, *, memory_share: float = 0.5) -> DeviceImages:
+def to_device(images: ImageSet, device: torch.device, *, memory_share: float = 0.5) -> PlacedImages:
     """Place an image set for a device, once.
 
     On a CPU the memory map itself is used. On a GPU the images are uploaded where they take at most `memory_share` of
-    the free memory, and otherwise stay on the host and are copied batch by batch.
+    the free memory, and otherwise stay on the host and are copied batch by batch. Pictures that are kept nowhere are
+    decoded batch by batch, unless they can be uploaded.
     """
     device = _with_index(device)
     bytes_needed = len(images) * int(np.prod(images.image_shape))
     if device.type == "cpu" or not _fits(bytes_needed, device, memory_share):
+        if isinstance(images.pool_NHWC, StreamedPool):
+            labels_M = torch.from_numpy(images.labels_M)
+            return StreamedImages(images=images, pool=images.pool_NHWC, labels_M=labels_M, device=device)
+        assert isinstance(images.pool_NHWC, np.ndarray)
         return DeviceImages(
             pool_NHWC=_without_copy(images.pool_NHWC),
             rows_M=torch.from_numpy(images.rows_M),
@@ -93,7 +137,7 @@ class TrainBatches:
 
     def __init__(
         self,
-        images: DeviceImages,
+        images: PlacedImages,
         *,
         mean: Sequence[float],
         std: Sequence[float],
@@ -103,7 +147,7 @@ class TrainBatches:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """`balanced`: see `data.sampling.epoch_order`."""
-        size = images.pool_NHWC.shape[1]
+        size = images.image_shape[0]
         if augmentation.crop_padding >= size:
             raise InfeasibleConfig(f"crop_padding {augmentation.crop_padding} is not smaller than the {size} px images")
         self.images = images
@@ -119,14 +163,12 @@ class TrainBatches:
 
     def epoch(self, generator: Generator) -> Iterator[Batch]:
         """The batches of one epoch. `generator` is on the images' device and decides everything."""
-        order_M = epoch_order(self.images.labels_M, generator, balanced=self._balanced)
-        order_M = order_M.to(self.images.pool_NHWC.device)
-        for step in range(len(self)):
-            index_N = order_M[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self._batch(index_N, generator)
+        order_M = epoch_order(self.images.labels_M, generator, balanced=self._balanced).to(self.images.index_device)
+        steps = (order_M[step * self.batch_size : (step + 1) * self.batch_size] for step in range(len(self)))
+        for images_NHWC, labels_N in self.images.in_turn(steps):
+            yield self._batch(images_NHWC, labels_N, generator)
 
-    def _batch(self, index_N: Tensor, generator: Generator) -> Batch:
-        images_NHWC, labels_N = self.images.take(index_N)
+    def _batch(self, images_NHWC: Tensor, labels_N: Tensor, generator: Generator) -> Batch:
         images_NHWC = self._normalise(augment(images_NHWC, self.augmentation, self._fill_C, generator))
         if not (self.augmentation.mixup or self.augmentation.cutmix):
             return Batch(_channels_last(images_NHWC), labels_N)
@@ -139,7 +181,7 @@ class EvalBatches:
 
     def __init__(
         self,
-        images: DeviceImages,
+        images: PlacedImages,
         *,
         mean: Sequence[float],
         std: Sequence[float],
@@ -155,17 +197,16 @@ class EvalBatches:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        order_M = torch.arange(len(self.images), device=self.images.pool_NHWC.device)
-        for start in range(0, len(self.images), self.batch_size):
-            images_NHWC, labels_N = self.images.take(order_M[start : start + self.batch_size])
+        order_M = torch.arange(len(self.images), device=self.images.index_device)
+        for images_NHWC, labels_N in self.images.in_turn(order_M.split(self.batch_size)):
             yield Batch(_channels_last(self._normalise(images_NHWC)), labels_N)
 
 
 class _Normalise:
     """uint8 -> (value / 255 - mean) / std, in the dtype asked for."""
 
-    def __init__(self, images: DeviceImages, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> None:
-        width = images.pool_NHWC.shape[2]
+    def __init__(self, images: PlacedImages, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> None:
+        width = images.image_shape[1]
         mean_C = torch.tensor(mean, dtype=torch.float64)
         std_C = torch.tensor(std, dtype=torch.float64)
         # Repeated over a row of pixels: broadcasting three channels is six times as slow on a CPU.

@@ -12,13 +12,13 @@ import numpy as np
 
 from data.arrays import ImageSet, IntArray, SearchData
 from data.catalog import DATASETS
-from data.decode import Header, ImageFit, UnreadableImage, pillow_warnings, read_header
+from data.decode import Header, ImageFit, PixelFormat, UnreadableImage, pillow_warnings, read_header
 from data.errors import UserError
-from data.files import read_json, write_json, writing_below
+from data.files import CacheLimit, read_json, write_json, writing_below
 from data.layout import ImageFile
 from data.parallel import map_files
 from data.partition import Partition, check_class_sizes, open_partition
-from data.pixels import PixelFormat, Pixels, open_pixels
+from data.pixels import Pixels, open_pixels
 from data.progress import Progress
 from data.source import find_layout
 from data.spec import DataSpec
@@ -67,9 +67,11 @@ def open_search_data(
     data_home: Path,
     cache_home: Path,
     progress: Progress | None = None,
+    limit: CacheLimit | None = None,
 ) -> SearchData:
     """Training and validation images of `spec`, decoded once below `cache_home` and mapped read-only.
 
+    Where they would take more than the limit they are decoded whenever they are looked at; a note says so either way.
     `image_size` is the height and width in pixels; None takes the pictures' own where all share one square size, and
     otherwise 224. Any number of processes may call this at once. Raises UserError for data that cannot be searched,
     before it writes anything where the folder's listing tells.
@@ -83,7 +85,7 @@ def open_search_data(
         channels=1 if common.gray else 3,
     )
     searched = partition.searched
-    pixels = open_pixels(partition.layout, searched, partition.fingerprint, pixel_format, cache_home, progress)
+    pixels = open_pixels(partition.layout, searched, partition.fingerprint, pixel_format, cache_home, progress, limit)
     readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
     readable = [searched[row] for row in readable_rows]
     split = split_files(readable, partition.layout.classes, spec)
@@ -98,7 +100,7 @@ def open_search_data(
         fingerprint=partition.fingerprint,
         sealed_fingerprint=partition.sealed_fingerprint,
         split_hash=split.split_hash,
-        notes=(*partition.notes, *_unreadable_notes(pixels.unreadable), *split.notes),
+        notes=(*partition.notes, pixels.note, *_unreadable_notes(pixels.unreadable), *split.notes),
     )
 
 

@@ -6,12 +6,14 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.arrays import UInt8Array
+from data.layout import ImageFile, Layout
 
 ImageFit = Literal["crop", "pad", "squash"]
 
@@ -37,6 +39,34 @@ class Header(NamedTuple):
     size: tuple[int, int]
     """Width and height in pixels, in either order."""
     gray: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelFormat:
+    """What every picture is made into."""
+
+    image_size: int
+    image_fit: ImageFit
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.image_size, self.image_size, self.channels
+
+
+def decode_file(layout: Layout, file: ImageFile, pixel_format: PixelFormat) -> UInt8Array:
+    """Read and decode one picture. Raises UnreadableImage with the reason."""
+    try:
+        content = layout.read(file.name)
+    except OSError as error:
+        raise UnreadableImage(f"cannot be read: {error.strerror}") from error
+    return decode(
+        content,
+        image_size=pixel_format.image_size,
+        image_fit=pixel_format.image_fit,
+        channels=pixel_format.channels,
+    )
 
 
 def decode(content: bytes, *, image_size: int, image_fit: ImageFit, channels: int) -> UInt8Array:

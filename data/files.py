@@ -6,12 +6,25 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from data.errors import UserError
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheLimit:
+    """How much disk a decoded set may take."""
+
+    size_bytes: int | None = None
+    """None: half of what the disk has free."""
+    processes: int | None = None
+    """That decode where it would take more; None: one per core."""
 
 
 @contextmanager
@@ -25,6 +38,14 @@ def writing_below(home: Path) -> Iterator[None]:
         raise UserError(
             f"{home}: cannot write here: {error.strerror}; free some space or choose another folder"
         ) from error
+
+
+def show_bytes(count: int) -> str:
+    """`1.5 GiB`, for people."""
+    size, unit = float(count), 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:,.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from data.arrays import ImageSet
-from data.decode import ImageFit
+from data.bulk import check_unreadable, decode_files
+from data.decode import ImageFit, PixelFormat
 from data.errors import UserError
 from data.partition import open_partition
-from data.pixels import PixelFormat, check_unreadable, decode_files
 from data.progress import Progress
 from data.spec import DataSpec
 

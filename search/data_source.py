@@ -8,7 +8,7 @@ import torch
 
 from data.arrays import SearchData
 from data.augment import Augmentation
-from data.batches import DeviceImages, EvalBatches, TrainBatches, to_device
+from data.batches import EvalBatches, PlacedImages, TrainBatches, to_device
 from data.cache import open_search_data
 from data.spec import DataSpec
 from models.config import ImageFit, TrainConfig
@@ -24,8 +24,8 @@ class TrialData:
     """The images of one size, on the device."""
 
     search: SearchData
-    train: DeviceImages
-    val: DeviceImages
+    train: PlacedImages
+    val: PlacedImages
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -74,6 +74,7 @@ class DataSource:
                 image_fit=image_fit,
                 data_home=self._settings.data_home,
                 cache_home=self._settings.cache_home,
+                limit=self._settings.cache_limit,
             )
             self._open[key] = TrialData(
                 search=search, train=to_device(search.train, self._device), val=to_device(search.val, self._device)

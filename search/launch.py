@@ -129,6 +129,7 @@ class LocalLauncher:
             **os.environ,
             **as_environment(self._settings),
             "OMP_NUM_THREADS": str(threads),
+            "SIEVE_DECODERS": str(max(1, cpu_cores() // max(1, self._workers))),
             "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait take the cores of other workers.
         }
         process = subprocess.Popen(

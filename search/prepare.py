@@ -13,7 +13,7 @@ from data.spec import DataSpec
 from models.values import parse_assignment
 from search.budget import parse_duration
 from search.devices import default_workers, parse_devices
-from search.settings import Settings, from_arguments
+from search.settings import Settings, add_cache_argument, from_arguments
 from search.storage import check_answers
 from studies.definition import Study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
@@ -45,6 +45,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="FOLDER", help="an image folder, or the name of a data set")
     parser.add_argument("--image-size", metavar="N", type=int, help="pixels; the same as --set image_size=N")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field for all stages")
+    add_cache_argument(parser)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -109,6 +109,7 @@ def _open_data(request: Request) -> SearchData:
             data_home=settings.data_home,
             cache_home=settings.cache_home,
             progress=progress,
+            limit=settings.cache_limit,
         )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from data.errors import UserError
+from data.files import CacheLimit
 from search import names
 
 _DRIVERS = {"sqlite": "sqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -31,6 +33,8 @@ class Settings:
     """Where MLflow's artifacts go for a local tracking database; None leaves it to the server."""
     data_home: Path
     """Downloaded data sets."""
+    cache_limit: CacheLimit = field(default_factory=CacheLimit)
+    """How much disk decoded images may take, and how many processes decode what would take more."""
 
     @property
     def cache_home(self) -> Path:
@@ -70,6 +74,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "SIEVE_HOME": str(settings.home),
         "SIEVE_STORAGE": settings.storage_url,
         "SIEVE_DATA": str(settings.data_home),
+        **({"SIEVE_CACHE_LIMIT": str(limit)} if (limit := settings.cache_limit.size_bytes) is not None else {}),
     }
 
 
@@ -88,16 +93,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking", help="MLflow tracking URI (default: SQLite below --home, or SIEVE_TRACKING)")
 
 
+def add_cache_argument(parser: argparse.ArgumentParser) -> None:
+    """The option of the commands that train."""
+    parser.add_argument(
+        "--cache-limit",
+        metavar="SIZE",
+        help="disk that decoded images may take, such as 20G; a set that needs more is decoded in every epoch "
+        "(default: half of what the disk has free, or SIEVE_CACHE_LIMIT)",
+    )
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `500M`, `20G`, `1.5T` or a plain number; raises UserError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UserError(f"--cache-limit {text!r} is no size; write 500M, 20G or 1.5T")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
     """Command line first, then environment, then defaults below the home folder. Writes nothing."""
     home = Path(arguments.home or environment.get("SIEVE_HOME") or "runs").expanduser().resolve()
     storage = arguments.storage or environment.get("SIEVE_STORAGE") or str(home / names.STORAGE_FILE)
     tracking = arguments.tracking or environment.get("SIEVE_TRACKING")
     data_home = environment.get("SIEVE_DATA")
+    cache_limit = getattr(arguments, "cache_limit", None) or environment.get("SIEVE_CACHE_LIMIT")
+    decoders = environment.get("SIEVE_DECODERS")
     return Settings(
         home=home,
         storage_url=normalise_storage_url(storage),
         tracking_url=tracking or f"sqlite:///{home / names.TRACKING_FILE}",
         artifact_location=None if tracking else (home / names.ARTIFACT_FOLDER).as_uri(),
         data_home=Path(data_home).expanduser().resolve() if data_home else home / names.DATA_FOLDER,
+        cache_limit=CacheLimit(
+            size_bytes=parse_size(cache_limit) if cache_limit else None, processes=int(decoders) if decoders else None
+        ),
     )

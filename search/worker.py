@@ -46,7 +46,7 @@ from search.records import (
     show_worker,
 )
 from search.samplers import make_pruner, make_sampler
-from search.settings import Settings, from_arguments
+from search.settings import Settings, add_cache_argument, from_arguments
 from search.storage import Storage, open_storage, with_retries
 from search.trial import (
     TimeIsUp,
@@ -264,6 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--study", required=True, help="a study that `search.run` has started")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU worker (default: 1)")
+    add_cache_argument(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     devices = parse_devices(options.device)

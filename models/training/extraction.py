@@ -50,7 +50,7 @@ class Extraction:
     def _prepared(self, start: int, stop: int) -> Tensor:
         """Images of one view as the network sees them, NCHW."""
         view, first = divmod(start, len(self._images))
-        index_N = torch.arange(first, first + stop - start, device=self._images.rows_M.device)
+        index_N = torch.arange(first, first + stop - start, device=self._images.index_device)
         images_NHWC, labels_N = self._images.take(index_N)
         if view:
             seed = int(np.random.SeedSequence((view, first)).generate_state(1, np.uint64)[0])

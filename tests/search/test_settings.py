@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data.errors import UserError
+from data.files import CacheLimit
 from search.cli import command_parser
-from search.settings import Settings, as_environment, from_arguments, normalise_storage_url
+from search.settings import Settings, as_environment, from_arguments, normalise_storage_url, parse_size
 
 
 def settings(*arguments: str, **environment: str) -> Settings:
@@ -51,3 +53,21 @@ def test_the_driver_is_the_one_that_is_installed(driver: str) -> None:
 def test_a_database_in_memory_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="cannot share"):
         normalise_storage_url(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("1024", 1024), ("500M", 500 * 2**20), ("1.5G", 3 * 2**29), ("2TiB", 2 * 2**40)]
+)
+def test_a_size_is_read_in_powers_of_1024(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+def test_what_is_no_size_is_refused_with_an_example() -> None:
+    with pytest.raises(UserError, match="'20 gigs' is no size; write 500M, 20G"):
+        parse_size("20 gigs")
+
+
+def test_a_worker_keeps_to_the_limit_of_its_supervisor(tmp_path: Path) -> None:
+    made = replace(settings("--home", str(tmp_path)), cache_limit=CacheLimit(size_bytes=5))
+    assert settings(**as_environment(made)).cache_limit == CacheLimit(size_bytes=5)
+    assert settings(SIEVE_DECODERS="3").cache_limit == CacheLimit(processes=3)
