@@ -21,7 +21,7 @@ from studies.definition import Study
 
 MEASURED_BATCHES = 4
 DRAWS = 2
-"""Configurations of the first stage's space that are timed, besides the start configuration."""
+"""Configurations of a stage's space that are timed, besides its start; of stages with one image size, the first's."""
 EPOCH_DRAWS = 16
 """Draws whose epochs are averaged, where a stage varies them."""
 SHARE_AFTER_PRUNING = 0.6
@@ -43,14 +43,22 @@ class StageCost:
 
 
 def estimate(study: Study, workshop: Workshop, device: torch.device, workers: int) -> list[StageCost]:
-    """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds."""
-    first = [_epoch_s(config, workshop, device) for config in _first_configs(study)]
-    measured = [seconds for seconds in first if seconds is not None]
-    if not measured:
-        raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be trained at this image size")
-    epoch_s = sum(measured) / len(measured)
+    """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds for each image size."""
+    epoch_s_of_size: dict[int, float] = {}
+
+    def measure(sample: Sequence[TrainConfig]) -> float:
+        size = resolved(sample[0]).image_size
+        if size not in epoch_s_of_size:
+            timed = [_epoch_s(config, workshop, device) for config in sample]
+            measured = [seconds for seconds in timed if seconds is not None]
+            if not measured:
+                raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be trained at {size} pixels")
+            epoch_s_of_size[size] = fmean(measured)
+        return epoch_s_of_size[size]
+
     costs = []
     for position, stage in enumerate(study.stages):
+        epoch_s = measure(_sample(study, position, DRAWS))
         folds = max(1, study.folds)
         epochs = folds * fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
         bases = [study.config] * (stage.bases if position else 1)
@@ -59,25 +67,31 @@ def estimate(study: Study, workshop: Workshop, device: torch.device, workers: in
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
         costs.append(StageCost(name=stage.name, trials=trials, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s))
     ending = study.ending
+    epoch_s = measure(_ending_sample(study))
     runs, epochs = ending.candidates * ending.seeds, ending.epochs or costs[-1].epochs / max(1, study.folds)
     wall_s = runs * epochs * epoch_s / min(workers, runs)
     return [*costs, StageCost(name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
 
 
-def _first_configs(study: Study) -> list[TrainConfig]:
-    """The start configuration and a few of those that are trained first."""
-    if study.stages:
-        return _sample(study, 0, DRAWS)
-    assert study.ablation is not None
+def _ending_sample(study: Study) -> list[TrainConfig]:
+    """What the confirmation starts from, or the first, a middle and the last cell of the ablation."""
+    handed_on = _handed_on(study, len(study.stages))
+    if study.ablation is None:
+        return [with_values(handed_on, study.confirm.values)]
     ablation, cells = study.ablation, study.ablation.cells()
-    return [with_values(study.config, ablation.values(cell)) for cell in (cells[0], cells[len(cells) // 2], cells[-1])]
+    return [with_values(handed_on, ablation.values(cell)) for cell in (cells[0], cells[len(cells) // 2], cells[-1])]
 
 
 def _sample(study: Study, position: int, draws: int) -> list[TrainConfig]:
     """A stage's start and a few draws from its space."""
     random = replace(study.stages[position], sampler="random", trials=1 + draws)
-    pinned = pin_search(study, position, random, [study.config])
+    pinned = pin_search(study, position, random, [_handed_on(study, position)])
     return [pinned.config(params) for params in pinned.queue]
+
+
+def _handed_on(study: Study, position: int) -> TrainConfig:
+    """The start configuration with what the stages before this position set."""
+    return with_values(study.config, {k: v for stage in study.stages[:position] for k, v in stage.values.items()})
 
 
 def _epoch_s(config: TrainConfig, workshop: Workshop, device: torch.device) -> float | None:

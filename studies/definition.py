@@ -76,7 +76,8 @@ class Stage:
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
     values: Mapping[str, Value] = field(default_factory=dict)
-    """Fields that this stage sets itself, such as a smaller `image_size`."""
+    """Fields that this stage sets itself and hands on. With a smaller `image_size`, early stages cost a fraction; a
+    later stage, or the confirmation, then has to set the full size again."""
 
     def space_around(self, base: TrainConfig) -> Space:
         return self.space(base) if callable(self.space) else self.space

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from data.errors import SieveError
+from models.config import TrainConfig
+from search import cost
 from search.cost import SHARE_AFTER_PRUNING, estimate, total_s
 from search.workload import Workshop
 from studies.definition import Confirm, Stage, Study, choice
@@ -58,3 +60,22 @@ def test_a_study_of_which_nothing_can_be_built_is_one_line(digits: Workshop) -> 
     study = tiny(values={"conv_layers": 6})
     with pytest.raises(SieveError, match="tiny: neither its start nor"):
         estimate(study, digits, CPU, 1)
+
+
+def test_stages_at_a_smaller_size_are_timed_at_theirs_and_later_ones_at_what_they_set(
+    digits: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[int] = []
+
+    def epoch_s(config: TrainConfig, *_: object) -> float:
+        timed.append(config.image_size)
+        return float(config.image_size)
+
+    monkeypatch.setattr(cost, "_epoch_s", epoch_s)
+    small, same, full = (
+        Stage(name=name, trials=3, epochs=1, space=STUDY.stages[0].space, values=values)
+        for name, values in (("small", {"image_size": 16}), ("same", {}), ("full", {"image_size": 32}))
+    )
+    study = replace(with_stages(small, same, full), confirm=Confirm(values={"image_size": 64}))
+    assert [stage.epoch_s for stage in estimate(study, digits, CPU, 1)] == [16, 16, 32, 64]
+    assert timed == [16] * 3 + [32] * 3 + [64]
