@@ -2,7 +2,7 @@
 
 Processes, unlike for the cache: the one that trains holds its interpreter most of the time, and threads would wait for
 it. They belong to the process that asks, end with it, and never see a GPU. What they decode comes through pipes, not
-through shared memory, of which containers have little: a millisecond for what takes a hundred to decode.
+through shared memory, of which containers have little.
 """
 
 from __future__ import annotations

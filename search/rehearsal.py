@@ -19,6 +19,7 @@ from models.config import TrainConfig
 from models.registry import resolved
 from search import names
 from search.claims import claim_next, finish
+from search.cli import say
 from search.course import TrialContext
 from search.describe import describe_data, describe_study
 from search.laps import Laps, TimedCourse, TimedWorkshop, timing_optimizers
@@ -110,6 +111,8 @@ def _pin(subject: Subject, storage: Storage, workshop: TimedWorkshop) -> tuple[P
         metric=subject.metric,
     )
     data = describe_data(subject.spec, workshop.open_data(resolved(subject.config)).search)
+    for note in data["notes"]:
+        say(note)
     create_study(storage, study.name, definition=describe_study(study), data=data)
     pinned = pin_search(study, 0, stage, [subject.config])
     record = StageRecord(
