@@ -198,7 +198,8 @@ class EvalBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         order_M = torch.arange(len(self.images), device=self.images.index_device)
-        for images_NHWC, labels_N in self.images.in_turn(order_M.split(self.batch_size)):
+        batches = (order_M[start : start + self.batch_size] for start in range(0, len(order_M), self.batch_size))
+        for images_NHWC, labels_N in self.images.in_turn(batches):
             yield Batch(_channels_last(self._normalise(images_NHWC)), labels_N)
 
 

@@ -26,8 +26,6 @@ _CHUNK = 32
 """Pictures that a process decodes at a time where rows are asked for all at once."""
 _BATCHES_AHEAD = 2
 """For each process: bounds the memory that finished batches hold while the reader is busy."""
-_POLL_S = 1.0
-"""After which a process that waits for work looks whether there is still somebody to give it any."""
 
 
 class StreamedPool:
@@ -104,7 +102,7 @@ class _Decoder:
         self.unanswered = 0
         self._connection, other_end = multiprocessing.Pipe()
         self._process = multiprocessing.Process(
-            target=_decode_for, args=(other_end, decoding, os.getpid()), name="sieve-decoder", daemon=True
+            target=_decode_for, args=(other_end, decoding), name="sieve-decoder", daemon=True
         )
         self._process.start()
         other_end.close()
@@ -142,22 +140,21 @@ def _stop(decoders: list[_Decoder]) -> None:
     decoders.clear()
 
 
-def _decode_for(connection: Connection, decoding: _Decoding, reader_pid: int) -> None:
+def _decode_for(connection: Connection, decoding: _Decoding) -> None:
     """The process's work, until its reader is gone."""
+    # Whatever else was open at the fork: ends of the other pipes, which would outlive their readers, and locks.
+    os.closerange(3, connection.fileno())
+    os.closerange(connection.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     # What its reader does on a signal is not for this process, and Ctrl-C in a terminal reaches both.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        while not connection.poll(_POLL_S):
-            if os.getppid() != reader_pid:
-                return
         try:
             rows_N = connection.recv()
-        except EOFError:
-            return
-        try:
-            connection.send(decoding(rows_N))
-        except UnreadableImage as error:
-            connection.send(error)
-        except BrokenPipeError:
+            try:
+                answer: UInt8Array | UnreadableImage = decoding(rows_N)
+            except UnreadableImage as error:
+                answer = error
+            connection.send(answer)
+        except (EOFError, ConnectionError):
             return

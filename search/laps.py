@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,31 +32,34 @@ class Laps:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
-        self._marks: list[tuple[str, float | torch.cuda.Event]] = []
         self.all_as: str | None = None
         """Counts whatever comes for this, while it is set."""
+        self._on_gpu = device.type == "cuda"
+        self._names: list[str] = []
+        self._times: list[float] = []
+        self._events: list[torch.cuda.Event] = []
         self.end("")
 
     def end(self, name: str) -> None:
         """Something of this name ends now."""
+        self._names.append(self.all_as or name)
         if self._on_gpu:
-            mark: float | torch.cuda.Event = torch.cuda.Event(enable_timing=True)
-            mark.record()  # type: ignore[union-attr]
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            self._events.append(event)
         else:
-            mark = time.perf_counter()
-        self._marks.append((self.all_as or name, mark))
+            self._times.append(time.perf_counter())
 
     def totals_s(self) -> dict[str, float]:
         """Seconds for each name, in the order of their first ends. They add up to the time between first and last."""
         if self._on_gpu:
             torch.cuda.synchronize()
+            laps_s = [before.elapsed_time(event) / 1000 for before, event in pairwise(self._events)]
+        else:
+            laps_s = [moment - before for before, moment in pairwise(self._times)]
         totals: dict[str, float] = defaultdict(float)
-        for (_, before), (name, mark) in zip(self._marks, self._marks[1:], strict=False):
-            if isinstance(before, torch.cuda.Event):
-                totals[name] += before.elapsed_time(mark) / 1000
-            else:
-                totals[name] += mark - before  # type: ignore[operator]
+        for name, seconds in zip(self._names[1:], laps_s, strict=True):
+            totals[name] += seconds
         return dict(totals)
 
 

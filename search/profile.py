@@ -116,18 +116,19 @@ def _trial_config(storage: Storage, study: str, trial: str) -> TrainConfig:
 
 def print_profile(result: dict[str, Any], console: Console) -> None:
     """The profile for people."""
-    speed = f"{result['images_per_s']:,.0f} images/s in training" if result["images_per_s"] else "one step an epoch"
+    speed = f"{result['images_per_s']:,.0f} images/s in training" if result["images_per_s"] else "one step in all"
     heading = f"{result['study']}, {result['trial']}, on {result['device']}: {speed}"
-    table = Table(title=heading, title_justify="left")
+    console.print(heading, highlight=False)
+    table = Table()
     for column, justify in (("component", "left"), ("seconds", "right"), ("an epoch", "right"), ("share", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     total_s = sum(result["epochs_s"].values())
     for name, seconds in result["epochs_s"].items():
         table.add_row(name, f"{seconds:.3f}", f"{seconds / result['epochs']:.4f}", f"{seconds / total_s:.1%}")
-    table.add_row(f"{result['epochs']} epochs", f"{total_s:.3f}", f"{total_s / result['epochs']:.4f}", "", style="bold")
+    table.add_row("together", f"{total_s:.3f}", f"{total_s / result['epochs']:.4f}", "", style="bold")
     console.print(table)
-    start = Table(title="Before the second step", title_justify="left")
-    start.add_column("start-up")
+    start = Table()
+    start.add_column("before the second step")
     start.add_column("seconds", justify="right")
     for name, seconds in result["start_up_s"].items():
         start.add_row(f"{name} (by the supervisor, meanwhile)" if name == START_MLFLOW else name, f"{seconds:.3f}")

@@ -15,14 +15,19 @@ import pytest
 from torch import Tensor, nn
 
 from data.errors import UserError
+from data.spec import DataSpec
+from models.config import FlexCNNConfig
 from models.training.finetuned import WeightedLogits
+from search import names
+from search.claims import finish
 from search.cli import command_parser
 from search.course import TrialContext
+from search.describe import describe_data, describe_study
 from search.laps import Laps, TimedCourse, TimedWorkshop, timing_optimizers
 from search.pinning import pin_search
 from search.prepare import add_study_arguments
 from search.profile import COMPONENTS, find_subject
-from search.records import read_epochs
+from search.records import create_study, read_epochs, update_study
 from search.samplers import make_pruner, make_sampler
 from search.storage import Storage
 from search.trial import run_trial
@@ -93,6 +98,14 @@ def test_a_fine_tuned_network_s_own_forward_pass_is_timed_too() -> None:
     assert list(laps.totals_s()) == ["build the network", "forward"]
 
 
+def _typed(study: str, *options: str) -> argparse.Namespace:
+    parser = command_parser("search.profile", None)
+    add_study_arguments(parser)
+    parser.add_argument("--trial", default="start")
+    parser.add_argument("--epochs", type=int, default=1)
+    return parser.parse_args(["--study", study, *options])
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
@@ -104,12 +117,8 @@ def test_a_fine_tuned_network_s_own_forward_pass_is_timed_too() -> None:
 def test_what_cannot_be_profiled_is_said_in_a_line_and_nothing_is_written(
     typed: list[str], message: str, tmp_path: Path
 ) -> None:
-    parser = command_parser("search.profile", None)
-    add_study_arguments(parser)
-    parser.add_argument("--trial", default="start")
-    parser.add_argument("--epochs", type=int, default=1)
     with pytest.raises(UserError, match=message):
-        find_subject(parser.parse_args(["--study", "quickstart", *typed]), settings_at(tmp_path))
+        find_subject(_typed("quickstart", *typed), settings_at(tmp_path))
     assert not any(tmp_path.iterdir())
 
 
@@ -121,3 +130,25 @@ def test_the_command_measures_every_component_and_leaves_only_decoded_images(tmp
     assert tuple(result["epochs_s"]) == COMPONENTS and min(result["epochs_s"].values()) > 0
     assert min(result["start_up_s"].values()) > 0 and result["images_per_s"] > 0
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_trial_that_was_run_and_the_champion_are_found_by_name(
+    sqlite: Storage, digits: Workshop, tmp_path: Path
+) -> None:
+    study = tiny(trials=1, values={"filters": 8})
+    data = describe_data(DataSpec(source="digits"), digits.open_data(study.config).search)
+    create_study(sqlite, study.name, definition=describe_study(study), data=data)
+    stage = open_stage(sqlite, trials=1, values={"filters": 8})
+    claim = stage.claim()
+    result = stage.run(claim, _context(sqlite, digits, tmp_path))
+    finish(sqlite, claim, result)
+    update_study(sqlite, study.name, champion={"config": {**result.attributes[names.CONFIG], "filters": 16}})
+
+    for trial, filters in (("one/0", 8), ("champion", 16)):
+        subject = find_subject(_typed("tiny", "--trial", trial, "--set", "batch_size=7"), settings_at(tmp_path))
+        assert isinstance(subject.config, FlexCNNConfig)
+        assert (subject.config.filters, subject.config.batch_size, subject.config.epochs) == (filters, 7, 1)
+        assert subject.spec == DataSpec(source="digits")
+    for trial in ("one/1", "two/0"):
+        with pytest.raises(UserError, match="--trial"):
+            find_subject(_typed("tiny", "--trial", trial), settings_at(tmp_path))
