@@ -88,3 +88,25 @@ def test_frozen_parameters_are_left_out() -> None:
     groups = build_optimizer(model, FlexCNNConfig()).param_groups
 
     assert [parameter is model[1].weight for group in groups for parameter in group["params"]] == [True]
+
+
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_optimizers_without_the_compiler_take_the_very_steps_of_torchs_own(optimizer: Optimizer) -> None:
+    config = FlexCNNConfig(optimizer=optimizer, weight_decay=0.1)
+    theirs_of = {"adam": "Adam", "adamw": "AdamW", "nadam": "NAdam", "radam": "RAdam", "sgd": "SGD"}
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    steps = build_optimizer(ours, config)
+    groups = [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    options = {"momentum": 0.9, "nesterov": True} if optimizer == "sgd" else {}
+    fused = {"foreach": True} if optimizer in ("nadam", "radam") else {"fused": True}
+    reference = getattr(torch.optim, theirs_of[optimizer])(groups, lr=0.05, **fused, **options)
+    set_learning_rate(steps, 0.05)
+    for _ in range(3):
+        images = torch.randn(8, 4)
+        for model, stepper in ((ours, steps), (theirs, reference)):
+            model(images).square().sum().backward()
+            stepper.step()
+            stepper.zero_grad()
+    assert torch.equal(ours.weight, theirs.weight) and torch.equal(ours.bias, theirs.bias)
