@@ -75,21 +75,29 @@ class TrainConfig:
 
     # Optimisation
     epochs: PositiveInt = 15
+    """Passes over the training images; `patience` may end a training sooner."""
     batch_size: PositiveInt = 64
+    """Images per step of the optimiser."""
     optimizer: Optimizer = "adamw"
+    """`sgd` has momentum; the others adapt their rates."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Per step, after warm-up; the schedule's highest."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of SGD, with Nesterov's correction if `nesterov`."""
     nesterov: bool = True
+    """SGD looks ahead along its momentum."""
     weight_decay: NonNegative = 0.0
     """Decoupled for AdamW; added to the gradient for the others. Norms and biases are left out."""
     scheduler: Scheduler = "constant"
+    """`cosine` falls to 0, `step` falls by `step_gamma`, `one_cycle` rises first and then falls (Smith 2018)."""
     warmup_epochs: NonNegative = 0.0
     """Epochs of linear warm-up before the schedule; for `one_cycle` the length of the rise (0: 30 %)."""
     step_epochs: PositiveInt = 5
     """`step`: the learning rate is multiplied by `step_gamma` every so many epochs."""
     step_gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """What `step` multiplies the learning rate by."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread evenly over all classes."""
     class_weights: ClassWeights = "none"
     """Weight of each class in the loss: `inverse_frequency`, one over its share of the training images;
     `effective_number`, the same with a share that saturates (Cui et al. 2019); or a number per class, as in `1,20`."""
@@ -117,7 +125,9 @@ class FlexCNNConfig(TrainConfig):
     """A plain network: blocks of conv -> (batch norm) -> activation -> (dropout) -> pool, then dense layers."""
 
     model: str = "flexcnn"
+    """This family's name."""
     conv_layers: PositiveInt = 5
+    """Blocks, one conv each."""
     filters: OneOrPerLayer = 32
     """Filters of the first layer, or one number per layer; `filter_factor` then plays no part."""
     filter_factor: Annotated[float, Field(gt=0), BeforeValidator(_organisation_to_factor)] = 1.0
@@ -131,13 +141,17 @@ class FlexCNNConfig(TrainConfig):
     activation: Activation = "relu"
     """After every conv, and after the dense layer unless `dense_activation` says otherwise."""
     dense_activation: Activation | Literal["same"] = "same"
+    """After the hidden dense layer; `same`: as `activation`."""
     pooling: Literal["max", "avg", "none"] = "max"
+    """After each block: the largest value of a window, their mean, or nothing."""
     pool_size: PositiveInt = 2
     """Window and stride of the pooling after each block, in pixels."""
     head_pooling: Literal["flatten", "avg"] = "flatten"
     """What turns the last feature maps into a vector: all values, or their mean per channel."""
     batch_norm: bool = True
+    """After every conv; the conv then has no bias."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the values, or channels, dropped in training."""
     dropout_where: Literal["dense", "conv", "both"] = "dense"
     """`conv` drops whole channels after each block; `dense` drops values before the last layer."""
     dense_width: Annotated[int, Field(ge=0)] = 128
@@ -151,6 +165,7 @@ class BackboneConfig(TrainConfig):
     """A network trained elsewhere, with a new head: linear, or a hidden dense layer before it."""
 
     model: str = "backbone"
+    """This family's name."""
     image_size: Annotated[int, Field(ge=0)] = 0
     """Height and width in pixels that the network sees; 0: what the backbone was trained with."""
     backbone: str = "resnet18"

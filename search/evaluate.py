@@ -28,6 +28,7 @@ from search.lookup import find_champion, find_study
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.progress import DataProgress
 from search.records import StudyRecord
+from search.report.make import try_report
 from search.scores import score, show
 from search.settings import Settings, from_arguments
 from search.storage import open_storage
@@ -123,12 +124,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--study", required=True, help="the study whose champion is measured")
     parser.add_argument("--again", metavar="REASON", help="look once more; the reason stays on record")
     arguments = parser.parse_args(argv)
+    settings = from_arguments(arguments)
     with DataProgress() as progress:
-        result = evaluate(from_arguments(arguments), arguments.study, again=arguments.again, progress=progress)
+        result = evaluate(settings, arguments.study, again=arguments.again, progress=progress)
     if arguments.json:
         print_json(result)
     else:
         show(arguments.study, result)
+    if report := try_report(settings, arguments.study, pictures=True):
+        say(f"report {report}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ LOCK_S = 60.0
 @contextmanager
 def supervising(storage: Storage, study: str) -> Iterator[None]:
     """Hold the study's supervisor lock; raises SieveError while another process holds it."""
-    name, token = f"supervisor:{study}", uuid.uuid4().hex
+    name, token = _lock_name(study), uuid.uuid4().hex
     _acquire(storage, name, token)
     stop = threading.Event()
     renewing = threading.Thread(target=_renew_until, args=(storage, name, token, stop), daemon=True)
@@ -33,6 +33,18 @@ def supervising(storage: Storage, study: str) -> Iterator[None]:
         renewing.join()
         with storage.engine.begin() as connection:
             connection.execute(delete(locks).where(locks.c.name == name, locks.c.token == token))
+
+
+def is_supervised(storage: Storage, study: str) -> bool:
+    """Whether a living process holds the study's supervisor lock."""
+    with storage.engine.begin() as connection:
+        now = storage.now(connection)
+        held = connection.execute(select(locks).where(locks.c.name == _lock_name(study))).one_or_none()
+    return held is not None and held.expires_at >= now and not is_dead(held.owner)
+
+
+def _lock_name(study: str) -> str:
+    return f"supervisor:{study}"
 
 
 def _acquire(storage: Storage, name: str, token: str) -> None:

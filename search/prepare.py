@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from data.errors import UserError
 from data.spec import DataSpec
 from models.values import parse_assignment
 from search.budget import parse_duration
+from search.cli import command_parser
 from search.devices import default_workers, parse_devices
+from search.notify import check_address
 from search.settings import Settings, add_cache_argument, from_arguments
 from search.storage import check_answers
 from studies.definition import Study
@@ -26,6 +29,8 @@ MAX_IMAGE_SIZE = 4096
 MAX_NAME = 100
 """Characters of a study's name: it names a folder, and columns of the database hold no more."""
 
+_SAYS_NOTHING_OF_THE_SEARCH = frozenset({"home", "storage", "tracking", "json", "plan", "test", "notify"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -37,6 +42,10 @@ class Request:
     devices: tuple[str, ...]
     workers: int
     budget_s: float | None
+    command: str
+    """What was typed, as far as it decides what is searched and how."""
+    notify_url: str | None
+    """Who is told when the study ends; may hold a secret."""
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +76,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=int, help="default: one per GPU, or per CPU core; 0 only supervises"
     )
     parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or cuda:0,1")
+    parser.add_argument("--notify", metavar="URL", help="a webhook that is told when the study ends (or SIEVE_NOTIFY)")
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end, once")
 
 
@@ -79,10 +89,39 @@ def check_request(options: argparse.Namespace) -> Request:
     workers = default_workers(list(devices)) if options.workers is None else options.workers
     if not 0 <= workers <= MAX_WORKERS:
         raise UserError(f"--workers {workers}: give 0 to {MAX_WORKERS}")
+    notify_url = options.notify or settings.notify_url
+    if notify_url:
+        check_address(notify_url)
     check_answers(settings.storage_url, must_exist=False)
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
-    return Request(settings=settings, study=study, spec=spec, devices=devices, workers=workers, budget_s=budget_s)
+    return Request(
+        settings=settings,
+        study=study,
+        spec=spec,
+        devices=devices,
+        workers=workers,
+        budget_s=budget_s,
+        command=typed_command(options),
+        notify_url=notify_url,
+    )
+
+
+def typed_command(options: argparse.Namespace) -> str:
+    """The command that gives these options, for a shell; defaults are left out, and so is what may be a secret."""
+    parser = command_parser("search.run", None)
+    add_run_arguments(parser)
+    words = []
+    for name, value in vars(options).items():
+        if name in _SAYS_NOTHING_OF_THE_SEARCH or value == parser.get_default(name):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            words += [flag, f"{entry:g}" if isinstance(entry, float) else str(entry)]
+    return f"python -m search.run {shlex.join(words)}"
 
 
 def fixed_values(options: argparse.Namespace) -> dict[str, str | int]:

@@ -11,27 +11,27 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from search.describe import describe_study
+from search.outlook import planned_epochs, stage_names, time_left_s
 from search.snapshot import Snapshot, StageSnapshot
 from studies.definition import Study
 
 PLAIN_INTERVAL_S = 10.0
 """Between two lines where stderr is no terminal."""
-EXPECTED_SHARE = 0.7
-"""Of the planned epochs that run when hopeless trials are pruned; for the time to the end of stages not yet begun."""
 
 
 class RunProgress:
     """Shows snapshots on stderr: live on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, study: Study, *, deadline: float | None, quiet: bool = False) -> None:
-        self._study = study
+    def __init__(self, study: Study, *, deadline: float | None) -> None:
+        definition = describe_study(study)
+        self._stages = stage_names(definition)
+        self._planned = planned_epochs(definition, study.folds)
         self._deadline = deadline
-        self._console = Console(stderr=True, quiet=quiet)
+        self._console = Console(stderr=True)
         self._live = (
             Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         )
-        self._started_at = time.monotonic()
-        self._epochs_before: int | None = None
         self._next_line_at = 0.0
 
     def __enter__(self) -> RunProgress:
@@ -50,38 +50,12 @@ class RunProgress:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
-        eta = self._eta_s(snapshot)
+        eta_s = time_left_s(snapshot, self._planned, self._deadline)
         if self._live:
-            self._live.update(render(snapshot, [stage.name for stage in self._study.stages], _eta(eta)))
+            self._live.update(render(snapshot, self._stages, show_eta(eta_s)))
         elif time.monotonic() >= self._next_line_at:
             self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
-            self.say(_line(snapshot, eta))
-
-    def _eta_s(self, snapshot: Snapshot) -> float | None:
-        """From the epochs per second of this run and the epochs still to come."""
-        done = sum(stage.epochs_done for stage in snapshot.stages)
-        if self._epochs_before is None:
-            self._epochs_before = done
-        elapsed_s, run = time.monotonic() - self._started_at, done - self._epochs_before
-        left_s = None if self._deadline is None else max(0.0, self._deadline - time.time())
-        if run == 0:
-            return left_s
-        epochs_left = _epochs_left(snapshot, self._study)
-        eta_s = epochs_left * elapsed_s / run
-        return eta_s if left_s is None else min(eta_s, left_s)
-
-
-def _epochs_left(snapshot: Snapshot, study: Study) -> float:
-    left = 0.0
-    for stage in snapshot.stages:
-        open_share = (stage.running + stage.waiting) / stage.planned
-        left += stage.epochs_planned * open_share
-    for coming in study.stages[len(snapshot.stages) :]:
-        left += coming.trials * coming.epochs * EXPECTED_SHARE
-    if len(snapshot.stages) <= len(study.stages):
-        epochs = study.ending.epochs or study.stages[-1].epochs
-        left += study.ending.candidates * study.ending.seeds * epochs
-    return left
+            self.say(_line(snapshot, eta_s))
 
 
 def render(snapshot: Snapshot, stages: Sequence[str], state: str) -> RenderableType:
@@ -100,10 +74,15 @@ def render(snapshot: Snapshot, stages: Sequence[str], state: str) -> RenderableT
         )
     for name in stages[len(snapshot.stages) :]:
         table.add_row(name, "", "", "", "", "")
-    workers = Table(box=None, pad_edge=False, show_header=False)
+    return Group(table, _workers(snapshot))
+
+
+def _workers(snapshot: Snapshot) -> RenderableType:
+    """Where each worker runs, and its trial and epoch."""
+    table = Table(box=None, pad_edge=False, show_header=False)
     for worker in snapshot.workers:
-        workers.add_row(worker.device, worker.doing)
-    return Group(table, workers)
+        table.add_row(worker.host, worker.device, worker.doing.replace(f"{snapshot.study}/", "", 1))
+    return table
 
 
 def duration(seconds: float) -> str:
@@ -121,10 +100,11 @@ def _line(snapshot: Snapshot, eta_s: float | None) -> str:
         f"{stage.name} {stage.finished}/{stage.planned} best {_best(stage)}, {_pruned_share(stage):.0%} pruned"
         for stage in snapshot.stages[-1:]
     ]
-    return " · ".join([snapshot.study, *parts, f"{len(snapshot.workers)} workers", _eta(eta_s)])
+    return " · ".join([snapshot.study, *parts, f"{len(snapshot.workers)} workers", show_eta(eta_s)])
 
 
-def _eta(eta_s: float | None) -> str:
+def show_eta(eta_s: float | None) -> str:
+    """`3 min 20 s left`."""
     return "measuring" if eta_s is None else f"{duration(eta_s)} left"
 
 

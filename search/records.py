@@ -49,10 +49,16 @@ class WorkerRecord:
     """A worker as it last described itself."""
 
     name: str
+    """As `search.processes.process_name` gives it."""
     study: str
     device: str
     doing: str
     seen_at: float
+
+    @property
+    def host(self) -> str:
+        """The machine's name, without what tells two of one name apart."""
+        return self.name.split(":")[0].rpartition("-")[0]
 
 
 def read_study(storage: Storage, name: str) -> StudyRecord | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -50,7 +51,13 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         console.print(
             f"test       {accuracy}, macro-F1 {test['macro_f1']:.4f}, {test['images']:,} images, look {test['look']}"
         )
-    console.print(f"report     python -m search.report --study {result['study']}", soft_wrap=True)
+
+
+def print_report(path: Path, console: Console) -> None:
+    """Print where the report lies, as short as it can be written from here."""
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    console.print(f"report     {shown}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _tied(result: dict[str, Any]) -> str:

@@ -33,14 +33,16 @@ from search.budget import Budget, TimeBudget, UnlimitedBudget
 from search.claims import reap
 from search.cli import command_parser, main_guard, print_json, say
 from search.describe import check_unchanged, describe_data, describe_study
+from search.history import add_command
 from search.launch import LocalLauncher
 from search.locks import supervising
 from search.looks import looks
 from search.lookup import find_study
+from search.notify import tell_result, tells_bad_end
 from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
 from search.records import StageRecord, create_study, read_stages, read_study, update_study
-from search.result import print_result
+from search.result import print_report, print_result
 from search.settings import Settings
 from search.snapshot import stage_snapshot, stage_trials, take_snapshot
 from search.stages import StageRunner
@@ -75,15 +77,19 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
     try:
         with supervising(storage, study.name):
             _pin_study(storage, request, data)
-            if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
-                _search(storage, request, launcher, started_at, test=test)
-        launcher.stop()  # Of a study that was done before: there was nothing to train.
-        if test:
-            _test_once(storage, settings, study.name)
-        return result_json(storage, study.name, settings.home, wall_s=time.monotonic() - started_at)
+            with tells_bad_end(request.notify_url, study.name):
+                if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
+                    add_command(storage, study.name, request.command)
+                    _search(storage, request, launcher, started_at, test=test)
+                launcher.stop()  # Of a study that was done before: there was nothing to train.
+                if test:
+                    _test_once(storage, settings, study.name)
+        result = result_json(storage, study.name, settings.home, wall_s=time.monotonic() - started_at)
     finally:
         launcher.stop()
         storage.close()
+    tell_result(request.notify_url, result)
+    return result
 
 
 def _test_once(storage: Storage, settings: Settings, study: str) -> None:
@@ -133,6 +139,7 @@ def _search(storage: Storage, request: Request, launcher: LocalLauncher, started
     mirror.start()
     try:
         budget = _budget(request, started_at, test=test)
+        update_study(storage, study.name, deadline=budget.end)
         with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher, progress) as interruptions:
             runner = StageRunner(
                 storage, study, launcher, budget,
@@ -270,10 +277,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         _plan(request, as_json=options.json)
         return
     result = run(request, test=options.test)
-    if options.json:
-        print_json(result)
-    else:
+    from search.report.make import try_report
+
+    if not options.json:
         print_result(result, Console())
+    report = try_report(request.settings, request.study.name, pictures=result["test"] is not None)
+    if options.json:
+        print_json({**result, "report": None if report is None else str(report)})
+    elif report:
+        print_report(report, Console())
 
 
 def _plan(request: Request, *, as_json: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -12,6 +13,7 @@ from search import names
 from search.pinning import PinnedStage
 from search.records import StageRecord, WorkerRecord, read_stages, read_workers
 from search.storage import Storage
+from search.tally import epochs_per_s, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,38 +49,49 @@ class Snapshot:
     study: str
     stages: tuple[StageSnapshot, ...]
     workers: tuple[WorkerRecord, ...]
+    epochs_per_s: float | None = None
+    """Of late, all workers together; None while too few epochs are finished to tell."""
 
 
 def take_snapshot(storage: Storage, study: str) -> Snapshot:
-    """All pinned stages of a study, and who works on it."""
+    """All pinned stages of a study, and who works on it; cheap enough to be taken every second."""
+    records = read_stages(storage, study)
     return Snapshot(
         study=study,
-        stages=tuple(stage_snapshot(storage, record) for record in read_stages(storage, study)),
+        stages=tuple(_stage_snapshots(storage, records)),
         workers=tuple(read_workers(storage, study)),
+        epochs_per_s=epochs_per_s(storage, [record.optuna_study for record in records]),
     )
 
 
 def stage_snapshot(storage: Storage, record: StageRecord) -> StageSnapshot:
     """One pinned stage; before its Optuna study is made, all its trials are waiting."""
-    pinned = PinnedStage.from_json(record.pinned)
-    trials = stage_trials(storage, record)
-    kinds = [trial_state(trial) for trial in trials]
-    best = best_trial(trials, maximize=pinned.direction == "maximize")
-    return StageSnapshot(
-        name=record.name,
-        planned=pinned.trials,
-        complete=kinds.count("complete"),
-        pruned=kinds.count("pruned"),
-        failed=kinds.count("failed"),
-        infeasible=kinds.count("infeasible"),
-        skipped=kinds.count("skipped"),
-        running=kinds.count("running"),
-        waiting=pinned.trials - sum(kind != "waiting" for kind in kinds),
-        best=best.value if best else None,
-        best_trial=best.number if best else None,
-        epochs_done=sum(len(trial.intermediate_values) for trial in trials),
-        epochs_planned=pinned.trials * pinned.epochs,
-    )
+    return next(_stage_snapshots(storage, [record]))
+
+
+def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterator[StageSnapshot]:
+    """Of stages of one study."""
+    stages = [PinnedStage.from_json(record.pinned) for record in records]
+    maximize = any(pinned.direction == "maximize" for pinned in stages)
+    tallies = tally(storage, [record.optuna_study for record in records], maximize=maximize)
+    for record, pinned in zip(records, stages, strict=True):
+        found = tallies[record.optuna_study]
+        kinds = Counter(found.kinds)
+        yield StageSnapshot(
+            name=record.name,
+            planned=pinned.trials,
+            complete=kinds["complete"],
+            pruned=kinds["pruned"],
+            failed=kinds["failed"],
+            infeasible=kinds["infeasible"],
+            skipped=kinds["skipped"],
+            running=kinds["running"],
+            waiting=pinned.trials - sum(count for kind, count in kinds.items() if kind != "waiting"),
+            best=found.best,
+            best_trial=found.best_trial,
+            epochs_done=found.epochs,
+            epochs_planned=pinned.trials * pinned.epochs * len(pinned.folds_of(0)),
+        )
 
 
 def stage_trials(storage: Storage, record: StageRecord) -> list[FrozenTrial]:
@@ -88,12 +101,6 @@ def stage_trials(storage: Storage, record: StageRecord) -> list[FrozenTrial]:
     except KeyError:
         return []
     return trials
-
-
-def best_trial(trials: Sequence[FrozenTrial], *, maximize: bool) -> FrozenTrial | None:
-    """The complete trial with the best value; of equal ones the first."""
-    ranked = rank_trials(trials, maximize=maximize)
-    return ranked[0] if ranked else None
 
 
 def rank_trials(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[FrozenTrial]:

@@ -1,68 +1,163 @@
-"""Where a study stands: stages, trials by state, best, and who works on what.
+"""Where a study stands: stages, trials by state, best, when it will end, who works on what, how busy the GPUs are.
 
-python -m search.status [--study NAME] [--json]
+    python -m search.status [--study NAME] [--watch] [--json]
+
+Prints once. With --watch it stays on the terminal and follows every study that is not done, until all are or until
+Ctrl-C, which ends only the watching. A look costs the database a few short statements, whatever the study's size.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
+from data.errors import UserError
 from search.cli import command_parser, main_guard, print_json
+from search.gpus import Gpu, read_gpus
+from search.locks import is_supervised
 from search.looks import looks
 from search.lookup import find_study
-from search.progress import render
+from search.outlook import planned_epochs, stage_names, time_left_s
+from search.progress import render, show_eta
 from search.records import StudyRecord, read_study, study_names
 from search.settings import from_arguments, redact
-from search.snapshot import take_snapshot
-from search.storage import Storage, open_storage
+from search.snapshot import Snapshot, take_snapshot
+from search.storage import Storage, open_storage, with_retries
+
+WATCH_S = 2.0
+"""Between two looks at the database."""
 
 
-def status(storage: Storage, record: StudyRecord) -> dict[str, Any]:
-    """A study as `--json` prints it."""
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A study at one moment, and what to expect of it."""
+
+    record: StudyRecord
+    snapshot: Snapshot
+    is_supervised: bool
+    """Whether a `search.run` is at work on it."""
+    eta_s: float | None
+    """Seconds to the end of the search; None once it is over, and while it is too early to tell."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.record.state == "done"
+
+    @property
+    def state(self) -> str:
+        """In words."""
+        if self.is_over or not self.is_supervised:
+            return "done" if self.is_over else "nobody runs it; its search.run command goes on where it was"
+        return "naming the champion" if self.record.state == "promoting" else show_eta(self.eta_s)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "study": self.record.name,
+            "state": self.record.state,
+            "supervised": self.is_supervised,
+            "eta_s": None if self.eta_s is None else round(self.eta_s, 1),
+            "stages": [asdict(stage) for stage in self.snapshot.stages],
+            "workers": [asdict(worker) for worker in self.snapshot.workers],
+            "champion": self.record.champion,
+        }
+
+
+def standing(storage: Storage, record: StudyRecord) -> Standing:
+    """How a study stands now."""
     snapshot = take_snapshot(storage, record.name)
-    return {
-        "study": record.name,
-        "state": record.state,
-        "stages": [asdict(stage) for stage in snapshot.stages],
-        "workers": [asdict(worker) for worker in snapshot.workers],
-        "champion": record.champion,
-        "looks": len(looks(storage, record.name)),
-    }
+    supervised = is_supervised(storage, record.name)
+    eta_s = None
+    if record.state == "running" and supervised:
+        planned = planned_epochs(record.definition, record.data["spec"].get("folds", 0))
+        eta_s = time_left_s(snapshot, planned, record.deadline)
+    return Standing(record=record, snapshot=snapshot, is_supervised=supervised, eta_s=eta_s)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     parser = command_parser("search.status", __doc__)
     parser.add_argument("--study", help="default: all studies")
+    parser.add_argument("--watch", action="store_true", help="stay, and show how it goes on; Ctrl-C ends it")
     options = parser.parse_args(argv)
-    settings = from_arguments(options)
+    settings, console = from_arguments(options), Console()
+    if options.watch and (options.json or not console.is_terminal):
+        raise UserError("--watch draws on a terminal; without it, status prints once, with --json as one object")
     storage = open_storage(settings.storage_url, create=False)
     try:
-        if options.study:
-            records = [find_study(storage, options.study)]
-        else:
-            records = [record for name in study_names(storage) if (record := read_study(storage, name))]
-        if options.json:
-            print_json({"studies": [status(storage, record) for record in records]})
+        if options.watch:
+            _watch(storage, options.study, console)
             return
-        if not records:
-            Console().print(f"no studies yet at {redact(settings.storage_url)}", markup=False, highlight=False)
-        for record in records:
-            _print(storage, record, Console())
+        standings = _standings(storage, options.study)
+        if options.json:
+            shown = [{**one.to_json(), "looks": len(looks(storage, one.record.name))} for one in standings]
+            print_json({"studies": shown, "gpus": [asdict(gpu) for gpu in read_gpus()]})
+        elif standings:
+            console.print(_page(standings, read_gpus()))
+        else:
+            console.print(f"no studies yet at {redact(settings.storage_url)}", markup=False, highlight=False)
     finally:
         storage.close()
 
 
-def _print(storage: Storage, record: StudyRecord, console: Console) -> None:
-    stages = [key.split("-", 1)[1] for key in record.definition["stages"]]
-    console.print(render(take_snapshot(storage, record.name), stages, record.state))
-    if record.champion:
-        console.print(f"champion {record.champion['model_uri']} {record.champion['val_accuracy']:.4f}")
+def _standings(storage: Storage, study: str | None) -> list[Standing]:
+    if study:
+        return [standing(storage, find_study(storage, study))]
+    records = (read_study(storage, name) for name in study_names(storage))
+    return [standing(storage, record) for record in records if record]
+
+
+def _watch(storage: Storage, study: str | None, console: Console) -> None:
+    """Draw again and again until every study is done; the last picture stays, and the terminal gets its cursor back."""
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        while True:
+            standings = with_retries(_standings, storage, study)
+            going_on = [one for one in standings if not one.is_over]
+            live.update(_page(going_on or standings, read_gpus()), refresh=True)
+            if not going_on:
+                return
+            time.sleep(WATCH_S)
+
+
+def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
+    parts: list[RenderableType] = []
+    for one in standings:
+        parts.append(render(one.snapshot, stage_names(one.record.definition), one.state))
+        if champion := one.record.champion:
+            parts.append(Text(f"champion {champion['model_uri']} {champion['val_accuracy']:.4f}"))
+        elif best := _best_so_far(one):
+            parts.append(Text(best))
+        parts.append(Text())
+    return Group(*parts, *([_gpu_table(gpus)] if gpus else []))
+
+
+def _best_so_far(one: Standing) -> str | None:
+    """The best single run of any stage."""
+    metric = one.record.definition["metric"]
+    pick = min if metric == "val_loss" else max
+    found = [(stage.best, stage) for stage in one.snapshot.stages if stage.best is not None]
+    if not found:
+        return None
+    value, stage = pick(found, key=lambda entry: entry[0])
+    return f"best so far {value:.4f} {metric} ({stage.name} #{stage.best_trial})"
+
+
+def _gpu_table(gpus: Sequence[Gpu]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False, title="GPUs of this machine", title_justify="left")
+    for gpu in gpus:
+        busy = "-" if gpu.busy_percent is None else f"{gpu.busy_percent:.0f} % busy"
+        known = gpu.memory_used_mib is not None and gpu.memory_total_mib is not None
+        memory = f"{gpu.memory_used_mib / 1024:.1f} of {gpu.memory_total_mib / 1024:.1f} GiB" if known else "-"
+        table.add_row(f"cuda:{gpu.index}", gpu.name, busy, memory)
+    return table
 
 
 if __name__ == "__main__":

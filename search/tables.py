@@ -89,6 +89,18 @@ looks = Table(
     Column("result", JSON),
 )
 
+# Every `search.run` that worked on a study, as it was typed.
+commands = Table(
+    "sieve_command",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("study", String(200), nullable=False, index=True),
+    Column("started_at", Float, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("command", Text, nullable=False),
+    Column("software", JSON, nullable=False),
+)
+
 # How far MLflow has followed a trial.
 mirrored = Table(
     "sieve_mirrored",

@@ -62,9 +62,7 @@ def draw_pictures(
         predictions = load_predictions(of_looks[-1])
     else:
         predictions = _predict_validation(settings, record, classifier, progress)
-    paths = _write(
-        _sheets(classifier, predictions), folder or names.study_folder(settings.home, study) / PICTURE_FOLDER
-    )
+    paths = _write(sheets(classifier, predictions), folder or names.study_folder(settings.home, study) / PICTURE_FOLDER)
     try:
         log_pictures(settings, champion.registered, paths, of_looks[-1].stem if of_looks else "validation")
     except SieveError as error:  # The files are what was asked for; MLflow only shows them.
@@ -100,8 +98,8 @@ def _predict_validation(
     return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
 
 
-def _sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
-    """One after the other: a figure takes memory. The second part needs conv layers, the first does not."""
+def sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
+    """Every picture by its name, one after the other: a figure takes memory. From `first_layer` on they need convs."""
     yield "predictions", prediction_grid(predictions)
     yield "mistakes", mistakes_grid(predictions)
     yield "confusion", confusion_picture(predictions)

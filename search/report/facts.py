@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from search import names
 from search.champion import Finalist, read_finalists
+from search.history import Command, read_commands
 from search.looks import Look, looks
 from search.lookup import find_study
 from search.pinning import PinnedStage
@@ -59,6 +60,8 @@ class StudyFacts:
     stages: tuple[StageFacts, ...]
     confirmation: StageFacts | None
     looks: tuple[Look, ...]
+    commands: tuple[Command, ...]
+    """Every `search.run` that worked on it."""
 
     @property
     def all_stages(self) -> tuple[StageFacts, ...]:
@@ -110,6 +113,7 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
         stages=tuple(stage for stage in stages if not stage.pinned.is_confirmation),
         confirmation=next((stage for stage in stages if stage.pinned.is_confirmation), None),
         looks=tuple(looks(storage, study)),
+        commands=tuple(read_commands(storage, study)),
     )
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from data.errors import SieveError
 from data.files import writing_below
 from search import names
 from search.ablation import read_ablation
+from search.cli import say
+from search.pictures.draw import draw_pictures
+from search.progress import DataProgress
 from search.report.facts import read_facts
 from search.report.notes import leave_notes
 from search.report.page import render
@@ -37,6 +41,31 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
     with writing_below(path.parent):
         _write_whole(path, html)
     return path
+
+
+def try_report(settings: Settings, study: str, *, pictures: bool) -> Path | None:
+    """The report at the end of another command, which must not fail for it; with `pictures`, these are drawn first.
+
+    What goes wrong is one line on stderr; None then, unless the report was still written.
+    """
+    path = None
+    try:
+        if pictures:
+            with DataProgress() as progress:
+                draw_pictures(settings, study, progress=progress)
+    except Exception as error:  # Of any kind: the search is over and its result stored, this only shows it.
+        say(f"no pictures: {_one_line(error)}; `python -m search.pictures --study {study}` tries again")
+    try:
+        path = make_report(settings, study)
+    except Exception as error:
+        say(f"no report: {_one_line(error)}; `python -m search.report --study {study}` tries again")
+    return path
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    kind = "" if isinstance(error, SieveError) else f"{type(error).__name__}: "
+    return f"{kind}{text[0] if text else ''}"
 
 
 def _write_whole(path: Path, text: str) -> None:

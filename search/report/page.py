@@ -64,7 +64,8 @@ def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationRes
         pictures=pictures,
         ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         tables=_tables(facts, times),
-        versions=software(),
+        command=_command(facts),
+        versions=facts.commands[0].software if facts.commands else software(),
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition, indent=2),
         min_trials=MIN_TRIALS,
@@ -121,6 +122,13 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     return figures
 
 
+def _command(facts: StudyFacts) -> str:
+    """What began the search."""
+    if facts.commands:
+        return facts.commands[0].command
+    return f"python -m search.run --study {facts.record.name} --data {facts.record.data['spec']['source']}"
+
+
 def _overview(facts: StudyFacts, pruning: list[Pruning], times: list[cost.StageTime]) -> dict[str, Plot | None]:
     stages = [stage for stage in facts.stages if not stage.trials.empty]
     return {
@@ -144,5 +152,6 @@ def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tab
         "strategies": strategy_table(facts),
         "finalists": tables.finalist_table(facts),
         "looks": tables.look_table(facts),
+        "commands": tables.command_table(facts),
         "classes": tables.class_table(facts.test) if facts.test else None,
     }

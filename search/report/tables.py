@@ -196,16 +196,37 @@ def look_table(facts: StudyFacts) -> Table | None:
     """Every look at the test set, also those that came to nothing."""
     rows = []
     for look in facts.looks:
-        when = datetime.fromtimestamp(look.opened_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         result = percent(look.result["accuracy"], 2) if look.result else "no result: it crashed or still runs"
         rows.append(
-            (_count(look.number), _text(when), _text(look.by), _text(look.reason), _text(look.model_uri), _text(result))
+            (
+                _count(look.number),
+                _text(_when(look.opened_at)),
+                _text(look.by),
+                _text(look.reason),
+                _text(look.model_uri),
+                _text(result),
+            )
         )
     if not rows:
         return None
     return Table(
         caption="A figure from a second look is no longer an honest estimate for what was chosen because of the first.",
         headings=("look", "when", "by", "reason", "model", "accuracy"),
+        rows=tuple(rows),
+    )
+
+
+def command_table(facts: StudyFacts) -> Table | None:
+    """Every command that worked on the study; None while it was a single one, which the page shows by itself."""
+    if len(facts.commands) < 2:
+        return None
+    rows = [
+        (_text(_when(entry.started_at)), _text(entry.by), _text(entry.command), _text((entry.commit or "-")[:12]))
+        for entry in facts.commands
+    ]
+    return Table(
+        caption="The search was stopped and gone on with: every command that worked on it.",
+        headings=("when", "by", "command", "commit"),
         rows=tuple(rows),
     )
 
@@ -230,6 +251,10 @@ def class_table(test: dict[str, Any]) -> Table:
         rows=tuple(rows),
         sorts=True,
     )
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _text(text: str) -> Cell:

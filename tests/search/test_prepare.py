@@ -25,6 +25,24 @@ def test_a_command_becomes_a_request_and_nothing_is_written(tmp_path: Path) -> N
     assert not home.exists()
 
 
+def test_the_command_is_kept_as_typed_without_places_and_secrets(tmp_path: Path) -> None:
+    options = "--study quickstart --trials-scale 0.5 --image-size 16 --set dropout=0.1 --set filters=4,8 --budget 90s"
+    secret = f"--storage {tmp_path}/a.db --notify https://example.com/T0K3N --test"
+    assert request(tmp_path, f"{options} {secret}").command == (
+        "python -m search.run --study quickstart --budget 90s --trials-scale 0.5 --image-size 16 "
+        "--set dropout=0.1 --set filters=4,8 --devices cpu"
+    )
+
+
+def test_who_is_told_comes_from_the_command_or_else_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert request(tmp_path, "--study quickstart").notify_url is None
+    monkeypatch.setenv("SIEVE_NOTIFY", "https://example.com/a")
+    assert request(tmp_path, "--study quickstart").notify_url == "https://example.com/a"
+    assert request(tmp_path, "--study quickstart --notify https://example.com/b").notify_url == "https://example.com/b"
+
+
 def test_an_image_size_is_set_for_every_stage(tmp_path: Path) -> None:
     made = request(tmp_path, "--study quickstart --image-size 16")
     assert made.study.config.image_size == 16

@@ -23,6 +23,7 @@ from search import names
 from search.bases import best_configs
 from search.champion import choose_champion
 from search.describe import describe_study
+from search.history import add_command
 from search.looks import close_look, open_look
 from search.pinning import PinnedStage, pin_confirmation, pin_search
 from search.records import StageRecord, add_epoch, create_study, pin_stage, read_stages, update_study
@@ -116,6 +117,7 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeStudy]:
     settings = settings_at(tmp_path_factory.mktemp("unfinished"))
     storage = open_storage(settings.storage_url, create=True)
     create_study(storage, STUDY.name, definition=describe_study(STUDY), data=DATA)
+    add_command(storage, STUDY.name, "python -m search.run --study made --data made-up --budget 2h")
     bases = [STUDY.config]
     for position, stage in enumerate(STUDY.stages):
         pinned = pin_search(STUDY, position, stage, bases)

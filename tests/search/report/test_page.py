@@ -9,8 +9,10 @@ from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from optuna_dashboard import get_note
+from PIL import Image
 
 from data.errors import UserError
 from data.files import write_json
@@ -20,6 +22,7 @@ from search.records import create_study
 from search.report.__main__ import main
 from search.report.make import make_report
 from search.report.model_card import model_card
+from search.report.pictures import MAX_BYTES as MAX_PICTURES
 from search.report.pictures import read_pictures
 from search.storage import open_storage
 from tests.search.report.browser import Browser
@@ -110,14 +113,26 @@ def test_while_sealed_the_page_says_so_and_shows_no_test_figure(unfinished: Made
 
 def test_the_page_says_how_to_reproduce_it(report: Path) -> None:
     text = read(report).text
-    assert "python -m search.run --study made --data made-up" in text
+    assert "python -m search.run --study made --data made-up --budget 2h" in text
     for name in ("study seed", "torch", "f" * 64, "trainings"):
         assert name in text
 
 
 def test_pictures_that_are_there_stand_in_the_page_and_missing_ones_are_left_out(made: MadeStudy, report: Path) -> None:
-    assert sum(address.startswith("data:image/png") for address in read(report).addresses) == 1
+    assert sum(address.startswith("data:image/webp") for address in read(report).addresses) == 1
     assert read_pictures(made.settings.home, "other", is_tested=True) == []
+
+
+def test_pictures_too_large_for_the_page_are_compressed_until_all_fit(tmp_path: Path) -> None:
+    folder = names.study_folder(tmp_path, "made") / "pictures"
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8)
+    for name in ("a", "b"):  # Noise, the worst case: as PNG these are 3 MB each.
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    write_json(folder / "index.json", [{"file": f"{n}.png", "title": n, "caption": ""} for n in ("a", "b")])
+    pictures = read_pictures(tmp_path, "made", is_tested=False)
+    assert [(picture.title, picture.width) for picture in pictures] == [("a", 1000), ("b", 1000)]
+    assert sum(len(picture.source) for picture in pictures) <= 4 / 3 * MAX_PICTURES + 100
 
 
 def test_a_study_that_has_just_begun_has_a_report(tmp_path: Path) -> None:
