@@ -33,13 +33,10 @@ class Settings:
     """Where MLflow's artifacts go for a local tracking database; None leaves it to the server."""
     data_home: Path
     """Downloaded data sets."""
-<<<<<<< HEAD
     cache_limit: CacheLimit = field(default_factory=CacheLimit)
     """How much disk decoded images may take, and how many processes decode what would take more."""
-=======
     notify_url: str | None = None
     """Who is told when a study ends; may hold a secret."""
->>>>>>> 471221f (A live status page, word of a study's end, and pages whose commands are run by tests)
 
     @property
     def cache_home(self) -> Path:
@@ -130,11 +127,8 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
         tracking_url=tracking or f"sqlite:///{home / names.TRACKING_FILE}",
         artifact_location=None if tracking else (home / names.ARTIFACT_FOLDER).as_uri(),
         data_home=Path(data_home).expanduser().resolve() if data_home else home / names.DATA_FOLDER,
-<<<<<<< HEAD
         cache_limit=CacheLimit(
             size_bytes=parse_size(cache_limit) if cache_limit else None, processes=int(decoders) if decoders else None
         ),
-=======
         notify_url=environment.get("SIEVE_NOTIFY") or None,
->>>>>>> 471221f (A live status page, word of a study's end, and pages whose commands are run by tests)
     )

@@ -7,7 +7,7 @@ from search.pictures.predictions import Predictions
 from search.pictures.sheet import RIGHT, WRONG, Sheet, elide
 
 COLUMNS = 10
-TILE_IN = 1.45
+TILE_IN = 1.05
 _GAP_IN = 0.12
 _LABEL_IN = 0.42
 _LEGEND = "Above: true class; below: predicted class and its probability (✓ blue: right, ✗ orange: wrong)."
@@ -48,11 +48,11 @@ def label_tile(sheet: Sheet, predictions: Predictions, image: int, left_in: floa
     truth, answer = (predictions.classes[label[image]] for label in (predictions.labels_N, predictions.predicted_N))
     style = {"size": 8, "horizontalalignment": "center", "verticalalignment": "top"}
     middle_in = left_in + TILE_IN / 2
-    sheet.text(middle_in, top_in + 0.05, elide(truth, 20), **style)
+    sheet.text(middle_in, top_in + 0.05, elide(truth, 16), **style)
     sheet.text(
         middle_in,
         top_in + 0.2,
-        f"{'✓' if right else '✗'} {elide(answer, 13)}, {predictions.confidence_N[image]:.0%}",
+        f"{'✓' if right else '✗'} {elide(answer, 10)}, {predictions.confidence_N[image]:.0%}",
         color=RIGHT if right else WRONG,
         weight="bold",
         **style,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RIGHT, WRONG = "#0072b2", "#d55e00"
 """Blue and vermilion, told apart with any colour vision (Okabe and Ito 2008); a mark stands beside the colour."""
 INK, FAINT = "#222222", "#767676"
-_DPI = 110
+DPI = 150
 _MARGIN_IN = 0.25
 _TITLE_IN = 0.36
 _LINE_IN = 0.19
@@ -69,7 +69,7 @@ class Sheet:
         """Show pixels (H, W) or (H, W, 1 or 3) in a square place, small ones with sharp edges; `frame` is a colour."""
         axes = self.axes(left_in, top_in, size_in, size_in)
         gray = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.shape[2:] == (1,) else {}
-        enlarged = pixels.shape[0] < size_in * _DPI
+        enlarged = pixels.shape[0] < size_in * DPI
         axes.imshow(np.squeeze(pixels), interpolation="nearest" if enlarged else "auto", **{**gray, **style})
         axes.set_xticks([])
         axes.set_yticks([])
@@ -85,7 +85,7 @@ class Sheet:
                 # A class may be named in a script that the font lacks; boxes are drawn in its place.
                 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
                 self._figure.savefig(
-                    part, format="png", dpi=_DPI, metadata={"Title": self.title, "Description": self.caption}
+                    part, format="png", dpi=DPI, metadata={"Title": self.title, "Description": self.caption}
                 )
             part.replace(path)
         finally:

@@ -55,11 +55,12 @@ def _champion(facts: StudyFacts) -> Iterator[Observation]:
             continue
         mean = sum(differences) / len(differences)
         is_clear = not interval[0] <= 0 <= interval[1]
+        lead = f"{metric.show_difference(mean)} {_ahead(mean, metric)}" if mean else "level with"
         yield Observation(
             about="champion",
             strength="clear" if is_clear else "unclear",
             text=(
-                f"The champion is {metric.show_difference(mean)} {_ahead(mean, metric)} finalist {other.index + 1} "
+                f"The champion is {lead} finalist {other.index + 1} "
                 f"over {len(shared)} shared seeds (95 % interval of the paired difference "
                 f"{metric.show_signed(*interval)}): {'a clear lead' if is_clear else 'not told apart by these seeds'}."
             ),
@@ -139,12 +140,7 @@ def _stage(stage: StageFacts, effects: Effects, metric: Metric) -> Iterator[Obse
     yield from (say(*_effect(effect, metric)) for effect in effects.found if effect.p_value < SIGNIFICANT)
     silent = [effect for effect in effects.found if effect.p_value >= SIGNIFICANT]
     if silent:
-        hidden = ", ".join(f"{e.parameter} (up to {metric.show_difference(e.interval[1])})" for e in silent)
-        yield say(
-            "unclear",
-            f"No clear effect in {plural(effects.trials, 'complete trial')}; in brackets what noise could still hide: "
-            f"{hidden}.",
-        )
+        yield say("unclear", _silence(silent, stage, metric))
     for choice in pruned_choices(stage):
         yield say(
             "clear",
@@ -156,6 +152,19 @@ def _stage(stage: StageFacts, effects: Effects, metric: Metric) -> Iterator[Obse
     progress = last_improvement(stage)
     if progress:
         yield say("note", progress)
+
+
+def _silence(silent: list[Effect], stage: StageFacts, metric: Metric) -> str:
+    """Of parameters without a clear effect, how large one could be; a bound beyond all that was seen says nothing."""
+    values = stage.complete["value"]
+    spread = float(values.max() - values.min())
+    bounded = sorted((e for e in silent if e.interval[1] < spread), key=lambda e: e.interval[1])
+    text = f"No clear effect in {plural(len(values), 'complete trial')}"
+    if bounded:
+        hidden = ", ".join(f"{e.parameter} ({metric.show_difference(e.interval[1])})" for e in bounded)
+        text += f"; in brackets what noise could still hide: {hidden}"
+    rest = ", ".join(e.parameter for e in silent if e not in bounded)
+    return f"{text}. About {rest} they say nothing." if rest else f"{text}."
 
 
 def _effect(effect: Effect, metric: Metric) -> tuple[Strength, str]:

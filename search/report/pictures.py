@@ -13,6 +13,7 @@ from PIL import Image
 from data.files import read_json
 from search import names
 from search.pictures.draw import INDEX_FILE, PICTURE_FOLDER
+from search.pictures.sheet import DPI
 
 MAX_BYTES = 1_800_000
 """Of all pictures together; in base64, beside plotly and the figures, the page then stays below 8 MB."""
@@ -31,6 +32,11 @@ class Picture:
     source: str
     width: int
     height: int
+
+    @property
+    def shown_px(self) -> int:
+        """Width on a page that has room, where an inch has 96 pixels."""
+        return round(self.width * 96 / DPI)
 
 
 def read_pictures(home: Path, study: str, *, is_tested: bool) -> list[Picture]:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, json_to_distribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    json_to_distribution,
+)
 
 from search import names
 from search.champion import ties
@@ -62,24 +68,28 @@ def champion_table(facts: StudyFacts) -> Table | None:
 
 
 def _tried(facts: StudyFacts, field: str) -> str:
-    """Ranges and choices of a field, stage by stage."""
+    """Ranges and choices of a field, stage by stage; of a stage with several bases, what all of them span."""
     ranges: dict[str, None] = {}
     for stage in facts.stages:
-        for space in stage.pinned.spaces:
-            ranges |= {_range(parameter.distribution): None for parameter in space if parameter.name == field}
+        stored = [entry.distribution for space in stage.pinned.spaces for entry in space if entry.name == field]
+        if stored:
+            ranges[_range([json_to_distribution(text) for text in stored])] = None
     if facts.confirmation is not None and facts.confirmation.pinned.cells:
         values = dict.fromkeys(show_value(base[field]) for base in facts.confirmation.pinned.bases)
         ranges |= {", ".join(values): None} if len(values) > 1 else {}
-    return "; ".join(ranges)
+    return ", then ".join(ranges)
 
 
-def _range(stored: str) -> str:
-    distribution = json_to_distribution(stored)
-    if isinstance(distribution, CategoricalDistribution):
-        return ", ".join(show_value(choice) for choice in distribution.choices)
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    scale = " (log)" if distribution.log else ""
-    return f"{show_value(distribution.low)} to {show_value(distribution.high)}{scale}"
+def _range(distributions: Sequence[BaseDistribution]) -> str:
+    choices: dict[str, None] = {}
+    numbers: list[float] = []
+    for distribution in distributions:
+        if isinstance(distribution, CategoricalDistribution):
+            choices |= {show_value(choice): None for choice in distribution.choices}
+        else:
+            assert isinstance(distribution, FloatDistribution | IntDistribution)
+            numbers += [distribution.low, distribution.high]
+    return ", ".join(choices) if choices else f"{show_value(min(numbers))} to {show_value(max(numbers))}"
 
 
 def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
@@ -93,9 +103,15 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
         return None
     sign = -1.0 if metric.maximize else 1.0
     ranked.sort(key=lambda entry: sign * float(entry[1].value or 0.0))
-    fields = list(dict.fromkeys(name for stage in stages for name in stage.params.columns if name != names.BASE))
+    ranked = ranked[:BEST_SHOWN]
+    searched = list(dict.fromkeys(name for stage in stages for name in stage.params.columns if name != names.BASE))
+    values = {
+        field: {show_value(trial.user_attrs[names.CONFIG].get(field, "-")) for _, trial in ranked} for field in searched
+    }
+    fields = [field for field in searched if len(values[field]) > 1 or len(ranked) == 1]
+    shared = ", ".join(f"{field} {values[field].pop()}" for field in searched if field not in fields)
     rows = []
-    for stage, trial in ranked[:BEST_SHOWN]:
+    for stage, trial in ranked:
         row, config = stage.trials.loc[trial.number], trial.user_attrs[names.CONFIG]
         rows.append(
             (
@@ -108,7 +124,10 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
             )
         )
     return Table(
-        caption=f"Best {len(rows)} complete trials, each a single run. Click a heading to sort.",
+        caption=(
+            f"Best {len(rows)} complete trials, each a single run. Click a heading to sort."
+            f"{f' All of them have {shared}.' if shared else ''}"
+        ),
         headings=("trial", metric.label, *fields, "epochs", "parameters", "time"),
         rows=tuple(rows),
         sorts=True,

@@ -210,7 +210,7 @@ def confusion(test: Mapping[str, Any]) -> Plot:
     )  # fmt: skip
     figure.update_layout(coloraxis={"cmin": 0, "cmax": 1, "showscale": False})
     figure.update_xaxes(type="category", side="top", constrain="domain")
-    figure.update_yaxes(type="category", autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed", scaleanchor="x", constrain="domain")
     return Plot(
         title="Confusion matrix",
         caption=(

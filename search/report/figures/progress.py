@@ -13,6 +13,8 @@ from search.report.facts import StageFacts
 from search.report.figures.style import BEST, GREY, STATES, Plot, blank
 from search.report.metric import Metric, plural
 
+FEW_EPOCHS = 10
+"""Up to here every one has its tick; plotly would put some between them."""
 FEW_CURVES = 30
 """Up to here curves are drawn in full strength."""
 
@@ -41,6 +43,7 @@ def creation_order(stages: Sequence[StageFacts], metric: Metric) -> Plot:
             figure.add_annotation(
                 x=part["order"].min() - 0.5, y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False,
                 text=f"{part['stage'].iloc[0]}",
+                yshift=13 * ((len(stages) - 1 - index) % 3),  # Names of short stages would run into each other.
             )  # fmt: skip
     if len(stages) > 1:
         _add_best_line(figure, rows, metric, name="best of the search so far", color=GREY, dash="dash", first=True)
@@ -63,6 +66,8 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
     curves = pd.concat([_curves(stage, metric) for stage in stages], ignore_index=True)
     if curves.empty:
         return None
+    if curves["epoch"].max() <= FEW_EPOCHS:
+        figure.update_xaxes(dtick=1)
     count = curves["label"].nunique()
     for state in [state for state in reversed(STATES) if (curves["state"] == state).any()]:
         part = curves[curves["state"] == state]

@@ -26,8 +26,9 @@ def parallel_coordinates(
     params: pd.DataFrame, values: pd.Series, parameters: Sequence[Parameter], metric: Metric
 ) -> Plot:
     """A line per trial through its parameters to its value; `params` and `values` have a row per trial."""
-    dimensions = [_dimension(parameter, params[parameter.name]) for parameter in parameters]
-    dimensions.append({"label": metric.label, "values": values.tolist(), "tickformat": metric.axis_format})
+    result = {"label": metric.label.removeprefix("validation "), "values": values.tolist()}
+    dimensions = [result | {"tickformat": metric.axis_format}]  # First, where a narrow screen shows it.
+    dimensions += [_dimension(parameter, params[parameter.name]) for parameter in parameters]
     figure = blank()
     figure.add_parcoords(dimensions=dimensions, line={"color": values.tolist(), "coloraxis": "coloraxis"})
     worst, best = (0.1, 1.0) if metric.maximize else (0.9, 0.0)
@@ -44,8 +45,9 @@ def parallel_coordinates(
     return Plot(
         title="Parallel coordinates",
         caption=(
-            f"A line for each of {plural(len(values), 'trial')}; the stronger the colour, the better. Drag along an "
-            "axis to keep only the trials in that range, drag an axis's name to move it, double-click to undo."
+            f"A line for each of {plural(len(values), 'trial')}; the stronger the colour, the better. First the "
+            f"{metric.label}, then the parameters. Drag along an axis to keep only the trials in that range, drag an "
+            "axis's name to move it, double-click to undo."
         ),
         figure=figure,
         height_px=400,
@@ -86,8 +88,13 @@ def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metr
     figure.update_layout(
         coloraxis={"colorbar": {"tickformat": metric.axis_format, "thickness": 12}, "reversescale": not metric.maximize}
     )
-    for axis, layout in ((figure.layout.xaxis, drawn.layout.xaxis), (figure.layout.yaxis, drawn.layout.yaxis)):
+    for name, axis, layout in (
+        (axes[0].name, figure.layout.xaxis, drawn.layout.xaxis),
+        (axes[1].name, figure.layout.yaxis, drawn.layout.yaxis),
+    ):
         axis.update(type=layout.type, range=layout.range)
+        if layout.type == "log":
+            axis.update(_log_ticks(pd.Series([trial.params[name] for trial in having])))
     return Plot(
         title=f"{axes[0].name} and {axes[1].name}",
         caption=f"{metric.label.capitalize()} of complete trials (dots), interpolated; far from dots it is a guess.",
