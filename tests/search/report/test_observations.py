@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.report.cost import measure_pruning
-from search.report.effects import Effects, estimate_effects
+from search.report.effects import Effect, Effects, estimate_effects
 from search.report.hints import edge_hints, pruned_choices
 from search.report.metric import Metric
 from search.report.observations import Observation, observe
@@ -107,7 +107,18 @@ def test_the_report_calls_no_effect_what_has_none(made: MadeStudy) -> None:
     about = [o for o in observed(made) if o.about == "architecture" and o.strength == "clear"]
     assert not any("filters" in o.text or "dropout" in o.text for o in about)
     silent = next(o for o in observed(made) if o.about == "architecture" and "No clear effect" in o.text)
-    assert "filters (up to " in silent.text
+    assert "filters (" in silent.text
+
+
+def test_of_a_bound_beyond_all_that_was_seen_it_says_nothing(made: MadeStudy) -> None:
+    facts = made.facts()
+    wide = [
+        Effect(parameter=name, better="a", worse="b", difference=0.01, interval=(-bound, bound), p_value=1.0, trials=30)
+        for name, bound in (("filters", 1.7), ("dropout", 0.01))
+    ]
+    effects = {stage.name: Effects(found=tuple(wide), trials=30, trials_needed=20) for stage in facts.stages}
+    texts = [one.text for one in observe(facts, effects, {}) if "No clear effect" in one.text]
+    assert texts and all("hide: dropout (1.0 points). About filters they say nothing." in text for text in texts)
 
 
 def test_the_lead_over_other_finalists_has_an_interval_and_a_verdict(made: MadeStudy) -> None:

@@ -20,10 +20,11 @@ from search import names
 from search.describe import describe_study
 from search.records import create_study
 from search.report.__main__ import main
-from search.report.make import make_report
+from search.report.make import make_report, try_report
 from search.report.model_card import model_card
 from search.report.pictures import MAX_BYTES as MAX_PICTURES
 from search.report.pictures import read_pictures
+from search.report.tables import best_table, champion_table
 from search.storage import open_storage
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import CLASSES, DATA, STUDY, MadeStudy, settings_at
@@ -133,6 +134,33 @@ def test_pictures_too_large_for_the_page_are_compressed_until_all_fit(tmp_path: 
     pictures = read_pictures(tmp_path, "made", is_tested=False)
     assert [(picture.title, picture.width) for picture in pictures] == [("a", 1000), ("b", 1000)]
     assert sum(len(picture.source) for picture in pictures) <= 4 / 3 * MAX_PICTURES + 100
+
+
+def test_ranges_of_several_bases_are_one_and_stages_follow_each_other(made: MadeStudy) -> None:
+    table = champion_table(made.facts())
+    assert table is not None
+    searched = {row[0].text: row[3].text for row in table.rows}
+    assert searched["activation"] == "relu, gelu"
+    assert re.fullmatch(r"0\.0001 to 0\.1, then \S+ to \S+", searched["learning_rate"])
+
+
+def test_a_field_that_all_the_best_have_in_common_is_said_once(made: MadeStudy) -> None:
+    table = best_table(made.facts().stages[:1], made.facts().metric)
+    assert table is not None
+    assert "All of them have activation gelu" in table.caption and "activation" not in table.headings
+    assert "learning_rate" in table.headings
+
+
+def test_another_command_does_not_fail_for_a_report_that_cannot_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_at(tmp_path)
+    with closing(open_storage(settings.storage_url, create=True)) as storage:
+        create_study(storage, STUDY.name, definition={"metric": "val_accuracy"}, data={})  # Half of what is needed.
+    assert try_report(settings, STUDY.name, pictures=True) is None
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("no pictures: made has no champion yet") and "search.pictures --study made" in first
+    assert second.startswith("no report: KeyError") and "search.report --study made" in second
 
 
 def test_a_study_that_has_just_begun_has_a_report(tmp_path: Path) -> None:
