@@ -243,7 +243,7 @@ def _searched_fields(storage: Storage, name: str) -> list[str]:
     searched = [parameter["name"] for space in spaces for parameter in space]
     if records[-1].name == names.ABLATION_STAGE:
         base, *cells = records[-1].pinned["bases"]
-        searched += [field for field in base if any(cell[field] != base[field] for cell in cells)]
+        searched += [field for field in base if any(cell.get(field) != base[field] for cell in cells)]
     return list(dict.fromkeys(searched))
 
 

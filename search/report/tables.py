@@ -75,7 +75,7 @@ def _tried(facts: StudyFacts, field: str) -> str:
         if stored:
             ranges[_range([json_to_distribution(text) for text in stored])] = None
     if facts.confirmation is not None and facts.confirmation.pinned.cells:
-        values = dict.fromkeys(show_value(base[field]) for base in facts.confirmation.pinned.bases)
+        values = dict.fromkeys(show_value(base.get(field, "-")) for base in facts.confirmation.pinned.bases)
         ranges |= {", ".join(values): None} if len(values) > 1 else {}
     return ", then ".join(ranges)
 
