@@ -148,9 +148,9 @@ class TrialStore(_CachedStorage):
             or_(TrialModel.state != TrialState.WAITING, TrialModel.trial_id > newest),
         )
         with self._backend.engine.begin() as connection:
-            not_waiting = set(connection.execute(query).scalars())
-        known_finished = {trial_id for trial_id in not_waiting if trial_id <= newest} - unfinished
-        return (not_waiting - known_finished) | (self._running[study_id] - not_waiting)
+            moved = set(connection.execute(query).scalars())
+        known_finished = {trial_id for trial_id in moved if trial_id <= newest} - unfinished
+        return (moved - known_finished) | (self._running[study_id] - moved)
 
     def _keep(self, study_id: int, trials: list[FrozenTrial]) -> None:
         self._add_trials_to_cache(study_id, trials)
