@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from data.errors import SieveError
+from data.files import writing_below
 from data.parallel import cpu_cores
 from search import names
 from search.settings import Settings, as_environment
@@ -122,8 +123,9 @@ class LocalLauncher:
             "--threads", str(threads), "--supervisor-pid", str(os.getpid()),
         ]  # fmt: skip
         path = self._log_path(index)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log = path.open("ab")
+        with writing_below(self._settings.home):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            log = path.open("ab")
         # By environment, not by command line: a storage URL may hold a password, and `ps` shows arguments to everybody.
         environment = {
             **os.environ,
