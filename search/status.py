@@ -56,7 +56,7 @@ class Standing:
     def state(self) -> str:
         """In words."""
         if self.is_over or not self.is_supervised:
-            return "done" if self.is_over else "nobody runs it; its search.run command goes on where it was"
+            return "done" if self.is_over else "stopped; its search.run command goes on"
         return "naming the champion" if self.record.state == "promoting" else show_eta(self.eta_s)
 
     def to_json(self) -> dict[str, Any]:
@@ -154,10 +154,13 @@ def _gpu_table(gpus: Sequence[Gpu]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False, title="GPUs of this machine", title_justify="left")
     for gpu in gpus:
         busy = "-" if gpu.busy_percent is None else f"{gpu.busy_percent:.0f} % busy"
-        known = gpu.memory_used_mib is not None and gpu.memory_total_mib is not None
-        memory = f"{gpu.memory_used_mib / 1024:.1f} of {gpu.memory_total_mib / 1024:.1f} GiB" if known else "-"
+        memory = f"{_gib(gpu.memory_used_mib)} of {_gib(gpu.memory_total_mib)} GiB"
         table.add_row(f"cuda:{gpu.index}", gpu.name, busy, memory)
     return table
+
+
+def _gib(mib: float | None) -> str:
+    return "?" if mib is None else f"{mib / 1024:.1f}"
 
 
 if __name__ == "__main__":

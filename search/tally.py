@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Row, String, and_, cast, column, func, select, table
+from sqlalchemy import Connection, String, and_, cast, column, func, select, table
 from sqlalchemy.sql import ColumnElement
 
 from search import names
@@ -75,26 +75,25 @@ def epochs_per_s(storage: Storage, optuna_studies: Sequence[str]) -> float | Non
     )
     with storage.engine.begin() as connection:
         now = storage.now(connection)
-        recent = [at for at in connection.execute(query).scalars() if at > now - PACE_WINDOW_S]
+        recent: list[float] = [at for at in connection.execute(query).scalars() if at > now - PACE_WINDOW_S]
     if len(recent) < 2 or now <= min(recent):
         return None
     return (len(recent) - 1) / (now - min(recent))
 
 
-def _counts(connection: Connection, optuna_studies: Sequence[str]) -> Sequence[Row[tuple[str, str, str | None, int]]]:
+def _counts(connection: Connection, optuna_studies: Sequence[str]) -> list[tuple[str, str, str | None, int]]:
     marks = and_(_attributes.c.trial_id == _trials.c.trial_id, _attributes.c.key.in_([names.INFEASIBLE, names.SKIPPED]))
-    return connection.execute(
+    query = (
         select(_studies.c.study_name, _state, _attributes.c.key, func.count())
         .join(_trials, _trials.c.study_id == _studies.c.study_id)
         .outerjoin(_attributes, marks)
         .where(_studies.c.study_name.in_(optuna_studies))
         .group_by(_studies.c.study_name, _state, _attributes.c.key)
-    ).all()
+    )
+    return [(name, state, key, count) for name, state, key, count in connection.execute(query)]
 
 
-def _best(
-    connection: Connection, optuna_studies: Sequence[str], *, maximize: bool
-) -> Sequence[Row[tuple[str, int, float]]]:
+def _best(connection: Connection, optuna_studies: Sequence[str], *, maximize: bool) -> list[tuple[str, int, float]]:
     order: ColumnElement[float] = _values.c.value.desc() if maximize else _values.c.value.asc()
     place = func.row_number().over(partition_by=_trials.c.study_id, order_by=[order, _trials.c.number])
     ranked = (
@@ -104,16 +103,16 @@ def _best(
         .where(_studies.c.study_name.in_(optuna_studies), _state == "COMPLETE", _values.c.value.is_not(None))
         .subquery()
     )
-    return connection.execute(
-        select(ranked.c.study_name, ranked.c.number, ranked.c.value).where(ranked.c.place == 1)
-    ).all()
+    query = select(ranked.c.study_name, ranked.c.number, ranked.c.value).where(ranked.c.place == 1)
+    return [(name, number, value) for name, number, value in connection.execute(query)]
 
 
-def _epochs(connection: Connection, optuna_studies: Sequence[str]) -> Sequence[Row[tuple[str, int]]]:
-    return connection.execute(
+def _epochs(connection: Connection, optuna_studies: Sequence[str]) -> list[tuple[str, int]]:
+    query = (
         select(_studies.c.study_name, func.count())
         .join(_trials, _trials.c.study_id == _studies.c.study_id)
         .join(epochs, epochs.c.trial_id == _trials.c.trial_id)
         .where(_studies.c.study_name.in_(optuna_studies))
         .group_by(_studies.c.study_name)
-    ).all()
+    )
+    return [(name, count) for name, count in connection.execute(query)]

@@ -55,7 +55,8 @@ def _champion(facts: StudyFacts) -> Iterator[Observation]:
             continue
         mean = sum(differences) / len(differences)
         is_clear = not interval[0] <= 0 <= interval[1]
-        lead = f"{metric.show_difference(mean)} {_ahead(mean, metric)}" if mean else "level with"
+        size = metric.show_difference(mean)
+        lead = "level with" if size == metric.show_difference(0.0) else f"{size} {_ahead(mean, metric)}"
         yield Observation(
             about="champion",
             strength="clear" if is_clear else "unclear",

@@ -37,7 +37,9 @@ NETWORKS: dict[str, Callable[[], TrainConfig]] = {
 }
 
 
-@pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.parametrize(
+    "family", ["flexcnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("torchvision", "timm"))]
+)
 def test_every_picture_is_drawn_of_every_family(family: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     config, shape = NETWORKS[family](), (3, SIZE, SIZE)

@@ -88,13 +88,10 @@ def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metr
     figure.update_layout(
         coloraxis={"colorbar": {"tickformat": metric.axis_format, "thickness": 12}, "reversescale": not metric.maximize}
     )
-    for name, axis, layout in (
-        (axes[0].name, figure.layout.xaxis, drawn.layout.xaxis),
-        (axes[1].name, figure.layout.yaxis, drawn.layout.yaxis),
-    ):
+    for axis, layout in ((figure.layout.xaxis, drawn.layout.xaxis), (figure.layout.yaxis, drawn.layout.yaxis)):
         axis.update(type=layout.type, range=layout.range)
         if layout.type == "log":
-            axis.update(_log_ticks(pd.Series([trial.params[name] for trial in having])))
+            axis.update(_log_ticks(pd.Series([trial.params[layout.title.text] for trial in having])))
     return Plot(
         title=f"{axes[0].name} and {axes[1].name}",
         caption=f"{metric.label.capitalize()} of complete trials (dots), interpolated; far from dots it is a guess.",
