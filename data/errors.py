@@ -5,6 +5,7 @@ SieveError                 the work failed; the command ends with exit code 1
 ├── InfeasibleConfig       a configuration that cannot be built or does not fit; told as infeasible, never as a failure
 ├── TrainingDiverged       the loss is no longer finite; told as pruned, with the reason
 ├── LeaseLost              another worker owns this trial now; the result is discarded and the worker goes on
+├── StorageAway            the database did not answer for a minute; the same command goes on when it does
 └── SealBroken             a look at the test set that is not allowed
 """
 
@@ -27,6 +28,10 @@ class TrainingDiverged(SieveError):
 
 class LeaseLost(SieveError):
     """The worker no longer owns the trial: its lease expired and somebody else took it."""
+
+
+class StorageAway(SieveError):
+    """The database was away for longer than any call to it waits."""
 
 
 class SealBroken(SieveError):

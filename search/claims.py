@@ -1,34 +1,29 @@
 """Who works on which trial: claims that two workers can never both hold, leases that expire, results that count once.
 
 A claim is a row whose primary key is the trial, so the database itself refuses a second owner. The owner renews its
-lease; whoever finds it expired, or its process dead, takes the row over and puts the trial back into the queue, with
-its number, parameters and checkpoint. A result is acknowledged by one statement that writes it into the owner's row;
-telling Optuna comes after and can be repeated by anybody, so a crash in between loses nothing.
+lease; whoever finds it expired, or its process dead, takes the row over (`search.reaping`) and puts the trial back into
+the queue, with its number, parameters and checkpoint. A result is acknowledged by one statement that writes it into the
+owner's row; telling Optuna comes after and can be repeated by anybody, so a crash in between loses nothing.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb.models import StudyModel, TrialModel
-from optuna.trial import TrialState
-from sqlalchemy import Row, delete, exists, insert, null, select, update
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
-from search import names
-from search.processes import is_dead, process_name
-from search.storage import Storage, with_retries
+from search.storage import OUTAGE_S, Storage, with_retries
 from search.tables import leases
 
-LEASE_S = 60.0
-"""Seconds after which a worker that says nothing has lost its trial."""
-MAX_LOSSES = 3
-"""A trial whose worker is lost more often than this is told as failed."""
+LEASE_S = OUTAGE_S + 30.0
+"""Seconds after which a worker that says nothing has lost its trial; an outage alone must not cost it."""
 
 Outcome = Literal["complete", "pruned", "failed"]
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -55,20 +50,17 @@ class Result:
 
 
 def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = LEASE_S) -> Claim | None:
-    """Claim the waiting trial with the lowest number; None if none waits."""
-    while (waiting := _first_waiting(storage, optuna_study)) is not None:
+    """Claim the waiting trial with the lowest number; None if none waits.
+
+    Each step outlasts an outage by itself: repeated as a whole, it would leave a trial that it had claimed already.
+    """
+    while (waiting := with_retries(_first_waiting, storage, optuna_study)) is not None:
         trial_id, number = waiting
-        claim = Claim(
-            trial_id=trial_id,
-            number=number,
-            optuna_study=optuna_study,
-            owner=owner,
-            token=uuid.uuid4().hex,
-        )
-        if _insert_lease(storage, claim, lease_s):
-            if _set_state(storage, claim.trial_id, TrialState.RUNNING):
+        claim = new_claim(trial_id, number, optuna_study, owner)
+        if with_retries(insert_lease, storage, claim, lease_s):
+            if with_retries(_start, storage, claim.trial_id):
                 return claim
-            _delete_lease(storage, claim.trial_id, claim.token)  # It was finished between our two looks.
+            with_retries(delete_lease, storage, claim.trial_id, claim.token)  # Finished between our two looks.
     return None
 
 
@@ -91,33 +83,15 @@ def finish(storage: Storage, claim: Claim, result: Result) -> None:
     Each step outlasts an outage of the database by itself: repeated as a whole, the second acknowledgement would fail.
     """
     with_retries(_acknowledge, storage, claim, result)
-    with_retries(_tell, storage, claim.trial_id, result)
-    with_retries(_delete_lease, storage, claim.trial_id, claim.token)
+    with_retries(tell, storage, claim.trial_id, result)
+    with_retries(delete_lease, storage, claim.trial_id, claim.token)
 
 
 def release(storage: Storage, claim: Claim) -> None:
     """Put a trial back into the queue with what it has done so far; raises LeaseLost if it is not this worker's."""
     renew(storage, claim)
-    _set_state(storage, claim.trial_id, TrialState.WAITING)
-    _delete_lease(storage, claim.trial_id, claim.token)
-
-
-def reap(storage: Storage, optuna_studies: Sequence[str], *, lease_s: float = LEASE_S) -> list[int]:
-    """Take over every trial whose worker is gone; put it back into the queue, or tell the result it left.
-
-    Safe to run in many processes at once: each lost lease is taken over by exactly one. Returns the trials put back.
-    """
-    requeued = []
-    for row in list(_lost_leases(storage, optuna_studies)):
-        token = _take_over(storage, row, lease_s)
-        if token is None:
-            continue
-        if row.result is not None:
-            _tell(storage, row.trial_id, Result(**row.result))
-        elif _requeue(storage, row.trial_id):
-            requeued.append(row.trial_id)
-        _delete_lease(storage, row.trial_id, token)
-    return requeued
+    set_state(storage, claim.trial_id, TrialState.WAITING)
+    delete_lease(storage, claim.trial_id, claim.token)
 
 
 def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
@@ -146,7 +120,13 @@ def _first_waiting(storage: Storage, optuna_study: str) -> tuple[int, int] | Non
     return (row.trial_id, row.number) if row else None
 
 
-def _insert_lease(storage: Storage, claim: Claim, lease_s: float) -> bool:
+def new_claim(trial_id: int, number: int, optuna_study: str, owner: str) -> Claim:
+    """What `owner` has once its lease is inserted."""
+    return Claim(trial_id=trial_id, number=number, optuna_study=optuna_study, owner=owner, token=uuid.uuid4().hex)
+
+
+def insert_lease(storage: Storage, claim: Claim, lease_s: float) -> bool:
+    """Make the trial the claim's; False if it is another's."""
     try:
         with storage.engine.begin() as connection:
             connection.execute(
@@ -159,47 +139,34 @@ def _insert_lease(storage: Storage, claim: Claim, lease_s: float) -> bool:
                 )
             )
     except IntegrityError:
-        return False
+        return _holds(storage, claim)  # An outage may have hidden that it was written.
     return True
 
 
-def _lost_leases(storage: Storage, optuna_studies: Sequence[str]) -> Iterator[Row[Any]]:
+def _holds(storage: Storage, claim: Claim) -> bool:
     with storage.engine.begin() as connection:
-        now = storage.now(connection)
-        rows = connection.execute(select(leases).where(leases.c.optuna_study.in_(optuna_studies))).all()
-    for row in rows:
-        if row.expires_at < now or is_dead(row.owner):
-            yield row
+        query = select(leases.c.token).where(leases.c.trial_id == claim.trial_id)
+        return bool(connection.execute(query).scalar_one_or_none() == claim.token)
 
 
-def _take_over(storage: Storage, row: Row[Any], lease_s: float) -> str | None:
-    """Make a lost lease ours, if it is still the one that was seen; its new token, or None."""
-    token = uuid.uuid4().hex
-    with storage.engine.begin() as connection:
-        changed = connection.execute(
-            update(leases)
-            .where(
-                leases.c.trial_id == row.trial_id, leases.c.token == row.token, leases.c.expires_at == row.expires_at
-            )
-            .values(token=token, owner=process_name(), expires_at=storage.now(connection) + lease_s)
-        )
-    return token if changed.rowcount == 1 else None
+def _start(storage: Storage, trial_id: int) -> bool:
+    """Set the trial of a lease that is ours to RUNNING, which an outage may hide that it is already."""
+    return set_state(storage, trial_id, TrialState.RUNNING) or is_running(storage, trial_id)
 
 
-def _requeue(storage: Storage, trial_id: int) -> bool:
-    trial = storage.optuna.get_trial(trial_id)
-    if trial.state != TrialState.RUNNING:
-        return False
-    losses = trial.user_attrs.get(names.LOSSES, 0) + 1
-    if losses > MAX_LOSSES:
-        reason = f"its worker was lost {losses} times"
-        _tell(storage, trial_id, Result(outcome="failed", attributes={names.REASON: reason, names.LOSSES: losses}))
-        return False
-    storage.optuna.set_trial_user_attr(trial_id, names.LOSSES, losses)
-    return _set_state(storage, trial_id, TrialState.WAITING)
+def is_running(storage: Storage, trial_id: int) -> bool:
+    """What Optuna says of a trial now."""
+    return bool(storage.optuna.get_trial(trial_id).state == TrialState.RUNNING)
 
 
-def _tell(storage: Storage, trial_id: int, result: Result) -> None:
+def trials_in(storage: Storage, optuna_study: str, state: TrialState) -> list[FrozenTrial]:
+    """A stage's trials in one state, by number; read-only."""
+    study_id = storage.optuna.get_study_id_from_name(optuna_study)
+    return storage.optuna.get_all_trials(study_id, deepcopy=False, states=(state,))
+
+
+def tell(storage: Storage, trial_id: int, result: Result) -> None:
+    """Tell Optuna an acknowledged result, however often."""
     try:
         storage.trials.set_trial_user_attrs(trial_id, result.attributes)
         values = None if result.value is None else [result.value]
@@ -208,13 +175,15 @@ def _tell(storage: Storage, trial_id: int, result: Result) -> None:
         return  # Whoever took the lease over told the same acknowledged result.
 
 
-def _set_state(storage: Storage, trial_id: int, state: TrialState) -> bool:
+def set_state(storage: Storage, trial_id: int, state: TrialState) -> bool:
+    """False if the trial is finished, or was to run and did not wait."""
     try:
         return storage.optuna.set_trial_state_values(trial_id, state)
     except UpdateFinishedTrialError:
         return False
 
 
-def _delete_lease(storage: Storage, trial_id: int, token: str) -> None:
+def delete_lease(storage: Storage, trial_id: int, token: str) -> None:
+    """Give the trial free, if the lease is still the one with this token."""
     with storage.engine.begin() as connection:
         connection.execute(delete(leases).where(leases.c.trial_id == trial_id, leases.c.token == token))

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from data.errors import SieveError, UserError
 from search import settings
+from search.storage import is_outage, storage_away
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -55,6 +56,10 @@ def main_guard(command: Callable[[], object]) -> int:
     except BrokenPipeError:  # Whoever read the output has seen enough, as `head` has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        return _fail(storage_away(error), FAILED)
     return DONE
 
 

@@ -24,7 +24,7 @@ from models.training.metrics import EpochMetrics, best_epoch
 from models.values import to_flat
 from search import names
 from search.answers import save_answers
-from search.claims import Claim, Outcome, Result
+from search.claims import Claim, Outcome, Result, renew
 from search.data_source import TrialData
 from search.pinning import PinnedStage
 from search.records import add_epoch
@@ -46,7 +46,7 @@ class TrialContext:
     device: torch.device
     home: Path
     on_epoch: Callable[[Claim, EpochMetrics, TrainConfig], None]
-    """Called after each epoch; raises LeaseLost where the trial is somebody else's by now."""
+    """Called after each epoch, before it is written down; raises LeaseLost where another worker has the trial."""
     interruptible: Callable[[], AbstractContextManager[object]] = nullcontext
     """Around what a stop may end in the middle: training and preparing, but never a call to the database."""
 
@@ -129,10 +129,10 @@ class Course:
         return is_over
 
     def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> bool:
+        self.context.on_epoch(self.claim, metrics, config)
         value = fmean(self._value(entry) for entry in (*self.bests, metrics))
         with_retries(add_epoch, self.context.storage, self.claim.trial_id, step, asdict(metrics))
         with_retries(self.trial.report, value, step)
-        self.context.on_epoch(self.claim, metrics, config)
         cuttable = not self.stage.is_confirmation  # A finalist's run counts only whole.
         return cuttable and metrics.epoch < config.epochs and with_retries(self.trial.should_prune)
 
@@ -168,7 +168,11 @@ class Course:
         self.attributes |= {names.PARAMETERS: total, names.LEARNING_PARAMETERS: learning}
 
     def keep(self, model: nn.Module, data: TrialData, config: TrainConfig, seen: Preprocessing) -> None:
-        """Save a finalist's classifier, whole; of an ablation's cell also its answers on the validation images."""
+        """Save a finalist's classifier, whole; of an ablation's cell also its answers on the validation images.
+
+        Raises LeaseLost where another worker has the trial, and the folder.
+        """
+        with_retries(renew, self.context.storage, self.claim)
         folder = self.folder / names.BUNDLE_FOLDER
         shutil.rmtree(folder, ignore_errors=True)  # Of an owner that was lost before it told.
         save_bundle(

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,7 +25,7 @@ OUT_OF_TIME_SIGNAL = signal.SIGUSR1
 STOP_SIGNAL = signal.SIGTERM
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Watched:
     """The trials that the worker trains now: one, or a gang."""
 
@@ -33,6 +33,8 @@ class Watched:
     is_out_of_time: Callable[[], bool]
     lost: set[int]
     """Numbers of trials whose leases belong to somebody else by now."""
+    renewed_at: float = field(default_factory=time.time)
+    """When the leases were last known to be held, on a clock that goes on while the process or machine sleeps."""
 
 
 class Keeper(threading.Thread):
@@ -69,12 +71,20 @@ class Keeper(threading.Thread):
                     next_renewal = time.monotonic() + RENEW_S
                     self._renew(watched)
             except (SQLAlchemyError, StorageInternalError):
-                continue  # The training thread retries what matters, and a lease outlives several rounds.
+                next_renewal = time.monotonic()  # The training thread retries what matters; a lease outlives an outage.
 
     def _renew(self, watched: Watched | None) -> None:
-        for claim in watched.claims if watched else ():
-            try:
-                renew(self._storage, claim)
-            except LeaseLost:
-                watched.lost.add(claim.number)  # type: ignore[union-attr]
+        if watched is not None:
+            renew_all(self._storage, watched)
         self._show()
+
+
+def renew_all(storage: Storage, watched: Watched) -> None:
+    """Renew the leases of all watched trials, and note which are lost."""
+    now = time.time()
+    for claim in watched.claims:
+        try:
+            renew(storage, claim)
+        except LeaseLost:
+            watched.lost.add(claim.number)
+    watched.renewed_at = now

@@ -101,9 +101,14 @@ def read_stages(storage: Storage, study: str, *, state: str | None = None) -> li
 
 
 def pin_stage(storage: Storage, record: StageRecord) -> None:
-    """Write a stage down, once; IntegrityError if it already is."""
-    with storage.engine.begin() as connection:
-        connection.execute(insert(stages).values(**vars(record)))
+    """Write a stage down, once; IntegrityError if another one was, and not this one in a call that an outage cut."""
+    try:
+        with storage.engine.begin() as connection:
+            connection.execute(insert(stages).values(**vars(record)))
+    except IntegrityError:
+        written = ((stage.position, stage.opened_at) for stage in read_stages(storage, record.study))
+        if (record.position, record.opened_at) not in written:
+            raise
 
 
 def update_stage(storage: Storage, record: StageRecord, **values: Any) -> None:

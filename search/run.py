@@ -14,7 +14,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import TrialState
 from rich.console import Console
 
 from data.arrays import SearchData
@@ -30,17 +31,18 @@ from models.registry import resolved
 from search import names
 from search.ablation import read_ablation
 from search.budget import Budget, TimeBudget, UnlimitedBudget
-from search.claims import reap
 from search.cli import command_parser, main_guard, print_json, say
 from search.describe import check_unchanged, describe_data, describe_study
 from search.history import add_command
 from search.launch import LocalLauncher
+from search.leftovers import collect_leftovers
 from search.locks import supervising
 from search.looks import looks
 from search.lookup import find_study
 from search.notify import tell_result, tells_bad_end
 from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
+from search.reaping import reap
 from search.records import StageRecord, create_study, read_stages, read_study, update_study
 from search.result import print_report, print_result
 from search.settings import Settings
@@ -75,12 +77,12 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
         launcher.stop()
         raise
     try:
-        with supervising(storage, study.name):
+        with supervising(storage, study.name) as confirm_lock:
             _pin_study(storage, request, data)
             with tells_bad_end(request.notify_url, study.name):
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
-                    _search(storage, request, launcher, started_at, test=test)
+                    _search(storage, request, launcher, started_at, confirm_lock, test=test)
                 launcher.stop()  # Of a study that was done before: there was nothing to train.
                 if test:
                     _test_once(storage, settings, study.name)
@@ -130,7 +132,15 @@ def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None
         say(f"{study.name}: going on where it was")
 
 
-def _search(storage: Storage, request: Request, launcher: LocalLauncher, started_at: float, *, test: bool) -> None:
+def _search(
+    storage: Storage,
+    request: Request,
+    launcher: LocalLauncher,
+    started_at: float,
+    confirm_lock: Callable[[], None],
+    *,
+    test: bool,
+) -> None:
     study, settings = request.study, request.settings
     update_study(storage, study.name, state="running")
     reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
@@ -141,15 +151,20 @@ def _search(storage: Storage, request: Request, launcher: LocalLauncher, started
         budget = _budget(request, started_at, test=test)
         update_study(storage, study.name, deadline=budget.end)
         with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher, progress) as interruptions:
+
+            def on_tick() -> None:
+                confirm_lock()
+                progress.show(with_retries(take_snapshot, storage, study.name))
+
             runner = StageRunner(
-                storage, study, launcher, budget,
-                is_interrupted=lambda: bool(interruptions),
-                on_tick=lambda: progress.show(with_retries(take_snapshot, storage, study.name)),
-            )  # fmt: skip
+                storage, study, launcher, budget, is_interrupted=lambda: bool(interruptions), on_tick=on_tick
+            )
             confirmation = runner.run_all()
-        update_study(storage, study.name, state="promoting")  # Workers see it and end.
+        confirm_lock()
+        with_retries(update_study, storage, study.name, state="promoting")  # Workers see it and end.
         _promote(storage, request, mirror, confirmation)
-        update_study(storage, study.name, state="done")
+        collect_leftovers(storage, settings.home, study.name)
+        with_retries(update_study, storage, study.name, state="done")
     finally:
         launcher.stop()
         mirror.stop()
@@ -206,11 +221,12 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
     from search.tracking.registry import log_bundle, register_champion
 
     settings, name = request.settings, request.study.name
-    record, trials = find_study(storage, name), stage_trials(storage, confirmation)
+    record, trials = with_retries(find_study, storage, name), with_retries(stage_trials, storage, confirmation)
     champion, bundle = choose_champion(confirmation, trials, settings.home)
     if request.study.folds:
         bundle, champion["refit_images"] = _refit(request, champion)
-    run_ids = {trial.number: mirror.run_of(trial._trial_id) for trial in trials if trial.state.name == "COMPLETE"}
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
     for number, run_id in run_ids.items():
         folder = names.trial_folder(settings.home, name, confirmation.name, number) / names.BUNDLE_FOLDER
         log_bundle(settings, run_id, folder)
@@ -224,7 +240,7 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
     )
     config = champion["config"]  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
-    update_study(storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
+    with_retries(update_study, storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
 
 
 def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
@@ -238,7 +254,7 @@ def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:
     """The fields that any stage varied, in the order in which they were first searched, and those of an ablation."""
-    records = read_stages(storage, name)
+    records = with_retries(read_stages, storage, name)
     spaces = (space for record in records for space in record.pinned["spaces"])
     searched = [parameter["name"] for space in spaces for parameter in space]
     if records[-1].name == names.ABLATION_STAGE:

@@ -18,10 +18,11 @@ from models.config import TrainConfig
 from search import names
 from search.bases import best_configs
 from search.budget import Budget
-from search.claims import Result, claim_next, finish, reap
+from search.claims import Result, claim_next, finish
 from search.launch import Launcher
 from search.pinning import PinnedStage, pin_ablation, pin_confirmation, pin_search
 from search.processes import process_name
+from search.reaping import reap
 from search.records import StageRecord, pin_stage, read_stages, update_stage
 from search.snapshot import stage_trials
 from search.storage import Storage, with_retries
@@ -37,7 +38,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StageRunner:
-    """Runs a study's stages one after another. `is_interrupted` is asked often; `on_tick` shows progress."""
+    """Runs a study's stages one after another. `is_interrupted` is asked often.
+
+    `on_tick` is called often, and before anything is pinned: it shows progress, and raises what ends the supervisor.
+    """
 
     def __init__(
         self,
@@ -87,14 +91,15 @@ class StageRunner:
         if record.state == "closed":
             return record
         record = replace(record, deadline=self._budget.stage_deadline(position))
-        update_stage(self._storage, record, deadline=record.deadline)
+        with_retries(update_stage, self._storage, record, deadline=record.deadline)
         self._wait(record)
-        update_stage(self._storage, record, state="closed")
+        with_retries(update_stage, self._storage, record, state="closed")
         return record
 
     def _pinned(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
         """The stage's record, pinned now if no earlier run did; its queue filled, even if a crash left it half full."""
-        known = {record.position: record for record in read_stages(self._storage, self._study.name)}
+        self._on_tick()
+        known = {record.position: record for record in with_retries(read_stages, self._storage, self._study.name)}
         if position not in known:
             pinned = pin()
             known[position] = StageRecord(
@@ -107,11 +112,11 @@ class StageRunner:
                 opened_at=time.time(),
                 deadline=None,
             )
-            pin_stage(self._storage, known[position])
+            with_retries(pin_stage, self._storage, known[position])
         record = known[position]
         if record.state == "filling":
-            fill_queue(self._storage, record)
-            update_stage(self._storage, record, state="open")
+            with_retries(fill_queue, self._storage, record)
+            with_retries(update_stage, self._storage, record, state="open")
             record = replace(record, state="open")
         return record
 
@@ -157,7 +162,7 @@ class StageRunner:
         )
 
     def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
-        trials = stage_trials(self._storage, record)
+        trials = with_retries(stage_trials, self._storage, record)
         best = best_configs(trials, count, maximize=self._study.direction == "maximize")
         if not best:
             raise SieveError(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import optuna
 from optuna import Study as OptunaStudy
@@ -22,9 +22,9 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from data.errors import UserError
+from data.errors import StorageAway, UserError
 from search.settings import redact
 from search.tables import metadata
 from search.trial_store import TrialStore
@@ -35,7 +35,7 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 10
 OUTAGE_S = 60
-"""How long a database may be away before a worker gives up."""
+"""How long a database may be away before whoever needs it gives up: with one line, exit code 1, and nothing lost."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,24 +116,46 @@ def check_answers(url: str, *, must_exist: bool) -> None:
 
 
 def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call until the database answers, for at most `OUTAGE_S` seconds; other errors pass at once."""
+    """Call until the database answers, for at most `OUTAGE_S` seconds, then raise StorageAway.
+
+    Other errors pass at once. An outage may hide that a call had its effect, so it must be one that can be repeated.
+    """
     retrying = Retrying(
-        retry=retry_if_exception(is_outage),
+        retry=retry_if_exception(lambda error: is_outage(error) and not isinstance(error, StorageAway)),
         stop=stop_after_delay(OUTAGE_S),
         wait=wait_exponential_jitter(multiplier=0.1, max=5),
-        reraise=True,
+        retry_error_callback=_give_up,
     )
     return retrying(call, *args, **kwargs)
 
 
 def is_outage(error: BaseException) -> bool:
     """A database that is away, whether SQLAlchemy says so or Optuna, which wraps it."""
+    return _outage(error) is not None
+
+
+def storage_away(error: BaseException) -> StorageAway:
+    """An outage in one line for people."""
+    return StorageAway(
+        f"the database does not answer: {_first_line(_outage(error) or error)}; "
+        "nothing that was finished is lost: start the same command again when it does"
+    )
+
+
+def _outage(error: BaseException) -> DBAPIError | None:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OperationalError) or (isinstance(seen, DBAPIError) and seen.connection_invalidated):
-            return True
+            return seen
         seen = seen.__cause__
-    return False
+    return None
+
+
+def _give_up(attempt: RetryCallState) -> NoReturn:
+    assert attempt.outcome is not None
+    error = attempt.outcome.exception()
+    assert error is not None
+    raise storage_away(error) from error
 
 
 def _engine_options(url: str) -> dict[str, Any]:
@@ -169,6 +191,6 @@ def _make_parent(url: str) -> None:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another place with --home") from None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     return str(cause).strip().splitlines()[0]

@@ -104,9 +104,11 @@ def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
 
 
 def remove_working_files(home: Path, record: StageRecord, number: int) -> None:
-    """Delete the checkpoints of a trial whose result is told; a finalist's classifier stays."""
+    """Delete the checkpoints of a trial whose result is told, half-written ones too; a finalist's classifier stays."""
     folder = names.trial_folder(home, record.study, record.name, number)
     for checkpoint in folder.glob(f"*{names.CHECKPOINT_FILE}*"):
         checkpoint.unlink(missing_ok=True)
+    for half in folder.glob(f".{names.BUNDLE_FOLDER}.*.part"):
+        shutil.rmtree(half, ignore_errors=True)
     if folder.is_dir() and not any(folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)

@@ -21,18 +21,19 @@ from types import FrameType
 
 import optuna
 import torch
+from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import LeaseLost, SieveError, UserError
 from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from models.training.process import tune_process
-from search.claims import Claim, Result, claim_next, finish, release
+from search.claims import LEASE_S, Claim, Result, claim_next, finish, release
 from search.cli import command_parser, main_guard, say
 from search.course import Course, TrialContext
 from search.devices import parse_devices
 from search.gang_trial import gang_limit, member_key, run_gang
-from search.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched
+from search.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched, renew_all
 from search.lookup import find_study
 from search.pinning import PinnedStage
 from search.processes import process_name
@@ -114,7 +115,8 @@ class Worker:
         finally:
             self._storage.trials.fresh_s = 0.0
             self._keeper.close()
-            forget_worker(self._storage, self.name)
+            with suppress(SQLAlchemyError):  # In an outage it is not shown for long any more.
+                forget_worker(self._storage, self.name)
 
     def _run_next(self) -> bool:
         for record in with_retries(read_stages, self._storage, self._study.name, state="open"):
@@ -173,7 +175,7 @@ class Worker:
                     with_retries(release, self._storage, claim)
         finally:
             self._keeper.watched = None
-            self._say("waiting")
+        self._say("waiting")
 
     def _results(self, courses: Sequence[Course]) -> Iterator[tuple[Claim, Result]]:
         if len(courses) > 1:
@@ -198,6 +200,8 @@ class Worker:
     def _after_epoch(self, claim: Claim, metrics: EpochMetrics, config: TrainConfig) -> None:
         watched = self._keeper.watched
         assert watched is not None
+        if time.time() - watched.renewed_at > LEASE_S:  # Process or machine slept: nothing may be written unasked.
+            with_retries(renew_all, self._storage, watched)
         if claim.number in watched.lost:
             raise LeaseLost(f"the lease of trial {claim.number} of {claim.optuna_study} ran out")
         if len(watched.claims) > 1 and claim != watched.claims[0]:  # One word for a whole gang.

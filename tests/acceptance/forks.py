@@ -6,34 +6,58 @@ import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.acceptance.service import Finished
 
 TIMEOUT_S = 60.0
+Fault = Callable[[], None]
+"""Called in the command's process before it starts."""
 COMMANDS = ("search.run", "search.worker", "search.status", "search.evaluate", "search.predict")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([*COMMANDS, __name__])
 
 
-def run_forked(module: str, arguments: list[str], folder: Path) -> Finished:
-    """Run `python -m MODULE ARGUMENTS...` in a folder, which it makes and which gets `stdout` and `stderr`."""
-    folder.mkdir(parents=True)
-    process = _FORKS.Process(target=_be_command, args=(module, arguments, folder))
-    process.start()
-    process.join(TIMEOUT_S)
-    if process.is_alive():
-        process.kill()
-        process.join()
-    assert process.exitcode is not None
-    out, err = ((folder / name).read_text() for name in ("stdout", "stderr"))
-    return Finished(code=process.exitcode, out=out, err=err)
+class Forked:
+    """A command that runs in a folder, which it makes and which gets `stdout` and `stderr`."""
+
+    def __init__(self, module: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self.process = _FORKS.Process(target=_be_command, args=(module, arguments, folder, fault))
+        self.process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.join()
+
+    def wait(self) -> Finished:
+        self.process.join(TIMEOUT_S)
+        if self.process.is_alive():
+            self.kill()
+        assert self.process.exitcode is not None
+        out, err = ((self._folder / name).read_text() for name in ("stdout", "stderr"))
+        return Finished(code=self.process.exitcode, out=out, err=err)
 
 
-def _be_command(module: str, arguments: list[str], folder: Path) -> None:
+def run_forked(module: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> Finished:
+    """Run `python -m MODULE ARGUMENTS...` to its end."""
+    return Forked(module, arguments, folder, fault).wait()
+
+
+def _be_command(module: str, arguments: list[str], folder: Path, fault: Fault | None) -> None:
     os.chdir(folder)
     for stream, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
+    if fault is not None:
+        fault()
     sys.argv = [module, *arguments]
     sys.modules.pop(module, None)  # Imported by the server, and now run as the program.
     runpy.run_module(module, run_name="__main__", alter_sys=True)

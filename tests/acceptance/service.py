@@ -150,6 +150,12 @@ class Service:
         finally:
             engine.dispose()
 
+    def execute(self, sql: str) -> None:
+        """Change the tables behind everybody's back."""
+        engine: Engine = create_engine(self._storage_url, poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.execute(text(sql))
+
     def trials(self, optuna_study: str = "%") -> list[Row[Any]]:
         """`study_name, number, state, value, trial_id` of every trial, in order of stages and numbers."""
         return self.query(

@@ -13,9 +13,10 @@ from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from data.errors import LeaseLost
-from search import names
-from search.claims import MAX_LOSSES, Claim, Result, claim_next, finish, reap, release, renew
+from search import claims, names, reaping
+from search.claims import Claim, Result, claim_next, finish, release, renew
 from search.processes import process_name
+from search.reaping import MAX_LOSSES, reap
 from search.storage import Storage, open_storage
 from search.tables import leases
 
@@ -205,3 +206,73 @@ def test_a_released_trial_waits_again_and_counts_as_no_loss(storage: Storage) ->
     release(storage, claim(storage))
     assert states(storage) == {"WAITING": 1}
     assert names.LOSSES not in storage.optuna.get_trial(claim(storage).trial_id).user_attrs
+
+
+@pytest.mark.parametrize("step", ["insert_lease", "set_state"])
+def test_a_claim_outlasts_an_outage_that_hides_its_effect(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    enqueue(storage, 2)
+    original, outages = getattr(claims, step), [OperationalError("COMMIT", {}, Exception("no connection"))]
+
+    def answer_lost(*args: Any) -> Any:
+        answer = original(*args)
+        if outages:
+            raise outages.pop()
+        return answer
+
+    monkeypatch.setattr(claims, step, answer_lost)
+    assert [claim(storage).number for _ in range(2)] == [0, 1]
+    assert states(storage) == {"RUNNING": 2} and not outages
+    assert reap(storage, [STUDY]) == []
+
+
+def test_a_claim_that_lost_its_lease_before_the_trial_ran_leaves_no_trial_running(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claimer was paused between its two steps for longer than its lease."""
+    enqueue(storage, 1)
+    insert_lease = claims.insert_lease
+
+    def then_sleep(*args: Any) -> bool:
+        inserted = insert_lease(*args)
+        expire(storage)
+        assert reap(storage, [STUDY]) == []
+        return inserted
+
+    monkeypatch.setattr(claims, "insert_lease", then_sleep)
+    late = claim(storage)
+    assert states(storage) == {"RUNNING": 1}
+    monkeypatch.undo()
+
+    assert reap(storage, [STUDY]) == [late.trial_id]
+
+    assert states(storage) == {"WAITING": 1}
+    assert claim(storage).trial_id == late.trial_id
+    with pytest.raises(LeaseLost):
+        renew(storage, late)
+
+
+@pytest.mark.parametrize("step", ["_take_over", "set_state", "delete_lease"])
+def test_a_loss_whose_reaper_is_lost_as_well_counts_once(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    enqueue(storage, 1)
+    claim(storage)
+    expire(storage)
+    original = getattr(reaping, step)
+
+    def killed(*args: Any) -> None:
+        original(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reaping, step, killed)
+    with pytest.raises(KeyboardInterrupt):
+        reap(storage, [STUDY])
+    monkeypatch.undo()
+    expire(storage)
+
+    reap(storage, [STUDY])
+
+    assert states(storage) == {"WAITING": 1}
+    assert storage.optuna.get_trial(claim(storage).trial_id).user_attrs[names.LOSSES] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from data.errors import SealBroken, SieveError, UserError
 from search.cli import command_parser, main_guard, print_json
@@ -24,6 +25,13 @@ def raising(error: BaseException):
 def test_an_error_raised_on_purpose_is_one_line_and_an_exit_code(capsys, error, code):
     assert main_guard(raising(error)) == code
     assert capsys.readouterr() == ("", f"error: {error}\n")
+
+
+def test_a_database_that_goes_away_is_one_line(capsys):
+    error = OperationalError("SELECT 1", {}, Exception("server closed the connection\nunexpectedly"))
+    assert main_guard(raising(error)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the database does not answer: server closed the connection;")
 
 
 def test_an_interrupted_command_ends_with_130():

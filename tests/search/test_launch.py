@@ -14,8 +14,8 @@ import pytest
 
 from data.errors import SieveError
 from search import launch
-from search.claims import MAX_LOSSES
 from search.launch import MAX_EARLY_DEATHS, LocalLauncher
+from search.reaping import MAX_LOSSES
 from tests.search.conftest import settings_at
 
 WAITS = "import time\ntime.sleep(60)\n"

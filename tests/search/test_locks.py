@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select, update
 
 from data.errors import SieveError
 from search import locks as locks_module
@@ -50,3 +50,22 @@ def test_a_lock_is_given_back_when_the_run_fails(storage: Storage) -> None:
         raise ZeroDivisionError
     with supervising(storage, "mine"):
         pass
+
+
+def test_a_supervisor_that_was_taken_over_is_told_by_whom(storage: Storage) -> None:
+    with supervising(storage, "mine") as confirm_lock:
+        confirm_lock()
+        with storage.engine.begin() as connection:
+            connection.execute(update(locks).values(owner="elsewhere:42:1", token="theirs"))
+        with pytest.raises(SieveError, match="mine was taken over by process 42 on elsewhere"):
+            confirm_lock()
+    with storage.engine.begin() as connection:
+        assert connection.execute(select(locks.c.token)).scalar_one() == "theirs"
+
+
+def test_a_supervisor_whose_successor_has_ended_stops_too(storage: Storage) -> None:
+    with supervising(storage, "mine") as confirm_lock:
+        with storage.engine.begin() as connection:
+            connection.execute(delete(locks))
+        with pytest.raises(SieveError, match="taken over by another process"):
+            confirm_lock()

@@ -5,10 +5,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from data.errors import SieveError, UserError
+from data.errors import SieveError, StorageAway, UserError
 from search import storage as storage_module
 from search.locks import supervising
 from search.processes import process_name
@@ -113,6 +114,17 @@ def test_a_short_outage_is_waited_out_and_other_errors_pass_at_once(monkeypatch:
     with pytest.raises(ValueError, match="a bug"):
         with_retries(wrong)
     assert len(calls) == 4
+
+
+def test_an_outage_that_lasts_is_one_line_however_many_layers_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "OUTAGE_S", 0.2)
+
+    def down() -> None:
+        error = OperationalError("SELECT 1", {}, Exception("connection refused\nIs the server running?"))
+        raise StorageInternalError("what Optuna makes of it") from error
+
+    with pytest.raises(StorageAway, match=r"^the database does not answer: connection refused; [^\n]*$"):
+        with_retries(with_retries, down)
 
 
 @pytest.mark.parametrize(

@@ -135,12 +135,12 @@ def test_a_stopped_trial_goes_on_where_it_was_and_ends_as_if_never_stopped(
     with pytest.raises(WorkerStopped):
         stage.run(claim, make_context(raising(WorkerStopped(), after_epoch=2)))
     release(sqlite, claim)
-    trained: list[int] = []
+    written: list[int] = []
     again = stage.claim()
-    result = stage.run(again, make_context(lambda claim, metrics, config: trained.append(metrics.epoch)))
+    result = stage.run(again, make_context(lambda claim, metrics, config: written.append(metrics.epoch)))
 
     reference = _run_undisturbed(sqlite, make_context())
-    assert again.number == claim.number and trained == [3]
+    assert again.number == claim.number and written == [2, 3]  # The second was trained, and not yet written down.
     assert [row.epoch for row in read_epochs(sqlite, claim.trial_id)] == [1, 2, 3]
     assert sqlite.optuna.get_trial(claim.trial_id).intermediate_values == reference
     assert result.attributes[names.EPOCHS_DONE] == 3

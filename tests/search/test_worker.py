@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from search import worker as worker_module
 from search.claims import Claim, claim_next
 from search.course import Course
 from search.keeper import STOP_SIGNAL
-from search.records import create_study, read_study, read_workers, update_stage, update_study
+from search.records import create_study, read_epochs, read_study, read_workers, update_stage, update_study
 from search.snapshot import stage_trials
 from search.storage import Storage
+from search.tables import leases
 from search.worker import Worker
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
 
@@ -127,3 +129,18 @@ def test_a_stage_whose_time_is_up_gets_no_new_trial(worker: Worker, stage: OpenS
     update_stage(stage.storage, stage.record, deadline=1.0)
     assert not worker._run_next()
     assert states(stage) == {"WAITING": 3}
+
+
+def test_a_worker_that_slept_asks_for_its_trial_before_it_writes_anything(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_over() -> None:
+        with stage.storage.engine.begin() as connection:
+            connection.execute(update(leases).values(token="somebody else's"))
+
+    after_claims(monkeypatch, 1, taken_over)
+    monkeypatch.setattr(worker_module, "LEASE_S", -1.0)  # Whenever it looks at the clock, it has slept.
+    assert worker._run_next()
+    (trial, *_) = stage_trials(stage.storage, stage.record)
+    assert read_epochs(stage.storage, trial._trial_id) == []
+    assert states(stage) == {"RUNNING": 1, "WAITING": 2}

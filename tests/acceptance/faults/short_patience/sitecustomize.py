@@ -1,0 +1,5 @@
+"""Nobody waits long for a database that is away."""
+
+from search import storage
+
+storage.OUTAGE_S = 3

@@ -1,0 +1,113 @@
+"""kill -9 at a chosen step: a process ends itself the moment that it gets there, with nothing cleaned up."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal
+
+from search.tracking.client import use_quiet_mlflow
+
+EPOCH_S = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class KillAt:
+    """Kills this process right before, or right after, a function's call number `call`."""
+
+    target: str
+    """`module:name` or `module:Class.name`."""
+    when: Literal["before", "after"]
+    call: int = 1
+
+    def __call__(self) -> None:
+        holder, name = _find(self.target)
+        original = getattr(holder, name)
+        calls = 0
+
+        def deadly(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if self.when == "before" and calls == self.call:
+                die()
+            returned = original(*args, **kwargs)
+            if self.when == "after" and calls == self.call:
+                die()
+            return returned
+
+        setattr(holder, name, deadly)
+
+    def __str__(self) -> str:
+        return f"{self.when} {self.target.rpartition('.')[2].rpartition(':')[2]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldAt:
+    """Holds processes before their first call of a function until `open`, so that all make it at once."""
+
+    target: str
+    gate: Path
+
+    def __call__(self) -> None:
+        holder, name = _find(self.target)
+        original = getattr(holder, name)
+
+        def held(*args: Any, **kwargs: Any) -> Any:
+            self.gate.with_suffix(f".{os.getpid()}").touch()
+            while not self.gate.exists():
+                time.sleep(0.005)
+            return original(*args, **kwargs)
+
+        setattr(holder, name, held)
+
+    def waiting(self) -> int:
+        """How many processes have come so far."""
+        return len(list(self.gate.parent.glob(f"{self.gate.name}.*")))
+
+    def open(self) -> None:
+        """Let them go on."""
+        self.gate.touch()
+
+
+def _find(target: str) -> tuple[Any, str]:
+    """Whatever holds a function, and its name there."""
+    use_quiet_mlflow()  # Should the import below be MLflow's first.
+    module, _, path = target.partition(":")
+    *parents, name = path.split(".")
+    return reduce(getattr, parents, importlib.import_module(module)), name
+
+
+def die() -> None:
+    """kill -9 of this process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def slow_epochs() -> None:
+    """Every epoch takes a while longer, so that whatever happens to a trial finds it in training."""
+    from data.batches import EvalBatches
+
+    iterate = EvalBatches.__iter__
+
+    def slowly(self: EvalBatches) -> Iterator[Any]:
+        time.sleep(EPOCH_S)
+        yield from iterate(self)
+
+    EvalBatches.__iter__ = slowly  # type: ignore[method-assign]
+
+
+def die_while_saving() -> None:
+    """The first checkpoint is written, but not yet in its place, when the process dies."""
+    fit = importlib.import_module("models.training.fit")
+    save = fit.save_checkpoint
+
+    def deadly(*args: Any) -> None:
+        os.fsync = lambda descriptor: die()  # type: ignore[assignment]
+        save(*args)
+
+    fit.save_checkpoint = deadly  # type: ignore[attr-defined]
