@@ -10,7 +10,7 @@ from typing import Literal
 
 import psutil
 
-from tests.acceptance.service import POLL_S, Running, Service, wait_for
+from tests.acceptance.service import POLL_S, Running, Service
 from tests.chaos.conftest import PostgresServer
 
 Blow = Literal["worker", "supervisor", "restart", "outage"]
@@ -51,8 +51,7 @@ class Storm:
                 running = self._start()
             elif fallen < len(blows) and self._finished() >= due[fallen]:
                 time.sleep(chance.uniform(0, 0.3))
-                self._strike(blows[fallen], running, chance)
-                fallen += 1
+                fallen += self._strike(blows[fallen], running, chance)
             time.sleep(POLL_S)
         raise AssertionError(f"{fallen} of {len(blows)} blows and {self._finished()} trials in {MAX_S:g} s")
 
@@ -65,20 +64,24 @@ class Storm:
         self.acknowledged |= done
         return len(done)
 
-    def _strike(self, blow: Blow, running: Running, chance: random.Random) -> None:
+    def _strike(self, blow: Blow, running: Running, chance: random.Random) -> bool:
+        """False if there was nothing to hit."""
         if blow == "supervisor":
             running.kill()
         elif blow == "worker":
-            victims = wait_for(lambda: self.service.processes("search.worker") or None, "a worker to kill")
+            victims = self.service.processes("search.worker")
+            if not victims:
+                return False
             try:
                 chance.choice(victims).kill()
             except psutil.NoSuchProcess:
-                self.blows[blow] -= 1  # It ended by itself in this very moment.
+                return False
         else:
             assert self.postgres is not None
             self.postgres.crash()
             time.sleep(OUTAGE_S if blow == "outage" else 0)
             self.postgres.start()
+        return True
 
     def __str__(self) -> str:
         blows = ", ".join(f"{number} x {blow}" for blow, number in self.blows.items())
