@@ -171,7 +171,7 @@ def _download(backbone: str) -> dict[str, Tensor]:
     entry = zoo.get_model_weights(backbone).DEFAULT
     try:
         with redirect_stdout(sys.stderr):  # torch announces the download on stdout, where `--json` prints its object
-            state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+            state = entry.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"weights=default: {entry.url} cannot be downloaded ({str(error).splitlines()[0]}); "

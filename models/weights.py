@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -23,10 +24,11 @@ def read_weights(file: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_bomb(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"weights={path}: cannot be read: {error.strerror}; give the path of a file") from error
-    except (UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (UnpicklingError, SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(
             f"weights={path}: not a file of tensors alone ({type(error).__name__}); "
             "give a state dict saved by torch.save, or a .safetensors file"
@@ -63,6 +65,19 @@ def load_fitting(
         reasons = "; ".join(filter(None, complaints))
         raise UserError(f"weights={source}: do not fit {backbone}: {reasons}; give the weights of a {backbone}")
     network.load_state_dict({**own, **given})
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse an archive that holds more than it is long: torch compresses nothing, but unpacks whatever it is given."""
+    if not is_zipfile(path):
+        return
+    with ZipFile(path) as archive:
+        unpacked_bytes = sum(member.file_size for member in archive.infolist())
+    if unpacked_bytes > path.stat().st_size:
+        raise UserError(
+            f"weights={path}: {path.stat().st_size:,} bytes that unpack to {unpacked_bytes:,}; "
+            "give a file as torch.save writes it"
+        )
 
 
 def _below(name: str, layers: Iterable[str]) -> bool:

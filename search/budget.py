@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from data.errors import UserError
 from studies.definition import Ablation, Confirm, Stage, Study
 
 REGISTRATION_S = 3.0
@@ -19,18 +17,6 @@ EVALUATION_S = 12.0
 MIN_TRIALS = 4
 CONFIRMATION_MARGIN = 0.95
 """Of the time left that the confirmation plans with: its runs are never cut, so they must not come out late."""
-MAX_S = 365 * 86400
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `90s`, `10m`, `1h30m`, `2h`, `1d`; raises UserError for anything else."""
-    written = text.strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", written)
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != written or not 0 < seconds <= MAX_S:
-        raise UserError(f"--budget {text!r} is no duration of at most a year; write 90s, 10m, 2h or 1h30m")
-    return seconds
 
 
 class Budget(Protocol):

@@ -49,12 +49,16 @@ class TrialContext:
     """Called after each epoch, before it is written down; raises LeaseLost where another worker has the trial."""
     interruptible: Callable[[], AbstractContextManager[object]] = nullcontext
     """Around what a stop may end in the middle: training and preparing, but never a call to the database."""
+    watching: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Around training, which has to make progress; preparing may wait for another process, however long that takes."""
+    on_batch: Callable[[], None] = lambda: None
+    """Called after each batch: that is progress."""
 
     def epochs(self, training: Iterable[T]) -> Iterator[T]:
         """What a training yields, epoch by epoch; only the training itself is interruptible."""
         epochs = iter(training)
         while True:
-            with self.interruptible():
+            with self.interruptible(), self.watching():
                 epoch = next(epochs, None)
             if epoch is None:
                 return
@@ -71,6 +75,8 @@ class Course:
     context: TrialContext
     reported: frozenset[int] = frozenset()
     """Steps that an earlier owner of the trial has reported."""
+    faults: int = 0
+    """How often it broke the process that ran it."""
     bests: list[EpochMetrics] = field(default_factory=list)
     """The best epoch of each fold that is done."""
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +95,11 @@ class Course:
     def __post_init__(self) -> None:
         stored = with_retries(self.trial.storage.get_trial, self.claim.trial_id)
         self.reported = frozenset(stored.intermediate_values)
+        self.faults = stored.user_attrs.get(names.FAULTS, 0)
+
+    def begun_again(self) -> Course:
+        """The same trial before its first epoch; what it has reported stays."""
+        return Course(trial=self.trial, claim=self.claim, stage=self.stage, context=self.context)
 
     @property
     def seed(self) -> int:
@@ -116,6 +127,8 @@ class Course:
         """Report an epoch of the fold that is trained now; True if the pruner ends the trial here."""
         self.epochs += 1
         self.trained_s += metrics.duration_s
+        if metrics.micro_batches > 1:
+            self.attributes[names.MICRO_BATCHES] = metrics.micro_batches
         step = len(self.bests) * config.epochs + metrics.epoch
         if step in self.reported:
             self.resumed_s += metrics.duration_s

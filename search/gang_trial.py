@@ -1,13 +1,15 @@
 """Several trials trained as one gang: heads on the same frozen features, each with its own configuration and seed.
 
 Each trial reports, is pruned and ends by itself. A gang has no checkpoints: it takes seconds, and a trial whose worker
-is lost starts again, alone or in another gang.
+is lost starts again, alone or in another gang. Where a gang cannot be trained, for want of memory or because of a bug,
+each of its trials is trained alone, and told what is wrong with it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -21,8 +23,9 @@ from models.training.metrics import EpochMetrics
 from models.weights import NONE
 from search.claims import Claim, Result
 from search.course import BELOW_THE_LINE, OUT_OF_TIME, Course
+from search.faults import raise_unless_its_own
 from search.pinning import PinnedStage
-from search.trial import TimeIsUp
+from search.trial import TimeIsUp, run_trial
 
 GANG_SIZE = 16
 ROUNDS = 4
@@ -40,7 +43,7 @@ def gang_limit(stage: PinnedStage) -> int:
 
 def member_key(course: Course, config: TrainConfig) -> tuple[object, ...] | None:
     """Trials with equal keys can be trained together; None: only alone."""
-    if not isinstance(config, BackboneConfig) or config.weights == NONE:
+    if not isinstance(config, BackboneConfig) or config.weights == NONE or course.faults:
         return None
     key = gang_key(config)
     return None if key is None else (*key, *course.stage.folds_of(course.claim.number))
@@ -61,6 +64,11 @@ def run_gang(courses: Sequence[Course]) -> Iterator[Ended]:
     except TimeIsUp:
         for course in running.values():
             yield course.claim, course.pruned(OUT_OF_TIME)
+    except Exception as error:
+        raise_unless_its_own(error, courses[0].context.device)
+        for course in running.values():
+            with suppress(LeaseLost):
+                yield course.claim, run_trial(course.begun_again())
 
 
 def _run_fold(fold: int, running: dict[int, Course]) -> Iterator[Ended]:

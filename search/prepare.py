@@ -12,12 +12,13 @@ from data.catalog import DATASETS
 from data.errors import UserError
 from data.spec import DataSpec
 from models.values import parse_assignment
-from search.budget import parse_duration
 from search.cli import command_parser
 from search.devices import default_workers, parse_devices
+from search.durations import parse_duration
 from search.notify import check_address
-from search.settings import Settings, add_cache_argument, from_arguments
+from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
 from search.storage import check_answers
+from search.weights import check_weights
 from studies.definition import Study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
 from studies.registry import load_study
@@ -77,6 +78,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or cuda:0,1")
     parser.add_argument("--notify", metavar="URL", help="a webhook that is told when the study ends (or SIEVE_NOTIFY)")
+    add_trial_timeout(parser)
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end, once")
 
 
@@ -84,7 +86,7 @@ def check_request(options: argparse.Namespace) -> Request:
     """Check everything that can be checked without writing; raises UserError."""
     settings = from_arguments(options)
     study = change_study(load_study(options.study), options)
-    budget_s = parse_duration(options.budget) if options.budget else None
+    budget_s = parse_duration(options.budget, "--budget") if options.budget else None
     devices = tuple(parse_devices(options.devices))
     workers = default_workers(list(devices)) if options.workers is None else options.workers
     if not 0 <= workers <= MAX_WORKERS:
@@ -95,6 +97,7 @@ def check_request(options: argparse.Namespace) -> Request:
     check_answers(settings.storage_url, must_exist=False)
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
+    check_weights(study)
     return Request(
         settings=settings,
         study=study,

@@ -15,14 +15,20 @@ from sqlalchemy.exc import ArgumentError
 from data.errors import UserError
 from data.files import CacheLimit
 from search import names
+from search.durations import parse_duration
 
 _DRIVERS = {"sqlite": "sqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 """Of each kind of database, the one that Sieve ships."""
 
 
+TRIAL_TIMEOUT_S = 1800.0
+"""Far beyond what a batch takes, on a CPU too; what waits longer waits for something that is gone."""
+NO_TIMEOUT = "off"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The places of one command."""
+    """The places of one command, and what its workers have to know besides."""
 
     home: Path
     storage_url: str
@@ -37,6 +43,8 @@ class Settings:
     """How much disk decoded images may take, and how many processes decode what would take more."""
     notify_url: str | None = None
     """Who is told when a study ends; may hold a secret."""
+    trial_timeout_s: float | None = TRIAL_TIMEOUT_S
+    """A training that finishes no batch in this time hangs; None: it may."""
 
     @property
     def cache_home(self) -> Path:
@@ -77,6 +85,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "SIEVE_STORAGE": settings.storage_url,
         "SIEVE_DATA": str(settings.data_home),
         **({"SIEVE_CACHE_LIMIT": str(limit)} if (limit := settings.cache_limit.size_bytes) is not None else {}),
+        "SIEVE_TRIAL_TIMEOUT": NO_TIMEOUT if settings.trial_timeout_s is None else f"{settings.trial_timeout_s:f}s",
     }
 
 
@@ -113,6 +122,15 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
 
+def add_trial_timeout(parser: argparse.ArgumentParser) -> None:
+    """The option of the commands that train."""
+    parser.add_argument(
+        "--trial-timeout", metavar="TIME",
+        help=f"end a trial that finishes no batch for so long, such as 10m (default: 30m, or SIEVE_TRIAL_TIMEOUT); "
+        f"{NO_TIMEOUT}: never",
+    )  # fmt: skip
+
+
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
     """Command line first, then environment, then defaults below the home folder. Writes nothing."""
     home = Path(arguments.home or environment.get("SIEVE_HOME") or "runs").expanduser().resolve()
@@ -121,6 +139,7 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
     data_home = environment.get("SIEVE_DATA")
     cache_limit = getattr(arguments, "cache_limit", None) or environment.get("SIEVE_CACHE_LIMIT")
     decoders = environment.get("SIEVE_DECODERS")
+    timeout = getattr(arguments, "trial_timeout", None) or environment.get("SIEVE_TRIAL_TIMEOUT")
     return Settings(
         home=home,
         storage_url=normalise_storage_url(storage),
@@ -131,4 +150,9 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
             size_bytes=parse_size(cache_limit) if cache_limit else None, processes=int(decoders) if decoders else None
         ),
         notify_url=environment.get("SIEVE_NOTIFY") or None,
+        trial_timeout_s=_trial_timeout_s(timeout) if timeout else TRIAL_TIMEOUT_S,
     )
+
+
+def _trial_timeout_s(text: str) -> float | None:
+    return None if text == NO_TIMEOUT else parse_duration(text, "--trial-timeout")

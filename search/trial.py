@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import shutil
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
-import torch
 from optuna.trial import TrialState
 
-from data.errors import InfeasibleConfig, LeaseLost, TrainingDiverged
+from data.errors import InfeasibleConfig, TrainingDiverged
 from models.config import TrainConfig
 from models.training.checkpoint import read_history
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics
+from models.training.micro_batches import is_out_of_memory
 from search import names
 from search.claims import Result
 from search.course import BELOW_THE_LINE, OUT_OF_TIME, Course
+from search.faults import first_line, raise_unless_its_own, traceback_tail
 from search.records import StageRecord
-from search.storage import is_outage
 from search.workload import Workload
-
-TRACEBACK_LINES = 12
 
 
 class WorkerStopped(BaseException):  # Not an Exception: no library on the way may swallow it.
@@ -42,19 +39,15 @@ def run_trial(course: Course) -> Result:
         return _train(course)
     except InfeasibleConfig as error:
         return _infeasible(course, str(error))
-    except torch.OutOfMemoryError as error:
-        return _infeasible(course, f"out of memory: {str(error).splitlines()[0]}")
     except TrainingDiverged as error:
         return course.pruned(str(error))
     except TimeIsUp:
         return course.pruned(OUT_OF_TIME)
-    except (LeaseLost, torch.AcceleratorError):  # A broken accelerator needs a new process; the trial is retried there.
-        raise
     except Exception as error:  # A bug in the model or the study must cost one trial, not the search.
-        if is_outage(error):
-            raise
-        tail = "\n".join(traceback.format_exc().splitlines()[-TRACEBACK_LINES:])
-        return course.result("failed", told={names.REASON: tail})
+        raise_unless_its_own(error, course.context.device)
+        if is_out_of_memory(error):
+            return _infeasible(course, f"out of memory: {first_line(error)}")
+        return course.result("failed", told={names.REASON: traceback_tail(error)})
 
 
 def _infeasible(course: Course, reason: str) -> Result:
@@ -92,7 +85,7 @@ def _all_epochs(
     yield from read_history(checkpoint)
     yield from fit(
         work.learning, work.train, work.val, config, classes=classes, device=course.context.device, seed=course.seed,
-        metric=course.stage.metric, checkpoint=checkpoint,
+        metric=course.stage.metric, checkpoint=checkpoint, on_batch=course.context.on_batch,
     )  # fmt: skip
 
 

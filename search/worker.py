@@ -10,6 +10,7 @@ back into the queue, with its checkpoint, and stops at once.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -28,10 +29,12 @@ from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from models.training.process import tune_process
+from search import names
 from search.claims import LEASE_S, Claim, Result, claim_next, finish, release
-from search.cli import command_parser, main_guard, say
+from search.cli import FAILED, command_parser, main_guard, say
 from search.course import Course, TrialContext
 from search.devices import parse_devices
+from search.faults import first_line, try_elsewhere
 from search.gang_trial import gang_limit, member_key, run_gang
 from search.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched, renew_all
 from search.lookup import find_study
@@ -47,7 +50,7 @@ from search.records import (
     show_worker,
 )
 from search.samplers import make_pruner, make_sampler
-from search.settings import Settings, add_cache_argument, from_arguments
+from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
 from search.storage import Storage, open_storage, with_retries
 from search.trial import (
     TimeIsUp,
@@ -56,6 +59,7 @@ from search.trial import (
     remove_working_files,
     run_trial,
 )
+from search.watchdog import Watchdog
 from search.workload import open_workshop
 
 POLL_S = 0.2
@@ -88,8 +92,10 @@ class Worker:
         self._is_interruptible = False
         self._doing = "starting"
         self._next_word_at = 0.0
+        self._running: list[Course] = []
         self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
         self._keeper = Keeper(storage, supervisor_pid=supervisor_pid, show=self._show)
+        self._watchdog = Watchdog(settings.trial_timeout_s, self._on_hang)
         workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
         self._context = TrialContext(
             storage=storage,
@@ -98,6 +104,8 @@ class Worker:
             home=settings.home,
             on_epoch=self._after_epoch,
             interruptible=self._interruptible,
+            watching=self._watchdog.watching,
+            on_batch=self._watchdog.beat,
         )
 
     def run(self) -> None:
@@ -107,6 +115,7 @@ class Worker:
         signal.signal(OUT_OF_TIME_SIGNAL, self._on_out_of_time)
         self._say("waiting")
         self._keeper.start()
+        self._watchdog.start()
         self._storage.trials.fresh_s = FRESH_S
         try:
             while not self._draining.is_set() and self._is_study_running():
@@ -115,6 +124,7 @@ class Worker:
         finally:
             self._storage.trials.fresh_s = 0.0
             self._keeper.close()
+            self._watchdog.close()
             with suppress(SQLAlchemyError):  # In an outage it is not shown for long any more.
                 forget_worker(self._storage, self.name)
 
@@ -157,23 +167,31 @@ class Worker:
             return None  # Alone, it is told what is wrong with it.
 
     def _run_claimed(self, courses: Sequence[Course], study: optuna.Study, record: StageRecord) -> None:
-        unfinished = {course.claim.number: course.claim for course in courses}
+        self._running = list(courses)
         out_of_time = partial(is_out_of_time, study, record)
         self._out_of_time = False
-        self._keeper.watched = Watched(tuple(unfinished.values()), out_of_time, set())
+        self._keeper.watched = Watched(tuple(course.claim for course in courses), out_of_time, set())
         try:
             if self._draining.is_set():  # Told to stop while it claimed.
                 raise WorkerStopped
             for claim, result in self._results(courses):
-                del unfinished[claim.number]
+                self._running = [course for course in self._running if course.claim != claim]
                 self._finish(claim, result, record)
         except LeaseLost:
             pass  # Somebody else has the trial now; whatever was done here is worth nothing.
         except WorkerStopped:
-            for claim in unfinished.values():
+            for course in self._running:
                 with suppress(LeaseLost):
-                    with_retries(release, self._storage, claim)
+                    with_retries(release, self._storage, course.claim)
+        except torch.AcceleratorError as error:
+            for course in self._running:
+                with suppress(LeaseLost):
+                    self._give_to_another(course, record, first_line(error))
+            raise SieveError(
+                f"{self._device}: {first_line(error)}: this process cannot use the device any more and ends"
+            ) from error
         finally:
+            self._running = []
             self._keeper.watched = None
         self._say("waiting")
 
@@ -187,6 +205,22 @@ class Worker:
         with suppress(LeaseLost):
             finish(self._storage, claim, result)
             remove_working_files(self._settings.home, record, claim.number)
+
+    def _give_to_another(self, course: Course, record: StageRecord, reason: str) -> None:
+        """A trial that broke this process is tried once more, by another one, and then told as failed."""
+        if not try_elsewhere(self._storage, course):
+            told = {names.REASON: f"broke {course.faults + 1} workers: {reason}"}
+            self._finish(course.claim, course.result("failed", told=told), record)
+
+    def _on_hang(self, reason: str) -> None:
+        """Called by the watchdog's thread: the trial is told as failed, and this process ends, since its own cannot."""
+        try:
+            for course in self._running:
+                with suppress(LeaseLost):
+                    finish(self._storage, course.claim, course.result("failed", told={names.REASON: reason}))
+            say(f"{self.name}: {reason}")
+        finally:
+            os._exit(FAILED)
 
     def _open_stage(self, record: StageRecord) -> tuple[PinnedStage, optuna.Study]:
         if record.optuna_study not in self._stages:
@@ -269,6 +303,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU worker (default: 1)")
     add_cache_argument(parser)
+    add_trial_timeout(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     devices = parse_devices(options.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -35,6 +35,7 @@ def fit(
     seed: int,
     metric: str = "val_accuracy",
     checkpoint: Path | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Iterator[EpochMetrics]:
     """Train `model` in place and yield the metrics of each epoch as it ends.
 
@@ -46,11 +47,16 @@ def fit(
     numbers are those of a training that was never stopped. With `keep_checkpoints` in the configuration each epoch's
     state also stays in a file of its own, `kept_checkpoint`: copied to `checkpoint`, training goes on from there.
 
+    Where a batch does not fit into the device's memory, its gradient is accumulated over micro-batches: half the images
+    at a time, a quarter and so on, down to `micro_batches.SMALLEST`. The step is that of the whole batch, but batch
+    norms see the statistics of a micro-batch. What the optimiser or the images take themselves is not made smaller.
+
     `seed` decides shuffling, augmentation and dropout; the weights are initialised by the caller. Each epoch reseeds
     torch's global generator. On one CPU thread the same seed and configuration give bit-identical metrics.
+    `on_batch` is called whenever a batch is done, in training and in validation.
 
-    Raises TrainingDiverged if a loss is NaN or infinite, and UserError for an unknown metric, a checkpoint of another
-    training, or one that cannot be written.
+    Raises TrainingDiverged if a loss is NaN or infinite, InfeasibleConfig if memory runs out all the same, and
+    UserError for an unknown metric, a checkpoint of another training, or one that cannot be written.
     """
     best_epoch([], metric)  # refuses an unknown metric before hours are spent
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -68,10 +74,10 @@ def fit(
             break
         epoch = finished + 1
         started_s = time.perf_counter()
-        train_scores = state.train_epoch(epoch, _seed_epoch(seed, epoch, device))
+        train_scores = state.train_epoch(epoch, _seed_epoch(seed, epoch, device), on_batch)
         trained_s = time.perf_counter()
         _refuse_divergence(train_scores, f"epoch {epoch}: the training loss", config)
-        val_scores = evaluate(state.judged_model, val, classes=classes, device=device, dtype=dtype)
+        val_scores = evaluate(state.judged_model, val, classes=classes, device=device, dtype=dtype, on_batch=on_batch)
         _refuse_divergence(val_scores, f"epoch {epoch}: the validation loss", config)
         metrics = EpochMetrics(
             epoch=epoch,
@@ -84,6 +90,7 @@ def fit(
             duration_s=time.perf_counter() - started_s,
             images_per_s=train_scores.images / (trained_s - started_s),
             memory_mib=memory_mib(device),
+            micro_batches=state.micro_batches.count,
         )
         state.finish_epoch(metrics, metric)
         if checkpoint is not None:

@@ -58,14 +58,20 @@ def training_loss(
         )
         return losses_N * _focus(logits_NC, labels_N, focal_gamma) if focal_gamma else losses_N
 
-    def weights_of(labels_N: Tensor) -> Tensor:
-        return torch.ones_like(logits_NC[:, 0]) if class_weights_C is None else class_weights_C[labels_N]
-
-    losses_N, weights_N = losses_of(batch.labels_N), weights_of(batch.labels_N)
+    losses_N = losses_of(batch.labels_N)
     if batch.mixed_labels_N is not None and batch.mix_N is not None:
         losses_N = torch.lerp(losses_of(batch.mixed_labels_N), losses_N, batch.mix_N)
-        weights_N = torch.lerp(weights_of(batch.mixed_labels_N), weights_N, batch.mix_N)
-    return losses_N.sum() / weights_N.sum()
+    return losses_N.sum() / batch_weight(batch, class_weights_C)
+
+
+def batch_weight(batch: Batch, class_weights_C: Tensor | None) -> Tensor | int:
+    """What a batch's mean loss is the mean over: its images, or the sum of their weights."""
+    if class_weights_C is None:
+        return len(batch.labels_N)
+    weights_N = class_weights_C[batch.labels_N]
+    if batch.mixed_labels_N is not None and batch.mix_N is not None:
+        weights_N = torch.lerp(class_weights_C[batch.mixed_labels_N], weights_N, batch.mix_N)
+    return weights_N.sum()
 
 
 def _focus(logits_NC: Tensor, labels_N: Tensor, gamma: float) -> Tensor:

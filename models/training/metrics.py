@@ -37,6 +37,8 @@ class EpochMetrics:
     """Training alone."""
     memory_mib: float
     """On a GPU the most that tensors took in this training, on a CPU what the process holds now."""
+    micro_batches: int = 1
+    """Pieces that each training batch was cut into, its gradients accumulated, because memory ran out."""
 
 
 def best_epoch(history: list[EpochMetrics], metric: str) -> int:

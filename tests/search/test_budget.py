@@ -6,7 +6,8 @@ import pytest
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
-from search.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget, parse_duration
+from search.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget
+from search.durations import parse_duration
 from studies.definition import Confirm, Stage, Study, choice
 
 SPACE = {"dropout": choice(0.0, 0.1)}
@@ -30,13 +31,13 @@ def budget(seconds: float, costs: tuple[float, ...] = (200.0, 100.0, 100.0), wor
     ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400), ("1d", 86400)]
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
+    assert parse_duration(text, "--budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["soon", "10", "m", "0s", "-5m", "10m!", "5 minutes"])
 def test_what_is_no_duration_is_an_error(text: str) -> None:
     with pytest.raises(UserError, match="no duration"):
-        parse_duration(text)
+        parse_duration(text, "--budget")
 
 
 def test_without_a_budget_the_study_stays_as_it_was_written() -> None:

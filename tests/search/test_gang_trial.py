@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from data.errors import LeaseLost
 from models.backbones import build_classifier
 from models.bundle import load_bundle
 from models.config import BackboneConfig, TrainConfig
+from models.training.gang import Gang
 from models.training.metrics import EpochMetrics
 from search import names
 from search.claims import Claim, Result, claim_next, finish
@@ -124,6 +125,52 @@ def test_a_trial_whose_lease_is_lost_leaves_the_gang_without_a_result(
     context = TrialContext(storage=sqlite, workshop=digits, device=CPU, home=tmp_path, on_epoch=lose_the_second)
     courses = courses_of(open_stage(sqlite, pin(config)), context)
     assert [claim.number for claim, _ in run_gang(courses)] == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), ZeroDivisionError("a bug in training gangs")],
+    ids=["memory runs out", "there is a bug"],
+)
+def test_trials_that_cannot_be_trained_together_are_trained_alone(
+    error: Exception,
+    sqlite: Storage,
+    config: BackboneConfig,
+    make_context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail_in_the_second_epoch(gang: Gang) -> Iterator[dict[int, EpochMetrics]]:
+        yield next(iterate(gang))
+        raise error
+
+    iterate = Gang.__iter__
+    monkeypatch.setattr(Gang, "__iter__", fail_in_the_second_epoch)
+    courses = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    results = dict(run_gang(courses))
+    assert [result.outcome for result in results.values()] == ["complete"] * 4
+    for course in courses:
+        assert results[course.claim].attributes[names.EPOCHS_DONE] == 2
+        assert list(sqlite.optuna.get_trial(course.claim.trial_id).intermediate_values) == [1, 2]
+
+
+def test_a_broken_accelerator_ends_the_whole_gang(
+    sqlite: Storage, config: BackboneConfig, make_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(gang: Gang) -> Iterator[dict[int, EpochMetrics]]:
+        raise torch.AcceleratorError("device-side assert triggered")
+
+    monkeypatch.setattr(Gang, "__iter__", break_down)
+    with pytest.raises(torch.AcceleratorError):
+        list(run_gang(courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))))
+
+
+def test_a_trial_that_broke_a_process_is_trained_alone(
+    sqlite: Storage, config: BackboneConfig, make_context: Context
+) -> None:
+    (course, *_) = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    assert member_key(course, config) is not None
+    course.faults = 1
+    assert member_key(course, config) is None
 
 
 def test_finalists_of_a_gang_keep_a_whole_classifier_each(

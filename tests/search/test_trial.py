@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 from sqlalchemy.exc import OperationalError
+from torch import Tensor
 
 from data.errors import LeaseLost
 from models.bundle import load_bundle
 from models.config import TrainConfig
+from models.flexcnn import FlexCNN
 from models.training.metrics import EpochMetrics
 from search import names, workload
 from search.claims import Claim, finish, release
@@ -89,6 +91,24 @@ def test_memory_that_runs_out_is_infeasible(
     result = stage.run(stage.claim(), context)
     assert result.outcome == "pruned" and result.attributes[names.INFEASIBLE]
     assert "2 TiB" in result.attributes[names.REASON]
+
+
+def test_a_batch_that_does_not_fit_is_trained_in_pieces_and_the_trial_says_so(
+    sqlite: Storage, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = FlexCNN.forward
+
+    def with_room_for_100(network: FlexCNN, images_NCHW: Tensor) -> Tensor:
+        if network.training and len(images_NCHW) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(network, images_NCHW)
+
+    monkeypatch.setattr(FlexCNN, "forward", with_room_for_100)
+    stage = open_stage(sqlite)
+    result = stage.run(stage.claim(), context)
+    assert result.outcome == "complete"
+    assert result.attributes[names.MICRO_BATCHES] == 4  # of the 256 images that are configured
+    assert result.attributes[names.CONFIG]["batch_size"] == 256
 
 
 def test_a_bug_costs_one_trial_and_keeps_the_end_of_its_traceback(

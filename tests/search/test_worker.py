@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import update
 
+from data.errors import SieveError
+from search import names
 from search import worker as worker_module
 from search.claims import Claim, claim_next
 from search.course import Course
@@ -123,6 +126,23 @@ def test_a_signal_during_a_database_call_waits_until_the_training_goes_on(
     worker.run()
     assert passed == ["the database call"]
     assert states(stage) == {"WAITING": 3}
+
+
+def test_a_trial_that_breaks_the_accelerator_is_tried_once_more_by_another_process_and_then_failed(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(course: Course) -> Any:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with ...")
+
+    monkeypatch.setattr(worker_module, "run_trial", break_down)
+    with pytest.raises(SieveError, match=r"^cpu: CUDA error: device-side assert triggered: this process.*ends$"):
+        worker.run()
+    assert states(stage) == {"WAITING": 3}
+    with pytest.raises(SieveError):
+        worker._run_next()
+    first = stage_trials(stage.storage, stage.record)[0]
+    assert states(stage) == {"FAIL": 1, "WAITING": 2}
+    assert first.user_attrs[names.REASON] == "broke 2 workers: CUDA error: device-side assert triggered"
 
 
 def test_a_stage_whose_time_is_up_gets_no_new_trial(worker: Worker, stage: OpenStage) -> None:

@@ -1,0 +1,51 @@
+"""Whose fault it is that a trial did not end well."""
+
+from __future__ import annotations
+
+import traceback
+
+import torch
+
+from data.errors import LeaseLost
+from search import names
+from search.claims import release, renew
+from search.course import Course
+from search.storage import Storage, is_outage, with_retries
+
+TRACEBACK_LINES = 12
+MAX_RETRIES = 1
+"""So often a trial is tried again, by another process, after it broke the one that ran it."""
+
+
+def raise_unless_its_own(error: Exception, device: torch.device) -> None:
+    """Raise what a trial is not to be blamed for: a lost lease, a database that is away, a broken accelerator.
+
+    A kernel may fail long after it was started: what another error hides, raises torch.AcceleratorError here.
+    """
+    if isinstance(error, LeaseLost | torch.AcceleratorError) or is_outage(error):
+        raise error
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def try_elsewhere(storage: Storage, course: Course) -> bool:
+    """Put a trial that broke its process back into the queue; False where that was done often enough.
+
+    Raises LeaseLost if it is not this worker's any more.
+    """
+    if course.faults >= MAX_RETRIES:
+        return False
+    with_retries(renew, storage, course.claim)
+    with_retries(storage.optuna.set_trial_user_attr, course.claim.trial_id, names.FAULTS, course.faults + 1)
+    with_retries(release, storage, course.claim)
+    return True
+
+
+def traceback_tail(error: BaseException) -> str:
+    """The last lines of an error's traceback."""
+    return "\n".join("".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:])
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,48 @@
+"""Pre-trained weights that a study starts from: there and fitting, or it is refused before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from optuna.distributions import CategoricalDistribution
+
+from data.errors import InfeasibleConfig, UserError
+from models.config import BackboneConfig, TrainConfig
+from models.registry import fetch_weights
+from models.values import with_values
+from models.weights import DEFAULT, NONE
+from studies.definition import Space, Study, When
+
+
+def check_weights(study: Study) -> None:
+    """Fetch the weights of the configuration that the first stage starts from; try those in files on every backbone.
+
+    Raises UserError for weights that cannot be had or do not fit, and for images that the backbone cannot look at.
+    """
+    stage = study.stages[0]
+    start = with_values(study.config, stage.values)
+    for config in dict.fromkeys([start, *_with_files(start, stage.space_around(start))]):
+        try:
+            fetch_weights(config)
+        except InfeasibleConfig as error:
+            raise UserError(f"{study.name}/{stage.name}: {error}") from error
+
+
+def _with_files(start: TrainConfig, space: Space) -> Iterator[TrainConfig]:
+    """A configuration for each backbone and each file of weights that the stage may choose."""
+    if not isinstance(start, BackboneConfig):
+        return
+    for backbone, weights in product(_choices(space, "backbone"), _choices(space, "weights")):
+        config = with_values(start, {**backbone, **weights})
+        if isinstance(config, BackboneConfig) and config.weights not in (DEFAULT, NONE):
+            yield config
+
+
+def _choices(space: Space, name: str) -> list[dict[str, object]]:
+    """The values that a space gives a field, as changes; one empty change where it does not vary the field."""
+    entry = space.get(name)
+    distribution = entry.distribution if isinstance(entry, When) else entry
+    if not isinstance(distribution, CategoricalDistribution):
+        return [{}]
+    return [{name: value} for value in distribution.choices]
