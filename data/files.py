@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ class CacheLimit:
     """That decode where it would take more; None: one per core."""
 
 
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
+
 @contextmanager
 def writing_below(home: Path) -> Iterator[None]:
     """Turn what the operating system says of a full or read-only disk below `home` into a UserError."""
@@ -46,6 +50,16 @@ def show_bytes(count: int) -> str:
     while size >= 1024 and unit < len(_UNITS) - 1:
         size, unit = size / 1024, unit + 1
     return f"{size:,.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether a disk is behind an error: full, read-only or broken. No matter what was to be written there."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _DISK_ERRORS:
+            return True
+        seen = seen.__cause__
+    return False
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from data.errors import SieveError
 from search import names
 from search.pinning import PinnedStage
 from search.records import StageRecord
+from search.tracking.packaging import hash_folder
 
 CONFIDENCE = 0.95
 
@@ -99,6 +100,19 @@ def ties(finalists: Sequence[Finalist]) -> list[int]:
         if interval is None or interval[0] <= 0 <= interval[1]:
             tied.append(other.index)
     return tied
+
+
+def check_kept(trial: FrozenTrial, folder: Path) -> None:
+    """Raise SieveError unless a finalist's classifier is the one that its trial kept."""
+    kept = trial.user_attrs.get(names.CLASSIFIER_HASH)
+    if not folder.is_dir():
+        raise SieveError(
+            f"no classifier at {folder}: give all workers and `search.run` the same --home, on a shared path"
+        )
+    if kept is not None and hash_folder(folder) != kept:
+        raise SieveError(
+            f"{folder}: not the classifier that its trial kept; restore it, or start again with --name NEW"
+        )
 
 
 def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Path) -> tuple[dict[str, Any], Path]:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from data.errors import SieveError, UserError
+from data.files import is_disk_error
 from search import settings
 from search.storage import is_outage, storage_away
 
@@ -57,8 +58,11 @@ def main_guard(command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
+        if is_disk_error(error):
+            line = f"{error}; free some space, or choose another folder with --home; the same command goes on"
+            return _fail(UserError(line), BAD_INPUT)
         if not is_outage(error):
-            raise
+            raise  # A bug.
         return _fail(storage_away(error), FAILED)
     return DONE
 

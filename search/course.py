@@ -29,6 +29,7 @@ from search.data_source import TrialData
 from search.pinning import PinnedStage
 from search.records import add_epoch
 from search.storage import Storage, with_retries
+from search.tracking.packaging import hash_folder
 from search.workload import Workshop
 
 T = TypeVar("T")
@@ -185,8 +186,8 @@ class Course:
 
         Raises LeaseLost where another worker has the trial, and the folder.
         """
-        with_retries(renew, self.context.storage, self.claim)
         folder = self.folder / names.BUNDLE_FOLDER
+        with_retries(renew, self.context.storage, self.claim)
         shutil.rmtree(folder, ignore_errors=True)  # Of an owner that was lost before it told.
         save_bundle(
             folder, model, config,
@@ -194,6 +195,7 @@ class Course:
         )  # fmt: skip
         if self.stage.cells:
             save_answers(self.folder, model, data.val_batches(seen))
+        self.attributes[names.CLASSIFIER_HASH] = hash_folder(folder)
 
     def _value(self, metrics: EpochMetrics) -> float:
         return float(getattr(metrics, self.stage.metric))

@@ -108,7 +108,10 @@ def _run_fold(fold: int, running: dict[int, Course]) -> Iterator[Ended]:
             model.head = head.to(context.device)
             course.count_parameters(model)
             if stage.is_confirmation:
-                course.keep(model, data, config, work.seen)
+                try:
+                    course.keep(model, data, config, work.seen)
+                except LeaseLost:
+                    del running[course.claim.number]
 
 
 def _end_of(course: Course, metrics: EpochMetrics, config: TrainConfig) -> Result | None:

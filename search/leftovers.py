@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from search.records import read_stages
+from search import names
+from search.records import StageRecord, read_stages
 from search.snapshot import stage_trials
 from search.storage import Storage, with_retries
 from search.trial import remove_working_files
+
+
+def leftover_checkpoints(storage: Storage, home: Path, study: str) -> Iterator[Path]:
+    """Checkpoints of a study's finished trials: a trial that has ended is never resumed."""
+    for record, number in _finished(storage, study):
+        folder = names.trial_folder(home, study, record.name, number)
+        yield from folder.glob(f"*{names.CHECKPOINT_FILE}*")
 
 
 def collect_leftovers(storage: Storage, home: Path, study: str) -> None:
     """Delete the checkpoints of all finished trials, whole ones and those that a killed worker was writing.
 
     A worker does so itself when it has told its result, but one that is killed in between cannot. Trials that wait or
-    run keep theirs, for they go on from them; a finished one never runs again.
+    run keep theirs, for they go on from them; finalists' classifiers stay.
     """
+    for record, number in _finished(storage, study):
+        remove_working_files(home, record, number)
+
+
+def _finished(storage: Storage, study: str) -> Iterator[tuple[StageRecord, int]]:
     for record in with_retries(read_stages, storage, study):
         for trial in with_retries(stage_trials, storage, record):
             if trial.state.is_finished():
-                remove_working_files(home, record, trial.number)
+                yield record, trial.number

@@ -50,6 +50,8 @@ MICRO_BATCHES = "micro_batches"
 """Pieces that its batches were cut into because the device's memory ran out."""
 FAULTS = "faults"
 """How often this trial broke the process that ran it."""
+CLASSIFIER_HASH = "classifier_hash"
+"""Of a finalist's classifier, when it was kept: what is promoted is that."""
 LOSSES = "losses"
 """How often the worker of this trial was lost."""
 

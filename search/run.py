@@ -216,7 +216,7 @@ def _interrupts(launcher: LocalLauncher, progress: RunProgress) -> Iterator[list
 
 def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
     """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
-    from search.champion import choose_champion
+    from search.champion import check_kept, choose_champion
     from search.report.model_card import model_card
     from search.tracking.registry import log_bundle, register_champion
 
@@ -229,6 +229,7 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
     run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
     for number, run_id in run_ids.items():
         folder = names.trial_folder(settings.home, name, confirmation.name, number) / names.BUNDLE_FOLDER
+        check_kept(trials[number], folder)
         log_bundle(settings, run_id, folder)
     registered = register_champion(
         settings,

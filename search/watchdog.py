@@ -17,6 +17,8 @@ from contextlib import contextmanager
 TICK_S = 1.0
 GRACE_S = 60.0
 """Python's watchdog waits so much longer than this one."""
+STDERR = 2
+"""By number: whatever Python calls stderr may be something else by then."""
 FRAMES = 4
 """Of the stack on which the training hangs, in the reason."""
 
@@ -77,7 +79,7 @@ class Watchdog(threading.Thread):
     def _put_off_strike(self) -> None:
         """Python's watchdog ends the process unless this is called again in time: where this thread cannot run."""
         if self._timeout_s is not None:
-            faulthandler.dump_traceback_later(self._timeout_s + GRACE_S, exit=True, file=sys.__stderr__)
+            faulthandler.dump_traceback_later(self._timeout_s + GRACE_S, exit=True, file=STDERR)
 
     def _where(self) -> str:
         """The innermost frames of the training thread."""

@@ -180,9 +180,10 @@ class Worker:
         except LeaseLost:
             pass  # Somebody else has the trial now; whatever was done here is worth nothing.
         except WorkerStopped:
-            for course in self._running:
-                with suppress(LeaseLost):
-                    with_retries(release, self._storage, course.claim)
+            self._put_back()
+        except (OSError, UserError):  # A full disk, in one dress or another: it fails whatever trial comes next, too.
+            self._put_back()
+            raise
         except torch.AcceleratorError as error:
             for course in self._running:
                 with suppress(LeaseLost):
@@ -194,6 +195,11 @@ class Worker:
             self._running = []
             self._keeper.watched = None
         self._say("waiting")
+
+    def _put_back(self) -> None:
+        for course in self._running:
+            with suppress(LeaseLost):
+                with_retries(release, self._storage, course.claim)
 
     def _results(self, courses: Sequence[Course]) -> Iterator[tuple[Claim, Result]]:
         if len(courses) > 1:

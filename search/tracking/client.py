@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import SieveError
 from search.settings import redact
@@ -59,7 +60,11 @@ def answering(tracking_url: str) -> Iterator[MlflowClient]:
 
     try:
         yield connect(tracking_url)
-    except MlflowException as error:
+    except (
+        MlflowException,
+        SQLAlchemyError,
+        OSError,
+    ) as error:  # Its own; of a tracking database; of an artifact store.
         raise SieveError(f"MLflow at {redact(tracking_url)}: {first_line(error, tracking_url)}") from error
 
 

@@ -36,6 +36,8 @@ class Mirror:
         self._thread: threading.Thread | None = None
         self.failures = 0
         """Passes that failed since the last one that did not."""
+        self.failure: str | None = None
+        """What MLflow said to the last pass, if that failed."""
 
     def sync(self) -> int:
         """One pass; returns how many trials changed in MLflow, 0 if it does not answer. Raises nothing."""
@@ -94,13 +96,16 @@ class Mirror:
         return self._follower
 
     def _note_failure(self, error: Exception) -> None:
+        url = self._settings.tracking_url
         self.failures += 1
+        self.failure = first_line(error, url)
         if self.failures == 1:
-            url = self._settings.tracking_url
-            reason = first_line(error, url)
-            self._tell(f"MLflow at {redact(url)} is behind ({reason}); the search goes on, MLflow catches up later")
+            self._tell(
+                f"MLflow at {redact(url)} is behind ({self.failure}); the search goes on, MLflow catches up later"
+            )
 
     def _note_success(self) -> None:
         if self.failures:
             self._tell(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
         self.failures = 0
+        self.failure = None

@@ -96,13 +96,14 @@ def register_champion(
 def load_champion(settings: Settings, uri: str) -> Champion:
     """Load a registered model: `models:/NAME@champion`, or one version as `models:/NAME/3`.
 
-    Raises UserError if the registry does not have it, SieveError where MLflow does not answer.
+    Raises UserError if the registry lacks it, SieveError where MLflow does not answer or the files have changed.
     """
     with answering(settings.tracking_url) as client, tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
         registered = _resolve(settings, client, uri)
         # By place, not by `models:/` URI: MLflow looks those up in the process's own registry, whatever it is given.
         source = client.get_model_version_download_uri(registered.name, registered.version)
         folder = _download(settings, source, scratch)
+        _check_unchanged(client, registered, Path(folder))
         with quiet_pyfunc() as pyfunc:
             model = pyfunc.load_model(folder)
     facts: dict[str, Any] = model.metadata.metadata or {}
@@ -122,6 +123,7 @@ def download_bundle(settings: Settings, uri: str, folder: Path) -> Path:
         registered = _resolve(settings, client, uri)
         source = client.get_model_version_download_uri(registered.name, registered.version)
         model = Path(_download(settings, source, scratch))
+        _check_unchanged(client, registered, model)
         shutil.copytree(model / "artifacts" / names.BUNDLE_FOLDER, folder, dirs_exist_ok=True)
     return folder
 
@@ -129,17 +131,41 @@ def download_bundle(settings: Settings, uri: str, folder: Path) -> Path:
 def log_test_result(settings: Settings, registered: RegisteredModel, result: Mapping[str, Any]) -> None:
     """Add a look at the test set to the version that was looked at and to its run.
 
-    `result` is what `search.evaluate` gives. Raises SieveError where MLflow does not answer.
+    `result` is what `search.evaluate` gives. It can be repeated: the number of the look comes last, and says that all
+    the rest is there. Raises SieveError where MLflow does not answer.
     """
     summary = {f"test_{key}": float(result[key]) for key in ("accuracy", "macro_f1")}
     with answering(settings.tracking_url) as client:
         run_id = str(client.get_model_version(registered.name, registered.version).run_id)
-        for key, value in {**summary, "test_looks": result["look"]}.items():
-            client.set_model_version_tag(registered.name, registered.version, key, str(value))
-            client.log_metric(run_id, key, value, step=result["look"])
         for key in ("per_class", "confusion"):
             content = {"classes": result["classes"], key: result[key]}
             client.log_dict(run_id, content, f"test/look-{result['look']}/{key}.json")
+        for key, value in {**summary, tags.TEST_LOOKS: result["look"]}.items():
+            client.log_metric(run_id, key, value, step=result["look"])
+            client.set_model_version_tag(registered.name, registered.version, key, str(value))
+
+
+def looks_shown(settings: Settings, registered: RegisteredModel) -> int:
+    """The number of the last look that a version shows; 0 for none.
+
+    Raises UserError if the registry does not have it, SieveError where MLflow does not answer.
+    """
+    with answering(settings.tracking_url) as client:
+        found = _resolve(settings, client, registered.uri)
+        return int(client.get_model_version(found.name, found.version).tags.get(tags.TEST_LOOKS, 0))
+
+
+def version_of(uri: str) -> RegisteredModel:
+    """The version that `RegisteredModel.uri` names."""
+    name, version = uri.removeprefix("models:/").split("/")
+    return RegisteredModel(name=name, version=version)
+
+
+def _check_unchanged(client: MlflowClient, registered: RegisteredModel, model: Path) -> None:
+    """Raise SieveError unless the files of a version are those that it was registered with."""
+    expected = client.get_model_version(registered.name, registered.version).tags.get(tags.CONTENT_HASH)
+    if hash_folder(model / "artifacts" / names.BUNDLE_FOLDER) != expected:
+        raise SieveError(f"{registered.uri}: its files are not those that were registered; restore MLflow's artifacts")
 
 
 def _find_version(client: MlflowClient, name: str, run_id: str, content: str) -> ModelVersion | None:

@@ -28,6 +28,8 @@ DATA_FINGERPRINT = "sieve.data_fingerprint"
 SPLIT_HASH = "sieve.split_hash"
 CONTENT_HASH = "sieve.content_hash"
 """Of a model version: hash over all files of the model."""
+TEST_LOOKS = "test_looks"
+"""Of a model version and its run: the number of the last look at the test set that is shown there."""
 
 PARENT_RUN = "mlflow.parentRunId"
 GIT_COMMIT = "mlflow.source.git.commit"

@@ -1,0 +1,93 @@
+"""Check everything that a search relies on, and say how to mend what is not as it should be.
+
+    python -m search.doctor [--mend] [--json]
+
+Changes nothing. With --mend it first does what is safe: puts trials back whose workers are gone, removes checkpoints of
+trials that have ended and useless entries of the cache, and brings MLflow up to date. Exit code 1 if something is
+broken.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data.errors import SieveError, UserError
+from search.cli import command_parser, main_guard, print_json, say
+from search.doctor.database import STORAGE, check_schema, check_seal, check_sqlite, check_trials
+from search.doctor.finding import Finding, broken
+from search.doctor.folders import check_cache, check_checkpoints, check_disk
+from search.doctor.machine import check_devices
+from search.doctor.mend import mend
+from search.doctor.mlflow_side import check_champions, check_tracking
+from search.settings import Settings, from_arguments
+from search.storage import Storage, open_storage
+
+_STYLES = {"ok": "green", "warning": "yellow", "broken": "bold red"}
+
+
+def examine(settings: Settings, storage: Storage | None) -> Iterator[Finding]:
+    """Everything, in the order in which a search needs it; without a storage, what can be seen without one."""
+    yield from check_disk(settings)
+    if storage is not None:
+        yield from check_schema(storage)
+        yield from check_sqlite(storage)
+        yield from check_trials(storage)
+        yield from check_tracking(settings, storage)
+        yield from check_champions(settings, storage)
+        yield from check_seal(storage)
+        yield from check_checkpoints(settings, storage)
+    yield from check_cache(settings)
+    yield from check_devices()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = command_parser("search.doctor", __doc__)
+    parser.add_argument("--mend", action="store_true", help="first do what is safe to do")
+    options = parser.parse_args(argv)
+    settings = from_arguments(options)
+    storage, findings = _open(settings)
+    mended: list[str] = []
+    try:
+        if options.mend and storage is not None:
+            for line in mend(settings, storage):
+                mended.append(line)
+                say(line)
+        findings += examine(settings, storage)
+    finally:
+        if storage is not None:
+            storage.close()
+    if options.json:
+        print_json({"findings": [asdict(finding) for finding in findings], "mended": mended})
+    else:
+        Console().print(_table(findings))
+    wrong = [finding.about for finding in findings if finding.state == "broken"]
+    if wrong:
+        raise SieveError(f"broken: {', '.join(dict.fromkeys(wrong))}; the last column says what to do")
+
+
+def _open(settings: Settings) -> tuple[Storage | None, list[Finding]]:
+    try:
+        return open_storage(settings.storage_url, create=False), []
+    except UserError as error:
+        return None, [broken(STORAGE, str(error), "start the database, or say where it is with --storage or --home")]
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        state = Text(finding.state, _STYLES[finding.state])
+        table.add_row(finding.about, state, Text(finding.text), Text(finding.mend or ""))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))

@@ -1,0 +1,112 @@
+"""The database: its schema, its settings, and trials that nobody works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from optuna.trial import TrialState
+from sqlalchemy import Row, inspect, select, text
+
+from search.doctor.finding import Finding, broken, command, ok, warning
+from search.looks import looks
+from search.processes import is_dead
+from search.records import StageRecord, read_stages, study_names
+from search.settings import redact
+from search.snapshot import stage_trials
+from search.storage import Storage
+from search.tables import leases, metadata
+
+STORAGE, TRIALS, SEAL = "storage", "trials", "seal"
+
+
+def check_schema(storage: Storage) -> Iterator[Finding]:
+    """Optuna's version of the schema, and Sieve's own tables."""
+    url, version, head = (
+        redact(storage.url), storage.optuna.get_current_version(), storage.optuna.get_head_version()
+    )  # fmt: skip
+    if version != head:
+        upgrade = f"optuna storage upgrade --storage {url}"
+        yield broken(STORAGE, f"{url} has Optuna's schema {version}, this Optuna needs {head}", upgrade)
+    missing = sorted(_missing_columns(storage))
+    if missing:
+        yield broken(STORAGE, f"{url} lacks {', '.join(missing)}: another version made it", command("init"))
+    if version == head and not missing:
+        yield ok(STORAGE, f"{url} answers, schema {version}, {len(study_names(storage))} studies")
+
+
+def check_sqlite(storage: Storage) -> Iterator[Finding]:
+    """The file itself, and whether several processes can use it at once."""
+    if not storage.is_sqlite:
+        return
+    with storage.engine.begin() as connection:
+        mode = connection.execute(text("PRAGMA journal_mode")).scalar_one()
+        damage = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+    if damage != "ok":
+        yield broken(STORAGE, f"the file is damaged: {damage}", "go back to a copy of it")
+    if mode == "wal":
+        yield ok(STORAGE, "SQLite with a write-ahead log")
+    else:
+        move = "move --home to a local disk, or use Postgres with --storage"
+        yield warning(STORAGE, f"SQLite cannot keep a write-ahead log here (journal_mode={mode})", move)
+
+
+def check_trials(storage: Storage) -> Iterator[Finding]:
+    """Trials that are said to run and do not."""
+    stray, lost = stray_trials(storage), lost_leases(storage)
+    mend = command("doctor", "--mend")
+    if stray:
+        names = ", ".join(f"{record.optuna_study} #{number}" for record, number, _ in stray)
+        yield broken(TRIALS, f"nobody works on {names}, though RUNNING", mend)
+    if lost:
+        names = ", ".join(sorted({row.optuna_study for row in lost}))
+        yield warning(TRIALS, f"{len(lost)} trials of {names} lost their worker; a supervisor puts them back", mend)
+    if not stray and not lost:
+        yield ok(TRIALS, "every running trial has a worker")
+
+
+def check_seal(storage: Storage) -> Iterator[Finding]:
+    """Looks at a test set that came to no result."""
+    open_looks = [look for study in study_names(storage) for look in looks(storage, study) if look.result is None]
+    for look in open_looks:
+        again = command("evaluate", f"--study {look.study}", '--again "the look before came to no result"')
+        yield warning(SEAL, f"{look.study}: {look}", again)
+    if not open_looks:
+        yield ok(SEAL, "every look at a test set came to a result")
+
+
+def stray_trials(storage: Storage) -> list[tuple[StageRecord, int, int]]:
+    """Stage, number and id of trials that run though nobody holds a lease on them."""
+    before = _leased(storage)
+    running = [
+        (record, trial.number, trial._trial_id)
+        for study in study_names(storage)
+        for record in read_stages(storage, study)
+        for trial in stage_trials(storage, record)
+        if trial.state == TrialState.RUNNING
+    ]
+    leased = before | _leased(storage)  # A trial may begin, or end, while the others are read.
+    return [found for found in running if found[2] not in leased]
+
+
+def lost_leases(storage: Storage) -> list[Row[Any]]:
+    """Leases that have run out, or whose owners are dead."""
+    with storage.engine.begin() as connection:
+        now = storage.now(connection)
+        rows = connection.execute(select(leases)).all()
+    return [row for row in rows if row.expires_at < now or is_dead(row.owner)]
+
+
+def _leased(storage: Storage) -> set[int]:
+    with storage.engine.begin() as connection:
+        return set(connection.execute(select(leases.c.trial_id)).scalars())
+
+
+def _missing_columns(storage: Storage) -> Iterator[str]:
+    found = inspect(storage.engine)
+    for table in metadata.sorted_tables:
+        if not found.has_table(table.name):
+            yield table.name
+            continue
+        columns = {column["name"] for column in found.get_columns(table.name)}
+        yield from (f"{table.name}.{column.name}" for column in table.columns if column.name not in columns)

@@ -1,0 +1,74 @@
+"""MLflow: whether it answers, what it lacks, and whether the champions in it are the ones that were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from data.errors import SieveError
+from search import names
+from search.doctor.finding import Finding, broken, command, ok, warning
+from search.records import StudyRecord, read_study, study_names
+from search.settings import Settings, redact
+from search.storage import Storage
+from search.tracking.backlog import looks_behind, trials_behind
+from search.tracking.client import answering
+from search.tracking.registry import load_champion, model_name
+
+TRACKING, REGISTRY = "tracking", "registry"
+
+
+def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    """Whether MLflow answers, and has what the database has."""
+    url = redact(settings.tracking_url)
+    behind = {study: count for study in study_names(storage) if (count := trials_behind(storage, study))}
+    if _is_missing_file(settings.tracking_url):
+        if not study_names(storage):
+            yield ok(TRACKING, f"{url} is made by the first search")
+            return
+        yield broken(TRACKING, f"{url} is not there", "say where it is with --tracking")
+        return
+    try:
+        with answering(settings.tracking_url):
+            yield ok(TRACKING, f"{url} answers")
+        late_looks = {
+            study: len(late) for study in study_names(storage) if (late := looks_behind(settings, storage, study))
+        }
+    except SieveError as error:
+        yield broken(TRACKING, str(error), "start the server, or say where it is with --tracking")
+        return
+    for study in sorted(behind.keys() | late_looks.keys()):
+        text = f"{study}: {behind.get(study, 0)} trials and {late_looks.get(study, 0)} looks are not in MLflow yet"
+        yield warning(TRACKING, text, command("sync", f"--study {study}"))
+
+
+def check_champions(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    """Whether each study's champion loads, is what was registered, and is what its alias names."""
+    for study in study_names(storage):
+        record = read_study(storage, study)
+        assert record is not None
+        if record.state == "promoting":
+            text = f"{study}: its champion is being registered, or that was interrupted"
+            yield warning(REGISTRY, text, "type its `search.run` command again if nobody runs it")
+        elif record.champion is not None and not _is_missing_file(settings.tracking_url):
+            yield _check_champion(settings, record, str(record.champion["model_uri"]))
+
+
+def _check_champion(settings: Settings, record: StudyRecord, uri: str) -> Finding:
+    alias = f"models:/{model_name(record.name)}@{names.CHAMPION_ALIAS}"
+    try:
+        load_champion(settings, uri)
+        found = load_champion(settings, alias).registered.uri
+    except SieveError as error:
+        return broken(REGISTRY, f"{record.name}: {error}", "put MLflow's artifacts back as they were")
+    if found != uri:
+        point = f"point the alias {names.CHAMPION_ALIAS} at {uri} in MLflow, unless another database shares its server"
+        return warning(REGISTRY, f"{record.name}: its champion is {uri}, but {alias} is {found}", point)
+    return ok(REGISTRY, f"{record.name}: {uri} loads, and is what was registered")
+
+
+def _is_missing_file(tracking_url: str) -> bool:
+    """Whether that is a SQLite file that does not exist: asking MLflow would make it."""
+    return tracking_url.startswith("sqlite:") and not Path(make_url(tracking_url).database or "").is_file()

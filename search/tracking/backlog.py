@@ -1,0 +1,59 @@
+"""What MLflow does not have yet: runs as far as the database knows, looks as far as the registry does."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from search.looks import Look, looks
+from search.records import read_stages
+from search.settings import Settings
+from search.snapshot import stage_trials
+from search.storage import Storage
+from search.tables import epochs, mirrored
+from search.tracking import contents
+from search.tracking.registry import log_test_result, looks_shown, version_of
+
+
+def trials_behind(storage: Storage, study: str) -> int:
+    """Trials of a study that MLflow lacks, or lacks epochs or the end of. Asks the database alone."""
+    trials = {
+        trial._trial_id: trial
+        for stage in read_stages(storage, study)
+        for trial in stage_trials(storage, stage)
+        if contents.has_run(trial)
+    }
+    if not trials:
+        return 0
+    between = (min(trials), max(trials))
+    with storage.engine.begin() as connection:
+        marks = connection.execute(select(mirrored).where(mirrored.c.trial_id.between(*between))).all()
+        newest = select(epochs.c.trial_id, func.max(epochs.c.epoch).label("epoch"))
+        rows = connection.execute(newest.where(epochs.c.trial_id.between(*between)).group_by(epochs.c.trial_id)).all()
+    last_epoch = {row.trial_id: row.epoch for row in rows}
+    up_to_date = {
+        mark.trial_id
+        for mark in marks
+        if mark.trial_id in trials
+        and mark.finished == trials[mark.trial_id].state.is_finished()
+        and mark.last_epoch >= last_epoch.get(mark.trial_id, 0)
+    }
+    return len(trials.keys() - up_to_date)
+
+
+def show_looks(settings: Settings, storage: Storage, study: str) -> int:
+    """Send the looks at the test set that the registered versions do not show yet; returns how many.
+
+    Raises SieveError where MLflow does not answer, UserError where it lacks the version.
+    """
+    behind = looks_behind(settings, storage, study)
+    for look in behind:
+        assert look.result is not None
+        log_test_result(settings, version_of(look.model_uri), look.result)
+    return len(behind)
+
+
+def looks_behind(settings: Settings, storage: Storage, study: str) -> list[Look]:
+    """Looks with a result that the version they looked at does not show; raises as `show_looks`."""
+    taken = [look for look in looks(storage, study) if look.result]
+    shown = {uri: looks_shown(settings, version_of(uri)) for uri in {look.model_uri for look in taken}}
+    return [look for look in taken if look.number > shown[look.model_uri]]
