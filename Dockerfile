@@ -20,7 +20,7 @@ exec "$@"
 EOF
 
 COPY . /opt/sieve
-RUN pip install --no-cache-dir /opt/sieve
+RUN pip install --no-cache-dir '/opt/sieve[s3]'
 
 USER sieve
 WORKDIR /home/sieve

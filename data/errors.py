@@ -5,6 +5,7 @@ SieveError                 the work failed; the command ends with exit code 1
 ├── InfeasibleConfig       a configuration that cannot be built or does not fit; told as infeasible, never as a failure
 ├── TrainingDiverged       the loss is no longer finite; told as pruned, with the reason
 ├── LeaseLost              another worker owns this trial now; the result is discarded and the worker goes on
+├── ArtifactsAway          the store of checkpoints and classifiers does not answer; the trial goes back into the queue
 ├── StorageAway            the database did not answer for a minute; the same command goes on when it does
 └── SealBroken             a look at the test set that is not allowed
 """
@@ -28,6 +29,10 @@ class TrainingDiverged(SieveError):
 
 class LeaseLost(SieveError):
     """The worker no longer owns the trial: its lease expired and somebody else took it."""
+
+
+class ArtifactsAway(SieveError):
+    """The store of checkpoints and classifiers does not answer, and was given its time."""
 
 
 class StorageAway(SieveError):

@@ -41,8 +41,9 @@ def save_answers(folder: Path, model: nn.Module, batches: ValidationBatches) -> 
     answered = [(batch.labels_N, model(batch.images_NCHW).float().softmax(dim=1)) for batch in batches]
     labels_M, probabilities_MC = (torch.cat(parts).cpu().numpy() for parts in zip(*answered, strict=True))
     with writing_below(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / names.ANSWERS_FILE, labels_M=labels_M, probabilities_MC=probabilities_MC)
+        path = folder / names.ANSWERS_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, labels_M=labels_M, probabilities_MC=probabilities_MC)
 
 
 def read_answers(folder: Path) -> Answers | None:

@@ -60,7 +60,7 @@ def report(
 
 
 def _settings(home: str | Path | None, storage: str | None, tracking: str | None) -> Settings:
-    return from_arguments(argparse.Namespace(home=home, storage=storage, tracking=tracking))
+    return from_arguments(argparse.Namespace(home=home, storage=storage, tracking=tracking, artifacts=None))
 
 
 def _read(settings: Settings, study: str) -> StudyFacts:

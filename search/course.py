@@ -24,6 +24,7 @@ from models.training.metrics import EpochMetrics, best_epoch
 from models.values import to_flat
 from search import names
 from search.answers import save_answers
+from search.artifacts import Artifacts
 from search.claims import Claim, Outcome, Result, renew
 from search.data_source import TrialData
 from search.pinning import PinnedStage
@@ -45,7 +46,7 @@ class TrialContext:
     storage: Storage
     workshop: Workshop
     device: torch.device
-    home: Path
+    artifacts: Artifacts
     on_epoch: Callable[[Claim, EpochMetrics, TrainConfig], None]
     """Called after each epoch, before it is written down; raises LeaseLost where another worker has the trial."""
     interruptible: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -111,7 +112,7 @@ class Course:
     def folder(self) -> Path:
         """Where the trial keeps its files."""
         study = self.claim.optuna_study.rsplit("/", 1)[0]
-        return names.trial_folder(self.context.home, study, self.stage.name, self.claim.number)
+        return names.trial_folder(self.context.artifacts.root, study, self.stage.name, self.claim.number)
 
     def draw(self) -> TrainConfig:
         """The trial's configuration, its image size filled in; drawn once, however often it is asked for."""
@@ -193,8 +194,10 @@ class Course:
             folder, model, config,
             classes=data.search.classes, input_shape=data.input_shape, mean=seen.mean, std=seen.std,
         )  # fmt: skip
+        self.context.artifacts.keep(folder)
         if self.stage.cells:
             save_answers(self.folder, model, data.val_batches(seen))
+            self.context.artifacts.keep((self.folder / names.ANSWERS_FILE).parent)
         self.attributes[names.CLASSIFIER_HASH] = hash_folder(folder)
 
     def _value(self, metrics: EpochMetrics) -> float:

@@ -6,7 +6,7 @@ import traceback
 
 import torch
 
-from data.errors import LeaseLost
+from data.errors import ArtifactsAway, LeaseLost
 from data.files import is_disk_error
 from search import names
 from search.claims import release, renew
@@ -19,11 +19,16 @@ MAX_RETRIES = 1
 
 
 def raise_unless_its_own(error: Exception, device: torch.device) -> None:
-    """Raise what a trial is not to be blamed for: a lost lease, a database that is away, a full disk, a broken device.
+    """Raise what a trial is not to be blamed for: a lost lease, a database or store that is away, a full disk,
+    a broken device.
 
     A kernel may fail long after it was started: what another error hides, raises torch.AcceleratorError here.
     """
-    if isinstance(error, LeaseLost | torch.AcceleratorError) or is_outage(error) or is_disk_error(error):
+    if (
+        isinstance(error, LeaseLost | ArtifactsAway | torch.AcceleratorError)
+        or is_outage(error)
+        or is_disk_error(error)
+    ):
         raise error
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""Create Sieve's and Optuna's tables in a shared database, before several processes could race for them.
+"""Create the tables of Sieve, Optuna and MLflow in shared databases, before several processes could race for them.
 
     python -m search.init
 
@@ -13,17 +13,21 @@ from collections.abc import Sequence
 from search.cli import command_parser, main_guard, print_json, say
 from search.settings import from_arguments, redact
 from search.storage import open_storage
+from search.tracking.client import answering
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = command_parser("search.init", __doc__).parse_args(argv)
-    url = from_arguments(arguments).storage_url
-    open_storage(url, create=True).close()
+    settings = from_arguments(arguments)
+    open_storage(settings.storage_url, create=True).close()
+    with answering(settings.tracking_url):  # A database gets its tables; a server has made its own.
+        pass
+    ready = {"storage": redact(settings.storage_url), "tracking": redact(settings.tracking_url)}
     if arguments.json:
-        print_json({"storage": redact(url)})
+        print_json(ready)
     else:
-        say(f"{redact(url)} is ready")
+        say(f"{' and '.join(ready.values())} are ready")
 
 
 if __name__ == "__main__":

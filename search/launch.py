@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from data.errors import SieveError
 from data.files import writing_below
@@ -29,6 +29,9 @@ STOP_TIMEOUT_S = 30.0
 class Launcher(Protocol):
     """Whatever keeps a number of workers running."""
 
+    def prepare(self) -> None:
+        """Start the processes ahead of time: they import what they need, which takes seconds, and wait for `start`."""
+
     def start(self) -> None:
         """Start all workers."""
 
@@ -45,12 +48,84 @@ class Launcher(Protocol):
         """Stop the workers now and wait for them."""
 
 
-@dataclass(kw_only=True)
-class _LocalWorker:
-    index: int
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one worker takes of a Ray cluster."""
+
+    cpus: float
+    gpus: float
+    """Below 1, so many workers share a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorkerProcess:
+    """A worker of this machine: the process, and where it says what."""
+
     process: subprocess.Popen[bytes]
-    log: IO[bytes]
-    started_at: float = field(default_factory=time.monotonic)
+    log: Path
+    started_at: float
+
+    @property
+    def lived_s(self) -> float:
+        return time.monotonic() - self.started_at
+
+    @property
+    def last_words(self) -> str:
+        """The end of its log, in one line."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-LOG_TAIL_LINES:])
+
+    def let_go(self) -> None:
+        """Tell it that its study can be worked on; one that reads nothing more was given up, see `search.worker`."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # It died; whoever started it sees to that.
+            self.process.stdin.write(b"start\n")
+            self.process.stdin.close()
+
+
+def start_worker(
+    settings: Settings, study: str, index: int, *, device: str, threads: int, decoders: int = 1
+) -> WorkerProcess:
+    """Start a worker that waits for `let_go`, and ends with the process that calls this, in a session of its own.
+
+    `index` tells the workers of a study apart: each has its own log below the home folder. `decoders` are processes
+    that it may decode images with, where those are too many to be kept decoded.
+    """
+    command = [
+        sys.executable, "-m", "search.worker", "--study", study, "--device", device,
+        "--threads", str(threads), "--supervisor-pid", str(os.getpid()),
+    ]  # fmt: skip
+    # By environment, not by command line: a storage URL may hold a password, and `ps` shows arguments to everybody.
+    environment = {
+        **os.environ,
+        **as_environment(settings),
+        "OMP_NUM_THREADS": str(threads),
+        "SIEVE_DECODERS": str(decoders),
+        "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait take the cores of other workers.
+    }
+    path = names.study_folder(settings.home, study) / "logs" / f"worker-{index}.log"
+    with writing_below(settings.home):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("ab")
+    with log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+    return WorkerProcess(process=process, log=path, started_at=time.monotonic())
+
+
+class EarlyDeaths:
+    """Tells workers that have a fault of their own from those whose trial killed them."""
+
+    def __init__(self, workers: int) -> None:
+        self._allowed = MAX_EARLY_DEATHS * max(1, workers)
+        self._in_a_row = 0
+
+    def note(self, lived_s: float, last_words: str) -> None:
+        """A worker died. Raises SieveError where workers die as soon as they start."""
+        self._in_a_row = self._in_a_row + 1 if lived_s < EARLY_DEATH_S else 0
+        if self._in_a_row >= self._allowed:
+            raise SieveError(f"workers die as soon as they start; the last one said: {last_words}")
 
 
 class LocalLauncher:
@@ -61,46 +136,36 @@ class LocalLauncher:
         self._study = study
         self._devices = devices
         self._workers = workers
-        self._running: list[_LocalWorker] = []
-        self._early_deaths = 0
+        self._running: dict[int, WorkerProcess] = {}
+        self._early_deaths = EarlyDeaths(workers)
         self._stopping = False
 
     def prepare(self) -> None:
-        """Start the processes ahead of time: they import what they need, which takes seconds, and wait for `start`."""
-        self._running = [self._launch(index) for index in range(self._workers)]
+        self._running = {index: self._launch(index) for index in range(self._workers)}
 
     def start(self) -> None:
         if not self._running:
             self.prepare()
-        for worker in self._running:
-            _let_go(worker)
+        for worker in self._running.values():
+            worker.let_go()
 
     def tend(self) -> int:
-        died = [worker for worker in self._running if worker.process.poll() is not None]
-        for worker in died:
-            worker.log.close()
-            self._running.remove(worker)
-            if self._stopping:
-                continue
-            if time.monotonic() - worker.started_at < EARLY_DEATH_S:
-                self._early_deaths += 1
-                if self._early_deaths >= MAX_EARLY_DEATHS * max(1, self._workers):
-                    raise SieveError(
-                        f"workers die as soon as they start; the last one said: {self._log_tail(worker.index)}"
-                    )
-            else:
-                self._early_deaths = 0
-            self._running.append(self._launch(worker.index))
-            _let_go(self._running[-1])
+        died = {index: worker for index, worker in self._running.items() if worker.process.poll() is not None}
+        for index, worker in died.items():
+            del self._running[index]
+            if not self._stopping:
+                self._early_deaths.note(worker.lived_s, worker.last_words)
+                self._running[index] = self._launch(index)
+                self._running[index].let_go()
         return len(died)
 
     def drain(self) -> None:
         self._stopping = True
-        for worker in self._running:
+        for worker in self._running.values():
             worker.process.send_signal(signal.SIGTERM)
 
     def alive(self) -> int:
-        return sum(worker.process.poll() is None for worker in self._running)
+        return sum(worker.process.poll() is None for worker in self._running.values())
 
     def stop(self) -> None:
         """Two SIGTERMs a little apart (one drains, two stop), and SIGKILL for what does not listen."""
@@ -108,48 +173,14 @@ class LocalLauncher:
         while self.alive() and time.monotonic() < deadline:
             self.drain()
             time.sleep(0.2)
-        for worker in self._running:
+        for worker in self._running.values():
             if worker.process.poll() is None:
                 worker.process.kill()
             worker.process.wait()
-            worker.log.close()
         self._running.clear()
 
-    def _launch(self, index: int) -> _LocalWorker:
+    def _launch(self, index: int) -> WorkerProcess:
         device = self._devices[index % len(self._devices)]
-        threads = max(1, cpu_cores() // max(1, self._workers)) if device == "cpu" else 1
-        command = [
-            sys.executable, "-m", "search.worker", "--study", self._study, "--device", device,
-            "--threads", str(threads), "--supervisor-pid", str(os.getpid()),
-        ]  # fmt: skip
-        path = self._log_path(index)
-        with writing_below(self._settings.home):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            log = path.open("ab")
-        # By environment, not by command line: a storage URL may hold a password, and `ps` shows arguments to everybody.
-        environment = {
-            **os.environ,
-            **as_environment(self._settings),
-            "OMP_NUM_THREADS": str(threads),
-            "SIEVE_DECODERS": str(max(1, cpu_cores() // max(1, self._workers))),
-            "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait take the cores of other workers.
-        }
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-        return _LocalWorker(index=index, process=process, log=log)
-
-    def _log_path(self, index: int) -> Path:
-        return names.study_folder(self._settings.home, self._study) / "logs" / f"worker-{index}.log"
-
-    def _log_tail(self, index: int) -> str:
-        lines = self._log_path(index).read_text(errors="replace").strip().splitlines()
-        return " | ".join(lines[-LOG_TAIL_LINES:])
-
-
-def _let_go(worker: _LocalWorker) -> None:
-    """Tell a worker that its study can be worked on; one that reads nothing more was given up, see `search.worker`."""
-    assert worker.process.stdin is not None
-    with suppress(BrokenPipeError):  # It died; `tend` sees to that.
-        worker.process.stdin.write(b"start\n")
-        worker.process.stdin.close()
+        decoders = max(1, cpu_cores() // max(1, self._workers))
+        threads = decoders if device == "cpu" else 1
+        return start_worker(self._settings, self._study, index, device=device, threads=threads, decoders=decoders)

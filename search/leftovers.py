@@ -6,27 +6,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from search import names
+from search.artifacts import Artifacts
 from search.records import StageRecord, read_stages
 from search.snapshot import stage_trials
 from search.storage import Storage, with_retries
 from search.trial import remove_working_files
 
 
-def leftover_checkpoints(storage: Storage, home: Path, study: str) -> Iterator[Path]:
+def leftover_checkpoints(storage: Storage, root: Path, study: str) -> Iterator[Path]:
     """Checkpoints of a study's finished trials: a trial that has ended is never resumed."""
     for record, number in _finished(storage, study):
-        folder = names.trial_folder(home, study, record.name, number)
+        folder = names.trial_folder(root, study, record.name, number)
         yield from folder.glob(f"*{names.CHECKPOINT_FILE}*")
 
 
-def collect_leftovers(storage: Storage, home: Path, study: str) -> None:
+def collect_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None:
     """Delete the checkpoints of all finished trials, whole ones and those that a killed worker was writing.
 
     A worker does so itself when it has told its result, but one that is killed in between cannot. Trials that wait or
     run keep theirs, for they go on from them; finalists' classifiers stay.
     """
     for record, number in _finished(storage, study):
-        remove_working_files(home, record, number)
+        remove_working_files(artifacts, record, number)
 
 
 def _finished(storage: Storage, study: str) -> Iterator[tuple[StageRecord, int]]:

@@ -12,9 +12,11 @@ from data.catalog import DATASETS
 from data.errors import UserError
 from data.spec import DataSpec
 from models.values import parse_assignment
+from search.artifacts import open_artifacts
 from search.cli import command_parser
 from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
+from search.launch import Share
 from search.notify import check_address
 from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
 from search.storage import check_answers
@@ -25,6 +27,8 @@ from studies.registry import load_study
 
 MAX_WORKERS = 256
 """On one machine: more is a slip of the finger."""
+MAX_ACTORS = 10_000
+"""On a cluster."""
 MAX_IMAGE_SIZE = 4096
 """Pixels: every image is kept decoded at this size, 48 MiB each at the largest."""
 MAX_NAME = 100
@@ -41,6 +45,9 @@ class Request:
     study: Study
     spec: DataSpec
     devices: tuple[str, ...]
+    """Of this machine."""
+    share: Share | None
+    """What each worker takes of the Ray cluster; None: workers are processes on `devices`."""
     workers: int
     budget_s: float | None
     command: str
@@ -77,6 +84,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=int, help="default: one per GPU, or per CPU core; 0 only supervises"
     )
     parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or cuda:0,1")
+    parser.add_argument(
+        "--launcher", choices=("local", "ray"), default="local", help="workers here (default), or on the Ray cluster"
+    )
+    parser.add_argument(
+        "--gpus-per-worker", metavar="X", type=float, default=1.0, help="of the Ray cluster's, such as 0.5 (default: 1)"
+    )
     parser.add_argument("--notify", metavar="URL", help="a webhook that is told when the study ends (or SIEVE_NOTIFY)")
     add_trial_timeout(parser)
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end, once")
@@ -87,27 +100,47 @@ def check_request(options: argparse.Namespace) -> Request:
     settings = from_arguments(options)
     study = change_study(load_study(options.study), options)
     budget_s = parse_duration(options.budget, "--budget") if options.budget else None
-    devices = tuple(parse_devices(options.devices))
-    workers = default_workers(list(devices)) if options.workers is None else options.workers
-    if not 0 <= workers <= MAX_WORKERS:
-        raise UserError(f"--workers {workers}: give 0 to {MAX_WORKERS}")
+    if options.launcher == "ray":
+        share, room = open_cluster(options.devices, options.gpus_per_worker)
+        devices, limit = tuple(parse_devices("auto")), MAX_ACTORS
+    else:
+        devices, limit = tuple(parse_devices(options.devices)), MAX_WORKERS
+        share, room = None, default_workers(list(devices))
+    workers = room if options.workers is None else options.workers
+    if not 0 <= workers <= limit:
+        raise UserError(f"--workers {workers}: give 0 to {limit}")
     notify_url = options.notify or settings.notify_url
     if notify_url:
         check_address(notify_url)
     check_answers(settings.storage_url, must_exist=False)
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
+    open_artifacts(settings).check()
     check_weights(study)
     return Request(
         settings=settings,
         study=study,
         spec=spec,
         devices=devices,
+        share=share,
         workers=workers,
         budget_s=budget_s,
         command=typed_command(options),
         notify_url=notify_url,
     )
+
+
+def open_cluster(devices: str, gpus_per_worker: float) -> tuple[Share, int]:
+    """Connect to the running Ray cluster; what a worker takes of it, and how many workers it holds."""
+    if not 0 < gpus_per_worker <= 1:
+        raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: give 1, or a part of a GPU such as 0.5")
+    try:
+        from search import ray_launch  # Here, since it needs an extra.
+    except ModuleNotFoundError as error:
+        raise UserError(f"--launcher ray: {error}; pip install 'sieve-search[ray]'") from None
+    ray_launch.connect()
+    share = ray_launch.share_of(devices, gpus_per_worker)
+    return share, ray_launch.room(share)
 
 
 def typed_command(options: argparse.Namespace) -> str:

@@ -18,6 +18,7 @@ from data.spec import DataSpec
 from models.config import TrainConfig
 from models.registry import resolved
 from search import names
+from search.artifacts import SharedFolder
 from search.claims import claim_next, finish
 from search.cli import say
 from search.course import TrialContext
@@ -83,7 +84,7 @@ def rehearse(
         storage=storage,
         workshop=cast(Workshop, workshop),
         device=device,
-        home=settings.home,
+        artifacts=SharedFolder(settings.home),
         on_epoch=lambda claim, metrics, config: None,
     )
     course = TimedCourse(

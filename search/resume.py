@@ -30,6 +30,7 @@ from models.training.metrics import best_epoch
 from models.training.process import tune_process
 from models.values import from_flat
 from search import names
+from search.artifacts import open_artifacts
 from search.cli import command_parser, main_guard, print_json, say
 from search.devices import parse_devices
 from search.lookup import find_study
@@ -54,7 +55,7 @@ def resume(
         stage, found = _find_trial(storage, record, trial)
     finally:
         storage.close()
-    folder = names.trial_folder(settings.home, study, stage.name, found.number)
+    folder = names.trial_folder(open_artifacts(settings).root, study, stage.name, found.number)
     kept = kept_checkpoint(folder / f"0-{names.CHECKPOINT_FILE}", epoch)
     if not read_history(kept):
         raise UserError(f"{kept}: no such checkpoint; only a study run with --set keep_checkpoints=true keeps them")

@@ -30,11 +30,12 @@ from data.cache import open_search_data
 from models.registry import resolved
 from search import names
 from search.ablation import read_ablation
+from search.artifacts import open_artifacts
 from search.budget import Budget, TimeBudget, UnlimitedBudget
 from search.cli import command_parser, main_guard, print_json, say
 from search.describe import check_unchanged, describe_data, describe_study
 from search.history import add_command
-from search.launch import LocalLauncher
+from search.launch import Launcher, LocalLauncher
 from search.leftovers import collect_leftovers
 from search.locks import supervising
 from search.looks import looks
@@ -66,7 +67,7 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
     """
     started_at = time.monotonic()
     study, settings = request.study, request.settings
-    launcher = LocalLauncher(settings, study.name, list(request.devices), request.workers)
+    launcher = _launcher(request)
     launcher.prepare()  # While the data and the database are opened.
     try:
         data = describe_data(request.spec, _open_data(request))
@@ -86,7 +87,7 @@ def run(request: Request, *, test: bool = False) -> dict[str, Any]:
                 launcher.stop()  # Of a study that was done before: there was nothing to train.
                 if test:
                     _test_once(storage, settings, study.name)
-        result = result_json(storage, study.name, settings.home, wall_s=time.monotonic() - started_at)
+        result = result_json(storage, study.name, open_artifacts(settings).root, wall_s=time.monotonic() - started_at)
     finally:
         launcher.stop()
         storage.close()
@@ -135,7 +136,7 @@ def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None
 def _search(
     storage: Storage,
     request: Request,
-    launcher: LocalLauncher,
+    launcher: Launcher,
     started_at: float,
     confirm_lock: Callable[[], None],
     *,
@@ -143,6 +144,7 @@ def _search(
 ) -> None:
     study, settings = request.study, request.settings
     update_study(storage, study.name, state="running")
+    open_artifacts(settings).announce(find_study(storage, study.name))
     reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
     mirror = Mirror(settings, storage, study.name, tell=say)
     launcher.start()
@@ -163,11 +165,20 @@ def _search(
         confirm_lock()
         with_retries(update_study, storage, study.name, state="promoting")  # Workers see it and end.
         _promote(storage, request, mirror, confirmation)
-        collect_leftovers(storage, settings.home, study.name)
+        collect_leftovers(storage, open_artifacts(settings), study.name)
         with_retries(update_study, storage, study.name, state="done")
     finally:
         launcher.stop()
         mirror.stop()
+
+
+def _launcher(request: Request) -> Launcher:
+    settings, name = request.settings, request.study.name
+    if request.share is None:
+        return LocalLauncher(settings, name, list(request.devices), request.workers)
+    from search.ray_launch import RayLauncher  # Here, since it needs an extra.
+
+    return RayLauncher(settings, name, request.share, request.workers)
 
 
 def _budget(request: Request, started_at: float, *, test: bool) -> Budget:
@@ -196,7 +207,7 @@ def _open_workshop(request: Request) -> tuple[Workshop, torch.device]:
 
 
 @contextmanager
-def _interrupts(launcher: LocalLauncher, progress: RunProgress) -> Iterator[list[int]]:
+def _interrupts(launcher: Launcher, progress: RunProgress) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM drain the workers; the second one stops them. Yields the signals received so far."""
     received: list[int] = []
 
@@ -222,15 +233,17 @@ def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: S
 
     settings, name = request.settings, request.study.name
     record, trials = with_retries(find_study, storage, name), with_retries(stage_trials, storage, confirmation)
-    champion, bundle = choose_champion(confirmation, trials, settings.home)
+    artifacts = open_artifacts(settings)
+    champion, bundle = choose_champion(confirmation, trials, artifacts.root)
     if request.study.folds:
         bundle, champion["refit_images"] = _refit(request, champion)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
     for number, run_id in run_ids.items():
-        folder = names.trial_folder(settings.home, name, confirmation.name, number) / names.BUNDLE_FOLDER
-        check_kept(trials[number], folder)
-        log_bundle(settings, run_id, folder)
+        folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
+        artifacts.fetch(folder)
+        check_kept(trials[number], folder / names.BUNDLE_FOLDER)
+        log_bundle(settings, run_id, folder / names.BUNDLE_FOLDER)
     registered = register_champion(
         settings,
         name,
@@ -264,13 +277,13 @@ def _searched_fields(storage: Storage, name: str) -> list[str]:
     return list(dict.fromkeys(searched))
 
 
-def result_json(storage: Storage, name: str, home: Path, *, wall_s: float) -> dict[str, Any]:
+def result_json(storage: Storage, name: str, root: Path, *, wall_s: float) -> dict[str, Any]:
     """What `search.run --json` prints, from the database and, of an ablation, from its trials' files."""
     record = read_study(storage, name)
     assert record is not None
     pinned = read_stages(storage, name)
     stages = [asdict(stage_snapshot(storage, stage)) for stage in pinned]
-    ablation = read_ablation(record, pinned[-1], stage_trials(storage, pinned[-1]), home) if pinned else None
+    ablation = read_ablation(record, pinned[-1], stage_trials(storage, pinned[-1]), root) if pinned else None
     taken = [look for look in looks(storage, name) if look.result]
     return {
         "study": name,

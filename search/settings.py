@@ -45,6 +45,8 @@ class Settings:
     """Who is told when a study ends; may hold a secret."""
     trial_timeout_s: float | None = TRIAL_TIMEOUT_S
     """A training that finishes no batch in this time hangs; None: it may."""
+    artifacts_url: str | None = None
+    """Where checkpoints and finalists' classifiers lie, if not below the home: `file://` or the URL of a store."""
 
     @property
     def cache_home(self) -> Path:
@@ -78,6 +80,11 @@ def normalise_storage_url(url: str) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
+def normalise_artifacts_url(url: str) -> str:
+    """A plain path is a folder of this machine, or one that is mounted here."""
+    return url if "://" in url else Path(url).expanduser().resolve().as_uri()
+
+
 def as_environment(settings: Settings) -> dict[str, str]:
     """What a worker process needs to find the same places."""
     return {
@@ -86,6 +93,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "SIEVE_DATA": str(settings.data_home),
         **({"SIEVE_CACHE_LIMIT": str(limit)} if (limit := settings.cache_limit.size_bytes) is not None else {}),
         "SIEVE_TRIAL_TIMEOUT": NO_TIMEOUT if settings.trial_timeout_s is None else f"{settings.trial_timeout_s:f}s",
+        "SIEVE_ARTIFACTS": settings.artifacts_url or "",
     }
 
 
@@ -102,6 +110,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", help="folder for everything Sieve writes (default: runs/, or SIEVE_HOME)")
     parser.add_argument("--storage", help="database URL (default: SQLite below --home, or SIEVE_STORAGE)")
     parser.add_argument("--tracking", help="MLflow tracking URI (default: SQLite below --home, or SIEVE_TRACKING)")
+    parser.add_argument(
+        "--artifacts",
+        metavar="URL",
+        help="folder or s3://BUCKET/PATH for checkpoints and classifiers (default: below --home, or SIEVE_ARTIFACTS)",
+    )
 
 
 def add_cache_argument(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +153,7 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
     cache_limit = getattr(arguments, "cache_limit", None) or environment.get("SIEVE_CACHE_LIMIT")
     decoders = environment.get("SIEVE_DECODERS")
     timeout = getattr(arguments, "trial_timeout", None) or environment.get("SIEVE_TRIAL_TIMEOUT")
+    artifacts = arguments.artifacts or environment.get("SIEVE_ARTIFACTS")
     return Settings(
         home=home,
         storage_url=normalise_storage_url(storage),
@@ -151,6 +165,7 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
         ),
         notify_url=environment.get("SIEVE_NOTIFY") or None,
         trial_timeout_s=_trial_timeout_s(timeout) if timeout else TRIAL_TIMEOUT_S,
+        artifacts_url=normalise_artifacts_url(artifacts) if artifacts else None,
     )
 
 

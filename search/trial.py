@@ -17,6 +17,7 @@ from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 from models.training.micro_batches import is_out_of_memory
 from search import names
+from search.artifacts import Artifacts
 from search.claims import Result
 from search.course import BELOW_THE_LINE, OUT_OF_TIME, Course
 from search.faults import first_line, raise_unless_its_own, traceback_tail
@@ -36,6 +37,8 @@ def run_trial(course: Course) -> Result:
     """Run a claimed trial to its end. Raises only what ends the worker's hold on it, never what the trial did wrong."""
     try:
         course.folder.mkdir(parents=True, exist_ok=True)
+        if course.reported:
+            course.context.artifacts.fetch(course.folder)
         return _train(course)
     except InfeasibleConfig as error:
         return _infeasible(course, str(error))
@@ -83,10 +86,13 @@ def _all_epochs(
 ) -> Iterator[EpochMetrics]:
     """Epochs that an earlier owner of the trial finished, from the checkpoint, then those that are trained now."""
     yield from read_history(checkpoint)
-    yield from fit(
+    training = fit(
         work.learning, work.train, work.val, config, classes=classes, device=course.context.device, seed=course.seed,
         metric=course.stage.metric, checkpoint=checkpoint, on_batch=course.context.on_batch,
     )  # fmt: skip
+    for metrics in training:
+        course.context.artifacts.back_up(checkpoint)
+        yield metrics
 
 
 def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
@@ -96,12 +102,13 @@ def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
     return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
 
-def remove_working_files(home: Path, record: StageRecord, number: int) -> None:
+def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int) -> None:
     """Delete the checkpoints of a trial whose result is told, half-written ones too; a finalist's classifier stays."""
-    folder = names.trial_folder(home, record.study, record.name, number)
+    folder = names.trial_folder(artifacts.root, record.study, record.name, number)
     for checkpoint in folder.glob(f"*{names.CHECKPOINT_FILE}*"):
         checkpoint.unlink(missing_ok=True)
     for half in folder.glob(f".{names.BUNDLE_FOLDER}.*.part"):
         shutil.rmtree(half, ignore_errors=True)
     if folder.is_dir() and not any(folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
+    artifacts.forget_checkpoints(folder)

@@ -24,12 +24,13 @@ import optuna
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from data.errors import LeaseLost, SieveError, UserError
+from data.errors import ArtifactsAway, LeaseLost, SieveError, UserError
 from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from models.training.process import tune_process
 from search import names
+from search.artifacts import open_artifacts
 from search.claims import LEASE_S, Claim, Result, claim_next, finish, release
 from search.cli import FAILED, command_parser, main_guard, say
 from search.course import Course, TrialContext
@@ -82,7 +83,7 @@ class Worker:
         supervisor_pid: int | None = None,
     ) -> None:
         self.name = process_name()
-        self._settings = settings
+        self._artifacts = open_artifacts(settings)
         self._storage = storage
         self._study = study
         self._device = device
@@ -101,7 +102,7 @@ class Worker:
             storage=storage,
             workshop=workshop,
             device=device,
-            home=settings.home,
+            artifacts=self._artifacts,
             on_epoch=self._after_epoch,
             interruptible=self._interruptible,
             watching=self._watchdog.watching,
@@ -181,7 +182,7 @@ class Worker:
             pass  # Somebody else has the trial now; whatever was done here is worth nothing.
         except WorkerStopped:
             self._put_back()
-        except (OSError, UserError):  # A full disk, in one dress or another: it fails whatever trial comes next, too.
+        except (OSError, UserError, ArtifactsAway):  # No place to write fails whatever trial comes next, too.
             self._put_back()
             raise
         except torch.AcceleratorError as error:
@@ -210,7 +211,7 @@ class Worker:
     def _finish(self, claim: Claim, result: Result, record: StageRecord) -> None:
         with suppress(LeaseLost):
             finish(self._storage, claim, result)
-            remove_working_files(self._settings.home, record, claim.number)
+            remove_working_files(self._artifacts, record, claim.number)
 
     def _give_to_another(self, course: Course, record: StageRecord, reason: str) -> None:
         """A trial that broke this process is tried once more, by another one, and then told as failed."""
@@ -323,7 +324,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         return  # The supervisor ended before the study was ready, and has said why.
     storage = open_storage(settings.storage_url, create=False)
     study = find_study(storage, options.study)
-    if study.state != "running":
+    artifacts = open_artifacts(settings)
+    artifacts.check()
+    if study.state == "running":
+        artifacts.check_shared(study)
+    else:
         say(f"{study.name} is {study.state}: there is nothing to train")
     Worker(settings, storage, study, torch.device(devices[0]), supervisor_pid=options.supervisor_pid).run()
     storage.close()

@@ -61,7 +61,7 @@ def test_every_service_waits_for_what_it_needs():
     assert conditions == {
         "postgres": {},
         "init": {"postgres": healthy},
-        "mlflow": {"postgres": healthy},
+        "mlflow": {"init": completed},
         "optuna-dashboard": {"init": completed},
         "supervisor": {"init": completed, "mlflow": healthy},
         "worker": {"supervisor": healthy},

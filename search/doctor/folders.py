@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data.leftovers import damaged_entries, unfinished_entries
+from search.artifacts import open_artifacts
 from search.doctor.finding import Finding, broken, command, ok, warning
 from search.leftovers import leftover_checkpoints
 from search.records import study_names
@@ -46,7 +47,11 @@ def check_cache(settings: Settings) -> Iterator[Finding]:
 
 def check_checkpoints(settings: Settings, storage: Storage) -> Iterator[Finding]:
     """Checkpoints that nobody will resume from."""
-    left = [path for study in study_names(storage) for path in leftover_checkpoints(storage, settings.home, study)]
+    left = [
+        path
+        for study in study_names(storage)
+        for path in leftover_checkpoints(storage, open_artifacts(settings).root, study)
+    ]
     if left:
         size = sum(path.stat().st_size for path in left) / 2**20
         text = f"{len(left)} checkpoints of trials that have ended, {size:,.1f} MiB"

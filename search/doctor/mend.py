@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
+from search.artifacts import open_artifacts
 from search.doctor.database import stray_trials
 from search.doctor.folders import remove_cache_leftovers
 from search.leftovers import collect_leftovers, leftover_checkpoints
@@ -26,9 +27,9 @@ def mend(settings: Settings, storage: Storage) -> Iterator[str]:
     if requeued:
         yield f"{requeued} trials put back into the queue"
     for study in study_names(storage):
-        left = len(list(leftover_checkpoints(storage, settings.home, study)))
+        left = len(list(leftover_checkpoints(storage, open_artifacts(settings).root, study)))
         if left:
-            collect_leftovers(storage, settings.home, study)
+            collect_leftovers(storage, open_artifacts(settings), study)
             yield f"{study}: {left} checkpoints removed"
     removed = remove_cache_leftovers(settings.cache_home)
     if removed:

@@ -9,6 +9,7 @@ from data.errors import SieveError
 from data.files import writing_below
 from search import names
 from search.ablation import read_ablation
+from search.artifacts import open_artifacts
 from search.cli import say
 from search.pictures.draw import draw_pictures
 from search.progress import DataProgress
@@ -35,7 +36,7 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
         storage.close()
     last, ablation = facts.confirmation, None
     if last is not None:
-        ablation = read_ablation(facts.record, last.record, last.optuna_trials, settings.home)
+        ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
     html = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
     path = (output or names.study_folder(settings.home, study) / REPORT_FILE).expanduser().resolve()
     with writing_below(path.parent):

@@ -51,7 +51,9 @@ class Finished:
 class Running:
     """A command that was started; its output goes to files, so that it never waits for a reader."""
 
-    def __init__(self, command: list[str], output: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, command: list[str], output: Path, environment: dict[str, str], *, user: str | None = None
+    ) -> None:
         self._out, self._err = output.with_suffix(".out"), output.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -62,6 +64,7 @@ class Running:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                user=user,
             )
 
     @property

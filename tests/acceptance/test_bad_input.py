@@ -72,6 +72,9 @@ RUNS = {
         "--study quickstart --storage postgresql://nobody@127.0.0.1:1/none",
         "does not answer",
     ),
+    "artifacts in a store of an unknown kind": ("--study quickstart --artifacts s4://bucket/path", "--artifacts s4://"),
+    "a part of a GPU that is none": ("--study quickstart --launcher ray --gpus-per-worker 2", "--gpus-per-worker 2"),
+    "a Ray cluster that does not run": ("--study quickstart --launcher ray", "ray start --head"),
     "a database without a URL": ("--study quickstart --storage postgresql:/nobody", "--storage"),
 }
 

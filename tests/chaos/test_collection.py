@@ -11,6 +11,7 @@ from models.bundle import load_bundle
 from models.training.checkpoint import read_history
 from models.training.metrics import EpochMetrics
 from search import names
+from search.artifacts import SharedFolder
 from search.claims import Claim, Result, finish
 from search.course import TrialContext
 from search.leftovers import collect_leftovers
@@ -43,7 +44,7 @@ class Collector(threading.Thread):
     def run(self) -> None:
         storage = open_storage(self._live.storage.url, create=False)
         while not self._stop_asked.wait(0.01):
-            collect_leftovers(storage, self._live.home, "tiny")
+            collect_leftovers(storage, SharedFolder(self._live.home), "tiny")
             self.rounds += 1
         storage.close()
 
@@ -126,12 +127,12 @@ def test_what_a_killed_worker_was_writing_is_collected(live_stage: MakeStage) ->
     (half,) = live.checkpoints()
     assert half.suffix == ".part"
     lose(live)
-    collect_leftovers(live.storage, live.home, "tiny")
+    collect_leftovers(live.storage, SharedFolder(live.home), "tiny")
     for _ in range(MAX_LOSSES):
         live.stage.claim()
         lose(live)
     assert live.states() == {"FAIL": 1}
 
-    collect_leftovers(live.storage, live.home, "tiny")
+    collect_leftovers(live.storage, SharedFolder(live.home), "tiny")
 
     assert live.checkpoints() == []

@@ -13,6 +13,7 @@ from sqlalchemy import delete, text, update
 from data.files import write_json
 from data.leftovers import damaged_entries, unfinished_entries
 from search import names
+from search.artifacts import SharedFolder
 from search.claims import Result, finish
 from search.doctor.database import check_schema, check_seal, check_sqlite, check_trials
 from search.doctor.finding import Finding
@@ -108,7 +109,7 @@ def test_only_checkpoints_of_trials_that_have_ended_are_collected(stage: OpenSta
     assert left == [paths[ended.number]]
     assert states(check_checkpoints(settings_at(tmp_path), stage.storage)) == ["warning"]
 
-    collect_leftovers(stage.storage, tmp_path, "tiny")
+    collect_leftovers(stage.storage, SharedFolder(tmp_path), "tiny")
 
     assert not paths[ended.number].exists() and paths[running.number].exists()
     assert len(list(tmp_path.rglob("classifier.json"))) == 2

@@ -17,6 +17,7 @@ from models.config import BackboneConfig, TrainConfig
 from models.training.gang import Gang
 from models.training.metrics import EpochMetrics
 from search import names
+from search.artifacts import SharedFolder
 from search.claims import Claim, Result, claim_next, finish
 from search.course import Course, TrialContext
 from search.gang_trial import gang_limit, member_key, run_gang
@@ -59,7 +60,11 @@ def pin(config: BackboneConfig) -> PinnedStage:
 def make_context(digits: Workshop, tmp_path: Path) -> Context:
     def make(storage: Storage) -> TrialContext:
         return TrialContext(
-            storage=storage, workshop=digits, device=CPU, home=tmp_path, on_epoch=lambda claim, metrics, config: None
+            storage=storage,
+            workshop=digits,
+            device=CPU,
+            artifacts=SharedFolder(tmp_path),
+            on_epoch=lambda claim, metrics, config: None,
         )
 
     return make
@@ -122,7 +127,9 @@ def test_a_trial_whose_lease_is_lost_leaves_the_gang_without_a_result(
         if claim.number == 1:
             raise LeaseLost("somebody else has it")
 
-    context = TrialContext(storage=sqlite, workshop=digits, device=CPU, home=tmp_path, on_epoch=lose_the_second)
+    context = TrialContext(
+        storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=lose_the_second
+    )
     courses = courses_of(open_stage(sqlite, pin(config)), context)
     assert [claim.number for claim, _ in run_gang(courses)] == [0, 2, 3]
 

@@ -18,6 +18,7 @@ from models.config import TrainConfig
 from models.flexcnn import FlexCNN
 from models.training.metrics import EpochMetrics
 from search import names, workload
+from search.artifacts import SharedFolder
 from search.claims import Claim, finish, release
 from search.course import OUT_OF_TIME, TrialContext
 from search.pinning import pin_confirmation, pin_search
@@ -34,7 +35,9 @@ OnEpoch = Callable[[Claim, EpochMetrics, TrainConfig], None]
 @pytest.fixture
 def make_context(sqlite: Storage, digits: Workshop, tmp_path: Path) -> Callable[[OnEpoch], TrialContext]:
     def make(on_epoch: OnEpoch = lambda claim, metrics, config: None) -> TrialContext:
-        return TrialContext(storage=sqlite, workshop=digits, device=CPU, home=tmp_path, on_epoch=on_epoch)
+        return TrialContext(
+            storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=on_epoch
+        )
 
     return make
 
@@ -196,7 +199,7 @@ def test_only_a_finalist_keeps_files_and_they_are_its_classifier(
     for opened in (stage, confirmation):
         claim = opened.claim()
         finish(sqlite, claim, opened.run(claim, context))
-        remove_working_files(tmp_path, opened.record, claim.number)
+        remove_working_files(context.artifacts, opened.record, claim.number)
     kept = [path for path in tmp_path.glob("studies/tiny/trials/*/*")]
     assert kept == [names.trial_folder(tmp_path, "tiny", "confirm", 0) / names.BUNDLE_FOLDER]
     assert len(load_bundle(kept[0]).classes) == 10

