@@ -10,6 +10,7 @@ import pytest
 from data.errors import UserError
 from data.spec import DataSpec
 from search import names
+from search.artifacts import SharedFolder
 from search.claims import finish
 from search.course import TrialContext
 from search.pinning import pin_confirmation
@@ -32,9 +33,10 @@ def trained(sqlite: Storage, digits: Workshop, tmp_path: Path) -> Settings:
     create_study(sqlite, study.name, definition={}, data={"spec": asdict(DataSpec(source="digits"))})
     stage = open_stage(sqlite, pin_confirmation(study, Confirm(finalists=1, seeds=1), [KEEPING]), position=1)
     claim = stage.claim()
-    context = TrialContext(storage=sqlite, workshop=digits, device=CPU, home=tmp_path, on_epoch=lambda *_: None)
+    artifacts = SharedFolder(tmp_path)
+    context = TrialContext(storage=sqlite, workshop=digits, device=CPU, artifacts=artifacts, on_epoch=lambda *_: None)
     finish(sqlite, claim, stage.run(claim, context))
-    remove_working_files(tmp_path, stage.record, 0)
+    remove_working_files(artifacts, stage.record, 0)
     return settings_at(tmp_path)
 
 
