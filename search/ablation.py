@@ -19,6 +19,7 @@ from search.champion import Finalist, read_finalists
 from search.factorial import BlockModel, Contrast, Effect, Run, estimate_effects
 from search.pinning import PinnedStage
 from search.records import StageRecord, StudyRecord
+from studies.ablation import describe_cell
 
 METHOD = (
     "least squares with a term per cell and per seed (randomised complete blocks); intervals 95 % each by itself, "
@@ -31,6 +32,8 @@ CLASS_SCORES = ("precision", "recall", "f1")
 class CellResult:
     """One combination of levels, trained on every seed."""
 
+    name: str
+    """In what it differs from the base model."""
     levels: Mapping[str, str]
     runs: Finalist
     difference: Contrast | None
@@ -79,6 +82,7 @@ def read_ablation(
         classes=tuple(study.data["classes"]),
         cells=tuple(
             CellResult(
+                name=_name(pinned.cells[f.index], pinned.cells[0]),
                 levels=pinned.cells[f.index],
                 runs=f,
                 difference=model.contrast({f.index: 1.0, 0: -1.0}) if f.index else None,
@@ -88,6 +92,10 @@ def read_ablation(
         ),
         effects=tuple(estimate_effects(pinned.cells, runs)),
     )
+
+
+def _name(cell: Mapping[str, str], base: Mapping[str, str]) -> str:
+    return describe_cell({factor: level for factor, level in cell.items() if level != base[factor]}) or "base model"
 
 
 def mean_scores(answers: Sequence[Answers], classes: tuple[str, ...]) -> dict[str, Any] | None:
@@ -108,13 +116,13 @@ def mean_scores(answers: Sequence[Answers], classes: tuple[str, ...]) -> dict[st
 
 def print_ablation(result: Mapping[str, Any], console: Console) -> None:
     """Print what `AblationResult.to_json` gave: the cells, then the table of effects."""
-    cells = _table(f"{result['metric']} by cell, mean over its runs", [*result["cells"][0]["levels"]])
+    cells = _table(f"{result['metric']} by cell, mean over its runs", ["cell"])
     for heading in ("runs", "mean (95 %)", "from the base model (95 %)"):
         cells.add_column(heading, justify="right", no_wrap=True)
     for cell in result["cells"]:
-        mean, difference = _figure(cell["mean"], cell["interval"], ".4f"), cell["difference"]
-        against = _figure(difference["estimate"], difference["interval"], "+.4f") if difference else "-"
-        cells.add_row(*cell["levels"].values(), str(cell["runs"]), mean, against)
+        mean, difference = _figure(cell["mean"], cell["interval"], ".3f"), cell["difference"]
+        against = _figure(difference["estimate"], difference["interval"], "+.3f") if difference else "-"
+        cells.add_row(cell["name"], str(cell["runs"]), mean, against)
     effects = _table("effects, each against the factor's first level", ["effect"])
     for heading in ("difference (95 %)", "p"):
         effects.add_column(heading, justify="right", no_wrap=True)
@@ -122,7 +130,7 @@ def print_ablation(result: Mapping[str, Any], console: Console) -> None:
     for effect in result["effects"]:
         p = "-" if effect["adjusted_p"] is None else _p_value(effect["adjusted_p"])
         name = " x ".join(map(" ".join, zip(effect["factors"], effect["levels"], strict=True)))
-        value = _figure(effect["estimate"], effect["interval"], "+.4f")
+        value = _figure(effect["estimate"], effect["interval"], "+.3f")
         effects.add_row(name, value, p, "clear" if effect["clear"] else "unclear")
     console.print(cells, effects, f"({result['method']})\n", highlight=False)
 
@@ -152,6 +160,7 @@ def _cell_json(cell: CellResult, classes: tuple[str, ...]) -> dict[str, Any]:
     runs = cell.runs
     return {
         "index": runs.index,
+        "name": cell.name,
         "levels": dict(cell.levels),
         "runs": len(runs.values),
         "lost_runs": runs.lost_runs,

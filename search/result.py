@@ -10,7 +10,6 @@ from rich.table import Table
 
 from search.ablation import print_ablation
 from search.progress import duration
-from studies.ablation import describe_cell
 
 COUNTS = ("complete", "pruned", "infeasible", "failed", "skipped")
 """What became of a stage's trials: together all that were planned."""
@@ -64,7 +63,7 @@ def _tied(result: dict[str, Any]) -> str:
     ties = result["champion"]["ties"]
     if not result["ablation"]:
         return f"finalist {', '.join(str(index + 1) for index in ties)}"
-    return "; ".join(describe_cell(cell["levels"]) for cell in result["ablation"]["cells"] if cell["index"] in ties)
+    return "; ".join(cell["name"] for cell in result["ablation"]["cells"] if cell["index"] in ties)
 
 
 def _with_interval(value: float, interval: list[float] | None) -> str:

@@ -18,7 +18,6 @@ from search.factorial import Effect
 from search.report.facts import StageFacts
 from search.report.figures.style import BLUE, GREY, SERIES, Plot, blank
 from search.report.metric import Metric, percent
-from studies.ablation import describe_cell
 
 ROW_PX = 30
 MANY_CLASSES = 12
@@ -74,7 +73,7 @@ def curves(result: AblationResult, stage: StageFacts, column: str, label: str, t
         own = stage.epochs[stage.epochs["trial"].isin(list(cell.runs.trials.values()))]
         by_epoch = own.groupby("epoch")[column].mean().round(5)
         figure.add_scatter(
-            x=by_epoch.index.tolist(), y=by_epoch.tolist(), mode="lines", name=describe_cell(cell.levels),
+            x=by_epoch.index.tolist(), y=by_epoch.tolist(), mode="lines", name=cell.name,
             line={"color": color, "dash": dash, "width": 2},
             hovertemplate=f"%{{fullData.name}}<br>epoch %{{x}}: %{{y:{tick_format}}}<extra></extra>",
         )  # fmt: skip
@@ -94,7 +93,7 @@ def confusions(result: AblationResult) -> Plot | None:
     columns = min(COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = make_subplots(
-        rows=rows, cols=columns, subplot_titles=[describe_cell(cell.levels) for cell, _ in shown],
+        rows=rows, cols=columns, subplot_titles=[cell.name for cell, _ in shown],
         horizontal_spacing=0.04, vertical_spacing=0.24 / rows,
     )  # fmt: skip
     figure.update_layout(blank(coloraxis={"cmin": 0, "cmax": 1, "showscale": False}).layout)
@@ -142,7 +141,7 @@ def precision_recall(result: AblationResult, rare: str) -> Plot | None:
         precision, area = _mean_precision(cell, result.classes.index(rare))
         figure.add_scatter(
             x=RECALLS.tolist(), y=precision.round(4).tolist(), mode="lines",
-            name=f"{describe_cell(cell.levels)}: {percent(area)}", line={"color": color, "dash": dash, "width": 2},
+            name=f"{cell.name}: {percent(area)}", line={"color": color, "dash": dash, "width": 2},
             hovertemplate="%{fullData.name}<br>recall %{x:.0%}: precision %{y:.1%}<extra></extra>",
         )  # fmt: skip
     if not drawn:
