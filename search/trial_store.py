@@ -61,15 +61,13 @@ class TrialStore(_CachedStorage):
     def read_now(self, study_id: int) -> None:
         """Bring a study's trials up to date."""
         with self._lock:
-            study = self._studies.setdefault(study_id, _StudyInfo())
-            self._read_at[study_id] = time.monotonic()
+            study, started_at = self._studies.setdefault(study_id, _StudyInfo()), time.monotonic()
             if study_id not in self._newest:
                 self._keep(study_id, self._backend._get_trials(study_id, None, set(), -1))
-                return
-            changed = self._changed_ids(study_id, study)
-            if changed:
+            elif changed := self._changed_ids(study_id, study):
                 newest = max(changed | {self._newest[study_id]})
                 self._keep(study_id, self._backend._get_trials(study_id, None, changed, newest))
+            self._read_at[study_id] = started_at  # Only now: a read that failed left nothing fresh.
 
     def enqueue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
         """Add a waiting trial for each of these fixed parameters, all or none, as `Study.enqueue_trial` adds one."""
