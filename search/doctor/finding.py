@@ -13,7 +13,7 @@ class Finding:
     """What was looked at, how it is, and what to do about it."""
 
     about: str
-    """`storage`, `tracking`, `registry`, `cache`, `seal`, `disk`, `checkpoints` or `devices`."""
+    """`disk`, `storage`, `trials`, `tracking`, `registry`, `seal`, `checkpoints`, `cache` or `devices`."""
     state: State
     text: str
     mend: str | None = None

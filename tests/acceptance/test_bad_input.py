@@ -6,12 +6,21 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.acceptance.forks import run_forked
 from tests.acceptance.service import Finished, Service
 
 MAX_LINES = 3
+
+
+def make_images(folder: Path, images: dict[str, int]) -> None:
+    """Class folders with so many different pictures each."""
+    for label, (name, count) in enumerate(images.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8), (number, 50 * label, len(folder.name))).save(folder / name / f"{number}.png")
 
 
 def _assert_refused(ended: Finished, says: str) -> None:
@@ -33,6 +42,13 @@ def inputs(tmp_path: Path) -> Path:
         "STUDY = Study(name='mine', description='', data='digits', config=FlexCNNConfig(image_size=8),\n"
         "    stages=(Stage(name='a', trials=2, epochs=1, space={'droput': choice(0.0, 0.1)}),))\n"
     )
+    make_images(folder / "one-image/train", {"a": 10, "b": 1})
+    make_images(folder / "differ/train", {"a": 10, "b": 10})
+    make_images(folder / "differ/test", {"a": 5, "c": 5})
+    torch.save({"layer.weight": torch.zeros(1)}, folder / "other.pt")
+    (folder / "no.pt").write_bytes(b"no weights at all")
+    (folder / "imports.py").write_text("import not_installed\n")
+    (folder / "exits.py").write_text("raise SystemExit(0)\n")
     (folder / "boom.py").write_text("raise RuntimeError('boom')\n")
     (folder / "syntax.py").write_text("STUDY = (\n")
     (folder / "nothing.py").write_text("studies = []\n")
@@ -40,6 +56,7 @@ def inputs(tmp_path: Path) -> Path:
     return folder
 
 
+ON_DIGITS = "--study hymenoptera --data digits"
 RUNS = {
     "a study that does not exist": ("--study partX", "did you mean 'partA'"),
     "a study file that does not exist": ("--study INPUTS/none.py", "no study file"),
@@ -50,6 +67,22 @@ RUNS = {
     "a folder that does not exist": ("--study partA --data INPUTS/nowhere", "nowhere"),
     "a folder without images": ("--study partA --data INPUTS/empty", "INPUTS/empty"),
     "a folder with one class": ("--study partA --data INPUTS/one-class", "INPUTS/one-class"),
+    "a study file whose import is missing": ("--study INPUTS/imports.py", "imports.py, line 1: ModuleNotFoundError"),
+    "a study file that ends the program": ("--study INPUTS/exits.py", "exits.py, line 1: SystemExit"),
+    "a class too small to be split": ("--study partA --data INPUTS/one-image", "INPUTS/one-image"),
+    "classes that differ between train and test": ("--study partA --data INPUTS/differ", "INPUTS/differ"),
+    "weights that are not there": (f"{ON_DIGITS} --set weights=INPUTS/none.pt", "INPUTS/none.pt: cannot be read"),
+    "weights that are none": (f"{ON_DIGITS} --set weights=INPUTS/no.pt", "INPUTS/no.pt: not a file of tensors alone"),
+    "weights of another network": (f"{ON_DIGITS} --set weights=INPUTS/other.pt", "do not fit resnet18: missing: bn1"),
+    "weights that no backbone of the space takes": (
+        "--study partB --data digits --set weights=INPUTS/other.pt",
+        "do not fit resnet50",
+    ),
+    "images that the backbone cannot look at": (
+        f"{ON_DIGITS} --set backbone=vit_b_16 --set weights=none --set image_size=20",
+        "image_size=20: vit_b_16 cuts images into patches of 16 px",
+    ),
+    "a time without progress that is none": ("--study quickstart --trial-timeout soon", "--trial-timeout 'soon'"),
     "a field that does not exist": ("--study quickstart --set droput=0.1", "Did you mean 'dropout'"),
     "a value of the wrong kind": ("--study quickstart --set dropout=lots", "dropout='lots'"),
     "a field without a value": ("--study quickstart --set dropout", "field=value"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -97,6 +98,17 @@ def test_a_pickle_that_would_run_code_is_not_executed(tmp_path: Path) -> None:
 
     assert "not a file of tensors alone" in _refusal(tmp_path / "w.pt")
     assert not (tmp_path / "exploded").exists()
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is_long_is_refused(
+    state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({name: torch.zeros_like(tensor) for name, tensor in state.items()}, tmp_path / "plain.pt")
+    with ZipFile(tmp_path / "plain.pt") as plain, ZipFile(tmp_path / "w.pt", "w", ZIP_DEFLATED) as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+
+    assert "bytes that unpack to" in _refusal(tmp_path / "w.pt")
 
 
 class _Bomb:

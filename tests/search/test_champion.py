@@ -14,9 +14,10 @@ from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
 from search.bases import best_configs
-from search.champion import accuracy_interval, choose_champion, mean_interval, read_finalists, ties
+from search.champion import accuracy_interval, check_kept, choose_champion, mean_interval, read_finalists, ties
 from search.pinning import pin_confirmation
 from search.records import StageRecord
+from search.tracking.packaging import hash_folder
 from studies.definition import Confirm, Stage, Study
 
 CONFIG = FlexCNNConfig(image_size=8)
@@ -48,6 +49,19 @@ def test_the_champion_has_the_best_mean_not_the_best_single_run() -> None:
     assert champion["val_accuracy_seeds"] == [0.80, 0.81, 0.82]
     assert trials[champion["trial"]].value == 0.82  # the weights are those of its best seed
     assert bundle == Path("home/studies/mine/trials") / f"confirm-{champion['trial']}" / "classifier"
+
+
+def test_only_the_classifier_that_a_trial_kept_is_promoted(tmp_path: Path) -> None:
+    folder = tmp_path / "classifier"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"as they were kept")
+    trial = create_trial(value=0.5, user_attrs={names.CLASSIFIER_HASH: hash_folder(folder)})
+    check_kept(trial, folder)
+    (folder / "weights").write_bytes(b"of somebody else ")
+    with pytest.raises(SieveError, match="not the classifier that its trial kept"):
+        check_kept(trial, folder)
+    with pytest.raises(SieveError, match="the same --home, on a shared path"):
+        check_kept(trial, tmp_path / "elsewhere")
 
 
 def test_a_finalist_within_the_noise_of_the_shared_seeds_is_a_tie() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -27,8 +28,23 @@ def test_an_error_raised_on_purpose_is_one_line_and_an_exit_code(capsys, error, 
     assert capsys.readouterr() == ("", f"error: {error}\n")
 
 
-def test_a_database_that_goes_away_is_one_line(capsys):
-    error = OperationalError("SELECT 1", {}, Exception("server closed the connection\nunexpectedly"))
+def wrapped(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "runs/sieve.db")
+AWAY = OperationalError("SELECT secret", {}, Exception("server closed the connection\nunexpectedly"))
+
+
+@pytest.mark.parametrize("error", [FULL, wrapped(RuntimeError("could not write"), FULL)])
+def test_a_full_disk_is_one_line_for_any_command(capsys, error):
+    assert main_guard(raising(error)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [AWAY, wrapped(RuntimeError("what Optuna makes of it"), AWAY)])
+def test_a_database_that_stays_away_is_one_line_without_its_query(capsys, error):
     assert main_guard(raising(error)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: the database does not answer: server closed the connection;")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 from torch import Tensor
 
@@ -24,6 +25,8 @@ from search.course import OUT_OF_TIME, TrialContext
 from search.pinning import pin_confirmation, pin_search
 from search.records import read_epochs
 from search.storage import Storage
+from search.tables import leases
+from search.tracking.packaging import hash_folder
 from search.trial import TimeIsUp, WorkerStopped, remove_working_files
 from search.workload import Workshop
 from studies.definition import Confirm, choice
@@ -203,6 +206,22 @@ def test_only_a_finalist_keeps_files_and_they_are_its_classifier(
     kept = [path for path in tmp_path.glob("studies/tiny/trials/*/*")]
     assert kept == [names.trial_folder(tmp_path, "tiny", "confirm", 0) / names.BUNDLE_FOLDER]
     assert len(load_bundle(kept[0]).classes) == 10
+    assert sqlite.optuna.get_trial(claim.trial_id).user_attrs[names.CLASSIFIER_HASH] == hash_folder(kept[0])
+
+
+def test_a_worker_that_lost_a_finalist_leaves_the_classifier_of_the_next_owner_alone(
+    sqlite: Storage, context: TrialContext, tmp_path: Path
+) -> None:
+    confirmation = open_stage(sqlite, pin_confirmation(tiny(), Confirm(finalists=1, seeds=1), [CONFIG]), position=1)
+    claim = confirmation.claim()
+    kept = names.trial_folder(tmp_path, "tiny", "confirm", 0) / names.BUNDLE_FOLDER
+    kept.mkdir(parents=True)
+    (kept / "weights").write_bytes(b"of the next owner")
+    with sqlite.engine.begin() as connection:
+        connection.execute(update(leases).values(token="the next owner's"))
+    with pytest.raises(LeaseLost):
+        confirmation.run(claim, context)
+    assert [path.name for path in kept.iterdir()] == ["weights"]
 
 
 def _raise(error: Exception) -> Callable[..., Any]:

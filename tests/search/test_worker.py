@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import Counter
@@ -13,7 +14,8 @@ import pytest
 import torch
 from sqlalchemy import update
 
-from data.errors import SieveError
+from data.errors import SieveError, UserError
+from data.files import writing_below
 from search import names
 from search import worker as worker_module
 from search.claims import Claim, claim_next
@@ -143,6 +145,19 @@ def test_a_trial_that_breaks_the_accelerator_is_tried_once_more_by_another_proce
     first = stage_trials(stage.storage, stage.record)[0]
     assert states(stage) == {"FAIL": 1, "WAITING": 2}
     assert first.user_attrs[names.REASON] == "broke 2 workers: CUDA error: device-side assert triggered"
+
+
+def test_a_full_disk_ends_the_worker_and_costs_no_trial(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*args: object) -> None:
+        with writing_below(Path("home")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("models.training.fit.save_checkpoint", fill_the_disk)
+    with pytest.raises(UserError, match="No space left on device"):
+        worker.run()
+    assert states(stage) == {"WAITING": 3}
 
 
 def test_a_stage_whose_time_is_up_gets_no_new_trial(worker: Worker, stage: OpenStage) -> None:
