@@ -131,16 +131,16 @@ def check_request(options: argparse.Namespace) -> Request:
 
 
 def open_cluster(devices: str, gpus_per_worker: float) -> tuple[Share, int]:
-    """Connect to the running Ray cluster; what a worker takes of it, and how many workers it holds."""
+    """Ask the running Ray cluster what a worker takes of it, and how many workers it holds."""
     if not 0 < gpus_per_worker <= 1:
         raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: give 1, or a part of a GPU such as 0.5")
     try:
         from search import ray_launch  # Here, since it needs an extra.
     except ModuleNotFoundError as error:
         raise UserError(f"--launcher ray: {error}; pip install 'sieve-search[ray]'") from None
-    ray_launch.connect()
-    share = ray_launch.share_of(devices, gpus_per_worker)
-    return share, ray_launch.room(share)
+    with ray_launch.connected():
+        share = ray_launch.share_of(devices, gpus_per_worker)
+        return share, ray_launch.room(share)
 
 
 def typed_command(options: argparse.Namespace) -> str:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +27,26 @@ from search.launch import STOP_TIMEOUT_S, EarlyDeaths, Share, start_worker
 from search.settings import Settings
 
 
-def connect() -> None:
-    """Connect this process to the running cluster, or to the one that `RAY_ADDRESS` names; UserError if none runs."""
+@contextmanager
+def connected() -> Iterator[None]:
+    """Be connected to the cluster that runs here, or the one that `RAY_ADDRESS` names; UserError if there is none.
+
+    A connection that the process has already is used and kept.
+    """
     if ray.is_initialized():
+        yield
         return
-    try:
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError:
-        raise UserError(
-            "--launcher ray: no Ray cluster runs here; start one with `ray start --head`, or name one in RAY_ADDRESS"
-        ) from None
+    with redirect_stdout(sys.stderr):  # Where Ray would say what becomes of its nodes.
+        try:
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError:
+            raise UserError(
+                "--launcher ray: no cluster runs here; start one with `ray start --head`, or name one in RAY_ADDRESS"
+            ) from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def share_of(devices: str, gpus_per_worker: float) -> Share:
@@ -97,11 +110,13 @@ class RayLauncher:
         self._signals = 0
         """SIGTERMs that the workers have to be sent."""
         self._sent = 0
+        self._connection = ExitStack()
 
     def prepare(self) -> None:
         """An actor takes its share of the cluster: not before there is work for it."""
 
     def start(self) -> None:
+        self._connection.enter_context(connected())
         self._running = {index: self._launch(index) for index in range(self._workers)}
 
     def tend(self) -> int:
@@ -132,6 +147,7 @@ class RayLauncher:
         for actor in self._running.values():
             ray.kill(actor.handle)
         self._running.clear()
+        self._connection.close()
 
     def _ended(self) -> list[int]:
         by_ref = {actor.ended: index for index, actor in self._running.items()}

@@ -66,7 +66,7 @@ def test_the_slurm_script_runs_a_search(tmp_path: Path, monkeypatch: pytest.Monk
         "SIEVE_HOME": str(service.home), "OMP_WAIT_POLICY": "PASSIVE",
     }  # fmt: skip
     try:
-        command = ["bash", str(SLURM), "quickstart", "--trials-scale", "0.1"]
+        command = ["bash", str(SLURM), "quickstart", "--trials-scale", "0.1", "--epochs-scale", "0.2"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert [row.state for row in service.query("SELECT state FROM sieve_study")] == ["done"]

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # Where Postgres' package keeps a lock; unset, it warns.
     made = Stack(tmp_path)
     yield made
     made.end()

@@ -36,17 +36,3 @@ def test_a_worker_elsewhere_takes_over_from_one_that_is_gone_and_the_champion_is
     assert_exactly_as_planned(service)
     assert not list(tmp_path.rglob("*checkpoint.pt"))
     assert not list((tmp_path / "first").rglob("classifier.json"))
-
-
-def test_a_worker_that_would_keep_its_files_where_nobody_finds_them_is_refused(
-    service: Service, tmp_path: Path
-) -> None:
-    supervisor = service.start("search.run", *TINY)
-    wait_for(lambda: service.states("tiny/1-random"), "the first stage's queue")
-
-    refused = service.run("search.worker", "--study", "tiny", "--home", str(tmp_path / "elsewhere"))
-
-    assert (refused.code, refused.out) == (2, "")
-    assert "--artifacts" in refused.err and len(refused.err.splitlines()) == 1
-    supervisor.interrupt()
-    assert supervisor.wait().code == 130

@@ -16,7 +16,13 @@ from tests.acceptance.service import ROOT, STUDY_FILES, Service, wait_for
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.2"}
+NODE = {
+    "num_cpus": 1,
+    "num_gpus": 0,
+    "include_dashboard": False,
+    "object_store_memory": 80 * 2**20,
+    "node_ip_address": "127.0.0.2",  # Ray takes 127.0.0.1 for the machine's address on the network.
+}
 
 
 @pytest.fixture
@@ -77,10 +83,10 @@ def test_a_search_outlasts_the_loss_of_a_node_and_uses_the_one_that_comes(servic
     ended = running.wait()
 
     result = ended.json()
-    assert [(stage["name"], stage["complete"]) for stage in result["stages"]] == [("random", 10), ("confirm", 1)]
+    assert [(stage["name"], stage["complete"]) for stage in result["stages"]] == [("random", 8), ("confirm", 1)]
     assert service.attribute(lost, "losses") == 1
     for trial in service.trials("steady/1-random"):
-        assert service.epochs(trial.trial_id) == list(range(1, 61))
+        assert service.epochs(trial.trial_id) == list(range(1, 41))
     assert service.query("SELECT * FROM sieve_lease") == []
     wait_for(lambda: service.processes("search.worker") == [], "the workers to be gone", timeout_s=20)
 
@@ -105,15 +111,10 @@ def test_ctrl_c_ends_workers_on_a_cluster_in_order(service: Service, cluster: Cl
 
 @pytest.mark.slow
 def test_a_worker_takes_a_part_of_a_gpu_where_the_cluster_has_one(cluster: Cluster) -> None:
-    import ray
-
-    try:
-        share, room = prepare.open_cluster("auto", 0.5)
-        assert (share.gpus, room) == (0.5, 1)  # The cluster has a GPU, but a single CPU.
-        cluster.add_node(**NODE)
-        wait_for(lambda: prepare.open_cluster("auto", 0.5)[1] == 2, "the second node to be known")
-        assert prepare.open_cluster("cpu", 0.5)[0].gpus == 0
-        with pytest.raises(UserError, match="--devices cuda:0"):
-            prepare.open_cluster("cuda:0", 0.5)
-    finally:
-        ray.shutdown()
+    share, room = prepare.open_cluster("auto", 0.5)
+    assert (share.gpus, room) == (0.5, 1)  # The cluster has a GPU, but a single CPU.
+    cluster.add_node(**NODE)
+    assert prepare.open_cluster("auto", 0.5)[1] == 2
+    assert prepare.open_cluster("cpu", 0.5)[0].gpus == 0
+    with pytest.raises(UserError, match="--devices cuda:0"):
+        prepare.open_cluster("cuda:0", 0.5)

@@ -18,7 +18,9 @@ from search import names
 from search.artifacts import Artifacts, ObjectStore, SharedFolder, open_artifacts
 from search.claims import finish, release
 from search.course import TrialContext
+from search.lookup import find_study
 from search.pinning import pin_confirmation
+from search.records import create_study
 from search.settings import Settings
 from search.storage import Storage
 from search.trial import WorkerStopped, remove_working_files
@@ -28,7 +30,7 @@ from tests.search.conftest import CONFIG, CPU, open_stage, settings_at, tiny
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket of an S3 service on this machine."""
     pytest.importorskip("s3fs")
     moto = pytest.importorskip("moto.server")
@@ -42,8 +44,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(key, value)
     import s3fs
 
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("sieve")
-    yield "s3://sieve/searches"
+    s3fs.S3FileSystem(skip_instance_cache=True).makedirs("sieve", exist_ok=True)
+    yield f"s3://sieve/{tmp_path.name}"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
@@ -121,7 +123,7 @@ def test_a_trial_goes_on_from_the_checkpoint_of_another_machine(
 def test_a_finalist_s_classifier_is_found_from_another_machine(
     sqlite: Storage, make_machine: Callable[..., Machine]
 ) -> None:
-    stage = open_stage(sqlite, pin_confirmation(tiny(), Confirm(finalists=1, seeds=1), [CONFIG]), position=1)
+    stage = open_stage(sqlite, pin_confirmation(tiny(), Confirm(finalists=1, seeds=1, epochs=1), [CONFIG]), position=1)
     claim, worker, supervisor = stage.claim(), make_machine("worker"), make_machine("supervisor")
     finish(sqlite, claim, stage.run(claim, worker.context))
     remove_working_files(worker.artifacts, stage.record, claim.number)
@@ -209,10 +211,9 @@ def test_a_store_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_s3_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fsspec.registry
 
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.setattr(fsspec.registry, "_registry", {})
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)  # Known from an earlier test.
     with pytest.raises(UserError, match=r"sieve-search\[s3\]"):
         open_artifacts(settings_with(tmp_path, "s3://bucket/path"))
 
@@ -221,6 +222,16 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write here"):
         open_artifacts(settings_with(tmp_path, (tmp_path / "file" / "below").as_uri())).check()
+
+
+def test_a_worker_that_would_keep_its_files_where_nobody_finds_them_is_refused(tmp_path: Path, sqlite: Storage) -> None:
+    create_study(sqlite, "mine", definition={}, data={})
+    study, here = find_study(sqlite, "mine"), SharedFolder(tmp_path / "here")
+    here.announce(study)
+    here.check_shared(study)
+    for root, other in ((tmp_path / "there", study), (here.root, replace(study, created_at=1.0))):
+        with pytest.raises(UserError, match="--artifacts"):
+            SharedFolder(root).check_shared(other)
 
 
 @pytest.mark.slow
