@@ -38,10 +38,9 @@ def conv2d(
             f"and makes a multiple of {groups}; the images have {channels}"
         )
     windows = _windows(images_NCHW, weight.shape[-2:], stride, padding, dilation)
-    products = torch.einsum(
-        "ngchwij,gkcij->ngkhw", windows.unflatten(1, (groups, group_channels)), weight.unflatten(0, (groups, -1))
-    )
-    maps = products.flatten(1, 2)
+    windows_of_groups = windows.view(len(windows), groups, group_channels, *windows.shape[2:])
+    weight_of_groups = weight.reshape(groups, outputs // groups, *weight.shape[1:])
+    maps = torch.einsum("ngchwij,gkcij->ngkhw", windows_of_groups, weight_of_groups).flatten(1, 2)
     return maps if bias is None else maps + bias[:, None, None]
 
 
