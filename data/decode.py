@@ -86,6 +86,13 @@ def decode(content: bytes, *, image_size: int, image_fit: ImageFit, channels: in
     return pixels.reshape(image_size, image_size, channels)
 
 
+def decode_whole(content: bytes) -> UInt8Array:
+    """Decode one picture as it is: shape (height, width, 3), RGB. Otherwise as `decode`."""
+    with _reasons(), _opened(content) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.array(_flatten(image, "RGB"))
+
+
 def read_header(content: bytes) -> Header:
     """Size and kind of a picture, without decoding it. Raises UnreadableImage with the reason."""
     with _reasons(), _opened(content) as image:

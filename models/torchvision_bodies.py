@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torchvision.models as zoo
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from data.errors import InfeasibleConfig, UserError
+from data.errors import InfeasibleConfig
 from models.finetuning import Auxiliary, Body, chain
 from models.preprocessing import Preprocessing
-from models.weights import DEFAULT, NONE, load_fitting, read_weights
+from models.weights import DEFAULT, NONE, download_weights, load_fitting, read_weights
 
 Children = Iterator[tuple[str, nn.Module]]
 _PATCH_PX = 16
@@ -155,7 +153,7 @@ def build_body(backbone: str, weights: str, image_size: int) -> Body:
     network = zoo.get_model(backbone, weights=None, **options)
     last_name, last = _last_linear(network)
     if weights != NONE:
-        state = _download(backbone) if weights == DEFAULT else read_weights(weights)
+        state = _published(backbone) if weights == DEFAULT else read_weights(weights)
         if family.patches and "encoder.pos_embedding" in state:
             state = interpolate_embeddings(image_size, _PATCH_PX, state)
         replaced = [last_name, *(f"{name}.{layer}" for name, layer in family.taps.values())]
@@ -167,17 +165,11 @@ def build_body(backbone: str, weights: str, image_size: int) -> Body:
     return Body(chain(family.children(network)), last.in_features, auxiliary)
 
 
-def _download(backbone: str) -> dict[str, Tensor]:
-    entry = zoo.get_model_weights(backbone).DEFAULT
-    try:
-        with redirect_stdout(sys.stderr):  # torch announces the download on stdout, where `--json` prints its object
-            state = entry.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"weights=default: {entry.url} cannot be downloaded ({str(error).splitlines()[0]}); "
-            "give a file with weights=FILE, or start from random with weights=none"
-        ) from error
-    return cast(dict[str, Tensor], state)
+def _published(backbone: str) -> dict[str, Tensor]:
+    return download_weights(
+        zoo.get_model_weights(backbone).DEFAULT,
+        otherwise="give a file with weights=FILE, or start from random with weights=none",
+    )
 
 
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:

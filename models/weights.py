@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import cast
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
 from data.errors import UserError
 
@@ -36,6 +40,20 @@ def read_weights(file: str) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise UserError(f"weights={path}: not a dictionary of tensors; save the network's state_dict() and give that")
     return weights
+
+
+def download_weights(published: WeightsEnum, *, otherwise: str) -> dict[str, Tensor]:
+    """Torchvision's own weights, from its cache or its server.
+
+    Raises UserError where they cannot be had, ending in `otherwise`: what to do then.
+    """
+    try:
+        with redirect_stdout(sys.stderr):  # torch announces the download on stdout, where `--json` prints its object
+            state = published.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"weights=default: {published.url} cannot be downloaded ({reason}); {otherwise}") from error
+    return cast(dict[str, Tensor], state)
 
 
 def load_fitting(

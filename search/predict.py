@@ -8,7 +8,7 @@ A folder stands for all pictures below it. A picture that cannot be read is list
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from rich.text import Text
 from data.arrays import UInt8Array
 from data.decode import UnreadableImage, decode
 from data.errors import UserError
-from data.layout import IMAGE_SUFFIXES
 from search.cli import command_parser, main_guard, print_json
 from search.lookup import find_champion, find_study
+from search.places import find_pictures
 from search.settings import Settings, from_arguments
 from search.storage import open_storage
 from search.tracking.registry import Champion, load_champion
@@ -35,7 +35,7 @@ def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int 
 
     Raises UserError if there is no such study, champion or place, or no picture that can be read.
     """
-    paths = list(_pictures(places))
+    paths = find_pictures(places)
     storage = open_storage(settings.storage_url, create=False)
     try:
         uri = find_champion(find_study(storage, study))["model_uri"]
@@ -48,19 +48,6 @@ def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int 
     if all("error" in answer for answer in answers):
         raise UserError(f"{answers[0]['path']}: {answers[0]['error']}; none of {len(answers)} pictures can be read")
     return {"study": study, "model_uri": champion.registered.uri, "predictions": answers}
-
-
-def _pictures(places: Sequence[Path]) -> Iterator[Path]:
-    for place in places:
-        if place.is_dir():
-            found = sorted(path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
-                raise UserError(f"{place}: no pictures below this folder")
-            yield from found
-        elif place.is_file():
-            yield place
-        else:
-            raise UserError(f"{place}: no such file or folder")
 
 
 def _answer(champion: Champion, paths: Sequence[Path], top: int) -> list[dict[str, Any]]:

@@ -126,6 +126,7 @@ class DataProgress:
         self._console = Console(stderr=True)
         self._live: Live | None = None
         self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
+        self._begun = ("", 0.0, 0)
 
     def __enter__(self) -> DataProgress:
         return self
@@ -136,19 +137,29 @@ class DataProgress:
         self._clear()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        left = self._left(what, done, total)
         if not self._console.is_terminal:
             if time.monotonic() >= self._next_line_at:
                 self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
-                self._console.print(f"{what} {done:,} of {total:,}", markup=False, highlight=False)
+                self._console.print(f"{what} {done:,} of {total:,}{left and ', '}{left}", markup=False, highlight=False)
             return
         if self._live is None:
             self._live = Live(console=self._console, transient=True)
             self._live.start()
         bar = Table(box=None, show_header=False, pad_edge=False)
-        bar.add_row(what, ProgressBar(total=max(1, total), completed=done, width=30), f"{done:,}/{total:,}")
+        bar.add_row(what, ProgressBar(total=max(1, total), completed=done, width=30), f"{done:,}/{total:,}", left)
         self._live.update(bar)
         if done >= total > 0:
             self._clear()
+
+    def _left(self, what: str, done: int, total: int) -> str:
+        """Time to the end of this work, at its pace since it was first heard of; empty where that says nothing yet."""
+        if self._begun[0] != what:
+            self._begun = what, time.monotonic(), done
+        _, begun_at, done_then = self._begun
+        if done <= done_then or total < done:
+            return ""
+        return _eta((time.monotonic() - begun_at) / (done - done_then) * (total - done))
 
     def _clear(self) -> None:
         if self._live is not None:

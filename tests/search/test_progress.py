@@ -73,3 +73,18 @@ def test_a_terminal_gets_its_cursor_back_whatever_stopped_the_work(monkeypatch: 
     hide, show = "\x1b[?25l", "\x1b[?25h"
     assert hide in screen.getvalue()
     assert screen.getvalue().rfind(show) > screen.getvalue().rfind(hide)
+
+
+def test_other_work_says_how_much_time_is_left_as_soon_as_it_has_a_pace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    now = time.monotonic()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    shown = DataProgress()
+    for what, done, total in (("one", 5, 20), ("one", 10, 20), ("two", 1, 9), ("two", 3, 9), ("two", 4, 0)):
+        shown(what, done, total)
+        now += 10
+    assert capsys.readouterr().err.splitlines() == [
+        "one 5 of 20", "one 10 of 20, 20 s left", "two 1 of 9", "two 3 of 9, 30 s left", "two 4 of 0",
+    ]  # fmt: skip
