@@ -9,16 +9,20 @@ from optuna.trial import FrozenTrial
 from models.config import TrainConfig
 from models.values import from_flat
 from search import names
+from search.pareto import front
 from search.snapshot import rank_trials
 
 
-def best_configs(trials: Sequence[FrozenTrial], count: int, *, maximize: bool) -> list[tuple[FrozenTrial, TrainConfig]]:
+def best_configs(
+    trials: Sequence[FrozenTrial], count: int, *, maximize: bool, against: str | None = None
+) -> list[tuple[FrozenTrial, TrainConfig]]:
     """The best `count` complete trials, best first, and their configurations.
 
     Trials that agree in all but their continuous parameters are one candidate while there are others: three learning
-    rates of one architecture would leave no second architecture in the race.
+    rates of one architecture would leave no second architecture in the race. With a cost to be `against`, only trials
+    that no other beats in both are candidates; there may be fewer than `count`.
     """
-    ranked = rank_trials(trials, maximize=maximize)
+    ranked = rank_trials(trials, maximize=maximize) if against is None else front(trials, against, maximize=maximize)
     first_of_kind: dict[tuple[tuple[str, object], ...], FrozenTrial] = {}
     for trial in ranked:
         first_of_kind.setdefault(_kind(trial), trial)

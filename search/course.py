@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from models.bundle import save_bundle
-from models.config import TrainConfig
+from models.complexity import layers, total_macs
+from models.config import FlexCNNConfig, TrainConfig
 from models.freezing import learning_share
 from models.preprocessing import Preprocessing
 from models.registry import resolved
@@ -181,6 +182,11 @@ class Course:
         """Note the size of the network, and how much of it learns."""
         learning, total = learning_share(model)
         self.attributes |= {names.PARAMETERS: total, names.LEARNING_PARAMETERS: learning}
+
+    def count_macs(self, config: TrainConfig, data: TrialData) -> None:
+        """Note what one image costs, for the family that this is counted for."""
+        if isinstance(config, FlexCNNConfig):
+            self.attributes[names.MACS] = total_macs(layers(config, data.input_shape, len(data.search.classes)))
 
     def keep(self, model: nn.Module, data: TrialData, config: TrainConfig, seen: Preprocessing) -> None:
         """Save a finalist's classifier, whole; of an ablation's cell also its answers on the validation images.

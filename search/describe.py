@@ -20,7 +20,7 @@ MAX_CHANGES_SHOWN = 3
 
 def describe_study(study: Study) -> dict[str, Any]:
     """All that decides what a study does. A space that depends on its base is shown around the start configuration."""
-    return {
+    described = {
         "description": study.description,
         "config": to_flat(study.config),
         "metric": study.metric,
@@ -30,6 +30,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         },
         study.ending.name: _plain(asdict(study.ending)),
     }
+    return described if study.warm_start is None else {**described, "warm_start": {"study": study.warm_start}}
 
 
 def describe_data(spec: DataSpec, data: SearchData) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def _label_note(data: SearchData) -> str:
 
 def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Raise UserError, naming what changed, if a study's definition, data or split is not the pinned one any more."""
-    ignored = {"description", "notes"}
+    ignored = {"description", "notes", "taken", "skipped"}  # The last two: what a warm start came to.
     pinned = {"study": record.definition, "data": record.data}
     asked = {"study": definition, "data": data}
     changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
@@ -78,6 +79,7 @@ def _describe_stage(study: Study, stage: Stage) -> dict[str, Any]:
         "sampler": stage.sampler,
         "pruner": stage.pruner,
         "values": dict(stage.values),
+        "against": stage.against,
         "space": {parameter.name: _plain(asdict(parameter)) for parameter in pin_space(stage.space_around(base))},
     }
 

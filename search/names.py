@@ -41,6 +41,8 @@ SPENT_S = "spent_s"
 """Of the trial's time: `checkpoint`, on keeping weights and writing checkpoints; `service`, on telling the database of
 epochs and asking the pruner. One attribute, since each costs a transaction."""
 PARAMETERS = "parameters"
+MACS = "macs"
+"""Multiply-accumulates of one image, where they are counted."""
 LEARNING_PARAMETERS = "learning_parameters"
 """Of those, the ones that training changes."""
 WORKER = "worker"

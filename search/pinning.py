@@ -66,6 +66,8 @@ class PinnedStage:
     """0: one validation set; otherwise the folds that the study divides its training images into."""
     cells: tuple[dict[str, str], ...] = ()
     """Of an ablation: the level of each factor, for each base."""
+    against: str | None = None
+    """The trial attribute to be kept small beside the metric."""
 
     @property
     def is_confirmation(self) -> bool:
@@ -106,8 +108,13 @@ class PinnedStage:
         return self.config(trial.params)
 
 
-def pin_search(study: Study, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
-    """Resolve a stage around its bases. A grid has exactly as many trials as cells, whatever `stage.trials` says."""
+def pin_search(
+    study: Study, position: int, stage: Stage, bases: Sequence[TrainConfig], first: Sequence[Values] = ()
+) -> PinnedStage:
+    """Resolve a stage around its bases. A grid has exactly as many trials as cells, whatever `stage.trials` says.
+
+    `first` are parameters of trials that come right after the bases' own, within the stage's budget.
+    """
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
     seed = derive_seed(study.seed, f"{position + 1}-{stage.name}")
@@ -119,7 +126,7 @@ def pin_search(study: Study, position: int, stage: Stage, bases: Sequence[TrainC
             for index, (space, base) in enumerate(zip(spaces, bases, strict=True))
         ]
         if any(spaces):  # Without anything to vary, each base is one trial.
-            queue = (queue + [{}] * stage.trials)[: stage.trials]
+            queue = (queue + [*first] + [{}] * stage.trials)[: stage.trials]
     pinned = PinnedStage(
         name=stage.name,
         trials=len(queue),
@@ -134,6 +141,7 @@ def pin_search(study: Study, position: int, stage: Stage, bases: Sequence[TrainC
         queue=tuple(queue),
         seeds=tuple(derive_seed(seed, "trial", slot) for slot in range(len(queue))),
         folds=study.folds,
+        against=stage.against,
     )
     return _draw_all(pinned) if stage.sampler == "random" else pinned
 
@@ -196,12 +204,13 @@ def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: i
     fixed = {names.BASE: index} if bases > 1 else {}
     for parameter in space:
         distribution = json_to_distribution(parameter.distribution)
-        if parameter.exists_for(base) and _holds(distribution, base[parameter.name]):
+        if parameter.exists_for(base) and holds(distribution, base[parameter.name]):
             fixed[parameter.name] = base[parameter.name]
     return fixed
 
 
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
+def holds(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter of that distribution can have the value."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)

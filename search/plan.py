@@ -13,10 +13,13 @@ from models.backbones import describe_children
 from models.config import BackboneConfig
 from search.cost import StageCost, total_s
 from search.progress import duration
+from search.warm_start import WarmStart
 from studies.definition import Stage, Study, When
 
 
-def plan_json(study: Study, costs: Sequence[StageCost], data: Mapping[str, Any]) -> dict[str, Any]:
+def plan_json(
+    study: Study, costs: Sequence[StageCost], data: Mapping[str, Any], warm: WarmStart | None = None
+) -> dict[str, Any]:
     """The plan for `--json`."""
     return {
         "study": study.name,
@@ -24,19 +27,23 @@ def plan_json(study: Study, costs: Sequence[StageCost], data: Mapping[str, Any])
             {"name": c.name, "trials": c.trials, "epochs": c.epochs, "epoch_s": c.epoch_s, "expected_s": c.wall_s}
             for c in costs
         ],
+        "warm_start": warm and warm.to_json(),
         "expected_s": total_s(costs),
         "data": {key: data[key] for key in ("fingerprint", "train", "val", "classes")},
     }
 
 
-def print_plan(study: Study, costs: Sequence[StageCost], console: Console) -> None:
+def print_plan(study: Study, costs: Sequence[StageCost], console: Console, warm: WarmStart | None = None) -> None:
     """The plan for people."""
     console.print(f"[bold]{study.name}[/bold]: {study.description}\n", highlight=False)
+    for line in warm.lines() if warm else ():
+        console.print(line, highlight=False, markup=False)
     for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
         around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
+        aims = f", {study.metric} against {stage.against}" if stage.against else ""
         console.print(
             f"[bold]{position + 1} {stage.name}[/bold]  {cost.trials} trials of {cost.epochs:g} epochs, "
-            f"sampler {stage.sampler}, pruner {stage.pruner}{around}: {duration(cost.wall_s)}",
+            f"sampler {stage.sampler}, pruner {stage.pruner}{aims}{around}: {duration(cost.wall_s)}",
             highlight=False,
         )
         console.print(_space(study, stage))

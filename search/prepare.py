@@ -69,6 +69,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `search.run`."""
     add_study_arguments(parser)
     parser.add_argument("--name", help="keep the results under this name instead of the study's own")
+    parser.add_argument(
+        "--warm-start",
+        metavar="NAME",
+        help="begin with the best configurations of an earlier study",
+    )
     parser.add_argument("--plan", action="store_true", help="print stages, spaces, trials and expected time, and stop")
     parser.add_argument("--budget", metavar="TIME", help="wall time for the whole run, such as 10m or 2h")
     parser.add_argument(
@@ -179,6 +184,8 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = replace(study, train_images=options.train_images)
     if options.name:
         study = replace(study, name=options.name)
+    if options.warm_start:
+        study = replace(study, warm_start=options.warm_start)
     if study.config.image_size > MAX_IMAGE_SIZE:
         raise UserError(f"image_size={study.config.image_size}: at most {MAX_IMAGE_SIZE} pixels are possible")
     name = study.name

@@ -159,7 +159,7 @@ class DataProgress:
         _, begun_at, done_then = self._begun
         if done <= done_then or total < done:
             return ""
-        return _eta((time.monotonic() - begun_at) / (done - done_then) * (total - done))
+        return show_eta((time.monotonic() - begun_at) / (done - done_then) * (total - done))
 
     def _clear(self) -> None:
         if self._live is not None:

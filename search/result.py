@@ -25,6 +25,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         best = "-" if stage["best"] is None else f"{stage['best']:.4f}"
         table.add_row(stage["name"], *counts, best)
     console.print(table)
+    for stage in result["stages"]:
+        _print_front(stage, console)
     if result["ablation"]:
         print_ablation(result["ablation"], console)
     champion, last = result["champion"], "ablation" if result["ablation"] else "confirm"
@@ -64,6 +66,15 @@ def _tied(result: dict[str, Any]) -> str:
     if not result["ablation"]:
         return f"finalist {', '.join(str(index + 1) for index in ties)}"
     return "; ".join(cell["name"] for cell in result["ablation"]["cells"] if cell["index"] in ties)
+
+
+def _print_front(stage: dict[str, Any], console: Console) -> None:
+    """The trials that no other beats in both aims, where the stage has two."""
+    label = "front"
+    for trial in stage.get("front", ()):
+        number, value, (cost, amount) = trial["trial"], trial["value"], list(trial.items())[-1]
+        console.print(f"{label:10} {value:.4f} for {amount:,} {cost} ({stage['name']} #{number})", highlight=False)
+        label = ""
 
 
 def _with_interval(value: float, interval: list[float] | None) -> str:

@@ -41,6 +41,7 @@ from search.locks import supervising
 from search.looks import looks
 from search.lookup import find_study
 from search.notify import tell_result, tells_bad_end
+from search.pareto import front_json
 from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
 from search.reaping import reap
@@ -51,6 +52,7 @@ from search.snapshot import stage_snapshot, stage_trials, take_snapshot
 from search.stages import StageRunner
 from search.storage import Storage, open_storage, with_retries
 from search.tracking.mirror import Mirror
+from search.warm_start import WarmStart, find_warm_start
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +128,11 @@ def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None
     """Write the study down, or check that it is still the one that was written down."""
     study = request.study
     definition = describe_study(study)
+    if study.warm_start is not None and read_study(storage, study.name) is None:
+        warm = find_warm_start(storage, study)
+        definition["warm_start"] = warm.to_json()
+        for line in warm.lines():
+            say(line)
     if not create_study(storage, study.name, definition=definition, data=data):
         record = read_study(storage, study.name)
         assert record is not None
@@ -282,18 +289,28 @@ def result_json(storage: Storage, name: str, root: Path, *, wall_s: float) -> di
     record = read_study(storage, name)
     assert record is not None
     pinned = read_stages(storage, name)
-    stages = [asdict(stage_snapshot(storage, stage)) for stage in pinned]
+    stages = [_stage_json(storage, stage) for stage in pinned]
     ablation = read_ablation(record, pinned[-1], stage_trials(storage, pinned[-1]), root) if pinned else None
     taken = [look for look in looks(storage, name) if look.result]
     return {
         "study": name,
         "stages": stages,
+        "warm_start": record.definition.get("warm_start"),
         "champion": record.champion,
         "ablation": ablation and ablation.to_json(),
         "test": taken[-1].result if taken else None,
         "data": record.data,
         "wall_s": round(wall_s, 3),
     }
+
+
+def _stage_json(storage: Storage, record: StageRecord) -> dict[str, Any]:
+    """A stage's counts; with a second aim, the trials that no other beats in both as well."""
+    counts, against = asdict(stage_snapshot(storage, record)), record.pinned.get("against")
+    if against is None:
+        return counts
+    maximize = record.pinned["direction"] == "maximize"
+    return {**counts, "front": front_json(stage_trials(storage, record), against, maximize=maximize)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -321,14 +338,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _plan(request: Request, *, as_json: bool) -> None:
     from search.plan import plan_json, print_plan
 
+    warm = _warm_start(request)
     data = _open_data(request)
     for note in data.notes:
         say(note)
     costs = _estimate(request)
     if as_json:
-        print_json(plan_json(request.study, costs, describe_data(request.spec, data)))
+        print_json(plan_json(request.study, costs, describe_data(request.spec, data), warm))
     else:
-        print_plan(request.study, costs, Console())
+        print_plan(request.study, costs, Console(), warm)
+
+
+def _warm_start(request: Request) -> WarmStart | None:
+    if request.study.warm_start is None:
+        return None
+    storage = open_storage(request.settings.storage_url, create=False)
+    try:
+        return find_warm_start(storage, request.study)
+    finally:
+        storage.close()
 
 
 if __name__ == "__main__":

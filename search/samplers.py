@@ -11,6 +11,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.pareto import AgainstCost
 from search.pinning import PinnedStage
 from search.seeds import derive_seed
 
@@ -63,6 +64,8 @@ def make_sampler(stage: PinnedStage) -> BaseSampler:
     startup = max(2, min(STARTUP_TRIALS, stage.trials // 4))
 
     def make(seed: int) -> BaseSampler:
+        if stage.sampler == "tpe" and stage.against is not None:
+            return AgainstCost(TPESampler(seed=seed, n_startup_trials=startup), stage.against, stage.direction)
         if stage.sampler == "tpe":
             return TPESampler(seed=seed, n_startup_trials=startup)
         if stage.sampler == "gp":

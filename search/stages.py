@@ -23,9 +23,10 @@ from search.launch import Launcher
 from search.pinning import PinnedStage, pin_ablation, pin_confirmation, pin_search
 from search.processes import process_name
 from search.reaping import reap
-from search.records import StageRecord, pin_stage, read_stages, update_stage
+from search.records import StageRecord, pin_stage, read_stages, read_study, update_stage
 from search.snapshot import stage_trials
 from search.storage import Storage, with_retries
+from search.warm_start import warm_parameters
 from studies.definition import Ablation, Stage, Study
 
 POLL_S = 0.25
@@ -76,7 +77,9 @@ class StageRunner:
 
     def _pin(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
         fitted = self._budget.fit_stage(position, stage)
-        return pin_search(self._study, position, fitted, bases)
+        record = read_study(self._storage, self._study.name)
+        taken = warm_parameters(record) if position == 0 and record else ()
+        return pin_search(self._study, position, fitted, bases, taken)
 
     def _pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]
@@ -163,7 +166,8 @@ class StageRunner:
 
     def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
         trials = with_retries(stage_trials, self._storage, record)
-        best = best_configs(trials, count, maximize=self._study.direction == "maximize")
+        maximize = self._study.direction == "maximize"
+        best = best_configs(trials, count, maximize=maximize, against=record.pinned.get("against"))
         if not best:
             raise SieveError(
                 f"{record.optuna_study}: none of its {len(trials)} trials completed; {_most_common_reason(trials)}"

@@ -66,6 +66,7 @@ def _train(course: Course) -> Result:
             data = course.context.workshop.open_data(config, fold)
             work = course.context.workshop.prepare(config, data, course.seed)
         course.count_parameters(work.model)
+        course.count_macs(config, data)
         checkpoint = course.folder / f"{len(course.bests)}-{names.CHECKPOINT_FILE}"
         if not course.reported:
             checkpoint.unlink(missing_ok=True)  # Left by another study of this name, in a database that is gone.

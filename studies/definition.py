@@ -22,7 +22,7 @@ from typing import Literal, get_args
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from data.errors import UserError
-from models.config import TrainConfig
+from models.config import FlexCNNConfig, TrainConfig
 from models.values import with_values
 from studies.ablation import ABLATION_STAGE as ABLATION_STAGE
 from studies.ablation import Ablation as Ablation
@@ -30,6 +30,7 @@ from studies.ablation import Ablation as Ablation
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Pruner = Literal["median", "successive_halving", "hyperband", "none"]
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
+Against = Literal["macs", "parameters"]
 Value = str | int | float | bool
 
 CONFIRM_STAGE = "confirm"
@@ -78,6 +79,8 @@ class Stage:
     values: Mapping[str, Value] = field(default_factory=dict)
     """Fields that this stage sets itself and hands on. With a smaller `image_size`, early stages cost a fraction; a
     later stage, or the confirmation, then has to set the full size again."""
+    against: Against | None = None
+    """A cost to be kept small beside the metric: the stage hands on the best of those that no trial beats in both."""
 
     def space_around(self, base: TrainConfig) -> Space:
         return self.space(base) if callable(self.space) else self.space
@@ -129,6 +132,8 @@ class Study:
     """Keep so few training images of one class that the largest has so many times as many; 1: keep all."""
     rare_class: str = ""
     """Whose images those are; empty: the smallest class's."""
+    warm_start: str | None = None
+    """An earlier study, on whatever images, with whose best configurations the first stage begins."""
 
     def __post_init__(self) -> None:
         if self.folds < 0 or self.folds == 1 or self.train_images < 0:
@@ -179,6 +184,8 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
         raise UserError(f"{where}: trials, epochs and bases must be at least 1")
     base = _checked(where, config, stage.values)
     space = stage.space_around(base)
+    if stage.against is not None:
+        _check_against(where, stage, isinstance(base, FlexCNNConfig) and "model" not in space)
     for name, entry in space.items():
         distribution = entry.distribution if isinstance(entry, When) else entry
         for value in _extremes(distribution):
@@ -187,6 +194,16 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
             _checked(where, base, {entry.parameter: entry.values[0]})
         if stage.sampler == "grid" and not isinstance(distribution, CategoricalDistribution) and not distribution.step:  # type: ignore[attr-defined]
             raise UserError(f"{where}: {name} has no steps, so a grid over it never ends; give choices or a step")
+
+
+def _check_against(where: str, stage: Stage, is_flexcnn: bool) -> None:
+    _check_option(where, "against", str(stage.against), get_args(Against))
+    if stage.against == "macs" and not is_flexcnn:
+        raise UserError(f"{where}: macs are counted for flexcnn alone; search other networks against parameters")
+    if stage.sampler not in ("tpe", "random", "grid"):
+        raise UserError(f"{where}: sampler {stage.sampler!r} knows one aim; use tpe, random or grid with `against`")
+    if stage.pruner != "none":
+        raise UserError(f"{where}: a pruner would cut what is cheap and a little worse; use pruner='none'")
 
 
 def _check_option(where: str, name: str, value: str, allowed: tuple[str, ...]) -> None:

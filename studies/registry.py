@@ -11,6 +11,7 @@ from pathlib import Path
 from data.errors import SieveError, UserError
 from studies.cifar10 import CIFAR10
 from studies.definition import Study
+from studies.digits_pareto import DIGITS_PARETO
 from studies.dogs import DOGS, DOGS_TRANSFER
 from studies.hymenoptera import HYMENOPTERA
 from studies.imagenette_ablation import IMAGENETTE_ABLATION
@@ -31,6 +32,7 @@ STUDIES = {
     "tiny-cifar10": TINY_CIFAR10,
     "resnet18-cifar10": RESNET18_CIFAR10,
     "imagenette-transfer": IMAGENETTE_TRANSFER,
+    "digits-pareto": DIGITS_PARETO,
     "imagenette-ablation": IMAGENETTE_ABLATION,
     "dogs": DOGS,
     "dogs-transfer": DOGS_TRANSFER,

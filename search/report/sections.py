@@ -9,10 +9,10 @@ import pandas as pd
 
 from search.report import tables
 from search.report.facts import StageFacts, StudyFacts
-from search.report.figures import progress, space
+from search.report.figures import pareto, progress, space
 from search.report.figures.style import Plot
 from search.report.importance import Importance, rank_parameters
-from search.report.metric import Metric, plural
+from search.report.metric import plural
 from search.report.observations import Observation
 from search.report.pooling import pool_trials
 from search.report.spaces import parameters_of
@@ -36,13 +36,13 @@ def sections_of(facts: StudyFacts, observations: Sequence[Observation]) -> Itera
     for stage in facts.stages:
         if not stage.trials.empty:
             own = tuple(found for found in observations if found.about == stage.name)
-            yield _stage_section(stage, facts.metric, own)
+            yield _stage_section(stage, facts, own)
     if len(facts.stages) > 1 and any(not stage.complete.empty for stage in facts.stages):
         yield _pooled_section(facts)
 
 
-def _stage_section(stage: StageFacts, metric: Metric, observations: tuple[Observation, ...]) -> Section:
-    pinned = stage.pinned
+def _stage_section(stage: StageFacts, facts: StudyFacts, observations: tuple[Observation, ...]) -> Section:
+    metric = facts.metric
     importance = rank_parameters(stage.optuna_trials)
     parameters = {parameter.name: parameter for parameter in parameters_of(stage.optuna_trials)}
     ranked = [parameters[entry.parameter] for entry in importance] or list(parameters.values())
@@ -51,21 +51,31 @@ def _stage_section(stage: StageFacts, metric: Metric, observations: tuple[Observ
     complete = [stage.optuna_trials[number] for number in stage.complete.index]
     has_marks = bool(ranked) and not measured.empty
     plots = (
+        pareto.front_plot(stage, metric),
         progress.creation_order([stage], metric),
         progress.epoch_curves([stage], metric),
         space.parallel_coordinates(params, measured["value"], ranked, metric) if has_marks else None,
         space.contour(complete, ranked, metric),
     )
-    around = plural(len(pinned.bases), "starting point")
     return Section(
         title=f"Stage {stage.record.position + 1}: {stage.name}",
-        lead=f"{plural(pinned.trials, 'trial')} around {around}, {pinned.sampler} sampler, {pinned.pruner} pruner.",
+        lead=_lead(stage, facts),
         observations=observations,
         plots=tuple(plot for plot in plots if plot),
         slices=tuple(space.slices(params, measured, ranked, metric)) if has_marks else (),
         importance=tuple(importance),
         best=tables.best_table([stage], metric),
     )
+
+
+def _lead(stage: StageFacts, facts: StudyFacts) -> str:
+    pinned, warm = stage.pinned, facts.record.definition.get("warm_start")
+    around = plural(len(pinned.bases), "starting point")
+    aims = f", {facts.metric.label} against {pinned.against}" if pinned.against else ""
+    lead = f"{plural(pinned.trials, 'trial')} around {around}, {pinned.sampler} sampler, {pinned.pruner} pruner{aims}."
+    if warm and stage.record.position == 0:
+        lead += f" Warm start: {plural(len(warm['taken']), 'trial')} with what was best in {warm['study']}."
+    return lead
 
 
 def _pooled_section(facts: StudyFacts) -> Section:

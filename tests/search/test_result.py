@@ -52,3 +52,9 @@ def test_a_single_seed_has_no_interval() -> None:
     text = printed(champion={**CHAMPION, "val_accuracy_interval": None, "val_accuracy_seeds": [0.9], "ties": []})
     assert "validation 0.9000, mean of 1 seeds" in text
     assert "not told apart" not in text
+
+
+def test_a_front_is_printed_a_line_a_trial() -> None:
+    front = [{"trial": 7, "value": 0.91, "macs": 123456}, {"trial": 2, "value": 0.8, "macs": 900}]
+    text = printed(stages=[{**STAGE, "front": front}])
+    assert "front      0.9100 for 123,456 macs (one #7)\n           0.8000 for 900 macs (one #2)\n" in text
