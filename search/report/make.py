@@ -49,6 +49,7 @@ def try_report(settings: Settings, study: str, *, pictures: bool) -> Path | None
 
     What goes wrong is one line on stderr; None then, unless the report was still written.
     """
+    say("drawing the pictures and writing the report" if pictures else "writing the report")
     path = None
     try:
         if pictures:

@@ -158,7 +158,7 @@ def test_another_command_does_not_fail_for_a_report_that_cannot_be_made(
     with closing(open_storage(settings.storage_url, create=True)) as storage:
         create_study(storage, STUDY.name, definition={"metric": "val_accuracy"}, data={})  # Half of what is needed.
     assert try_report(settings, STUDY.name, pictures=True) is None
-    first, second = capsys.readouterr().err.splitlines()
+    _, first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("no pictures: made has no champion yet") and "search.pictures --study made" in first
     assert second.startswith("no report: KeyError") and "search.report --study made" in second
 
