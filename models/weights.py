@@ -7,16 +7,18 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
 
 from data.errors import UserError
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 DEFAULT, NONE = "default", "none"
 """Values of `BackboneConfig.weights` that are no path."""

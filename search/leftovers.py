@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,18 @@ from search.artifacts import Artifacts
 from search.records import StageRecord, read_stages
 from search.snapshot import stage_trials
 from search.storage import Storage, with_retries
-from search.trial import remove_working_files
+
+
+def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int) -> None:
+    """Delete the checkpoints of a trial whose result is told, half-written ones too; a finalist's classifier stays."""
+    folder = names.trial_folder(artifacts.root, record.study, record.name, number)
+    for checkpoint in folder.glob(f"*{names.CHECKPOINT_FILE}*"):
+        checkpoint.unlink(missing_ok=True)
+    for half in folder.glob(f".{names.BUNDLE_FOLDER}.*.part"):
+        shutil.rmtree(half, ignore_errors=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+    artifacts.forget_checkpoints(folder)
 
 
 def leftover_checkpoints(storage: Storage, root: Path, study: str) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from data.cache import describe
 from data.catalog import DATASETS
 from data.errors import UserError
 from data.spec import DataSpec
+from models.config import BackboneConfig
 from models.values import parse_assignment
 from search.artifacts import open_artifacts
 from search.cli import command_parser
@@ -20,7 +21,6 @@ from search.launch import Share
 from search.notify import check_address
 from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
 from search.storage import check_answers
-from search.weights import check_weights
 from studies.definition import Study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
 from studies.registry import load_study
@@ -121,7 +121,10 @@ def check_request(options: argparse.Namespace) -> Request:
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
     open_artifacts(settings).check()
-    check_weights(study)
+    if isinstance(study.config, BackboneConfig):
+        from search.weights import check_weights  # Here, so that other studies start without torch.
+
+        check_weights(study)
     return Request(
         settings=settings,
         study=study,

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search.ablation import print_ablation
+from search.ablation_table import print_ablation
 from search.progress import duration
 
 COUNTS = ("complete", "pruned", "infeasible", "failed", "skipped")

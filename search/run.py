@@ -29,7 +29,6 @@ from data.arrays import SearchData
 from data.cache import open_search_data
 from models.registry import resolved
 from search import names
-from search.ablation import read_ablation
 from search.artifacts import open_artifacts
 from search.budget import Budget, TimeBudget, UnlimitedBudget
 from search.cli import command_parser, main_guard, print_json, say
@@ -286,6 +285,8 @@ def _searched_fields(storage: Storage, name: str) -> list[str]:
 
 def result_json(storage: Storage, name: str, root: Path, *, wall_s: float) -> dict[str, Any]:
     """What `search.run --json` prints, from the database and, of an ablation, from its trials' files."""
+    from search.ablation import read_ablation
+
     record = read_study(storage, name)
     assert record is not None
     pinned = read_stages(storage, name)

@@ -35,7 +35,10 @@ _KINDS = {
     "RUNNING": "running",
     "WAITING": "waiting",
 }
-_MARKED: dict[tuple[str, str | None], str] = {("PRUNED", names.INFEASIBLE): "infeasible", ("FAIL", names.SKIPPED): "skipped"}
+_MARKED: dict[tuple[str, str | None], str] = {
+    ("PRUNED", names.INFEASIBLE): "infeasible",
+    ("FAIL", names.SKIPPED): "skipped",
+}
 
 
 @dataclass(kw_only=True)

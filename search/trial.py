@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 from models.training.micro_batches import is_out_of_memory
 from search import names
-from search.artifacts import Artifacts
 from search.claims import Result
 from search.course import BELOW_THE_LINE, OUT_OF_TIME, Course
 from search.faults import first_line, raise_unless_its_own, traceback_tail
@@ -101,15 +99,3 @@ def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
     if record.name in names.LAST_STAGES or record.deadline is None or time.time() < record.deadline:
         return False
     return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-
-
-def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int) -> None:
-    """Delete the checkpoints of a trial whose result is told, half-written ones too; a finalist's classifier stays."""
-    folder = names.trial_folder(artifacts.root, record.study, record.name, number)
-    for checkpoint in folder.glob(f"*{names.CHECKPOINT_FILE}*"):
-        checkpoint.unlink(missing_ok=True)
-    for half in folder.glob(f".{names.BUNDLE_FOLDER}.*.part"):
-        shutil.rmtree(half, ignore_errors=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        shutil.rmtree(folder, ignore_errors=True)
-    artifacts.forget_checkpoints(folder)

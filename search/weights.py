@@ -20,13 +20,21 @@ def check_weights(study: Study) -> None:
 
     Raises UserError for weights that cannot be had or do not fit, and for images that the backbone cannot look at.
     """
-    stage = study.stages[0]
-    start = with_values(study.config, stage.values)
-    for config in dict.fromkeys([start, *_with_files(start, stage.space_around(start))]):
+    for config in dict.fromkeys(_first_configs(study)):
         try:
             fetch_weights(config)
         except InfeasibleConfig as error:
-            raise UserError(f"{study.name}/{stage.name}: {error}") from error
+            raise UserError(f"{study.name}: {error}") from error
+
+
+def _first_configs(study: Study) -> Iterator[TrainConfig]:
+    if not study.stages:
+        yield study.config
+        return
+    stage = study.stages[0]
+    start = with_values(study.config, stage.values)
+    yield start
+    yield from _with_files(start, stage.space_around(start))
 
 
 def _with_files(start: TrainConfig, space: Space) -> Iterator[TrainConfig]:

@@ -38,6 +38,7 @@ from search.devices import parse_devices
 from search.faults import first_line, try_elsewhere
 from search.gang_trial import gang_limit, member_key, run_gang
 from search.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched, renew_all
+from search.leftovers import remove_working_files
 from search.lookup import find_study
 from search.pinning import PinnedStage
 from search.processes import process_name
@@ -53,13 +54,7 @@ from search.records import (
 from search.samplers import make_pruner, make_sampler
 from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
 from search.storage import Storage, open_storage, with_retries
-from search.trial import (
-    TimeIsUp,
-    WorkerStopped,
-    is_out_of_time,
-    remove_working_files,
-    run_trial,
-)
+from search.trial import TimeIsUp, WorkerStopped, is_out_of_time, run_trial
 from search.watchdog import Watchdog
 from search.workload import open_workshop
 

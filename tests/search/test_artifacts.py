@@ -18,12 +18,13 @@ from search import names
 from search.artifacts import Artifacts, ObjectStore, SharedFolder, open_artifacts
 from search.claims import finish, release
 from search.course import TrialContext
+from search.leftovers import remove_working_files
 from search.lookup import find_study
 from search.pinning import pin_confirmation
 from search.records import create_study
 from search.settings import Settings
 from search.storage import Storage
-from search.trial import WorkerStopped, remove_working_files
+from search.trial import WorkerStopped
 from search.workload import Workshop
 from studies.definition import Confirm
 from tests.search.conftest import CONFIG, CPU, open_stage, settings_at, tiny

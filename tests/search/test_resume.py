@@ -13,12 +13,12 @@ from search import names
 from search.artifacts import SharedFolder
 from search.claims import finish
 from search.course import TrialContext
+from search.leftovers import remove_working_files
 from search.pinning import pin_confirmation
 from search.records import create_study
 from search.resume import resume
 from search.settings import Settings
 from search.storage import Storage
-from search.trial import remove_working_files
 from search.workload import Workshop
 from studies.definition import Confirm
 from tests.search.conftest import CONFIG, CPU, open_stage, settings_at, tiny

@@ -22,12 +22,13 @@ from search import names, workload
 from search.artifacts import SharedFolder
 from search.claims import Claim, finish, release
 from search.course import OUT_OF_TIME, TrialContext
+from search.leftovers import remove_working_files
 from search.pinning import pin_confirmation, pin_search
 from search.records import read_epochs
 from search.storage import Storage
 from search.tables import leases
 from search.tracking.packaging import hash_folder
-from search.trial import TimeIsUp, WorkerStopped, remove_working_files
+from search.trial import TimeIsUp, WorkerStopped
 from search.workload import Workshop
 from studies.definition import Confirm, choice
 from tests.search.conftest import CONFIG, CPU, open_stage, tiny
