@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from search import names
-from search.ablation import AblationResult, print_ablation, read_ablation
+from search.ablation import AblationResult, read_ablation
+from search.ablation_table import print_ablation
 from search.budget import TimeBudget
 from search.claims import finish
 from search.course import TrialContext
