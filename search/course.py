@@ -134,7 +134,6 @@ class Course:
             self.attributes[names.MICRO_BATCHES] = metrics.micro_batches
         step = len(self.bests) * config.epochs + metrics.epoch
         if step in self.reported:
-            self.resumed_s += metrics.duration_s
             return False
         asked_at = time.monotonic()
         if metrics.epoch > 1 and self.recorded_at and not self.in_gang:  # The first one's includes all preparations.

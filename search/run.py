@@ -158,10 +158,15 @@ def _search(
     try:
         budget = _budget(request, started_at, test=test)
         update_study(storage, study.name, deadline=budget.end)
-        with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher, progress) as interruptions:
+        with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher) as interruptions:
+            # Said once, and not by the signal's handler: it may interrupt another line that is being printed.
+            news = iter(["stopping: running trials may end; Ctrl-C again stops now. The same command goes on."])
 
             def on_tick() -> None:
                 confirm_lock()
+                if interruptions:
+                    for line in news:
+                        progress.say(line)
                 progress.show(with_retries(take_snapshot, storage, study.name))
 
             runner = StageRunner(
@@ -213,14 +218,12 @@ def _open_workshop(request: Request) -> tuple[Workshop, torch.device]:
 
 
 @contextmanager
-def _interrupts(launcher: Launcher, progress: RunProgress) -> Iterator[list[int]]:
+def _interrupts(launcher: Launcher) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM drain the workers; the second one stops them. Yields the signals received so far."""
     received: list[int] = []
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
-        if len(received) == 1:
-            progress.say("stopping: running trials may end; Ctrl-C again stops now. The same command goes on.")
         launcher.drain()
 
     before = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}

@@ -142,9 +142,9 @@ class StageRunner:
                     with_retries(update_stage, self._storage, record, deadline=record.deadline)
             self._launcher.tend()
             with_retries(reap, self._storage, [record.optuna_study])
+            self._on_tick()
             if self._is_interrupted() and self._launcher.alive() == 0:
                 raise Interrupted
-            self._on_tick()
             time.sleep(POLL_S)
 
     def _skip_waiting(self, record: StageRecord) -> None:

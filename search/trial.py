@@ -84,7 +84,9 @@ def _all_epochs(
     course: Course, work: Workload, classes: int, config: TrainConfig, checkpoint: Path
 ) -> Iterator[EpochMetrics]:
     """Epochs that an earlier owner of the trial finished, from the checkpoint, then those that are trained now."""
-    yield from read_history(checkpoint)
+    for metrics in read_history(checkpoint):
+        course.resumed_s += metrics.duration_s
+        yield metrics
     training = fit(
         work.learning, work.train, work.val, config, classes=classes, device=course.context.device, seed=course.seed,
         metric=course.stage.metric, checkpoint=checkpoint, on_batch=course.context.on_batch,

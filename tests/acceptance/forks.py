@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.acceptance.service import Finished
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 Fault = Callable[[], None]
 """Called in the command's process before it starts."""
 COMMANDS = ("search.run", "search.worker", "search.status", "search.evaluate", "search.predict")

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 STUDY_FILES = Path(__file__).parent / "study_files"
 FAULTS = Path(__file__).parent / "faults"
 """Folders with a `sitecustomize.py`, which every Python process on their path imports when it starts."""
-COMMAND_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 240.0
 POLL_S = 0.05
 
 

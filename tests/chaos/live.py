@@ -61,11 +61,6 @@ class LiveStage:
         with self.storage.engine.begin() as connection:
             return list(connection.execute(select(leases)))
 
-    def held_by(self, worker: Forked) -> Row[Any] | None:
-        """The lease of the trial that a worker trains and has reported an epoch of."""
-        held = [row for row in self.leases() if row.owner.split(":")[1] == str(worker.pid)]
-        return next((row for row in held if self.epochs(row.trial_id)), None)
-
     def expire_leases(self) -> None:
         """Let the time pass after which a silent worker has lost its trial."""
         with self.storage.engine.begin() as connection:

@@ -21,10 +21,10 @@ from search.storage import open_storage
 from search.trial import WorkerStopped
 from search.workload import Workshop
 from studies.definition import Confirm
-from tests.acceptance.service import wait_for
 from tests.chaos.conftest import Print
 from tests.chaos.kills import die_while_saving
 from tests.chaos.live import LiveStage
+from tests.chaos.patience import patiently
 from tests.search.conftest import CONFIG, CPU, tiny
 
 MakeStage = Callable[..., LiveStage]
@@ -88,7 +88,7 @@ def test_no_checkpoint_is_collected_that_a_trial_goes_on_from(
         assert run(live, live.stage.claim(), digits, stop_after=stopped_after) is None
         lose(live)
         rounds = collector.rounds
-        wait_for(lambda rounds=rounds: collector.rounds > rounds + 1, "a collection")  # type: ignore[misc]
+        patiently(lambda rounds=rounds: collector.rounds > rounds + 1, "a collection")  # type: ignore[misc]
 
         saved = read_history(folder(live, number) / f"0-{names.CHECKPOINT_FILE}")
 
@@ -99,7 +99,7 @@ def test_no_checkpoint_is_collected_that_a_trial_goes_on_from(
         assert result is not None and result.outcome == "complete"
         finish(live.storage, again, result)
 
-    wait_for(lambda: not live.checkpoints(), "the checkpoints of finished trials to be collected")
+    patiently(lambda: not live.checkpoints(), "the checkpoints of finished trials to be collected")
     collector.stop()
     figures(f"{TRIALS} trials lost and resumed during {collector.rounds} collections: 0 needed files deleted")
 
@@ -114,7 +114,7 @@ def test_a_finalists_classifier_is_there_when_it_is_promoted(live_stage: MakeSta
         result = run(live, claim, digits)
         assert result is not None
         finish(live.storage, claim, result)
-    wait_for(lambda: not live.checkpoints(), "the checkpoints to be collected")
+    patiently(lambda: not live.checkpoints(), "the checkpoints to be collected")
     collector.stop()
 
     for number in range(2):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.checks import assert_exactly_as_planned
-from tests.acceptance.service import STUDY_FILES, Service, wait_for
+from tests.acceptance.service import STUDY_FILES, Service
 from tests.chaos.conftest import PostgresServer, Print
+from tests.chaos.patience import patiently
 
 COMMAND = ("search.run", "--study", str(STUDY_FILES / "tiny.py"), "--workers", "2", "--json")
 
@@ -25,13 +26,13 @@ def test_a_long_outage_ends_all_with_one_line_and_the_same_command_goes_on(
     service: Service, postgres: PostgresServer, figures: Print
 ) -> None:
     running = service.start(*COMMAND, fault="short_patience")
-    wait_for(lambda: service.states("tiny/1-random")["COMPLETE"] >= 2, "some results")
+    patiently(lambda: service.states("tiny/1-random")["COMPLETE"] >= 2, "some results")
     before = {trial.trial_id: trial.value for trial in service.trials() if trial.state == "COMPLETE"}
     postgres.crash()
 
     ended = running.wait()
 
-    wait_for(lambda: not service.processes(), "the workers to end as well")
+    patiently(lambda: not service.processes(), "the workers to end as well")
     assert ended.code == 1
     assert ended.out == ""
     assert ended.err.splitlines()[-1].startswith("error: the database does not answer: ")
@@ -48,7 +49,7 @@ def test_a_long_outage_ends_all_with_one_line_and_the_same_command_goes_on(
 
 def test_a_supervisor_that_was_taken_over_stops_with_one_line_and_gives_its_trials_back(any_service: Service) -> None:
     running = any_service.start(*COMMAND, fault="slow_epochs")
-    wait_for(lambda: any_service.running_trial("tiny/2-median"), "a trial in training", timeout_s=90)
+    patiently(lambda: any_service.running_trial("tiny/2-median"), "a trial in training")
     any_service.execute("UPDATE sieve_lock SET token = 'another', owner = 'elsewhere:42:1'")
 
     ended = running.wait()

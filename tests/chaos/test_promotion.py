@@ -15,11 +15,12 @@ from search.tracking.packaging import hash_folder
 from search.tracking.registry import register_champion
 from search.tracking.tags import CONTENT_HASH
 from tests.acceptance.forks import Fault, Finished, Forked
-from tests.acceptance.service import STUDY_FILES, Service, wait_for
+from tests.acceptance.service import STUDY_FILES, Service
 from tests.chaos.champions import check_champion, tracking_only
 from tests.chaos.conftest import Print
 from tests.chaos.crowd import FORKS
 from tests.chaos.kills import HoldAt, KillAt
+from tests.chaos.patience import patiently
 
 TINY = str(STUDY_FILES / "tiny.py")
 PROMOTERS = 3
@@ -104,7 +105,7 @@ def test_promoters_that_no_lock_holds_apart_leave_a_champion_that_is_whole(
     racers = [FORKS.Process(target=_register, args=(settings, bundle, run_id, hold)) for _ in range(PROMOTERS)]
     for racer in racers:
         racer.start()
-    wait_for(lambda: hold.waiting() == PROMOTERS, "all promoters to have found no version yet")
+    patiently(lambda: hold.waiting() == PROMOTERS, "all promoters to have found no version yet")
 
     hold.open()
 

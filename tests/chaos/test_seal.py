@@ -15,9 +15,9 @@ from search.records import create_study, read_study, update_study
 from search.settings import Settings
 from search.storage import Storage, open_storage
 from tests.acceptance.forks import Fault, Forked
-from tests.acceptance.service import wait_for
 from tests.chaos.conftest import Print
 from tests.chaos.kills import HoldAt, KillAt
+from tests.chaos.patience import patiently
 
 EVALUATORS = 4
 
@@ -42,7 +42,7 @@ def start(settings: Settings, folder: Path, fault: Fault) -> Forked:
 def test_of_racing_evaluators_one_looks(sealed: Settings, storage: Storage, tmp_path: Path, figures: Print) -> None:
     hold = HoldAt(target="search.looks:open_look", gate=tmp_path / "gate")
     evaluators = [start(sealed, tmp_path / str(number), hold) for number in range(EVALUATORS)]
-    wait_for(lambda: hold.waiting() == EVALUATORS, "all evaluators to be about to look")
+    patiently(lambda: hold.waiting() == EVALUATORS, "all evaluators to be about to look")
 
     hold.open()
 
