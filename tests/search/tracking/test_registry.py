@@ -80,7 +80,7 @@ def test_a_crash_at_any_step_of_promotion_leaves_the_old_champion_whole(
     settings, run_id, bundle, tmp_path, monkeypatch, step
 ):
     old = register(settings, bundle, run_id)
-    better = tmp_path / "better"
+    better = tmp_path / "better" / names.BUNDLE_FOLDER
     shutil.copytree(bundle, better)
     (better / "classifier.json").write_text((bundle / "classifier.json").read_text() + "\n")
     client = connect(settings.tracking_url)
