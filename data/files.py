@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class CacheLimit:
 
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_SQLITE_DISK_ERRORS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 
 
 @contextmanager
@@ -52,14 +54,16 @@ def show_bytes(count: int) -> str:
     return f"{size:,.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"
 
 
-def is_disk_error(error: BaseException) -> bool:
-    """Whether a disk is behind an error: full, read-only or broken. No matter what was to be written there."""
+def disk_trouble(error: BaseException) -> str | None:
+    """What a disk that is full, read-only or broken said, if that is behind an error; whatever was written there."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _DISK_ERRORS:
-            return True
+            return f"{seen.filename}: {seen.strerror}" if seen.filename else seen.strerror
+        if isinstance(seen, sqlite3.Error) and getattr(seen, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DISK_ERRORS:
+            return str(seen)
         seen = seen.__cause__
-    return False
+    return None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from data.errors import SieveError, UserError
-from data.files import is_disk_error
+from data.files import disk_trouble
 from search import settings
 from search.storage import is_outage, storage_away
 
@@ -58,8 +58,8 @@ def main_guard(command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        if is_disk_error(error):
-            line = f"{error}; free some space, or choose another folder with --home; the same command goes on"
+        if trouble := disk_trouble(error):
+            line = f"cannot write: {trouble}; free some space, or choose another folder with --home"
             return _fail(UserError(line), BAD_INPUT)
         if not is_outage(error):
             raise  # A bug.

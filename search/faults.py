@@ -7,7 +7,7 @@ import traceback
 import torch
 
 from data.errors import ArtifactsAway, LeaseLost
-from data.files import is_disk_error
+from data.files import disk_trouble
 from search import names
 from search.claims import release, renew
 from search.course import Course
@@ -24,11 +24,8 @@ def raise_unless_its_own(error: Exception, device: torch.device) -> None:
 
     A kernel may fail long after it was started: what another error hides, raises torch.AcceleratorError here.
     """
-    if (
-        isinstance(error, LeaseLost | ArtifactsAway | torch.AcceleratorError)
-        or is_outage(error)
-        or is_disk_error(error)
-    ):
+    innocent = isinstance(error, LeaseLost | ArtifactsAway | torch.AcceleratorError)
+    if innocent or is_outage(error) or disk_trouble(error):
         raise error
     if device.type == "cuda":
         torch.cuda.synchronize(device)

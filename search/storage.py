@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from data.errors import StorageAway, UserError
+from data.files import disk_trouble
 from search.settings import redact
 from search.tables import metadata
 from search.trial_store import TrialStore
@@ -130,8 +131,8 @@ def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def is_outage(error: BaseException) -> bool:
-    """A database that is away, whether SQLAlchemy says so or Optuna, which wraps it."""
-    return _outage(error) is not None
+    """A database that is away, whether SQLAlchemy says so or Optuna, which wraps it; not one on a full disk."""
+    return disk_trouble(error) is None and _outage(error) is not None
 
 
 def storage_away(error: BaseException) -> StorageAway:
