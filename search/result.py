@@ -1,7 +1,8 @@
-"""A finished run for people: what won, by how much, how sure, and what it cost."""
+"""A run's result, for programs and for people: what won, by how much, how sure, and what it cost."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,46 @@ from rich.console import Console
 from rich.table import Table
 
 from search.ablation_table import print_ablation
+from search.looks import looks
+from search.pareto import front_json
 from search.progress import duration
+from search.records import StageRecord, read_stages, read_study
+from search.snapshot import stage_snapshot, stage_trials
+from search.storage import Storage
 
 COUNTS = ("complete", "pruned", "infeasible", "failed", "skipped")
 """What became of a stage's trials: together all that were planned."""
+
+
+def result_json(storage: Storage, name: str, root: Path, *, wall_s: float) -> dict[str, Any]:
+    """What `search.run --json` prints, from the database and, of an ablation, from its trials' files."""
+    from search.ablation import read_ablation
+
+    record = read_study(storage, name)
+    assert record is not None
+    pinned = read_stages(storage, name)
+    stages = [_stage_json(storage, stage) for stage in pinned]
+    ablation = read_ablation(record, pinned[-1], stage_trials(storage, pinned[-1]), root) if pinned else None
+    taken = [look for look in looks(storage, name) if look.result]
+    return {
+        "study": name,
+        "stages": stages,
+        "warm_start": record.definition.get("warm_start"),
+        "champion": record.champion,
+        "ablation": ablation and ablation.to_json(),
+        "test": taken[-1].result if taken else None,
+        "data": record.data,
+        "wall_s": round(wall_s, 3),
+    }
+
+
+def _stage_json(storage: Storage, record: StageRecord) -> dict[str, Any]:
+    """A stage's counts; with a second aim, the trials that no other beats in both as well."""
+    counts, against = asdict(stage_snapshot(storage, record)), record.pinned.get("against")
+    if against is None:
+        return counts
+    maximize = record.pinned["direction"] == "maximize"
+    return {**counts, "front": front_json(stage_trials(storage, record), against, maximize=maximize)}
 
 
 def print_result(result: dict[str, Any], console: Console) -> None:

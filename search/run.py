@@ -16,19 +16,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState
 from rich.console import Console
 
 from data.arrays import SearchData
 from data.cache import open_search_data
 from models.registry import resolved
-from search import names
 from search.artifacts import open_artifacts
 from search.budget import Budget, TimeBudget, UnlimitedBudget
 from search.cli import command_parser, main_guard, print_json, say
@@ -40,14 +36,13 @@ from search.locks import supervising
 from search.looks import looks
 from search.lookup import find_study
 from search.notify import tell_result, tells_bad_end
-from search.pareto import front_json
 from search.prepare import Request, add_run_arguments, check_request
 from search.progress import DataProgress, RunProgress
 from search.reaping import reap
-from search.records import StageRecord, create_study, read_stages, read_study, update_study
-from search.result import print_report, print_result
+from search.records import create_study, read_stages, read_study, update_study
+from search.result import print_report, print_result, result_json
 from search.settings import Settings
-from search.snapshot import stage_snapshot, stage_trials, take_snapshot
+from search.snapshot import take_snapshot
 from search.stages import StageRunner
 from search.storage import Storage, open_storage, with_retries
 from search.tracking.mirror import Mirror
@@ -175,7 +170,9 @@ def _search(
             confirmation = runner.run_all()
         confirm_lock()
         with_retries(update_study, storage, study.name, state="promoting")  # Workers see it and end.
-        _promote(storage, request, mirror, confirmation)
+        from search.promotion import promote
+
+        promote(storage, request, mirror, confirmation)
         collect_leftovers(storage, open_artifacts(settings), study.name)
         with_retries(update_study, storage, study.name, state="done")
     finally:
@@ -232,89 +229,6 @@ def _interrupts(launcher: Launcher) -> Iterator[list[int]]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
-    """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
-    from search.champion import check_kept, choose_champion
-    from search.report.model_card import model_card
-    from search.tracking.registry import log_bundle, register_champion
-
-    settings, name = request.settings, request.study.name
-    record, trials = with_retries(find_study, storage, name), with_retries(stage_trials, storage, confirmation)
-    artifacts = open_artifacts(settings)
-    champion, bundle = choose_champion(confirmation, trials, artifacts.root)
-    if request.study.folds:
-        bundle, champion["refit_images"] = _refit(request, champion)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
-    for number, run_id in run_ids.items():
-        folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
-        artifacts.fetch(folder)
-        check_kept(trials[number], folder / names.BUNDLE_FOLDER)
-        log_bundle(settings, run_id, folder / names.BUNDLE_FOLDER)
-    registered = register_champion(
-        settings,
-        name,
-        bundle,
-        run_id=run_ids[champion["trial"]],
-        metrics={"val_accuracy_mean": champion["val_accuracy"]},
-        description=model_card(record, champion),
-    )
-    config = champion["config"]  # Without the fields of the other families, where the family was searched too.
-    searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
-    with_retries(update_study, storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
-
-
-def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
-    """The champion of a study with folds, trained on all of them."""
-    from search.refit import refit
-
-    workshop, device = _open_workshop(request)
-    folder = names.study_folder(request.settings.home, request.study.name) / "refit"
-    return refit(workshop, champion["config"], request.study.seed, folder, device)
-
-
-def _searched_fields(storage: Storage, name: str) -> list[str]:
-    """The fields that any stage varied, in the order in which they were first searched, and those of an ablation."""
-    records = with_retries(read_stages, storage, name)
-    spaces = (space for record in records for space in record.pinned["spaces"])
-    searched = [parameter["name"] for space in spaces for parameter in space]
-    if records[-1].name == names.ABLATION_STAGE:
-        base, *cells = records[-1].pinned["bases"]
-        searched += [field for field in base if any(cell.get(field) != base[field] for cell in cells)]
-    return list(dict.fromkeys(searched))
-
-
-def result_json(storage: Storage, name: str, root: Path, *, wall_s: float) -> dict[str, Any]:
-    """What `search.run --json` prints, from the database and, of an ablation, from its trials' files."""
-    from search.ablation import read_ablation
-
-    record = read_study(storage, name)
-    assert record is not None
-    pinned = read_stages(storage, name)
-    stages = [_stage_json(storage, stage) for stage in pinned]
-    ablation = read_ablation(record, pinned[-1], stage_trials(storage, pinned[-1]), root) if pinned else None
-    taken = [look for look in looks(storage, name) if look.result]
-    return {
-        "study": name,
-        "stages": stages,
-        "warm_start": record.definition.get("warm_start"),
-        "champion": record.champion,
-        "ablation": ablation and ablation.to_json(),
-        "test": taken[-1].result if taken else None,
-        "data": record.data,
-        "wall_s": round(wall_s, 3),
-    }
-
-
-def _stage_json(storage: Storage, record: StageRecord) -> dict[str, Any]:
-    """A stage's counts; with a second aim, the trials that no other beats in both as well."""
-    counts, against = asdict(stage_snapshot(storage, record)), record.pinned.get("against")
-    if against is None:
-        return counts
-    maximize = record.pinned["direction"] == "maximize"
-    return {**counts, "front": front_json(stage_trials(storage, record), against, maximize=maximize)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
