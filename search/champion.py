@@ -14,6 +14,7 @@ from scipy import stats
 
 from data.errors import SieveError
 from search import names
+from search.factorial import BlockModel, Run
 from search.pinning import PinnedStage
 from search.records import StageRecord
 from search.tracking.packaging import hash_folder
@@ -115,6 +116,18 @@ def check_kept(trial: FrozenTrial, folder: Path) -> None:
         )
 
 
+def cell_ties(cells: Sequence[Finalist]) -> list[int]:
+    """The same for an ablation's cells, by the model that its effects come from: its noise is that of all cells."""
+    champion, *others = cells
+    model = BlockModel([Run(cell=c.index, seed=seed, value=value) for c in cells for seed, value in c.values.items()])
+    tied = []
+    for other in others:
+        contrast = model.contrast({champion.index: 1.0, other.index: -1.0})
+        if contrast is None or contrast.interval is None or contrast.interval[0] <= 0 <= contrast.interval[1]:
+            tied.append(other.index)
+    return tied
+
+
 def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Path) -> tuple[dict[str, Any], Path]:
     """The champion as JSON, and the folder of its best seed's classifier."""
     finalists = read_finalists(record, trials)
@@ -136,7 +149,7 @@ def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Pa
         "val_accuracy_interval": accuracy_interval(list(champion.val_accuracies.values())),
         "val_accuracy_seeds": list(champion.val_accuracies.values()),
         "seeds": list(champion.values),
-        "ties": ties(finalists),
+        "ties": cell_ties(finalists) if pinned.cells else ties(finalists),
         "finalists": [
             {
                 "finalist": f.index,

@@ -14,6 +14,7 @@ from search import names
 from search.ablation import AblationResult, read_ablation
 from search.ablation_table import print_ablation
 from search.budget import TimeBudget
+from search.champion import Finalist, cell_ties, ties
 from search.claims import finish
 from search.course import TrialContext
 from search.pinning import PinnedStage, pin_ablation
@@ -120,3 +121,17 @@ def test_another_last_stage_is_no_ablation(sqlite: Storage, tmp_path: Path) -> N
     stage, record = open_stage(sqlite), read_study(sqlite, STUDY.name)
     assert record is not None
     assert read_ablation(record, stage.record, stage_trials(sqlite, stage.record), tmp_path) is None
+
+
+def test_cells_are_told_apart_by_the_noise_of_all_of_them() -> None:
+    """Two seeds alone could not: a paired t with one degree of freedom reaches far."""
+    worths, noise = (0.9, 0.8, 0.898, 0.7, 0.6), (0.008, -0.006, -0.004, 0.006, -0.008)
+    cells = [
+        Finalist(
+            index=index, lost_runs=0, config={}, val_accuracies={}, trials={},
+            values={1: worth + 0.05 + extra, 2: worth - 0.05 - extra},
+        )
+        for index, (worth, extra) in enumerate(zip(worths, noise, strict=True))
+    ]  # fmt: skip
+    assert cell_ties(cells) == [2]
+    assert ties(cells) == [1, 2]

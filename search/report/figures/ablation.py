@@ -22,7 +22,8 @@ from search.report.metric import Metric, percent
 ROW_PX = 30
 MANY_CLASSES = 12
 """From here on the small confusion matrices have no room for their numbers."""
-COLUMNS = 4
+FEW_CLASSES, MOST_COLUMNS, FEWEST_COLUMNS = 5, 4, 2
+"""Small matrices stand four in a row, larger ones two."""
 RECALLS = np.linspace(0, 1, 101)
 _DASHES = ("solid", "dash", "dot")
 
@@ -90,17 +91,22 @@ def confusions(result: AblationResult) -> Plot | None:
     shown = [(cell, scores) for cell in result.cells if (scores := mean_scores(cell.answers, result.classes))]
     if not shown:
         return None
-    columns = min(COLUMNS, len(shown))
+    columns = min(MOST_COLUMNS if len(result.classes) <= FEW_CLASSES else FEWEST_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = make_subplots(
-        rows=rows, cols=columns, subplot_titles=[cell.name for cell, _ in shown],
-        horizontal_spacing=0.04, vertical_spacing=0.24 / rows,
+        rows=rows, cols=columns, subplot_titles=[cell.name.replace(", ", ",<br>") for cell, _ in shown],
+        horizontal_spacing=0.04, vertical_spacing=0.2 / rows,
     )  # fmt: skip
     figure.update_layout(blank(coloraxis={"cmin": 0, "cmax": 1, "showscale": False}).layout)
-    figure.update_layout(margin_t=36)
+    figure.update_layout(margin_t=60)
     figure.update_annotations(font_size=12)
     for index, (_, scores) in enumerate(shown):
-        _add_confusion(figure, scores, result.classes, row=index // columns + 1, column=index % columns + 1)
+        place = {"row": index // columns + 1, "col": index % columns + 1}
+        _add_confusion(figure, scores, result.classes, place)
+        are_named = len(result.classes) < MANY_CLASSES
+        figure.update_xaxes(showticklabels=are_named and index + columns >= len(shown), **place)
+        figure.update_yaxes(showticklabels=are_named and index % columns == 0, **place)
+    width_px, height_px = 1000 // columns, 230 + 12 * min(MANY_CLASSES, len(result.classes))
     return Plot(
         title="Confusion matrix of each cell",
         caption=(
@@ -108,25 +114,21 @@ def confusions(result: AblationResult) -> Plot | None:
             "by share of the row."
         ),
         figure=figure,
-        height_px=80 + 250 * rows,
-        min_width_px=230 * columns,
+        height_px=100 + height_px * rows,
+        min_width_px=min(width_px, 400) * columns,
     )
 
 
-def _add_confusion(figure: Any, scores: Mapping[str, Any], classes: Sequence[str], *, row: int, column: int) -> None:
+def _add_confusion(figure: Any, scores: Mapping[str, Any], classes: Sequence[str], place: Mapping[str, int]) -> None:
     counts = pd.DataFrame(scores["confusion"])
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).round(4)
     figure.add_heatmap(
         z=shares.values.tolist(), x=classes, y=classes, coloraxis="coloraxis", xgap=1, ygap=1,
         text=counts.values.tolist(), texttemplate="%{text}" if len(classes) < MANY_CLASSES else None,
-        hovertemplate="true %{y}, predicted %{x}<br>%{text} images, %{z:.1%} of the class<extra></extra>",
-        row=row, col=column,
+        hovertemplate="true %{y}, predicted %{x}<br>%{text} images, %{z:.1%} of the class<extra></extra>", **place,
     )  # fmt: skip
-    labels = {"type": "category", "showticklabels": len(classes) < MANY_CLASSES, "tickfont": {"size": 11}}
-    figure.update_xaxes(row=row, col=column, **labels)
-    figure.update_yaxes(row=row, col=column, autorange="reversed", **labels)
-    if column > 1:
-        figure.update_yaxes(row=row, col=column, showticklabels=False)
+    figure.update_xaxes(type="category", **place)
+    figure.update_yaxes(type="category", autorange="reversed", **place)
 
 
 def precision_recall(result: AblationResult, rare: str) -> Plot | None:
