@@ -123,9 +123,8 @@ def add_epoch(storage: Storage, trial_id: int, epoch: int, metrics: Mapping[str,
     """Record the metrics of a finished epoch; an epoch that is done again after a crash keeps its first record."""
     try:
         with storage.engine.begin() as connection:
-            connection.execute(
-                insert(epochs).values(trial_id=trial_id, epoch=epoch, metrics=dict(metrics), finished_at=time.time())
-            )
+            row = {"trial_id": trial_id, "epoch": epoch, "metrics": dict(metrics), "finished_at": time.time()}
+            connection.execute(insert(epochs), row)
     except IntegrityError:
         return
 

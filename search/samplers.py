@@ -26,13 +26,15 @@ class TrialSeeded(BaseSampler):
     """Draws each trial with a fresh sampler, seeded from the trial's number (its place in the stage's budget).
 
     One sampler object seeded once per worker would repeat its first draw in every worker, and its draws would depend
-    on which worker ran which trial.
+    on which worker ran which trial. The space that past trials have in common needs no draw: one sampler, kept, finds
+    it from what has changed, where a fresh one would compare all trials again.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], stage_seed: int) -> None:
         self._make = make
         self._stage_seed = stage_seed
         self._current: tuple[int, BaseSampler] | None = None
+        self._kept = make(stage_seed)
 
     def _sampler(self, trial: FrozenTrial) -> BaseSampler:
         if self._current is None or self._current[0] != trial.number:
@@ -40,7 +42,7 @@ class TrialSeeded(BaseSampler):
         return self._current[1]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._sampler(trial).infer_relative_search_space(study, trial)
+        return self._kept.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy as deep_copy
+from functools import cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
@@ -27,7 +28,7 @@ from optuna.storages._rdb.models import (
     TrialUserAttributeModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import func, insert, literal, or_, select
+from sqlalchemy import Insert, bindparam, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 FIXED_PARAMS = "fixed_params"
@@ -43,6 +44,7 @@ class TrialStore(_CachedStorage):
         self.fresh_s = 0.0
         """Trials that were read less long ago are not read again, unless `read_now` is called."""
         self._read_at: dict[int, float] = {}
+        self._remembered: dict[int, dict[frozenset[TrialState], list[FrozenTrial]]] = {}
         self._newest: dict[int, int] = {}
         """By study, the last trial id that was read."""
         self._running: dict[int, set[int]] = {}
@@ -121,16 +123,12 @@ class TrialStore(_CachedStorage):
             for key, value in attributes.items():
                 self._backend.set_trial_user_attr(trial_id, key, value)
 
-    def _insert_unless_finished(self, model: type[Any], rows: Iterable[Mapping[str, Any]]) -> bool:
+    def _insert_unless_finished(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> bool:
         """Insert rows that belong to one trial, all or none; False where it is finished or has such a row already."""
-        columns = model.__table__.c
         try:
             with self._backend.engine.connect() as connection, connection.begin() as transaction:
                 for row in rows:
-                    unfinished = select(
-                        *(literal(value, type_=columns[name].type) for name, value in row.items())
-                    ).where(TrialModel.trial_id == row["trial_id"], TrialModel.state.in_(_UNFINISHED))
-                    if connection.execute(insert(model).from_select(list(row), unfinished)).rowcount != 1:
+                    if connection.execute(_insertion(model, tuple(row)), row).rowcount != 1:
                         transaction.rollback()
                         return False
         except IntegrityError:
@@ -152,6 +150,7 @@ class TrialStore(_CachedStorage):
 
     def _keep(self, study_id: int, trials: list[FrozenTrial]) -> None:
         self._add_trials_to_cache(study_id, trials)
+        self._remembered.pop(study_id, None)
         unfinished = self._studies[study_id].unfinished_trial_ids
         running = self._running.setdefault(study_id, set())
         for trial in trials:
@@ -159,3 +158,13 @@ class TrialStore(_CachedStorage):
             self._newest[study_id] = max(trial_id, self._newest.get(study_id, -1))
             (unfinished.discard if trial.state.is_finished() else unfinished.add)(trial_id)
             (running.add if trial.state == TrialState.RUNNING else running.discard)(trial_id)
+
+
+@cache
+def _insertion(model: type[Any], names: tuple[str, ...]) -> Insert:
+    """A statement that inserts a row with these columns, `trial_id` among them, while that trial is not finished."""
+    columns = model.__table__.c
+    values = select(*(bindparam(name, type_=columns[name].type) for name in names))
+    trial = bindparam("trial_id", type_=columns["trial_id"].type)
+    unfinished = values.where(TrialModel.trial_id == trial, TrialModel.state.in_(_UNFINISHED))
+    return insert(model).from_select(list(names), unfinished)
