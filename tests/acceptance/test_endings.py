@@ -22,6 +22,7 @@ def server() -> Iterator[Server]:
 
 
 def test_a_search_ends_with_its_report_and_the_command_that_gave_it(finished: Search) -> None:
+    assert finished.result["report"], finished.err
     page = Path(finished.result["report"]).read_text("utf-8")
     assert page.count('<figure class="pictures"') >= 5, "the seal was opened, so there are pictures"
     assert "tiny.py --workers 1" in page
