@@ -120,11 +120,12 @@ def check_request(options: argparse.Namespace) -> Request:
     check_answers(settings.storage_url, must_exist=False)
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
-    open_artifacts(settings).check()
     if isinstance(study.config, BackboneConfig):
         from search.weights import check_weights  # Here, so that other studies start without torch.
 
         check_weights(study)
+    if settings.artifacts_url:
+        open_artifacts(settings).check()  # Last: it is the one that writes.
     return Request(
         settings=settings,
         study=study,

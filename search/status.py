@@ -8,10 +8,10 @@ Ctrl-C, which ends only the watching. A look costs the database a few short stat
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,14 +117,27 @@ def _standings(storage: Storage, study: str | None) -> list[Standing]:
 
 def _watch(storage: Storage, study: str | None, console: Console) -> None:
     """Draw again and again until every study is done; the last picture stays, and the terminal gets its cursor back."""
-    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
-        while True:
-            standings = with_retries(_standings, storage, study)
-            going_on = [one for one in standings if not one.is_over]
-            live.update(_page(going_on or standings, read_gpus()), refresh=True)
-            if not going_on:
-                return
-            time.sleep(WATCH_S)
+    # Noted, and not raised: in the middle of a call to the database a KeyboardInterrupt may get lost.
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda signum, frame: interrupts.append(signum))
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while not interrupts:
+                standings = with_retries(_standings, storage, study)
+                going_on = [one for one in standings if not one.is_over]
+                live.update(_page(going_on or standings, read_gpus()), refresh=True)
+                if not going_on:
+                    return
+                _sleep(WATCH_S, interrupts)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _sleep(seconds: float, interrupts: Sequence[int]) -> None:
+    """At most so long: an interrupt ends it soon."""
+    deadline = time.monotonic() + seconds
+    while not interrupts and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:

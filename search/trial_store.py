@@ -128,7 +128,7 @@ class TrialStore(_CachedStorage):
         try:
             with self._backend.engine.connect() as connection, connection.begin() as transaction:
                 for row in rows:
-                    if connection.execute(_insertion(model, tuple(row)), row).rowcount != 1:
+                    if connection.execute(_insertion(model, tuple(row)), row).rowcount != 1:  # type: ignore[arg-type]
                         transaction.rollback()
                         return False
         except IntegrityError:

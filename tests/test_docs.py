@@ -38,7 +38,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     """`(module, arguments)` of every command of Sieve's that any page shows, with or without a mark."""
     for page in ALL_PAGES:
         for module, arguments in re.findall(r"`python -m ((?:search|models)\.[\w.]+)([^`]*)`", page.read_text("utf-8")):
-            yield module, shlex.split(arguments)
+            if arguments:  # Without any, it is called by its name.
+                yield module, shlex.split(arguments)
         for language, _, text in blocks(page):
             if language in ("", "sh", "bash"):
                 for line in text.replace("\\\n", " ").splitlines():

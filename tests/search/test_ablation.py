@@ -13,6 +13,7 @@ from rich.console import Console
 from search import names
 from search.ablation import AblationResult, read_ablation
 from search.ablation_table import print_ablation
+from search.artifacts import SharedFolder
 from search.budget import TimeBudget
 from search.champion import Finalist, cell_ties, ties
 from search.claims import finish
@@ -74,7 +75,9 @@ def test_a_time_budget_keeps_every_cell_and_gives_up_seeds_before_epochs() -> No
 def done(sqlite: Storage, digits: Workshop, tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
     """The tiny ablation, trained."""
     home = tmp_path_factory.mktemp("home")
-    context = TrialContext(storage=sqlite, workshop=digits, device=CPU, home=home, on_epoch=lambda *_: None)
+    context = TrialContext(
+        storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(home), on_epoch=lambda *_: None
+    )
     return run_ablation(sqlite, context, pin_ablation(STUDY, ABLATION, CONFIG))
 
 
@@ -87,7 +90,7 @@ def run_ablation(storage: Storage, context: TrialContext, pinned: PinnedStage) -
         finish(storage, claim, stage.run(claim, context))
     record = read_study(storage, STUDY.name)
     assert record is not None
-    result = read_ablation(record, stage.record, stage_trials(storage, stage.record), context.home)
+    result = read_ablation(record, stage.record, stage_trials(storage, stage.record), context.artifacts.root)
     assert result is not None
     return result
 

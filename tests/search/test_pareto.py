@@ -14,6 +14,7 @@ from models.complexity import layers, total_macs
 from models.config import BackboneConfig
 from models.values import to_flat
 from search import names
+from search.artifacts import SharedFolder
 from search.bases import best_configs
 from search.claims import finish
 from search.course import TrialContext
@@ -91,7 +92,11 @@ def test_a_trial_notes_what_an_image_costs(sqlite: Storage, digits: Workshop, tm
     pinned = PinnedStage.from_json(pin_search(study, 0, stage, [CONFIG]).to_json())
     opened = open_stage(sqlite, pinned)
     context = TrialContext(
-        storage=sqlite, workshop=digits, device=CPU, home=tmp_path, on_epoch=lambda claim, metrics, config: None
+        storage=sqlite,
+        workshop=digits,
+        device=CPU,
+        artifacts=SharedFolder(tmp_path),
+        on_epoch=lambda claim, metrics, config: None,
     )
     for _ in range(2):
         claim = opened.claim()

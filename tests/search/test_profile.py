@@ -19,6 +19,7 @@ from data.spec import DataSpec
 from models.config import FlexCNNConfig
 from models.training.finetuned import WeightedLogits
 from search import names
+from search.artifacts import SharedFolder
 from search.claims import finish
 from search.cli import command_parser
 from search.course import TrialContext
@@ -37,7 +38,9 @@ from tests.search.conftest import CPU, OpenStage, open_stage, settings_at, tiny
 
 def _context(storage: Storage, workshop: object, home: Path) -> TrialContext:
     on_epoch = lambda claim, metrics, config: None  # noqa: E731
-    return TrialContext(storage=storage, workshop=cast(Workshop, workshop), device=CPU, home=home, on_epoch=on_epoch)
+    return TrialContext(
+        storage=storage, workshop=cast(Workshop, workshop), device=CPU, artifacts=SharedFolder(home), on_epoch=on_epoch
+    )
 
 
 def _run_timed(stage: OpenStage, context: TrialContext, laps: Laps) -> int:
