@@ -19,6 +19,7 @@ from data.files import write_json
 from search import names
 from search.describe import describe_study
 from search.records import create_study
+from search.report import page
 from search.report.__main__ import main
 from search.report.make import make_report, try_report
 from search.report.model_card import model_card
@@ -163,7 +164,10 @@ def test_another_command_does_not_fail_for_a_report_that_cannot_be_made(
     assert second.startswith("no report: KeyError") and "search.report --study made" in second
 
 
-def test_a_study_that_has_just_begun_has_a_report(tmp_path: Path) -> None:
+def test_a_study_that_has_just_begun_outside_any_repository_has_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "software", lambda: {"sieve.version.torch": "2.0"})  # No commit.
     settings = settings_at(tmp_path)
     with closing(open_storage(settings.storage_url, create=True)) as storage:
         create_study(storage, STUDY.name, definition=describe_study(STUDY), data=DATA)
