@@ -1,11 +1,12 @@
 """What gives way first as workers and trials grow: claims, reports, the sampler, and reading a long study.
 
-    python -m benchmarks.scale [--workers 10 50 200] [--sizes 10 1000 5000 20000] [--storage URL]
+    python -m benchmarks.scale [--workers 10 50 200] [--stages 10 1000 5000] [--sizes 10 1000 5000 20000] [--storage URL]
 
 Workers are threads of a few processes, each with its own connections to a real Postgres; a trial is its calls to the
 database and a wait in the place of each epoch. Clients and server share this machine, so its cores bound every figure
 here: on a cluster the server has its own. Without --storage a server is started, and ended; with it, the database
-must be empty. Writes benchmarks/results/scale.json, and prints it.
+must be empty. Prints benchmarks/results/scale.json and writes it, one row after the other: an option without a value
+leaves the rows of its part as they were.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 
@@ -108,7 +111,6 @@ def run_workers(storage: Storage, workers: int, epoch_s: float) -> dict[str, obj
     trials = storage.load_study(record.optuna_study).get_trials(deepcopy=False)
     assert all(trial.state == TrialState.COMPLETE for trial in trials)
     return {
-        "workers": workers,
         "epoch_s": epoch_s,
         "trials": len(trials),
         "wall_s": wall_s,
@@ -145,7 +147,7 @@ def time_calls(storage: Storage, size: int) -> dict[str, object]:
     started = time.perf_counter()
     storage.load_study(record.optuna_study).get_trials(deepcopy=False)
     read_s = time.perf_counter() - started
-    return {"trials": size, "fill_s": filled_s, "claim_ms": median(claims) * 1000, "read_all_s": read_s}
+    return {"fill_s": filled_s, "claim_ms": median(claims) * 1000, "read_all_s": read_s}
 
 
 def time_sampler(size: int) -> dict[str, object]:
@@ -165,30 +167,36 @@ def time_sampler(size: int) -> dict[str, object]:
         stage.suggest(trial)
         draws.append(time.perf_counter() - started)
         study.tell(trial, state=TrialState.FAIL)
-    return {"trials": size, "draw_ms": median(draws) * 1000}
+    return {"draw_ms": median(draws) * 1000}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, nargs="+", default=[10, 50, 200])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 1000, 5000, 20000], help="trials, for the sampler")
-    parser.add_argument("--stages", type=int, nargs="+", default=[10, 1000, 5000], help="trials, in the database")
+    parser.add_argument("--workers", type=int, nargs="*", default=[10, 50, 200])
+    parser.add_argument("--stages", type=int, nargs="*", default=[10, 1000, 5000], help="trials, in the database")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[10, 1000, 5000, 20000], help="trials, for the sampler")
     parser.add_argument("--storage", help="an empty Postgres database (default: a server of its own)")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    result = json.loads(options.output.read_text()) if options.output.exists() else {}
     with nullcontext(options.storage) if options.storage else postgres() as url:
         storage = open_storage(normalise_storage_url(url), create=True)
-        result = {
-            "workers": [run_workers(storage, workers, EPOCH_S) for workers in options.workers],
-            "without_waiting": run_workers(storage, 16, 0.0),
-            "stages": [time_calls(storage, size) for size in options.stages],
-            "tpe": [time_sampler(size) for size in options.sizes],
-            "machine": describe_machine(),
+        parts = {
+            "workers": (partial(run_workers, storage, epoch_s=EPOCH_S), options.workers),
+            "without_waiting": (partial(run_workers, storage, epoch_s=0.0), options.workers[:1]),
+            "stages": (partial(time_calls, storage), options.stages),
+            "tpe": (time_sampler, options.sizes),
         }
+        for name, (measure, sizes) in parts.items():
+            for size in sizes:
+                print(f"{name} {size}", file=sys.stderr, flush=True)
+                rows = [row for row in result.get(name, []) if row["size"] != size]
+                result[name] = sorted([*rows, {"size": size, **measure(size)}], key=itemgetter("size"))
+                result["machine"] = describe_machine()
+                options.output.parent.mkdir(parents=True, exist_ok=True)
+                options.output.write_text(json.dumps(result, indent=2) + "\n")
         storage.close()
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
 
 

@@ -10,9 +10,12 @@ import os
 import re
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +38,12 @@ class Stack:
         self._started: list[Running] = []
         self.password = secrets.token_hex(24)
         self.ports = dict(zip(("postgres", "mlflow", "optuna-dashboard"), _free_ports(3), strict=True))
-        for name in ("home", "runs", "artifacts", "datasets"):
+        self._homes: dict[str, Path] = {}
+        for name in ("runs", "artifacts", "datasets"):
             (folder / name).mkdir()
         (folder / "datasets").chmod(0o500)
         (folder / "secret").write_text(self.password + "\n")
+        self._script = _entry_point(folder, self._translated)
 
     def start_postgres(self) -> Running:
         """initdb with what compose says, the script of its config, and the server: as the image's entry point does."""
@@ -62,7 +67,7 @@ class Stack:
     def start(self, name: str) -> Running:
         """The service's command, in its environment."""
         words = shlex.split(self._translated(COMPOSE["services"][name]["command"]))
-        return self._start(name, ["sh", str(self._script()), *words])
+        return self._start(name, ["sh", str(self._script), *words])
 
     def is_healthy(self, name: str) -> bool:
         """What its health check says."""
@@ -75,26 +80,28 @@ class Stack:
         wait_for(lambda: self.is_healthy(name), f"{name} to be healthy", timeout_s=timeout_s)
 
     def end(self) -> None:
-        """The last first."""
+        """The last first, with what each has started: they share its session."""
         for running in reversed(self._started):
-            running.process.terminate()
-            try:
-                running.process.wait(20)
-            except subprocess.TimeoutExpired:
-                running.kill()
+            for kind in (signal.SIGTERM, signal.SIGKILL):
+                if running.process.poll() is None:
+                    os.killpg(running.process.pid, kind)
+                    with suppress(subprocess.TimeoutExpired):
+                        running.process.wait(20)
 
     def run(self, name: str) -> Finished:
         return self.start(name).wait()
 
     def _start(self, name: str, command: list[str], user: str | None = None) -> Running:
         output = self._folder / f"{len(self._started)}-{name}"
+        self._homes[name] = output.with_name(f"{output.name}-home")  # As each container has its own.
+        self._homes[name].mkdir()
         self._started.append(Running(command, output, self._environment(name), user=user))
         return self._started[-1]
 
     def _environment(self, name: str) -> dict[str, str]:
         own = {key: self._translated(str(value)) for key, value in COMPOSE["services"][name]["environment"].items()}
         path = os.pathsep.join([str(Path(sys.executable).parent), str(self._bin), os.environ["PATH"]])
-        given = {"HOME": str(self._folder / "home"), "PATH": path, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+        given = {"HOME": str(self._homes[name]), "PATH": path, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
         return {**given, **own, "OMP_WAIT_POLICY": "PASSIVE"}
 
     def _translated(self, text: str) -> str:
@@ -115,14 +122,15 @@ class Stack:
             text = re.sub(pattern, here, text)
         return text
 
-    def _script(self) -> Path:
-        """The image's entry point."""
-        (script,) = re.findall(
-            r"<<'EOF' /usr/local/bin/with-password\n(.*?)\nEOF\n", (ROOT / "Dockerfile").read_text(), re.DOTALL
-        )
-        path = self._folder / "with-password"
-        path.write_text(self._translated(script))
-        return path
+
+def _entry_point(folder: Path, translated: Callable[[str], str]) -> Path:
+    """The image's own, which gives the password to libpq."""
+    (script,) = re.findall(
+        r"<<'EOF' /usr/local/bin/with-password\n(.*?)\nEOF\n", (ROOT / "Dockerfile").read_text(), re.DOTALL
+    )
+    path = folder / "with-password"
+    path.write_text(translated(script))
+    return path
 
 
 def _free_ports(count: int) -> list[int]:
