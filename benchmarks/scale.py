@@ -1,6 +1,6 @@
 """What gives way first as workers and trials grow: claims, reports, the sampler, and reading a long study.
 
-    python -m benchmarks.scale [--workers 10 50 200] [--stages 10 1000 5000] [--sizes 10 1000 5000 20000] [--storage URL]
+    python -m benchmarks.scale [--workers 10 50 200] [--stages 10 1000 5000] [--sizes 10 1000 20000] [--storage URL]
 
 Workers are threads of a few processes, each with its own connections to a real Postgres; a trial is its calls to the
 database and a wait in the place of each epoch. Clients and server share this machine, so its cores bound every figure
