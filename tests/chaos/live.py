@@ -10,7 +10,9 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Row, select, update
 
 from search import names
+from search.artifacts import SharedFolder
 from search.claims import Claim, claim_next
+from search.lookup import find_study
 from search.processes import process_name
 from search.reaping import reap
 from search.records import create_study, read_epochs, update_study
@@ -30,6 +32,7 @@ class LiveStage:
         self._url = storage_url
         self.storage = open_storage(storage_url, create=True)
         create_study(self.storage, "tiny", definition={}, data={"spec": {"source": "digits"}})
+        SharedFolder(home).announce(find_study(self.storage, "tiny"))
         self.stage = open_stage(self.storage, **changes)
         self.workers: list[Forked] = []
 

@@ -88,7 +88,8 @@ def test_six_racing_reapers_put_each_lost_trial_back_once(storage: Storage, figu
 
             put_back = Counter(trial for found in reapers.map(reap_all, ["lost/1"] * REAPERS) for trial in found)
 
-            trials = storage.load_study("lost/1").get_trials(deepcopy=False)
+            # Not from the store's cache, which reads a waiting trial's attributes when it runs again.
+            trials = storage.optuna.get_all_trials(storage.optuna.get_study_id_from_name("lost/1"), deepcopy=False)
             assert put_back == {trial._trial_id: 1 for trial in trials}
             assert {trial.user_attrs[names.LOSSES] for trial in trials} == {losses}
             assert {trial.state.name for trial in trials} == {"WAITING"}

@@ -60,7 +60,8 @@ def run(live: LiveStage, claim: Claim, digits: Workshop, *, stop_after: int = EP
         if metrics.epoch > stop_after:
             raise WorkerStopped
 
-    context = TrialContext(storage=live.storage, workshop=digits, device=CPU, home=live.home, on_epoch=on_epoch)
+    artifacts = SharedFolder(live.home)
+    context = TrialContext(storage=live.storage, workshop=digits, device=CPU, artifacts=artifacts, on_epoch=on_epoch)
     try:
         return live.stage.run(claim, context)
     except WorkerStopped:
