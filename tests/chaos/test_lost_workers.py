@@ -123,10 +123,10 @@ def _finished(live: LiveStage) -> int:
 
 
 def _results(live: LiveStage) -> list[Any]:
-    """All that is on record of a trial but how long it took."""
+    """All that is on record of a trial but how long it took, and how large its process was."""
     (trial,) = live.trials()
     by_epoch = [
-        (row.epoch, {key: value for key, value in row.metrics.items() if not key.endswith("_s")})
+        (row.epoch, {key: value for key, value in row.metrics.items() if not key.endswith(("_s", "memory_mib"))})
         for row in live.epochs(trial._trial_id)
     ]
     told = {key: value for key, value in trial.user_attrs.items() if not key.endswith("_s")}
