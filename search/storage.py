@@ -21,7 +21,7 @@ from optuna import Trial as OptunaTrial
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from data.errors import StorageAway, UserError
@@ -148,7 +148,8 @@ def _outage(error: BaseException) -> DBAPIError | None:
     while seen is not None:
         if isinstance(seen, OperationalError) or (isinstance(seen, DBAPIError) and seen.connection_invalidated):
             return seen
-        seen = seen.__cause__
+        # Optuna takes some outages for a query that was too long and asks again, in the session that broke.
+        seen = seen.__context__ if isinstance(seen, PendingRollbackError) else seen.__cause__
     return None
 
 

@@ -4,10 +4,12 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy import text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from data.errors import SieveError, StorageAway, UserError
 from search import storage as storage_module
@@ -125,6 +127,28 @@ def test_an_outage_that_lasts_is_one_line_however_many_layers_waited(monkeypatch
 
     with pytest.raises(StorageAway, match=r"^the database does not answer: connection refused; [^\n]*$"):
         with_retries(with_retries, down)
+
+
+def test_a_server_that_goes_between_two_statements_of_optuna_is_an_outage(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_module, "OUTAGE_S", 5)
+    storage = open_storage(postgres_url, create=True)
+    optuna.create_study(storage=storage.trials, study_name="s").add_trial(optuna.trial.create_trial(value=1.0))
+    study = optuna.load_study(storage=storage.optuna, study_name="s")
+    ended = []
+
+    @event.listens_for(storage.engine, "before_cursor_execute")
+    def end_once(connection: Connection, cursor: object, statement: str, *_: object) -> None:
+        if "trial_values" in statement and not ended:
+            ended.append(connection.connection.driver_connection.info.backend_pid)  # type: ignore[union-attr]
+            with create_engine(postgres_url, poolclass=NullPool).begin() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": ended[0]})
+
+    trials = with_retries(study.get_trials)
+
+    assert [trial.value for trial in trials] == [1.0] and len(ended) == 1
+    storage.close()
 
 
 @pytest.mark.parametrize(
