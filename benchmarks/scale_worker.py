@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from search.claims import Result, claim_next, finish
+from search.epoch_log import EpochLog
 from search.pinning import PinnedStage
 from search.processes import process_name
-from search.records import add_epoch, read_stages
+from search.records import EpochRecord, read_stages
 from search.samplers import make_pruner, make_sampler
 from search.storage import Storage, open_storage, with_retries
 
@@ -28,6 +29,7 @@ def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[st
     stage = PinnedStage.from_json(record.pinned)
     study = storage.load_study(name, sampler=make_sampler(stage), pruner=make_pruner(stage))
     seconds: dict[str, list[float]] = {"claim": [], "report": [], "finish": []}
+    log = EpochLog(storage)
     start.wait()
     while True:
         started = time.perf_counter()
@@ -35,16 +37,19 @@ def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[st
         if claim is None:
             return seconds
         trial = with_retries(storage.open_trial, study, claim.trial_id)
-        stage.suggest(trial)
+        with storage.drawing():
+            stage.suggest(trial)
         seconds["claim"].append(time.perf_counter() - started)
         for epoch in range(1, stage.epochs + 1):
             time.sleep(epoch_s * random.uniform(0.5, 1.5))
             started = time.perf_counter()
-            with_retries(add_epoch, storage, claim.trial_id, epoch, METRICS)
-            with_retries(trial.report, random.random(), epoch)
+            value = random.random()
+            log.add(EpochRecord(trial_id=claim.trial_id, epoch=epoch, metrics=METRICS, value=value))
+            trial._cached_frozen_trial.intermediate_values[epoch] = value
             with_retries(trial.should_prune)
             seconds["report"].append(time.perf_counter() - started)
         started = time.perf_counter()
+        log.write()
         finish(storage, claim, Result(outcome="complete", value=random.random()))
         seconds["finish"].append(time.perf_counter() - started)
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution
+from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import TrialState
 
-from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, REGULARIZATION, STUDY
+from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, LEARNING_RATES, REGULARIZATION, STUDY
 from models.config import TrainConfig
 from models.values import to_flat
 from search import names
 from search.bases import best_configs
 from search.pinning import PinnedStage, pin_search
-from search.samplers import make_pruner, make_sampler
-from studies.definition import Stage, Study
+from search.samplers import PRUNER_STARTUP_TRIALS, make_pruner, make_sampler
+from studies.definition import Space, Stage, Study
 
 PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)
 MOST_TRIALS = 400
@@ -29,7 +32,11 @@ FIRST_STAGE_SHARE = 1 / 3
 SCREENING_SHARE = 1 / 3
 """Of the epochs, for the first epoch of many configurations."""
 
+RATES: Space = {"learning_rate": REGULARIZATION["learning_rate"]}
+
 Key = tuple[Any, ...]
+StageSpace = Space | Callable[[TrainConfig], Space]
+MakePruner = Callable[[PinnedStage], BasePruner]
 
 
 class Spent(Exception):
@@ -64,14 +71,18 @@ def table_of(curves: Sequence[Mapping[str, Any]]) -> dict[Key, Sequence[float]]:
 
 
 def staged(ledger: Ledger, seed: int) -> None:
-    """As Sieve searches: architectures at few epochs, then the rest around the best three; TPE and median pruning."""
-    first = Stage(name="first", trials=MOST_TRIALS, epochs=FIRST_STAGE_EPOCHS, space=ARCHITECTURE)
-    second = Stage(name="second", trials=MOST_TRIALS, epochs=EPOCHS, bases=3, space=REGULARIZATION)
-    study = replace(STUDY, stages=(first, second), seed=seed)
-    until = round(ledger.epochs * FIRST_STAGE_SHARE)
-    trials = _run_stage(ledger, study, 0, [study.config], until=until)
-    bases = [config for _, config in best_configs(trials, second.bases, maximize=True)]
-    _run_stage(ledger, study, 1, bases)
+    """As the studies of Sieve are: architecture and learning rate at few epochs, the rest around the best three."""
+    _staged(ledger, seed, {**ARCHITECTURE, **RATES}, _around, make_pruner)
+
+
+def staged_cut_early(ledger: Ledger, seed: int) -> None:
+    """The same, but the median pruner cuts from a quarter of the epochs on."""
+    _staged(ledger, seed, {**ARCHITECTURE, **RATES}, _around, _cutting_early)
+
+
+def staged_rate_last(ledger: Ledger, seed: int) -> None:
+    """Architectures at the default learning rate, which is searched in the second stage alone."""
+    _staged(ledger, seed, ARCHITECTURE, REGULARIZATION, make_pruner)
 
 
 def flat_tpe(ledger: Ledger, seed: int) -> None:
@@ -106,12 +117,35 @@ def one_epoch_then_best(ledger: Ledger, seed: int) -> None:
 
 STRATEGIES: dict[str, Callable[[Ledger, int], None]] = {
     "staged, median pruning": staged,
+    "staged, pruned from a quarter of the epochs on": staged_cut_early,
+    "staged, learning rate in the second stage alone": staged_rate_last,
     "flat TPE": flat_tpe,
     "flat TPE, median pruning": flat_tpe_median,
     "random": random_search,
     "successive halving": successive_halving,
     "one epoch, then the best": one_epoch_then_best,
 }
+
+
+def _staged(ledger: Ledger, seed: int, first_space: Space, second_space: StageSpace, pruner: MakePruner) -> None:
+    first = Stage(name="first", trials=MOST_TRIALS, epochs=FIRST_STAGE_EPOCHS, space=first_space)
+    second = Stage(name="second", trials=MOST_TRIALS, epochs=EPOCHS, bases=3, space=second_space)
+    study = replace(STUDY, stages=(first, second), seed=seed)
+    until = round(ledger.epochs * FIRST_STAGE_SHARE)
+    trials = _run_stage(ledger, study, 0, [study.config], until=until, pruner=pruner)
+    bases = [config for _, config in best_configs(trials, second.bases, maximize=True)]
+    _run_stage(ledger, study, 1, bases, pruner=pruner)
+
+
+def _around(base: TrainConfig) -> Space:
+    """Dropout and augmentation, and a learning rate within one step of the base's."""
+    rate, step = base.learning_rate, LEARNING_RATES[1] / LEARNING_RATES[0]
+    low, high = max(LEARNING_RATES[0], rate / step), min(LEARNING_RATES[-1], rate * step)
+    return {**REGULARIZATION, "learning_rate": FloatDistribution(low, high, log=True)}
+
+
+def _cutting_early(stage: PinnedStage) -> BasePruner:
+    return MedianPruner(n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=max(1, stage.epochs // 4))
 
 
 def _flat(ledger: Ledger, seed: int, *, sampler: Any, pruner: Any) -> None:
@@ -122,11 +156,12 @@ def _flat(ledger: Ledger, seed: int, *, sampler: Any, pruner: Any) -> None:
 
 
 def _run_stage(
-    ledger: Ledger, study: Study, position: int, bases: Sequence[TrainConfig], *, until: int | None = None
-) -> list[optuna.trial.FrozenTrial]:
+    ledger: Ledger, study: Study, position: int, bases: Sequence[TrainConfig], *, until: int | None = None,
+    pruner: MakePruner = make_pruner,
+) -> list[optuna.trial.FrozenTrial]:  # fmt: skip
     """Run a stage with the service's own pinning, sampler and pruner, until so many epochs are spent."""
     pinned = pin_search(study, position, study.stages[position], bases)
-    search = optuna.create_study(direction="maximize", sampler=make_sampler(pinned), pruner=make_pruner(pinned))
+    search = optuna.create_study(direction="maximize", sampler=make_sampler(pinned), pruner=pruner(pinned))
     for fixed in pinned.queue:
         if until is not None and ledger.spent >= until:
             break
@@ -135,13 +170,19 @@ def _run_stage(
     return search.get_trials(deepcopy=False)
 
 
+def _cell(flat: Mapping[str, Any]) -> Key:
+    """The table's cell for a configuration: that of the nearest learning rate."""
+    rate = min(LEARNING_RATES, key=lambda known: abs(math.log(known / flat["learning_rate"])))
+    return tuple(rate if name == "learning_rate" else flat[name] for name in PARAMETERS)
+
+
 def _run_trial(ledger: Ledger, search: optuna.Study, pinned: PinnedStage) -> None:
     trial = search.ask()
     config = pinned.suggest(trial)
     flat = to_flat(config)
     trial.set_user_attr(names.CONFIG, flat)
     best = 0.0
-    for epoch, accuracy in ledger.train(tuple(flat[name] for name in PARAMETERS), last=pinned.epochs):
+    for epoch, accuracy in ledger.train(_cell(flat), last=pinned.epochs):
         best = max(best, accuracy)
         trial.report(accuracy, epoch)
         if epoch < pinned.epochs and trial.should_prune():

@@ -50,18 +50,13 @@ class Result:
 
 
 def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = LEASE_S) -> Claim | None:
-    """Claim the waiting trial with the lowest number; None if none waits.
-
-    Each step outlasts an outage by itself: repeated as a whole, it would leave a trial that it had claimed already.
-    """
-    while (waiting := with_retries(_first_waiting, storage, optuna_study)) is not None:
-        trial_id, number = waiting
-        claim = new_claim(trial_id, number, optuna_study, owner)
-        if with_retries(insert_lease, storage, claim, lease_s):
-            if with_retries(_start, storage, claim.trial_id):
-                return claim
-            with_retries(delete_lease, storage, claim.trial_id, claim.token)  # Finished between our two looks.
-    return None
+    """Claim the waiting trial with the lowest number; None if none waits."""
+    token = uuid.uuid4().hex
+    while True:
+        try:
+            return with_retries(_claim_first, storage, optuna_study, owner, token, lease_s)
+        except IntegrityError:
+            continue  # Its last owner was about to give the lease back; the next look finds it gone.
 
 
 def renew(storage: Storage, claim: Claim, *, lease_s: float = LEASE_S) -> None:
@@ -105,58 +100,28 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
         raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
 
 
-def _first_waiting(storage: Storage, optuna_study: str) -> tuple[int, int] | None:
-    """The id and number of the waiting trial with the lowest number that nobody has a lease of."""
-    query = (
-        select(TrialModel.trial_id, TrialModel.number)
-        .join(StudyModel, StudyModel.study_id == TrialModel.study_id)
+def _claim_first(storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float) -> Claim | None:
+    """Lease and start a trial in one transaction, which may be repeated where an outage hid its effect."""
+    trial = select(TrialModel.trial_id, TrialModel.number)
+    waiting = (
+        trial.join(StudyModel, StudyModel.study_id == TrialModel.study_id)
         .where(StudyModel.study_name == optuna_study, TrialModel.state == TrialState.WAITING)
         .where(~exists().where(leases.c.trial_id == TrialModel.trial_id))
         .order_by(TrialModel.number)
         .limit(1)
+        .with_for_update(skip_locked=True, of=TrialModel)
     )
     with storage.engine.begin() as connection:
-        row = connection.execute(query).one_or_none()
-    return (row.trial_id, row.number) if row else None
-
-
-def new_claim(trial_id: int, number: int, optuna_study: str, owner: str) -> Claim:
-    """What `owner` has once its lease is inserted."""
-    return Claim(trial_id=trial_id, number=number, optuna_study=optuna_study, owner=owner, token=uuid.uuid4().hex)
-
-
-def insert_lease(storage: Storage, claim: Claim, lease_s: float) -> bool:
-    """Make the trial the claim's; False if it is another's."""
-    try:
-        with storage.engine.begin() as connection:
-            connection.execute(
-                insert(leases).values(
-                    trial_id=claim.trial_id,
-                    optuna_study=claim.optuna_study,
-                    owner=claim.owner,
-                    token=claim.token,
-                    expires_at=storage.now(connection) + lease_s,
-                )
-            )
-    except IntegrityError:
-        return _holds(storage, claim)  # An outage may have hidden that it was written.
-    return True
-
-
-def _holds(storage: Storage, claim: Claim) -> bool:
-    with storage.engine.begin() as connection:
-        query = select(leases.c.token).where(leases.c.trial_id == claim.trial_id)
-        return bool(connection.execute(query).scalar_one_or_none() == claim.token)
-
-
-def _start(storage: Storage, trial_id: int) -> bool:
-    """Set the trial of a lease that is ours to RUNNING, which an outage may hide that it is already."""
-    return set_state(storage, trial_id, TrialState.RUNNING) or is_running(storage, trial_id)
-
-
-def is_running(storage: Storage, trial_id: int) -> bool:
-    """What Optuna says of a trial now."""
-    return bool(storage.optuna.get_trial(trial_id).state == TrialState.RUNNING)
+        own = trial.join(leases, leases.c.trial_id == TrialModel.trial_id).where(leases.c.token == token)
+        row = connection.execute(own).one_or_none()
+        if row is None:
+            row = connection.execute(waiting).one_or_none()
+            if row is None:
+                return None
+            lease = {"trial_id": row.trial_id, "optuna_study": optuna_study, "owner": owner, "token": token}
+            connection.execute(insert(leases), {**lease, "expires_at": storage.now(connection) + lease_s})
+            storage.trials.start(connection, row.trial_id)
+    return Claim(trial_id=row.trial_id, number=row.number, optuna_study=optuna_study, owner=owner, token=token)
 
 
 def trials_in(storage: Storage, optuna_study: str, state: TrialState) -> list[FrozenTrial]:
@@ -166,13 +131,8 @@ def trials_in(storage: Storage, optuna_study: str, state: TrialState) -> list[Fr
 
 
 def tell(storage: Storage, trial_id: int, result: Result) -> None:
-    """Tell Optuna an acknowledged result, however often."""
-    try:
-        storage.trials.set_trial_user_attrs(trial_id, result.attributes)
-        values = None if result.value is None else [result.value]
-        storage.optuna.set_trial_state_values(trial_id, _STATES[result.outcome], values)
-    except UpdateFinishedTrialError:
-        return  # Whoever took the lease over told the same acknowledged result.
+    """Tell Optuna an acknowledged result, however often: whoever takes a lease over tells the same."""
+    storage.trials.end(trial_id, _STATES[result.outcome], result.value, result.attributes)
 
 
 def set_state(storage: Storage, trial_id: int, state: TrialState) -> bool:

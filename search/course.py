@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -28,8 +29,9 @@ from search.answers import save_answers
 from search.artifacts import Artifacts
 from search.claims import Claim, Outcome, Result, renew
 from search.data_source import TrialData
+from search.epoch_log import EpochLog
 from search.pinning import PinnedStage
-from search.records import add_epoch
+from search.records import EpochRecord
 from search.storage import Storage, with_retries
 from search.tracking.packaging import hash_folder
 from search.workload import Workshop
@@ -56,6 +58,11 @@ class TrialContext:
     """Around training, which has to make progress; preparing may wait for another process, however long that takes."""
     on_batch: Callable[[], None] = lambda: None
     """Called after each batch: that is progress."""
+
+    @cached_property
+    def epoch_log(self) -> EpochLog:
+        """Where all its trials note their epochs."""
+        return EpochLog(self.storage)
 
     def epochs(self, training: Iterable[T]) -> Iterator[T]:
         """What a training yields, epoch by epoch; only the training itself is interruptible."""
@@ -96,7 +103,7 @@ class Course:
     """When the last epoch was reported."""
 
     def __post_init__(self) -> None:
-        stored = with_retries(self.trial.storage.get_trial, self.claim.trial_id)
+        stored = self.trial._cached_frozen_trial  # As it was opened: nobody else writes to it.
         self.reported = frozenset(stored.intermediate_values)
         self.faults = stored.user_attrs.get(names.FAULTS, 0)
 
@@ -117,7 +124,8 @@ class Course:
 
     def draw(self) -> TrainConfig:
         """The trial's configuration, its image size filled in; drawn once, however often it is asked for."""
-        config = with_retries(self.stage.suggest, self.trial)
+        with self.context.storage.drawing():
+            config = with_retries(self.stage.suggest, self.trial)
         self.attributes |= {
             names.CONFIG: to_flat(config),
             names.SEED: self.seed,
@@ -146,8 +154,11 @@ class Course:
     def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> bool:
         self.context.on_epoch(self.claim, metrics, config)
         value = fmean(self._value(entry) for entry in (*self.bests, metrics))
-        with_retries(add_epoch, self.context.storage, self.claim.trial_id, step, asdict(metrics))
-        with_retries(self.trial.report, value, step)
+        self.context.epoch_log.add(
+            EpochRecord(trial_id=self.claim.trial_id, epoch=step, metrics=asdict(metrics), value=value)
+        )
+        # What else `report` does: the pruner looks here for the trial's own values.
+        self.trial._cached_frozen_trial.intermediate_values[step] = value
         cuttable = not self.stage.is_confirmation  # A finalist's run counts only whole.
         return cuttable and metrics.epoch < config.epochs and with_retries(self.trial.should_prune)
 
@@ -168,7 +179,8 @@ class Course:
         return self.result("pruned", told={names.REASON: reason})
 
     def result(self, outcome: Outcome, value: float | None = None, *, told: Mapping[str, Any]) -> Result:
-        """What became of the trial, with all that is known of it."""
+        """What became of the trial, with all that is known of it; its epochs are written by then."""
+        self.context.epoch_log.write()
         alone_s = self.resumed_s + time.monotonic() - self.started_at
         duration_s = self.trained_s if self.in_gang else alone_s
         done: dict[str, Any] = {names.EPOCHS_DONE: self.epochs, names.DURATION_S: round(duration_s, 3)}

@@ -39,6 +39,7 @@ def try_elsewhere(storage: Storage, course: Course) -> bool:
     if course.faults >= MAX_RETRIES:
         return False
     with_retries(renew, storage, course.claim)
+    course.context.epoch_log.write()
     with_retries(storage.optuna.set_trial_user_attr, course.claim.trial_id, names.FAULTS, course.faults + 1)
     with_retries(release, storage, course.claim)
     return True

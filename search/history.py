@@ -43,5 +43,5 @@ def read_commands(storage: Storage, study: str) -> list[Command]:
     """In the order in which they came; the first one began the study."""
     columns = [column for column in tables.commands.c if column.name not in ("id", "study")]
     query = select(*columns).where(tables.commands.c.study == study).order_by(tables.commands.c.id)
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         return [Command(**row._mapping) for row in connection.execute(query)]

@@ -44,7 +44,7 @@ def supervising(storage: Storage, study: str) -> Iterator[Callable[[], None]]:
 
 def is_supervised(storage: Storage, study: str) -> bool:
     """Whether a living process holds the study's supervisor lock."""
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         now = storage.now(connection)
         held = connection.execute(select(locks).where(locks.c.name == _lock_name(study))).one_or_none()
     return held is not None and held.expires_at >= now and not is_dead(held.owner)
@@ -90,7 +90,7 @@ def _confirm(storage: Storage, name: str, token: str) -> None:
 
 
 def _holder(storage: Storage, name: str) -> Row[Any] | None:
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         return connection.execute(select(locks).where(locks.c.name == name)).one_or_none()
 
 

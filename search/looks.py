@@ -81,7 +81,7 @@ def close_look(storage: Storage, study: str, number: int, result: Mapping[str, A
 def looks(storage: Storage, study: str) -> list[Look]:
     """Every look at a study's test set, in order."""
     query = select(tables.looks).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         return [Look(**row._mapping) for row in connection.execute(query)]
 
 

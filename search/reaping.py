@@ -6,14 +6,15 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from optuna.storages._rdb.models import StudyModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import Row, select, update
 
 from search import names
-from search.claims import Result, delete_lease, insert_lease, is_running, new_claim, set_state, tell, trials_in
+from search.claims import Result, delete_lease, set_state, tell
 from search.processes import is_dead, process_name
 from search.storage import Storage
-from search.tables import leases
+from search.tables import insert_new, leases
 
 MAX_LOSSES = 3
 """A trial whose worker is lost more often than this is told as failed."""
@@ -46,7 +47,7 @@ def reap(storage: Storage, optuna_studies: Sequence[str]) -> list[int]:
 
 
 def _lost_leases(storage: Storage, optuna_studies: Sequence[str]) -> Iterator[Row[Any]]:
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         now = storage.now(connection)
         rows = connection.execute(select(leases).where(leases.c.optuna_study.in_(optuna_studies))).all()
     for row in rows:
@@ -76,28 +77,47 @@ def _take_over(storage: Storage, row: Row[Any], loss: int) -> str | None:
 
 
 def _reap_orphans(storage: Storage, optuna_study: str) -> list[int]:
-    """Put back what runs without a lease: its worker was silent between its claim's two steps, and lost the first.
+    """Put back what runs without a lease, as in a database that was restored or mended by hand.
 
-    Who is about to run a trial has a lease on it before it runs and until it does not, so that a lease of our own on a
-    running trial proves that nobody else has it.
+    A trial has a lease as long as it runs, so that one of our own on a running trial proves that nobody else has it.
     """
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         query = select(leases.c.trial_id).where(leases.c.optuna_study == optuna_study)
         leased = set(connection.execute(query).scalars())
     requeued = []
-    for trial in trials_in(storage, optuna_study, TrialState.RUNNING):
-        if trial._trial_id in leased:
-            continue
-        claim = new_claim(trial._trial_id, trial.number, optuna_study, process_name())
-        if insert_lease(storage, claim, REAP_S):
-            if is_running(storage, claim.trial_id) and set_state(storage, claim.trial_id, TrialState.WAITING):
-                requeued.append(claim.trial_id)
-            delete_lease(storage, claim.trial_id, claim.token)
+    for trial_id in sorted(_running_ids(storage, optuna_study) - leased):
+        token = uuid.uuid4().hex
+        if _insert_lease(storage, optuna_study, trial_id, token):
+            if _is_running(storage, trial_id) and set_state(storage, trial_id, TrialState.WAITING):
+                requeued.append(trial_id)
+            delete_lease(storage, trial_id, token)
     return requeued
 
 
+def _running_ids(storage: Storage, optuna_study: str) -> set[int]:
+    query = (
+        select(TrialModel.trial_id)
+        .join(StudyModel, StudyModel.study_id == TrialModel.study_id)
+        .where(StudyModel.study_name == optuna_study, TrialModel.state == TrialState.RUNNING)
+    )
+    with storage.reader.begin() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _insert_lease(storage: Storage, optuna_study: str, trial_id: int, token: str) -> bool:
+    """Make the trial this reaper's; False if it is another's."""
+    lease = {"trial_id": trial_id, "optuna_study": optuna_study, "owner": process_name(), "token": token}
+    with storage.engine.begin() as connection:
+        rows = {**lease, "expires_at": storage.now(connection) + REAP_S}
+        return bool(connection.execute(insert_new(leases, connection.dialect.name), rows).rowcount)
+
+
+def _is_running(storage: Storage, trial_id: int) -> bool:
+    return bool(storage.optuna.get_trial(trial_id).state == TrialState.RUNNING)
+
+
 def _requeue(storage: Storage, trial_id: int, loss: int) -> bool:
-    if not is_running(storage, trial_id):
+    if not _is_running(storage, trial_id):
         return False
     if loss > MAX_LOSSES:
         reason = f"its worker was lost {loss} times"

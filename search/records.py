@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.storage import Storage
-from search.tables import epochs, stages, studies, workers
+from search.tables import epochs, insert_new, stages, studies, workers
 
 WORKER_SEEN_S = 30.0
 """A worker that has said nothing for longer is not shown any more."""
@@ -45,6 +45,19 @@ class StageRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """A finished epoch of a trial."""
+
+    trial_id: int
+    epoch: int
+    """From 1, counted through all folds."""
+    metrics: dict[str, float]
+    value: float
+    """What the pruner compares."""
+    finished_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
     """A worker as it last described itself."""
 
@@ -63,14 +76,14 @@ class WorkerRecord:
 
 def read_study(storage: Storage, name: str) -> StudyRecord | None:
     """The pinned study, or None."""
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
     return StudyRecord(**row._mapping) if row else None
 
 
 def study_names(storage: Storage) -> list[str]:
     """All studies in this database, oldest first."""
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         return list(connection.execute(select(studies.c.name).order_by(studies.c.created_at)).scalars())
 
 
@@ -96,7 +109,7 @@ def read_stages(storage: Storage, study: str, *, state: str | None = None) -> li
     query = select(stages).where(stages.c.study == study).order_by(stages.c.position)
     if state is not None:
         query = query.where(stages.c.state == state)
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         return [StageRecord(**row._mapping) for row in connection.execute(query)]
 
 
@@ -119,19 +132,23 @@ def update_stage(storage: Storage, record: StageRecord, **values: Any) -> None:
         )
 
 
-def add_epoch(storage: Storage, trial_id: int, epoch: int, metrics: Mapping[str, float]) -> None:
-    """Record the metrics of a finished epoch; an epoch that is done again after a crash keeps its first record."""
-    try:
-        with storage.engine.begin() as connection:
-            row = {"trial_id": trial_id, "epoch": epoch, "metrics": dict(metrics), "finished_at": time.time()}
-            connection.execute(insert(epochs), row)
-    except IntegrityError:
-        return
+def add_epochs(storage: Storage, done: Sequence[EpochRecord]) -> None:
+    """Record finished epochs, and report their values to Optuna; in one transaction.
+
+    An epoch that is done again after a crash keeps its first record. To a trial that is finished nothing is reported.
+    """
+    rows = [
+        {"trial_id": one.trial_id, "epoch": one.epoch, "metrics": one.metrics, "finished_at": one.finished_at}
+        for one in done
+    ]
+    with storage.engine.begin() as connection:
+        connection.execute(insert_new(epochs, connection.dialect.name), rows)
+        storage.trials.report(connection, [(one.trial_id, one.epoch, one.value) for one in done])
 
 
 def read_epochs(storage: Storage, trial_id: int) -> list[Row[Any]]:
     """Rows of sieve_epoch of one trial, in order."""
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         return list(connection.execute(select(epochs).where(epochs.c.trial_id == trial_id).order_by(epochs.c.epoch)))
 
 
@@ -151,6 +168,6 @@ def forget_worker(storage: Storage, name: str) -> None:
 
 def read_workers(storage: Storage, study: str) -> list[WorkerRecord]:
     """Workers of a study that were heard of lately, by name."""
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         query = select(workers).where(workers.c.study == study, workers.c.seen_at > time.time() - WORKER_SEEN_S)
         return [WorkerRecord(**row._mapping) for row in connection.execute(query.order_by(workers.c.name))]

@@ -1,17 +1,19 @@
 """The only place that opens the database: Optuna's tables and Sieve's own, SQLite made safe for several processes.
 
 SQLite as Optuna opens it hands waiting trials out twice and accepts two results, because it ignores `SELECT ... FOR
-UPDATE`. Every transaction here takes the write lock when it begins, which cures both and turns a busy database into
-waiting instead of an error.
+UPDATE`. Every transaction that may write takes the write lock here when it begins, which cures both and turns a busy
+database into waiting instead of an error.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -28,7 +30,7 @@ from data.errors import StorageAway, UserError
 from data.files import disk_trouble
 from search.settings import redact
 from search.tables import metadata
-from search.trial_store import TrialStore
+from search.trial_store import TrialStore, is_reading, reading
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +51,11 @@ class Storage:
     trials: TrialStore
     """The same, for studies, samplers and pruners."""
 
+    @cached_property
+    def reader(self) -> Engine:
+        """For transactions that only read: on SQLite they neither wait for a writer nor keep one waiting."""
+        return reading(self.engine)
+
     @property
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
@@ -66,11 +73,20 @@ class Storage:
     def open_trial(self, study: OptunaStudy, trial_id: int) -> OptunaTrial:
         """A claimed trial as `Study.ask` would give it."""
         view = copy(study)  # Until `ask` is called, a study samples from the trials that it saw first.
-        self.trials.read_now(study._study_id)  # Optuna's cache refuses to write to a trial that it has not read.
-        return OptunaTrial(view, trial_id)
+        with self.trials.opening(study._study_id, trial_id):
+            return OptunaTrial(view, trial_id)
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Parameters that trials draw within are written together, at the end."""
+        self.trials.hold()
+        try:
+            yield
+        finally:
+            with_retries(self.trials.write_held)
 
     def close(self) -> None:
-        self.optuna.remove_session()
+        self.trials.remove_session()
         self.engine.dispose()
 
 
@@ -87,12 +103,11 @@ def open_storage(url: str, *, create: bool) -> Storage:
         rdb = RDBStorage(url, engine_kwargs=_engine_options(url))
     except (DBAPIError, RuntimeError) as error:
         raise UserError(f"--storage {redact(url)}: {_first_line(error)}") from error
-    storage = Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb))
-    if storage.is_sqlite:
+    if rdb.engine.dialect.name == "sqlite":
         _make_sqlite_safe(rdb.engine)
     if create:
         metadata.create_all(rdb.engine)
-    return storage
+    return Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb))
 
 
 def check_answers(url: str, *, must_exist: bool) -> None:
@@ -176,7 +191,7 @@ def _make_sqlite_safe(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if is_reading(connection) else "BEGIN IMMEDIATE")
 
     engine.dispose()  # Connections made before the settings go.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql, sqlite
 
 metadata = MetaData()
 
@@ -110,3 +113,9 @@ mirrored = Table(
     Column("last_epoch", Integer, nullable=False),
     Column("finished", Boolean, nullable=False),
 )
+
+
+def insert_new(table: Any, dialect: str) -> Any:
+    """A statement that inserts rows and leaves alone those that are there already."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing()

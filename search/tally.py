@@ -55,7 +55,7 @@ class Tally:
 def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) -> dict[str, Tally]:
     """A tally for each of these Optuna studies; an empty one for a study that is not made yet."""
     tallies = {name: Tally() for name in optuna_studies}
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         for name, state, key, count in _counts(connection, optuna_studies):
             kinds, kind = tallies[name].kinds, _MARKED.get((state, key), _KINDS[state])  # Marked before it is told.
             kinds[kind] = kinds.get(kind, 0) + count
@@ -76,7 +76,7 @@ def epochs_per_s(storage: Storage, optuna_studies: Sequence[str]) -> float | Non
         .order_by(epochs.c.id.desc())
         .limit(PACE_EPOCHS)
     )
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         now = storage.now(connection)
         recent: list[float] = [at for at in connection.execute(query).scalars() if at > now - PACE_WINDOW_S]
     if len(recent) < 2 or now <= min(recent):

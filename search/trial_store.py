@@ -4,16 +4,19 @@ Optuna's own cache keeps finished trials and reads all others again whenever it 
 budget of thousands of waiting trials that is seconds, for every epoch's question to the pruner. Here the database is
 first asked which of the unfinished trials have left the queue, or came back to it, and only those are read.
 
-A parameter, a report or the attributes of a result are each one statement that holds as long as the trial is not
-finished; Optuna's own way, three or four, is taken where that statement fails.
+A trial's parameters, its epochs and its result are one transaction each, of statements that do nothing once the trial
+is finished; in Optuna's own way each value is a transaction of three or four statements.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy as deep_copy
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -26,14 +29,39 @@ from optuna.storages._rdb.models import (
     TrialParamModel,
     TrialSystemAttributeModel,
     TrialUserAttributeModel,
+    TrialValueModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Insert, bindparam, func, insert, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from search.tables import insert_new
 
 FIXED_PARAMS = "fixed_params"
 """System attribute in which Optuna keeps the parameters that a waiting trial is to have."""
-_UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
+_IS_UNFINISHED = or_(
+    TrialModel.state == TrialState.WAITING, TrialModel.state == TrialState.RUNNING
+)  # Not IN: that is not for many rows.
+
+
+def reading(engine: Engine) -> Engine:
+    """The same engine, for transactions that only read; its listeners are those that it has by now."""
+    return engine.execution_options(sieve_reading=True)
+
+
+def is_reading(connection: Connection) -> bool:
+    """Whether the connection is one of `reading`."""
+    return bool(connection.get_execution_options().get("sieve_reading", False))
+
+
+@dataclass(eq=False)
+class _Held:
+    """What a sampler has set and the database does not know yet."""
+
+    params: list[dict[str, Any]] = field(default_factory=list)
+    """Rows."""
+    attributes: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Values as JSON, by trial id and key."""
 
 
 class TrialStore(_CachedStorage):
@@ -41,8 +69,16 @@ class TrialStore(_CachedStorage):
 
     def __init__(self, backend: RDBStorage) -> None:
         super().__init__(backend)
+        self._reader = reading(backend.engine)
+        self._reading_backend = RDBStorage.__new__(RDBStorage)  # A copy would connect anew.
+        self._reading_backend.__dict__.update(vars(backend))
+        self._reading_backend.scoped_session = scoped_session(sessionmaker(bind=self._reader))
         self.fresh_s = 0.0
         """Trials that were read less long ago are not read again, unless `read_now` is called."""
+        self.reads_running = True
+        """Whether trials that others are running are read: the median pruner and TPE look at ended ones alone."""
+        self._opening: int | None = None
+        self._held: _Held | None = None
         self._read_at: dict[int, float] = {}
         self._remembered: dict[int, dict[frozenset[TrialState], list[FrozenTrial]]] = {}
         self._newest: dict[int, int] = {}
@@ -55,21 +91,46 @@ class TrialStore(_CachedStorage):
     ) -> list[FrozenTrial]:
         if time.monotonic() - self._read_at.get(study_id, -1e9) >= self.fresh_s:
             self.read_now(study_id)
+        chosen = self._in_states(study_id, tuple(TrialState) if states is None else states)
+        return deep_copy(chosen) if deepcopy else list(chosen)
+
+    def _in_states(self, study_id: int, states: Container[TrialState]) -> list[FrozenTrial]:
+        """By number; put together once between two reads, since a pruner asks after every epoch."""
         with self._lock:
-            trials = self._studies[study_id].trials
-            chosen = [trials[number] for number in sorted(trials) if states is None or trials[number].state in states]
-        return deep_copy(chosen) if deepcopy else chosen
+            wanted = frozenset(state for state in TrialState if state in states)
+            remembered = self._remembered.setdefault(study_id, {})
+            if wanted not in remembered:
+                trials = self._studies[study_id].trials
+                remembered[wanted] = [trials[number] for number in sorted(trials) if trials[number].state in wanted]
+            return remembered[wanted]
 
     def read_now(self, study_id: int) -> None:
         """Bring a study's trials up to date."""
         with self._lock:
             study, started_at = self._studies.setdefault(study_id, _StudyInfo()), time.monotonic()
             if study_id not in self._newest:
-                self._keep(study_id, self._backend._get_trials(study_id, None, set(), -1))
+                self._keep(study_id, self._reading_backend._get_trials(study_id, None, set(), -1))
             elif changed := self._changed_ids(study_id, study):
                 newest = max(changed | {self._newest[study_id]})
-                self._keep(study_id, self._backend._get_trials(study_id, None, changed, newest))
+                self._keep(study_id, self._reading_backend._get_trials(study_id, None, changed, newest))
             self._read_at[study_id] = started_at  # Only now: a read that failed left nothing fresh.
+
+    @contextmanager
+    def opening(self, study_id: int, trial_id: int) -> Iterator[None]:
+        """Bring a study's trials up to date; within, `trial_id` is as it was read, and not read again."""
+        self._opening = trial_id
+        try:
+            self.read_now(study_id)
+            yield
+        finally:
+            self._opening = None
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        if trial_id != self._opening:
+            return super().get_trial(trial_id)
+        with self._lock:
+            study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+            return deep_copy(self._studies[study_id].trials[number])
 
     def enqueue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
         """Add a waiting trial for each of these fixed parameters, all or none, as `Study.enqueue_trial` adds one."""
@@ -96,44 +157,85 @@ class TrialStore(_CachedStorage):
         with self._lock:
             study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
             known = self._studies[study_id].param_distribution.get(param_name)
-        if known is not None:
-            check_distribution_compatibility(known, distribution)
-            values = {
-                "trial_id": trial_id,
-                "param_name": param_name,
-                "param_value": param_value_internal,
-                "distribution_json": distribution_to_json(distribution),
-            }
-            if self._insert_unless_finished(TrialParamModel, [values]):
+        if known is None or self._held is None:
+            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+            return
+        check_distribution_compatibility(known, distribution)
+        values = {
+            "trial_id": trial_id,
+            "param_name": param_name,
+            "param_value": param_value_internal,
+            "distribution_json": distribution_to_json(distribution),
+        }
+        self._held.params.append(values)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if self._held is None:
+            super().set_trial_system_attr(trial_id, key, value)
+        else:
+            self._held.attributes[trial_id, key] = json.dumps(value)
+
+    def hold(self) -> None:
+        """Keep what a sampler sets from now on, parameters and system attributes, until `write_held`."""
+        self._held = _Held()
+
+    def write_held(self) -> None:
+        """Write what was held, in one transaction; a trial that is finished gets none of it."""
+        held, dialect, table = self._held, self._backend.engine.dialect.name, TrialSystemAttributeModel
+        if held is not None and (held.params or held.attributes):
+            with self._backend.engine.begin() as connection:
+                if held.params:
+                    connection.execute(_insertion(TrialParamModel, tuple(held.params[0]), dialect), held.params)
+                for (trial_id, key), value in held.attributes.items():
+                    connection.execute(delete(table).where(table.trial_id == trial_id, table.key == key))
+                    row = {"trial_id": trial_id, "key": key, "value_json": value}
+                    connection.execute(_insertion(table, tuple(row), dialect), row)
+        self._held = None
+
+    def remove_session(self) -> None:
+        self._reading_backend.remove_session()
+        super().remove_session()
+
+    def report(self, connection: Connection, reports: Sequence[tuple[int, int, float]]) -> None:
+        """Write intermediate values (trial id, step, value) as a part of the caller's transaction.
+
+        A step that was reported before keeps its value, and a trial that is finished gets none.
+        """
+        rows = []
+        for trial_id, step, value in reports:
+            stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+            rows.append(
+                {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+            )
+        connection.execute(_insertion(TrialIntermediateValueModel, tuple(rows[0]), connection.dialect.name), rows)
+
+    def start(self, connection: Connection, trial_id: int) -> None:
+        """Set a waiting trial to RUNNING, as a part of the caller's transaction."""
+        now = {"state": TrialState.RUNNING, "datetime_start": datetime.now()}
+        connection.execute(update(TrialModel).where(TrialModel.trial_id == trial_id).values(now))
+
+    def end(self, trial_id: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
+        """Finish a trial: its state, its value and its user attributes. A trial that is finished stays as it is."""
+        ended = (
+            update(TrialModel)
+            .where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
+            .values(state=state, datetime_complete=datetime.now())
+        )
+        with self._backend.engine.begin() as connection:
+            if connection.execute(ended).rowcount == 0:
                 return
-        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
-
-    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
-        values = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-        if not self._insert_unless_finished(TrialIntermediateValueModel, [values]):
-            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-
-    def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
-        """Set several attributes at once; raises UpdateFinishedTrialError, as Optuna does for one."""
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()
-        ]
-        if not self._insert_unless_finished(TrialUserAttributeModel, rows):
-            for key, value in attributes.items():
-                self._backend.set_trial_user_attr(trial_id, key, value)
-
-    def _insert_unless_finished(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Insert rows that belong to one trial, all or none; False where it is finished or has such a row already."""
-        try:
-            with self._backend.engine.connect() as connection, connection.begin() as transaction:
-                for row in rows:
-                    if connection.execute(_insertion(model, tuple(row)), row).rowcount != 1:  # type: ignore[arg-type]
-                        transaction.rollback()
-                        return False
-        except IntegrityError:
-            return False
-        return True
+            dialect = connection.dialect.name
+            if value is not None:
+                stored, kind = TrialValueModel.value_to_stored_repr(value)
+                row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+                connection.execute(insert_new(TrialValueModel, dialect), row)
+            rows = [
+                {"trial_id": trial_id, "key": key, "value_json": json.dumps(told)} for key, told in attributes.items()
+            ]
+            if rows:
+                table = TrialUserAttributeModel
+                connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(attributes)))
+                connection.execute(insert(table.__table__), rows)
 
     def _changed_ids(self, study_id: int, study: _StudyInfo) -> set[int]:
         """Trials that are new, that run or have ended since they were last read, and those that were put back."""
@@ -143,7 +245,9 @@ class TrialStore(_CachedStorage):
             TrialModel.trial_id >= min(unfinished, default=newest + 1),
             or_(TrialModel.state != TrialState.WAITING, TrialModel.trial_id > newest),
         )
-        with self._backend.engine.begin() as connection:
+        if not self.reads_running:
+            query = query.where(or_(TrialModel.state != TrialState.RUNNING, TrialModel.trial_id == self._opening))
+        with self._reader.begin() as connection:
             moved = set(connection.execute(query).scalars())
         known_finished = {trial_id for trial_id in moved if trial_id <= newest} - unfinished
         return (moved - known_finished) | (self._running[study_id] - moved)
@@ -161,10 +265,10 @@ class TrialStore(_CachedStorage):
 
 
 @cache
-def _insertion(model: type[Any], names: tuple[str, ...]) -> Insert:
-    """A statement that inserts a row with these columns, `trial_id` among them, while that trial is not finished."""
+def _insertion(model: type[Any], names: tuple[str, ...], dialect: str) -> Any:
+    """A statement that inserts new rows with these columns, `trial_id` among them, of trials that are not finished."""
     columns = model.__table__.c
     values = select(*(bindparam(name, type_=columns[name].type) for name in names))
     trial = bindparam("trial_id", type_=columns["trial_id"].type)
-    unfinished = values.where(TrialModel.trial_id == trial, TrialModel.state.in_(_UNFINISHED))
-    return insert(model).from_select(list(names), unfinished)
+    unfinished = values.where(TrialModel.trial_id == trial, _IS_UNFINISHED)
+    return insert_new(model, dialect).from_select(list(names), unfinished)

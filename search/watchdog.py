@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ class Watchdog(threading.Thread):
         self._trainer = threading.get_ident()
         self._beats = 0
         self._is_watching = False
+        self._next_strike_at = 0.0
         self._closing = threading.Event()
 
     def beat(self) -> None:
@@ -78,7 +80,8 @@ class Watchdog(threading.Thread):
 
     def _put_off_strike(self) -> None:
         """Python's watchdog ends the process unless this is called again in time: where this thread cannot run."""
-        if self._timeout_s is not None:
+        if self._timeout_s is not None and time.monotonic() >= self._next_strike_at:
+            self._next_strike_at = time.monotonic() + TICK_S / 2
             faulthandler.dump_traceback_later(self._timeout_s + GRACE_S, exit=True, file=STDERR)
 
     def _where(self) -> str:

@@ -31,7 +31,7 @@ from models.training.metrics import EpochMetrics
 from models.training.process import tune_process
 from search import names
 from search.artifacts import open_artifacts
-from search.claims import LEASE_S, Claim, Result, claim_next, finish, release
+from search.claims import LEASE_S, Claim, Result, claim_next, finish, release, renew
 from search.cli import FAILED, command_parser, main_guard, say
 from search.course import Course, TrialContext
 from search.devices import parse_devices
@@ -51,7 +51,7 @@ from search.records import (
     read_study,
     show_worker,
 )
-from search.samplers import make_pruner, make_sampler
+from search.samplers import looks_at_running, make_pruner, make_sampler
 from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
 from search.storage import Storage, open_storage, with_retries
 from search.trial import TimeIsUp, WorkerStopped, is_out_of_time, run_trial
@@ -110,13 +110,19 @@ class Worker:
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(OUT_OF_TIME_SIGNAL, self._on_out_of_time)
         self._say("waiting")
+        is_idle = True
         self._keeper.start()
         self._watchdog.start()
         self._storage.trials.fresh_s = FRESH_S
         try:
             while not self._draining.is_set() and self._is_study_running():
-                if not self._run_next():
-                    self._draining.wait(POLL_S)
+                if self._run_next():
+                    is_idle = False
+                    continue
+                if not is_idle:
+                    self._say("waiting")
+                is_idle = True
+                self._draining.wait(POLL_S)
         finally:
             self._storage.trials.fresh_s = 0.0
             self._keeper.close()
@@ -129,6 +135,7 @@ class Worker:
             if record.deadline is not None and time.time() > record.deadline:
                 continue
             stage, study = with_retries(self._open_stage, record)
+            self._storage.trials.reads_running = looks_at_running(stage)
             courses = self._claim(stage, study)
             if courses:
                 self._run_claimed(courses, study, record)
@@ -190,11 +197,13 @@ class Worker:
         finally:
             self._running = []
             self._keeper.watched = None
-        self._say("waiting")
+            self._context.epoch_log.discard()
 
     def _put_back(self) -> None:
         for course in self._running:
             with suppress(LeaseLost):
+                with_retries(renew, self._storage, course.claim)
+                self._context.epoch_log.write()
                 with_retries(release, self._storage, course.claim)
 
     def _results(self, courses: Sequence[Course]) -> Iterator[tuple[Claim, Result]]:

@@ -91,14 +91,14 @@ def stray_trials(storage: Storage) -> list[tuple[StageRecord, int, int]]:
 
 def lost_leases(storage: Storage) -> list[Row[Any]]:
     """Leases that have run out, or whose owners are dead."""
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         now = storage.now(connection)
         rows = connection.execute(select(leases)).all()
     return [row for row in rows if row.expires_at < now or is_dead(row.owner)]
 
 
 def _leased(storage: Storage) -> set[int]:
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         return set(connection.execute(select(leases.c.trial_id)).scalars())
 
 

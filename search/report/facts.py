@@ -180,7 +180,7 @@ def _read_epochs(storage: Storage, trials: Sequence[FrozenTrial]) -> pd.DataFram
         .where(epoch_table.c.trial_id.in_(numbers))
         .order_by(epoch_table.c.trial_id, epoch_table.c.epoch)
     )
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         rows = [{"trial": numbers[trial_id], **metrics} for trial_id, metrics in connection.execute(query)]
     return pd.DataFrame(rows, columns=None if rows else ["trial", "epoch"])
 

@@ -25,7 +25,7 @@ def trials_behind(storage: Storage, study: str) -> int:
     if not trials:
         return 0
     between = (min(trials), max(trials))
-    with storage.engine.begin() as connection:
+    with storage.reader.begin() as connection:
         marks = connection.execute(select(mirrored).where(mirrored.c.trial_id.between(*between))).all()
         newest = select(epochs.c.trial_id, func.max(epochs.c.epoch).label("epoch"))
         rows = connection.execute(newest.where(epochs.c.trial_id.between(*between)).group_by(epochs.c.trial_id)).all()

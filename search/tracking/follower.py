@@ -169,7 +169,7 @@ class Follower:
         if not trials:
             return {}
         query = select(mirrored).where(mirrored.c.trial_id.between(min(trials), max(trials)))
-        with self._storage.engine.begin() as connection:
+        with self._storage.reader.begin() as connection:
             return {row.trial_id: row for row in connection.execute(query)}
 
     def _new_epochs(self, trials: Mapping[int, FrozenTrial]) -> Mapping[int, Sequence[Row[Any]]]:
@@ -184,7 +184,7 @@ class Follower:
             .where(epochs.c.epoch > mirrored.c.last_epoch, mirrored.c.finished.is_(False))
             .order_by(epochs.c.trial_id, epochs.c.epoch)
         )
-        with self._storage.engine.begin() as connection:
+        with self._storage.reader.begin() as connection:
             for row in connection.execute(query):
                 new[row.trial_id].append(row)
         return new

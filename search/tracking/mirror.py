@@ -54,7 +54,7 @@ class Mirror:
     def run_of(self, trial_id: int) -> str:
         """The id of a trial's run, brought up to date; raises SieveError if MLflow does not have it."""
         self.sync()
-        with self._storage.engine.begin() as connection:
+        with self._storage.reader.begin() as connection:
             query = select(mirrored.c.run_id).where(mirrored.c.trial_id == trial_id)
             run_id = connection.execute(query).scalar_one_or_none()
         if run_id is None:

@@ -15,7 +15,7 @@ from data.errors import SieveError, StorageAway, UserError
 from search import storage as storage_module
 from search.locks import supervising
 from search.processes import process_name
-from search.records import add_epoch, create_study, read_epochs, read_study
+from search.records import EpochRecord, add_epochs, create_study, read_epochs, read_study
 from search.settings import normalise_storage_url, redact
 from search.storage import Storage, open_storage, with_retries
 from search.tables import locks
@@ -72,8 +72,8 @@ def test_of_two_processes_that_start_a_study_one_pins_it(storage: Storage) -> No
 
 
 def test_an_epoch_that_is_done_again_keeps_its_first_record(storage: Storage) -> None:
-    add_epoch(storage, 1, 1, {"val_accuracy": 0.5})
-    add_epoch(storage, 1, 1, {"val_accuracy": 0.6})
+    for accuracy in (0.5, 0.6):
+        add_epochs(storage, [EpochRecord(trial_id=1, epoch=1, metrics={"val_accuracy": accuracy}, value=accuracy)])
     assert [row.metrics for row in read_epochs(storage, 1)] == [{"val_accuracy": 0.5}]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from search import names
 from search.claims import Outcome, Result, finish
-from search.records import add_epoch
+from search.records import EpochRecord, add_epochs
 from search.snapshot import rank_trials, stage_trials, take_snapshot, trial_state
 from search.storage import Storage
 from search.tally import epochs_per_s, tally
@@ -47,8 +47,10 @@ def test_the_pace_is_that_of_the_last_minutes_of_this_study_alone(storage: Stora
     assert epochs_per_s(storage, [stage.record.optuna_study]) is None
     for epoch, ago_s in enumerate((7200, 100, 75, 50, 25), start=1):
         monkeypatch.setattr(time, "time", lambda ago_s=ago_s: now - ago_s)
-        add_epoch(storage, claim.trial_id, epoch, {})
-        add_epoch(storage, 10_000, epoch, {})  # Somebody else's.
+        add_epochs(storage, [
+            EpochRecord(trial_id=claim.trial_id, epoch=epoch, metrics={}, value=0.5),
+            EpochRecord(trial_id=10_000, epoch=epoch, metrics={}, value=0.5),  # Somebody else's.
+        ])  # fmt: skip
     monkeypatch.setattr(time, "time", lambda: now)
     assert epochs_per_s(storage, [stage.record.optuna_study]) == pytest.approx(3 / 100, rel=0.1)
     assert epochs_per_s(storage, ["another"]) is None
@@ -58,7 +60,7 @@ def test_a_look_costs_the_same_few_statements_however_large_the_study(sqlite: St
     def statements(trials: int, position: int) -> int:
         stage = open_stage(sqlite, position=position, trials=trials)
         for epoch in range(trials):
-            add_epoch(sqlite, stage.claim().trial_id, epoch, {})
+            add_epochs(sqlite, [EpochRecord(trial_id=stage.claim().trial_id, epoch=epoch, metrics={}, value=0.5)])
         run: list[str] = []
 
         def count(*arguments: Any) -> None:

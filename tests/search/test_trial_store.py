@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from search.claims import Claim, Result, claim_next, finish, release
 from search.processes import process_name
+from search.records import EpochRecord, add_epochs, read_epochs
 from search.storage import Storage
 
 STUDY = "partA/1-architecture"
@@ -98,22 +99,58 @@ def test_what_is_written_is_what_optuna_reads(storage: Storage, queue: optuna.St
         assert stored.intermediate_values == pytest.approx({1: value}, nan_ok=True)
 
 
-def test_attributes_that_were_told_before_are_told_again(storage: Storage, queue: optuna.Study) -> None:
-    trial_id = claim(storage).trial_id
-    storage.trials.set_trial_user_attrs(trial_id, {"reason": "first", "seed": 1})
-    storage.trials.set_trial_user_attrs(trial_id, {"seed": 2, "worker": "w"})
-    assert storage.optuna.get_trial(trial_id).user_attrs == {"reason": "first", "seed": 2, "worker": "w"}
+def test_epochs_and_their_values_are_written_together_once_and_never_to_a_finished_trial(
+    storage: Storage, queue: optuna.Study
+) -> None:
+    first, second = claim(storage), claim(storage)
+
+    def epoch(claimed: Claim, number: int, value: float) -> EpochRecord:
+        return EpochRecord(
+            trial_id=claimed.trial_id, epoch=number, metrics={"worth": 0.0 if math.isnan(value) else value}, value=value
+        )
+
+    add_epochs(storage, [epoch(first, 1, 0.5), epoch(second, 1, 0.4), epoch(first, 2, math.nan)])
+    finish(storage, first, Result(outcome="complete", value=0.5))
+    add_epochs(storage, [epoch(first, 1, 0.9), epoch(first, 3, 0.9), epoch(second, 1, 0.9), epoch(second, 2, 0.6)])
+    assert [row.metrics["worth"] for row in read_epochs(storage, second.trial_id)] == [0.4, 0.6]
+    told = [storage.optuna.get_trial(claimed.trial_id).intermediate_values for claimed in (first, second)]
+    assert told[0] == pytest.approx({1: 0.5, 2: math.nan}, nan_ok=True)
+    assert told[1] == {1: 0.4, 2: 0.6}
 
 
-def test_a_finished_trial_takes_no_report_and_no_attributes(storage: Storage, queue: optuna.Study) -> None:
+def test_a_result_is_told_with_its_attributes_and_those_told_before_are_told_again(
+    storage: Storage, queue: optuna.Study
+) -> None:
+    claimed = claim(storage)
+    for key, value in {"reason": "first", "seed": 1}.items():
+        storage.optuna.set_trial_user_attr(claimed.trial_id, key, value)
+    finish(storage, claimed, Result(outcome="complete", value=0.5, attributes={"seed": 2, "worker": "w"}))
+    stored = storage.optuna.get_trial(claimed.trial_id)
+    assert (stored.state, stored.value) == (TrialState.COMPLETE, 0.5)
+    assert stored.user_attrs == {"reason": "first", "seed": 2, "worker": "w"}
+    assert stored.datetime_start is not None and stored.duration is not None
+
+
+def test_a_finished_trial_keeps_its_result_and_takes_no_report(storage: Storage, queue: optuna.Study) -> None:
     claimed = claim(storage)
     finish(storage, claimed, Result(outcome="complete", value=0.5))
     with pytest.raises(UpdateFinishedTrialError):
         storage.trials.set_trial_intermediate_value(claimed.trial_id, 1, 0.5)
-    with pytest.raises(UpdateFinishedTrialError):
-        storage.trials.set_trial_user_attrs(claimed.trial_id, {"seed": 1, "worker": "w"})
+    storage.trials.end(claimed.trial_id, TrialState.FAIL, None, {"seed": 1})
     stored = storage.optuna.get_trial(claimed.trial_id)
+    assert (stored.state, stored.value) == (TrialState.COMPLETE, 0.5)
     assert not stored.intermediate_values and not stored.user_attrs
+
+
+def test_parameters_that_are_drawn_together_are_written_together(storage: Storage, queue: optuna.Study) -> None:
+    study = storage.load_study(STUDY)
+    storage.open_trial(study, claim(storage).trial_id).suggest_float("y", 0, 1)  # Makes the parameter known.
+    claimed = claim(storage)
+    trial = storage.open_trial(study, claimed.trial_id)
+    with storage.drawing():
+        drawn = trial.suggest_float("y", 0, 1), trial.suggest_int("z", 0, 9)
+        assert "y" not in storage.optuna.get_trial(claimed.trial_id).params
+    assert storage.optuna.get_trial(claimed.trial_id).params == {"y": drawn[0], "z": drawn[1]} == trial.params
 
 
 def test_a_whole_queue_is_enqueued_as_optuna_enqueues_one_trial(storage: Storage, queue: optuna.Study) -> None:
@@ -148,5 +185,5 @@ def test_a_claim_reads_one_row_however_many_trials_wait(storage: Storage, queue:
     statements: list[str] = []
     event.listen(storage.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
     claim(storage)
-    reads = [statement for statement in statements if statement.startswith("SELECT trials.trial_id, trials.number")]
+    reads = [statement for statement in statements if "trials.state" in statement and "SELECT" in statement]
     assert len(reads) == 1 and "LIMIT" in reads[0]

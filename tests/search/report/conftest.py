@@ -26,7 +26,7 @@ from search.describe import describe_study
 from search.history import add_command
 from search.looks import close_look, open_look
 from search.pinning import PinnedStage, pin_confirmation, pin_search
-from search.records import StageRecord, add_epoch, create_study, pin_stage, read_stages, update_study
+from search.records import EpochRecord, StageRecord, add_epochs, create_study, pin_stage, read_stages, update_study
 from search.report.facts import StudyFacts, read_facts
 from search.scores import score
 from search.settings import Settings, normalise_storage_url
@@ -186,8 +186,8 @@ def _run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> No
     epochs = 2 if is_poor else config.epochs
     for epoch in range(1, epochs + 1):
         value = end - 0.1 * (1 - epoch / config.epochs)
-        add_epoch(storage, trial._trial_id, epoch, _metrics(epoch, value))
-        trial.report(value, epoch)
+        done = EpochRecord(trial_id=trial._trial_id, epoch=epoch, metrics=_metrics(epoch, value), value=value)
+        add_epochs(storage, [done])
     attributes |= {names.DURATION_S: 1.5 * epochs, names.EPOCHS_DONE: epochs}
     attributes[names.SPENT_S] = {"checkpoint": 0.1 * epochs, "service": 0.05 * epochs}
     if is_poor:

@@ -16,7 +16,7 @@ from search import names
 from search.ablation import AblationResult, read_ablation
 from search.describe import describe_study
 from search.pinning import PinnedStage, pin_ablation
-from search.records import StageRecord, add_epoch, create_study, pin_stage
+from search.records import EpochRecord, StageRecord, add_epochs, create_study, pin_stage
 from search.report.ablation import AblationChapter, ablation_chapter
 from search.report.facts import StudyFacts, read_facts
 from search.report.make import make_report
@@ -67,11 +67,11 @@ def _run(storage: Storage, home: Path, pinned: PinnedStage) -> None:
         assert isinstance(config, FlexCNNConfig)
         value = 0.7 + 0.1 * config.batch_norm + draw.gauss(0, 0.004)
         for epoch in (1, 2, 3):
-            add_epoch(storage, trial._trial_id, epoch, {
+            metrics = {
                 "epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": value, "val_loss": 1.0, "duration_s": 1.0,
                 "val_accuracy": value, "val_macro_f1": value, "images_per_s": 100.0,
-            })  # fmt: skip
-            trial.report(value, epoch)
+            }  # fmt: skip
+            add_epochs(storage, [EpochRecord(trial_id=trial._trial_id, epoch=epoch, metrics=metrics, value=value)])
         for name, content in {
             names.CONFIG: to_flat(config), names.SEED: seed, names.VAL_ACCURACY: value, names.DURATION_S: 3.0,
             names.PARAMETERS: 10, names.BEST_EPOCH: 3,

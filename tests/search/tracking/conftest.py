@@ -23,7 +23,16 @@ from models.bundle import save_bundle
 from models.config import FlexCNNConfig
 from models.registry import build_model
 from search import names
-from search.records import StageRecord, add_epoch, create_study, pin_stage, read_stages, update_stage, update_study
+from search.records import (
+    EpochRecord,
+    StageRecord,
+    add_epochs,
+    create_study,
+    pin_stage,
+    read_stages,
+    update_stage,
+    update_study,
+)
 from search.settings import Settings
 from search.storage import Storage, open_storage
 from search.tracking.client import connect
@@ -65,7 +74,9 @@ class Searched:
         return self.optuna_studies[stage].ask()
 
     def epoch(self, trial: optuna.Trial, epoch: int, val_accuracy: float) -> None:
-        add_epoch(self.storage, trial._trial_id, epoch, {"val_accuracy": val_accuracy, "train_loss": 1.0 / epoch})
+        metrics = {"val_accuracy": val_accuracy, "train_loss": 1.0 / epoch}
+        done = EpochRecord(trial_id=trial._trial_id, epoch=epoch, metrics=metrics, value=val_accuracy)
+        add_epochs(self.storage, [done])
 
     def end(self, trial: optuna.Trial, state: TrialState, value: float | None = None, **attributes: Any) -> None:
         for key, attribute in {names.CONFIG: CONFIG, names.SEED: 7, names.WORKER: "host:1:2", **attributes}.items():

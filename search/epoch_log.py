@@ -1,0 +1,42 @@
+"""Epochs on their way to the database: those that follow each other quickly are written together.
+
+An epoch that takes longer than `WRITE_S` is written when it ends. Shorter ones, of a small network or a gang of heads,
+would keep the database busy with one transaction each; they wait for a moment, or for the end of their trial.
+"""
+
+from __future__ import annotations
+
+import time
+
+from search.records import EpochRecord, add_epochs
+from search.storage import Storage, with_retries
+
+WRITE_S = 0.25
+"""Between two writes, unless a trial ends."""
+
+
+class EpochLog:
+    """One per worker, for all trials that it trains."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._pending: list[EpochRecord] = []
+        self._next_write_at = 0.0
+
+    def add(self, epoch: EpochRecord) -> None:
+        """Write an epoch down, now or soon."""
+        self._pending.append(epoch)
+        if time.monotonic() >= self._next_write_at:
+            self.write()
+
+    def write(self) -> None:
+        """Write all that waits."""
+        waiting = list(self._pending)
+        if waiting:
+            with_retries(add_epochs, self._storage, waiting)
+            del self._pending[: len(waiting)]
+        self._next_write_at = time.monotonic() + WRITE_S
+
+    def discard(self) -> None:
+        """Forget what waits: the trials are another worker's now, or what they did has been written."""
+        self._pending.clear()
