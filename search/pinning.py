@@ -16,6 +16,7 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
+from data.errors import UserError
 from models.config import TrainConfig
 from models.values import from_flat, to_flat, with_values
 from search import names
@@ -117,6 +118,7 @@ def pin_search(
     """
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
+    _check_same_choices(f"{study.name}/{stage.name}", spaces)
     seed = derive_seed(study.seed, f"{position + 1}-{stage.name}")
     if stage.sampler == "grid":
         queue = _grid(spaces, [to_flat(base) for base in bases])
@@ -235,6 +237,20 @@ def _grid(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values]) 
             ]
         cells += partial
     return cells
+
+
+def _check_same_choices(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -> None:
+    """Raise UserError where a parameter has other choices around one base than around another: Optuna wants one set."""
+    choices: dict[str, CategoricalDistribution] = {}
+    for parameter in (parameter for space in spaces for parameter in space):
+        distribution = json_to_distribution(parameter.distribution)
+        if isinstance(distribution, CategoricalDistribution):
+            first = choices.setdefault(parameter.name, distribution)
+            if first != distribution:
+                raise UserError(
+                    f"{where}: {parameter.name} is one of {first.choices} around one base and of "
+                    f"{distribution.choices} around another; give all bases the same choices, or a range"
+                )
 
 
 def _steps(distribution: BaseDistribution) -> list[Any]:

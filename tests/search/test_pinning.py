@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import optuna
+import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
 from search import names
 from search.pinning import PinnedStage, pin_confirmation, pin_search
@@ -109,6 +111,20 @@ def test_finalists_are_confirmed_on_the_same_fresh_seeds() -> None:
     assert by_finalist[0] == by_finalist[1] and len(set(by_finalist[0])) == 3
     assert not set(pinned.seeds) & set(pin().seeds)
     assert {base["epochs"] for base in pinned.bases} == {7}
+
+
+def test_choices_that_differ_between_bases_are_refused_and_ranges_may_differ() -> None:
+    bases = (CONFIG, replace(CONFIG, batch_size=2 * CONFIG.batch_size, learning_rate=0.5))
+
+    def ranges(base: TrainConfig) -> Space:
+        return {"learning_rate": FloatDistribution(base.learning_rate / 2, base.learning_rate, log=True)}
+
+    def choices(base: TrainConfig) -> Space:
+        return {"batch_size": choice(base.batch_size, 4 * base.batch_size)}
+
+    assert len(pin(bases=bases, space=ranges).spaces) == 2
+    with pytest.raises(UserError, match=r"batch_size is one of \(64, 256\) around one base and of \(128, 512\)"):
+        pin(bases=bases, space=choices)
 
 
 def test_a_grid_s_condition_may_look_at_the_base() -> None:

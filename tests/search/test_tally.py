@@ -46,10 +46,9 @@ def test_the_pace_is_that_of_the_last_minutes_of_this_study_alone(storage: Stora
     now = time.time()
     assert epochs_per_s(storage, [stage.record.optuna_study]) is None
     for epoch, ago_s in enumerate((7200, 100, 75, 50, 25), start=1):
-        monkeypatch.setattr(time, "time", lambda ago_s=ago_s: now - ago_s)
         add_epochs(storage, [
-            EpochRecord(trial_id=claim.trial_id, epoch=epoch, metrics={}, value=0.5),
-            EpochRecord(trial_id=10_000, epoch=epoch, metrics={}, value=0.5),  # Somebody else's.
+            EpochRecord(trial_id=trial_id, epoch=epoch, metrics={}, value=0.5, finished_at=now - ago_s)
+            for trial_id in (claim.trial_id, 10_000)  # And somebody else's.
         ])  # fmt: skip
     monkeypatch.setattr(time, "time", lambda: now)
     assert epochs_per_s(storage, [stage.record.optuna_study]) == pytest.approx(3 / 100, rel=0.1)
