@@ -15,14 +15,14 @@ from data.errors import SieveError
 from data.parallel import cpu_cores
 from models.values import to_flat
 
-OURS = "ours"
+OURS, OURS_ALONE = "ours", "ours-alone"
 SCRIPTS = {
     "A": "benchmarks.contenders.optuna_example",
     "A+": "benchmarks.contenders.optuna_expert",
     "B": "benchmarks.contenders.lightning_pruning",
     "C": "benchmarks.contenders.ray_tune",
 }
-CONTENDERS = (*SCRIPTS, OURS)
+CONTENDERS = (*SCRIPTS, OURS, OURS_ALONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,10 @@ def run_block(contender: str, workload: Workload, number: int, folder: Path, scr
     place.mkdir(parents=True)
     study = study_of(workload, number)
     log = place / "output.txt"
-    if contender == OURS:
-        measured = run_measured(search_command(study, str(folder), place / "home", workload.device), log)
+    if contender in (OURS, OURS_ALONE):
+        command = search_command(study, str(folder), place / "home", workload.device)
+        alone = ["--gang-size", "1"] if contender == OURS_ALONE else []
+        measured = run_measured([*command, *alone], log)
         trials = read_trials(study, place / "home")
     else:
         pinned = pinned_block(study)

@@ -1,6 +1,6 @@
 """Finished trials per hour, against what people use today.
 
-    python -m benchmarks.throughput --workload W1 --data FOLDER_OF_CIFAR10 [--contenders A,A+,B,C,ours] [--json]
+    python -m benchmarks.throughput --workload W1 --data FOLDER_OF_CIFAR10 [--contenders A,A+,B,C,ours,ours-alone]
 
 W1 and W2 run on a CPU, W3 to W5 need a GPU. W2 and W5 take `--backbone` and `--weights`. The machine must have nothing
 else to do. Contenders take turns; each trains as many of the 64 configurations as fit into its time, and trials per

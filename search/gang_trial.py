@@ -27,18 +27,17 @@ from search.faults import raise_unless_its_own
 from search.pinning import PinnedStage
 from search.trial import TimeIsUp, run_trial
 
-GANG_SIZE = 16
 ROUNDS = 4
 """Gangs of a stage at least, since the sampler learns nothing while one is in training."""
 
 Ended = tuple[Claim, Result]
 
 
-def gang_limit(stage: PinnedStage) -> int:
-    """How many trials of a stage may be trained at once; 1 where none can be."""
+def gang_limit(stage: PinnedStage, most: int) -> int:
+    """How many trials of a stage may be trained at once, `most` at most; 1 where none can be."""
     if any(base["model"] != "backbone" for base in stage.bases):
         return 1
-    return max(1, min(GANG_SIZE, stage.trials // ROUNDS))
+    return max(1, min(most, stage.trials // ROUNDS))
 
 
 def member_key(course: Course, config: TrainConfig) -> tuple[object, ...] | None:

@@ -19,7 +19,7 @@ from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
 from search.launch import Share
 from search.notify import check_address
-from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
+from search.settings import Settings, add_cache_argument, add_gang_size, add_trial_timeout, from_arguments
 from search.storage import check_answers
 from studies.definition import Study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
@@ -97,6 +97,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--notify", metavar="URL", help="a webhook that is told when the study ends (or SIEVE_NOTIFY)")
     add_trial_timeout(parser)
+    add_gang_size(parser)
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end, once")
 
 

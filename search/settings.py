@@ -24,6 +24,7 @@ _DRIVERS = {"sqlite": "sqlite", "postgres": "postgresql+psycopg", "postgresql": 
 TRIAL_TIMEOUT_S = 1800.0
 """Far beyond what a batch takes, on a CPU too; what waits longer waits for something that is gone."""
 NO_TIMEOUT = "off"
+GANG_SIZE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class Settings:
     """Who is told when a study ends; may hold a secret."""
     trial_timeout_s: float | None = TRIAL_TIMEOUT_S
     """A training that finishes no batch in this time hangs; None: it may."""
+    gang_size: int = GANG_SIZE
+    """So many heads of one frozen network are trained together at most."""
     artifacts_url: str | None = None
     """Where checkpoints and finalists' classifiers lie, if not below the home: `file://` or the URL of a store."""
 
@@ -93,6 +96,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "SIEVE_DATA": str(settings.data_home),
         **({"SIEVE_CACHE_LIMIT": str(limit)} if (limit := settings.cache_limit.size_bytes) is not None else {}),
         "SIEVE_TRIAL_TIMEOUT": NO_TIMEOUT if settings.trial_timeout_s is None else f"{settings.trial_timeout_s:f}s",
+        "SIEVE_GANG_SIZE": str(settings.gang_size),
         "SIEVE_ARTIFACTS": settings.artifacts_url or "",
     }
 
@@ -144,6 +148,15 @@ def add_trial_timeout(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_gang_size(parser: argparse.ArgumentParser) -> None:
+    """The option of the commands that train."""
+    parser.add_argument(
+        "--gang-size", metavar="N",
+        help=f"heads of one frozen network that are trained together at most; 1: each alone, which takes less memory "
+        f"(default: {GANG_SIZE}, or SIEVE_GANG_SIZE)",
+    )  # fmt: skip
+
+
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
     """Command line first, then environment, then defaults below the home folder. Writes nothing."""
     home = Path(arguments.home or environment.get("SIEVE_HOME") or "runs").expanduser().resolve()
@@ -153,6 +166,7 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
     cache_limit = getattr(arguments, "cache_limit", None) or environment.get("SIEVE_CACHE_LIMIT")
     decoders = environment.get("SIEVE_DECODERS")
     timeout = getattr(arguments, "trial_timeout", None) or environment.get("SIEVE_TRIAL_TIMEOUT")
+    gang_size = getattr(arguments, "gang_size", None) or environment.get("SIEVE_GANG_SIZE")
     artifacts = arguments.artifacts or environment.get("SIEVE_ARTIFACTS")
     return Settings(
         home=home,
@@ -165,8 +179,15 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
         ),
         notify_url=environment.get("SIEVE_NOTIFY") or None,
         trial_timeout_s=_trial_timeout_s(timeout) if timeout else TRIAL_TIMEOUT_S,
+        gang_size=_gang_size(gang_size) if gang_size else GANG_SIZE,
         artifacts_url=normalise_artifacts_url(artifacts) if artifacts else None,
     )
+
+
+def _gang_size(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise UserError(f"--gang-size {text!r}: give 1 or more")
+    return int(text)
 
 
 def _trial_timeout_s(text: str) -> float | None:

@@ -52,7 +52,7 @@ from search.records import (
     show_worker,
 )
 from search.samplers import looks_at_running, make_pruner, make_sampler
-from search.settings import Settings, add_cache_argument, add_trial_timeout, from_arguments
+from search.settings import Settings, add_cache_argument, add_gang_size, add_trial_timeout, from_arguments
 from search.storage import Storage, open_storage, with_retries
 from search.trial import TimeIsUp, WorkerStopped, is_out_of_time, run_trial
 from search.watchdog import Watchdog
@@ -79,6 +79,7 @@ class Worker:
     ) -> None:
         self.name = process_name()
         self._artifacts = open_artifacts(settings)
+        self._gang_size = settings.gang_size
         self._storage = storage
         self._study = study
         self._device = device
@@ -146,7 +147,7 @@ class Worker:
         """Claim the next trial, and those after it that can be trained together with it."""
         courses: list[Course] = []
         keys: list[object] = []
-        limit = gang_limit(stage)
+        limit = gang_limit(stage, self._gang_size)
         while len(courses) < limit:
             claim = with_retries(claim_next, self._storage, study.study_name, self.name)
             if claim is None:
@@ -315,6 +316,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU worker (default: 1)")
     add_cache_argument(parser)
     add_trial_timeout(parser)
+    add_gang_size(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     devices = parse_devices(options.device)

@@ -82,6 +82,7 @@ RUNS = {
         f"{ON_DIGITS} --set backbone=vit_b_16 --set weights=none --set image_size=20",
         "image_size=20: vit_b_16 cuts images into patches of 16 px",
     ),
+    "a gang of nobody": ("--study quickstart --gang-size 0", "--gang-size '0'"),
     "a time without progress that is none": ("--study quickstart --trial-timeout soon", "--trial-timeout 'soon'"),
     "a field that does not exist": ("--study quickstart --set droput=0.1", "Did you mean 'dropout'"),
     "a value of the wrong kind": ("--study quickstart --set dropout=lots", "dropout='lots'"),
