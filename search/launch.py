@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from data.errors import SieveError
 from data.files import writing_below
 from data.parallel import cpu_cores
 from search import names
+from search.cli import say
+from search.crowding import Crowding
 from search.settings import Settings, as_environment
 
 EARLY_DEATH_S = 20.0
@@ -131,17 +134,20 @@ class EarlyDeaths:
 class LocalLauncher:
     """Workers as processes of this machine, in sessions of their own so that Ctrl-C reaches only the supervisor."""
 
-    def __init__(self, settings: Settings, study: str, devices: list[str], workers: int) -> None:
+    def __init__(
+        self, settings: Settings, study: str, devices: list[str], workers: int, *, crowding: Crowding | None = None
+    ) -> None:
+        """With `crowding` a GPU that its workers do not fill gets more of them."""
         self._settings = settings
         self._study = study
-        self._devices = devices
-        self._workers = workers
+        self._device_of = [devices[index % len(devices)] for index in range(workers)]
+        self._crowding = crowding
         self._running: dict[int, WorkerProcess] = {}
         self._early_deaths = EarlyDeaths(workers)
         self._stopping = False
 
     def prepare(self) -> None:
-        self._running = {index: self._launch(index) for index in range(self._workers)}
+        self._running = {index: self._launch(index) for index in range(len(self._device_of))}
 
     def start(self) -> None:
         if not self._running:
@@ -157,7 +163,18 @@ class LocalLauncher:
                 self._early_deaths.note(worker.lived_s, worker.last_words)
                 self._running[index] = self._launch(index)
                 self._running[index].let_go()
+        if self._crowding and not self._stopping:
+            self._crowd(self._crowding)
         return len(died)
+
+    def _crowd(self, crowding: Crowding) -> None:
+        device = crowding.look(Counter(self._device_of))
+        if device is not None:
+            say(f"{device} is not filled: one more worker there")
+            index = len(self._device_of)
+            self._device_of.append(device)
+            self._running[index] = self._launch(index)
+            self._running[index].let_go()
 
     def drain(self) -> None:
         self._stopping = True
@@ -180,7 +197,7 @@ class LocalLauncher:
         self._running.clear()
 
     def _launch(self, index: int) -> WorkerProcess:
-        device = self._devices[index % len(self._devices)]
-        decoders = max(1, cpu_cores() // max(1, self._workers))
+        device = self._device_of[index]
+        decoders = max(1, cpu_cores() // len(self._device_of))
         threads = decoders if device == "cpu" else 1
         return start_worker(self._settings, self._study, index, device=device, threads=threads, decoders=decoders)

@@ -49,6 +49,8 @@ class Request:
     share: Share | None
     """What each worker takes of the Ray cluster; None: workers are processes on `devices`."""
     workers: int
+    crowds: bool
+    """Whether GPUs that one worker does not fill may get more of them."""
     budget_s: float | None
     command: str
     """What was typed, as far as it decides what is searched and how."""
@@ -86,7 +88,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--train-images", metavar="N", type=int, help="use only so many images, drawn per class before the split"
     )
     parser.add_argument(
-        "--workers", metavar="N", type=int, help="default: one per GPU, or per CPU core; 0 only supervises"
+        "--workers",
+        metavar="N",
+        type=int,
+        help="default: one per CPU core, or per GPU, which gets more while it is not filled; 0 only supervises",
     )
     parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or cuda:0,1")
     parser.add_argument(
@@ -134,6 +139,7 @@ def check_request(options: argparse.Namespace) -> Request:
         devices=devices,
         share=share,
         workers=workers,
+        crowds=options.workers is None and share is None and devices != ("cpu",),
         budget_s=budget_s,
         command=typed_command(options),
         notify_url=notify_url,

@@ -28,6 +28,7 @@ from models.registry import resolved
 from search.artifacts import open_artifacts
 from search.budget import Budget, TimeBudget, UnlimitedBudget
 from search.cli import command_parser, main_guard, print_json, say
+from search.crowding import Crowding
 from search.describe import check_unchanged, describe_data, describe_study
 from search.history import add_command
 from search.launch import Launcher, LocalLauncher
@@ -183,7 +184,8 @@ def _search(
 def _launcher(request: Request) -> Launcher:
     settings, name = request.settings, request.study.name
     if request.share is None:
-        return LocalLauncher(settings, name, list(request.devices), request.workers)
+        crowding = Crowding(request.devices) if request.crowds else None
+        return LocalLauncher(settings, name, list(request.devices), request.workers, crowding=crowding)
     from search.ray_launch import RayLauncher  # Here, since it needs an extra.
 
     return RayLauncher(settings, name, request.share, request.workers)

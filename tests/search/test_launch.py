@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from data.errors import SieveError
 from search import launch
+from search.crowding import Crowding
 from search.launch import MAX_EARLY_DEATHS, LocalLauncher
 from search.reaping import MAX_LOSSES
 from tests.search.conftest import settings_at
@@ -35,14 +36,14 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     made: list[LocalLauncher] = []
     interpreter = sys.executable
 
-    def make(program: str, workers: int = 1, *, start: bool = True) -> LocalLauncher:
+    def make(program: str, workers: int = 1, *, start: bool = True, crowding: Crowding | None = None) -> LocalLauncher:
         script = tmp_path / "worker"
         script.write_text(f"#!{interpreter} -S\n{program}")
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
         monkeypatch.chdir(tmp_path)
         settings = replace(settings_at(tmp_path), storage_url="postgresql+psycopg://u:secret@h/d")
-        made.append(LocalLauncher(settings, "mine", ["cpu"], workers))
+        made.append(LocalLauncher(settings, "mine", ["cpu"], workers, crowding=crowding))
         if start:
             made[-1].start()
         return made[-1]
@@ -55,6 +56,23 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 def test_a_worker_that_dies_is_started_again(make_launcher: Callable[..., LocalLauncher]) -> None:
     launcher = make_launcher(WAITS, workers=2)
     launcher._running[0].process.kill()
+    wait_for(lambda: launcher.alive() == 1)
+    assert launcher.tend() == 1
+    assert launcher.alive() == 2
+
+
+def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
+    make_launcher: Callable[..., LocalLauncher], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class RoomOnce(Crowding):
+        def look(self, workers: Mapping[str, int]) -> str | None:
+            return "cpu" if workers == {"cpu": 1} else None
+
+    launcher = make_launcher(WAITS, crowding=RoomOnce([]))
+    assert launcher.tend() == launcher.tend() == 0
+    assert launcher.alive() == 2
+    assert "cpu is not filled: one more worker there" in capsys.readouterr().err
+    launcher._running[1].process.kill()
     wait_for(lambda: launcher.alive() == 1)
     assert launcher.tend() == 1
     assert launcher.alive() == 2
