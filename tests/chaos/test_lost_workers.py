@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from models.training.checkpoint import read_history
 from search import names
 from tests.acceptance.forks import Forked
 from tests.acceptance.service import STUDY_FILES, Service
@@ -95,7 +96,8 @@ def test_killed_in_mid_epoch_and_resumed_equals_not_disturbed(
     live = live_stage(trials=1, epochs=epochs, pruner="none")
     dying = live.start_worker(KillAt(target="models.training.fit:evaluate", when="before", call=killed_in))
     dying.process.join()
-    done = [row.epoch for row in live.epochs(live.trials()[0]._trial_id)]
+    (checkpoint,) = live.checkpoints()
+    done = [metrics.epoch for metrics in read_history(checkpoint)]
     assert done == list(range(1, killed_in)), "the kill was in the middle of an epoch"
     assert len(live.reap()) == 1
 
