@@ -22,6 +22,7 @@ from search.notify import check_address
 from search.settings import Settings, add_cache_argument, add_gang_size, add_trial_timeout, from_arguments
 from search.storage import check_answers
 from studies.definition import Study
+from studies.flat import flatten
 from studies.overrides import fix_fields, scale_epochs, scale_trials
 from studies.registry import load_study
 
@@ -83,6 +84,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--epochs-scale", metavar="X", type=float, default=1.0, help="run so many times the epochs, such as 0.5"
+    )
+    parser.add_argument(
+        "--flat", action="store_true", help="search what all stages vary at once, in one stage of as many epochs"
     )
     parser.add_argument(
         "--train-images", metavar="N", type=int, help="use only so many images, drawn per class before the split"
@@ -191,6 +195,8 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = scale_trials(study, options.trials_scale)
     if options.epochs_scale != 1.0:
         study = scale_epochs(study, options.epochs_scale)
+    if options.flat:
+        study = flatten(study)
     if options.train_images is not None:
         study = replace(study, train_images=options.train_images)
     if options.name:
