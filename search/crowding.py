@@ -27,6 +27,8 @@ class Crowding:
         self._read = read
         self._index_of = _driver_indices(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
         self._busy: dict[str, list[float]] = {}
+        self._filled_mib: dict[str, float] = {}
+        """By GPU, the most memory seen for one worker of it."""
         self._next_look_at = time.monotonic() + LOOK_S
 
     def look(self, workers: Mapping[str, int]) -> str | None:
@@ -34,9 +36,10 @@ class Crowding:
         if time.monotonic() < self._next_look_at or not self._index_of:
             return None
         self._next_look_at = time.monotonic() + LOOK_S
-        gpus = {gpu.index: gpu for gpu in self._read()}
-        if sum(workers.values()) >= cpu_cores():
+        read = self._read()
+        if sum(workers.values()) >= cpu_cores() or not _are_told_apart(read):
             return None
+        gpus = {gpu.index: gpu for gpu in read}
         for device, index in self._index_of.items():
             if index in gpus and self._has_room(device, gpus[index], workers.get(device, 0)):
                 self._busy.clear()
@@ -48,12 +51,19 @@ class Crowding:
         if gpu.busy_percent is None or gpu.memory_used_mib is None or gpu.memory_total_mib is None:
             return False
         looks = self._busy.setdefault(device, [])
+        if workers:
+            self._filled_mib[device] = max(self._filled_mib.get(device, 0.0), gpu.memory_used_mib / workers)
         if gpu.busy_percent > 0:  # Between two stages nobody trains, which says nothing.
             looks.append(gpu.busy_percent)
         if not 0 < workers < MAX_PER_GPU or len(looks) < LOOKS:
             return False
-        filled_mib = gpu.memory_used_mib * (workers + 1) / workers
+        filled_mib = self._filled_mib[device] * (workers + 1)
         return fmean(looks[-LOOKS:]) < BUSY_PERCENT and filled_mib <= MEMORY_SHARE * gpu.memory_total_mib
+
+
+def _are_told_apart(gpus: Sequence[Gpu]) -> bool:
+    """Whether torch numbers them as the driver does: unless told otherwise it counts the fastest first."""
+    return len({gpu.name for gpu in gpus}) == 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
 
 
 def _driver_indices(devices: Sequence[str], visible: str | None) -> dict[str, int]:

@@ -37,6 +37,6 @@ class EpochLog:
             del self._pending[: len(waiting)]
         self._next_write_at = time.monotonic() + WRITE_S
 
-    def discard(self) -> None:
-        """Forget what waits: the trials are another worker's now, or what they did has been written."""
-        self._pending.clear()
+    def discard(self, trial_id: int | None = None) -> None:
+        """Forget what waits, of one trial or of all: they are another worker's now, or have been written."""
+        self._pending = [epoch for epoch in self._pending if trial_id not in (None, epoch.trial_id)]

@@ -95,6 +95,7 @@ def _run_fold(fold: int, running: dict[int, Course]) -> Iterator[Ended]:
                 result = _end_of(course, metrics, configs[slot])
             except LeaseLost:
                 gang.drop(slot)
+                context.epoch_log.discard(course.claim.trial_id)
                 del running[course.claim.number]
                 continue
             if result is not None:

@@ -141,6 +141,7 @@ class LocalLauncher:
         self._settings = settings
         self._study = study
         self._device_of = [devices[index % len(devices)] for index in range(workers)]
+        self._asked_for = workers
         self._crowding = crowding
         self._running: dict[int, WorkerProcess] = {}
         self._early_deaths = EarlyDeaths(workers)
@@ -159,7 +160,9 @@ class LocalLauncher:
         died = {index: worker for index, worker in self._running.items() if worker.process.poll() is not None}
         for index, worker in died.items():
             del self._running[index]
-            if not self._stopping:
+            if index >= self._asked_for and worker.lived_s < EARLY_DEATH_S:
+                self._give_up_crowding(index, worker)
+            elif not self._stopping:
                 self._early_deaths.note(worker.lived_s, worker.last_words)
                 self._running[index] = self._launch(index)
                 self._running[index].let_go()
@@ -168,13 +171,18 @@ class LocalLauncher:
         return len(died)
 
     def _crowd(self, crowding: Crowding) -> None:
-        device = crowding.look(Counter(self._device_of))
+        device = crowding.look(Counter(self._device_of[index] for index in self._running))
         if device is not None:
             say(f"{device} is not filled: one more worker there")
             index = len(self._device_of)
             self._device_of.append(device)
             self._running[index] = self._launch(index)
             self._running[index].let_go()
+
+    def _give_up_crowding(self, index: int, worker: WorkerProcess) -> None:
+        """A worker that nobody asked for has no place on its GPU; the study goes on without it."""
+        self._crowding = None
+        say(f"{self._device_of[index]} takes no more workers: {worker.last_words}")
 
     def drain(self) -> None:
         self._stopping = True

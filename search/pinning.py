@@ -12,6 +12,7 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    check_distribution_compatibility,
     distribution_to_json,
     json_to_distribution,
 )
@@ -118,7 +119,7 @@ def pin_search(
     """
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
-    _check_same_choices(f"{study.name}/{stage.name}", spaces)
+    _check_compatible(f"{study.name}/{stage.name}", spaces)
     seed = derive_seed(study.seed, f"{position + 1}-{stage.name}")
     if stage.sampler == "grid":
         queue = _grid(spaces, [to_flat(base) for base in bases])
@@ -239,18 +240,27 @@ def _grid(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values]) 
     return cells
 
 
-def _check_same_choices(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -> None:
-    """Raise UserError where a parameter has other choices around one base than around another: Optuna wants one set."""
-    choices: dict[str, CategoricalDistribution] = {}
+def _check_compatible(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -> None:
+    """Raise UserError where Optuna could not tell that a parameter is the same around one base and around another."""
+    first_of: dict[str, BaseDistribution] = {}
     for parameter in (parameter for space in spaces for parameter in space):
         distribution = json_to_distribution(parameter.distribution)
-        if isinstance(distribution, CategoricalDistribution):
-            first = choices.setdefault(parameter.name, distribution)
-            if first != distribution:
-                raise UserError(
-                    f"{where}: {parameter.name} is one of {first.choices} around one base and of "
-                    f"{distribution.choices} around another; give all bases the same choices, or a range"
-                )
+        first = first_of.setdefault(parameter.name, distribution)
+        try:
+            check_distribution_compatibility(first, distribution)
+        except ValueError:
+            raise UserError(
+                f"{where}: {parameter.name} is {_described(first)} around one base and {_described(distribution)} "
+                "around another; give all bases the same choices, or ranges of one kind"
+            ) from None
+
+
+def _described(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {distribution.choices}"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "whole numbers" if isinstance(distribution, IntDistribution) else "numbers"
+    return f"{kind} from {distribution.low:g} to {distribution.high:g}{' on a log scale' if distribution.log else ''}"
 
 
 def _steps(distribution: BaseDistribution) -> list[Any]:

@@ -26,6 +26,7 @@ from studies.flat import flatten
 from studies.overrides import fix_fields, scale_epochs, scale_trials
 from studies.registry import load_study
 
+AUTO = "auto"
 MAX_WORKERS = 256
 """On one machine: more is a slip of the finger."""
 MAX_ACTORS = 10_000
@@ -94,8 +95,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=int,
-        help="default: one per CPU core, or per GPU, which gets more while it is not filled; 0 only supervises",
+        type=_workers,
+        help="default: one per GPU, or per CPU core; 0 only supervises; auto: more on a GPU that is not filled",
     )
     parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or cuda:0,1")
     parser.add_argument(
@@ -121,7 +122,10 @@ def check_request(options: argparse.Namespace) -> Request:
     else:
         devices, limit = tuple(parse_devices(options.devices)), MAX_WORKERS
         share, room = None, default_workers(list(devices))
-    workers = room if options.workers is None else options.workers
+    crowds = options.workers == AUTO
+    if crowds and (share is not None or devices == ("cpu",)):
+        raise UserError("--workers auto: is for GPUs of this machine; leave it out, or give a number")
+    workers = room if options.workers is None or crowds else options.workers
     if not 0 <= workers <= limit:
         raise UserError(f"--workers {workers}: give 0 to {limit}")
     notify_url = options.notify or settings.notify_url
@@ -143,11 +147,17 @@ def check_request(options: argparse.Namespace) -> Request:
         devices=devices,
         share=share,
         workers=workers,
-        crowds=options.workers is None and share is None and devices != ("cpu",),
+        crowds=crowds,
         budget_s=budget_s,
         command=typed_command(options),
         notify_url=notify_url,
     )
+
+
+def _workers(text: str) -> int | str:
+    if text != AUTO and not text.removeprefix("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number, or {AUTO}")
+    return text if text == AUTO else int(text)
 
 
 def open_cluster(devices: str, gpus_per_worker: float) -> tuple[Share, int]:

@@ -32,7 +32,7 @@ from optuna.storages._rdb.models import (
     TrialValueModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from search.tables import insert_new
@@ -172,12 +172,13 @@ class TrialStore(_CachedStorage):
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if self._held is None:
             super().set_trial_system_attr(trial_id, key, value)
+            self._read_at.clear()  # Pruners keep their rungs there, and look at once for those of the gang's others.
         else:
             self._held.attributes[trial_id, key] = json.dumps(value)
 
     def hold(self) -> None:
         """Keep what a sampler sets from now on, parameters and system attributes, until `write_held`."""
-        self._held = _Held()
+        self._held = self._held or _Held()  # What an outage kept from being written is still to be.
 
     def write_held(self) -> None:
         """Write what was held, in one transaction; a trial that is finished gets none of it."""
@@ -187,7 +188,9 @@ class TrialStore(_CachedStorage):
                 if held.params:
                     connection.execute(_insertion(TrialParamModel, tuple(held.params[0]), dialect), held.params)
                 for (trial_id, key), value in held.attributes.items():
-                    connection.execute(delete(table).where(table.trial_id == trial_id, table.key == key))
+                    of_unfinished = exists().where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
+                    old = delete(table).where(table.trial_id == trial_id, table.key == key, of_unfinished)
+                    connection.execute(old)
                     row = {"trial_id": trial_id, "key": key, "value_json": value}
                     connection.execute(_insertion(table, tuple(row), dialect), row)
         self._held = None

@@ -24,7 +24,7 @@ import optuna
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from data.errors import ArtifactsAway, LeaseLost, SieveError, UserError
+from data.errors import ArtifactsAway, LeaseLost, SieveError, StorageAway, UserError
 from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
@@ -156,7 +156,8 @@ class Worker:
             course = Course(trial=trial, claim=claim, stage=stage, context=self._context)
             key = self._gang_key(course) if limit > 1 else None
             if courses and (key is None or key != keys[0]):
-                with_retries(release, self._storage, claim)
+                with suppress(LeaseLost):  # An outage may hide that it was given back.
+                    with_retries(release, self._storage, claim)
                 break
             courses.append(course)
             keys.append(key)
@@ -167,6 +168,8 @@ class Worker:
     def _gang_key(self, course: Course) -> object:
         try:
             return member_key(course, course.draw())
+        except StorageAway:
+            raise
         except SieveError:
             return None  # Alone, it is told what is wrong with it.
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from search import crowding
@@ -16,7 +18,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
     monkeypatch.setattr(crowding.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(crowding, "cpu_cores", lambda: 16)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
     return now
 
 
@@ -63,6 +66,25 @@ def test_only_the_gpu_with_room_grows_and_each_worker_needs_a_core(
     assert grown(clock, gpus, {"cuda:0": 1, "cuda:1": 1}) == {"cuda:0": 1, "cuda:1": 4}
     monkeypatch.setattr(crowding, "cpu_cores", lambda: 3)
     assert grown(clock, gpus, {"cuda:0": 1, "cuda:1": 1}) == {"cuda:0": 1, "cuda:1": 2}
+
+
+def test_the_most_memory_that_was_seen_counts(clock: list[float]) -> None:
+    readings = [gpu(0, 30, used) for used in (2_000, 9_000, *[2_000] * 20)]
+    watch = Crowding(["cuda:0"], read=lambda: [readings.pop(0)])
+    found = []
+    while readings:
+        clock[0] += LOOK_S
+        found.append(watch.look({"cuda:0": 1}))
+    assert not any(found)
+
+
+def test_unequal_gpus_are_left_alone_unless_torch_counts_them_as_the_driver_does(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = [gpu(0, 30, 2_000), replace(gpu(1, 30, 2_000), name="another kind")]
+    assert grown(clock, gpus, {"cuda:0": 1}) == {"cuda:0": 1}
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert grown(clock, gpus, {"cuda:0": 1}) == {"cuda:0": MAX_PER_GPU}
 
 
 @pytest.mark.parametrize(("visible", "expected"), [("1,0", 4), ("0", 1), ("GPU-8f1b,GPU-77aa", 1)])

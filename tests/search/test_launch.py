@@ -62,7 +62,9 @@ def test_a_worker_that_dies_is_started_again(make_launcher: Callable[..., LocalL
 
 
 def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
-    make_launcher: Callable[..., LocalLauncher], capsys: pytest.CaptureFixture[str]
+    make_launcher: Callable[..., LocalLauncher],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class RoomOnce(Crowding):
         def look(self, workers: Mapping[str, int]) -> str | None:
@@ -72,10 +74,28 @@ def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
     assert launcher.tend() == launcher.tend() == 0
     assert launcher.alive() == 2
     assert "cpu is not filled: one more worker there" in capsys.readouterr().err
+    monkeypatch.setattr(launch, "EARLY_DEATH_S", 0.0)
     launcher._running[1].process.kill()
     wait_for(lambda: launcher.alive() == 1)
     assert launcher.tend() == 1
     assert launcher.alive() == 2
+
+
+def test_a_worker_too_many_that_cannot_start_does_not_end_the_study(
+    make_launcher: Callable[..., LocalLauncher], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class AlwaysRoom(Crowding):
+        def look(self, workers: Mapping[str, int]) -> str | None:
+            return "cpu"
+
+    launcher = make_launcher(WAITS, crowding=AlwaysRoom([]))
+    launcher.tend()
+    launcher._running[1].process.kill()
+    wait_for(lambda: launcher.alive() == 1)
+    for _ in range(10):
+        launcher.tend()
+    assert launcher.alive() == 1
+    assert "cpu takes no more workers" in capsys.readouterr().err
 
 
 def test_workers_that_die_as_soon_as_they_start_end_the_run_with_what_they_said(

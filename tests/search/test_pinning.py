@@ -122,8 +122,14 @@ def test_choices_that_differ_between_bases_are_refused_and_ranges_may_differ() -
     def choices(base: TrainConfig) -> Space:
         return {"batch_size": choice(base.batch_size, 4 * base.batch_size)}
 
+    def kinds(base: TrainConfig) -> Space:
+        rates = choice(0.1, 0.2) if base.learning_rate < 0.1 else FloatDistribution(0.1, 0.2)
+        return {"learning_rate": rates}
+
     assert len(pin(bases=bases, space=ranges).spaces) == 2
-    with pytest.raises(UserError, match=r"batch_size is one of \(64, 256\) around one base and of \(128, 512\)"):
+    with pytest.raises(UserError, match=r"one of \(0.1, 0.2\) around one base and numbers from 0.1 to 0.2 around"):
+        pin(bases=bases, space=kinds)
+    with pytest.raises(UserError, match=r"batch_size is one of \(64, 256\) around one base and one of \(128, 512\)"):
         pin(bases=bases, space=choices)
 
 

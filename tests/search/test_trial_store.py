@@ -9,6 +9,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
+from data.errors import StorageAway
 from search.claims import Claim, Result, claim_next, finish, release
 from search.processes import process_name
 from search.records import EpochRecord, add_epochs, read_epochs
@@ -151,6 +152,39 @@ def test_parameters_that_are_drawn_together_are_written_together(storage: Storag
         drawn = trial.suggest_float("y", 0, 1), trial.suggest_int("z", 0, 9)
         assert "y" not in storage.optuna.get_trial(claimed.trial_id).params
     assert storage.optuna.get_trial(claimed.trial_id).params == {"y": drawn[0], "z": drawn[1]} == trial.params
+
+
+def test_parameters_that_an_outage_kept_from_being_written_are_written_with_the_next(
+    storage: Storage, queue: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = storage.load_study(STUDY)
+    storage.open_trial(study, claim(storage).trial_id).suggest_float("y", 0, 1)
+    claimed = claim(storage)
+    trial = storage.open_trial(study, claimed.trial_id)
+
+    def away() -> None:
+        raise StorageAway("the database does not answer")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(storage.trials, "write_held", away)
+        with pytest.raises(StorageAway), storage.drawing():
+            drawn = trial.suggest_float("y", 0, 1)
+    with storage.drawing():
+        assert trial.suggest_float("y", 0, 1) == drawn
+    assert storage.optuna.get_trial(claimed.trial_id).params == {"y": drawn}
+
+
+def test_a_rung_that_this_process_sets_makes_those_of_others_seen(storage: Storage, queue: optuna.Study) -> None:
+    storage.trials.fresh_s = 3600
+    own, other = claim(storage), claim(storage)
+    storage.trials.get_all_trials(queue._study_id)
+    storage.optuna.set_trial_system_attr(other.trial_id, "completed_rung_0", 0.5)
+    assert not any(
+        trial.system_attrs.get("completed_rung_0") for trial in storage.trials.get_all_trials(queue._study_id)
+    )
+    storage.trials.set_trial_system_attr(own.trial_id, "completed_rung_0", 0.4)
+    trials = storage.trials.get_all_trials(queue._study_id)
+    assert [trial.system_attrs.get("completed_rung_0") for trial in trials[:2]] == [0.4, 0.5]
 
 
 def test_a_whole_queue_is_enqueued_as_optuna_enqueues_one_trial(storage: Storage, queue: optuna.Study) -> None:
