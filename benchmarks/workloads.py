@@ -88,12 +88,18 @@ WORKLOADS = {
         targets={"A": 200},
     ),
     "W3": Workload(
-        title="CIFAR-10 45k/5k, 32 px, ResNet-18 from scratch, 20 epochs",
+        title="CIFAR-10 45k/5k, 32 px, ResNet-18 with a small stem from scratch, 20 epochs",
         device="cuda",
         images=50_000,
         val_share=0.1,
         config=BackboneConfig(
-            backbone="resnet18", weights="none", image_size=32, freezing="unfreeze_all", batch_size=128, epochs=20
+            backbone="resnet18",
+            weights="none",
+            stem="small",
+            image_size=32,
+            freezing="unfreeze_all",
+            batch_size=128,
+            epochs=20,
         ),
         contenders=("A", "A+", "ours"),
         box_s=_SHORT_BOX_S,

@@ -21,6 +21,8 @@ from models.weights import NONE
 
 BACKBONES = tuple(torchvision_bodies.FAMILIES)
 """torchvision's; besides them any network of timm as `timm/NAME`."""
+SMALL_STEMS = ("resnet18", "resnet50")
+"""Those whose stem can be made for small images."""
 
 
 def resolved(config: BackboneConfig) -> BackboneConfig:
@@ -29,6 +31,11 @@ def resolved(config: BackboneConfig) -> BackboneConfig:
     Raises UserError for an unknown backbone, with the nearest spelling, and for one of timm where that is missing.
     """
     own = _source(config.backbone).preprocessing(config.backbone)
+    if config.stem == "small" and (config.backbone not in SMALL_STEMS or config.weights != NONE):
+        raise UserError(
+            f"stem=small is for {' and '.join(SMALL_STEMS)} with weights=none, not for {config.backbone} with "
+            f"weights={config.weights}"
+        )
     return config if config.image_size else replace(config, image_size=own.image_size)
 
 
@@ -62,7 +69,7 @@ def build_classifier(config: BackboneConfig, input_shape: InputShape, classes: i
     source = _source(config.backbone)
     source.check_image_size(config.backbone, image_size)
     if config.weights == NONE:
-        body: Body = source.build_body(config.backbone, config.weights, image_size)
+        body = _random_body(config, image_size)
     else:
         body = deepcopy(_trained_body(config.backbone, config.weights, image_size))
     for branch in body.auxiliary.values():
@@ -75,12 +82,22 @@ def build_classifier(config: BackboneConfig, input_shape: InputShape, classes: i
 
 def describe_children(config: BackboneConfig) -> list[str]:
     """The backbone's children in order, a line each: position, name, parameters. Nothing is downloaded."""
-    image_size = resolved(config).image_size
-    body: Body = _source(config.backbone).build_body(config.backbone, NONE, image_size)
+    body = _random_body(config, resolved(config).image_size)
     return [
         f"{position} {name} ({sum(parameter.numel() for parameter in child.parameters()):,} parameters)"
         for position, (name, child) in enumerate(children_in_order(body.network), start=1)
     ]
+
+
+def _random_body(config: BackboneConfig, image_size: int) -> Body:
+    body: Body = _source(config.backbone).build_body(config.backbone, NONE, image_size)
+    if config.stem == "small":
+        first = body.network.get_submodule("conv1")
+        assert isinstance(first, nn.Conv2d) and isinstance(body.network, nn.Sequential)
+        small = nn.Conv2d(first.in_channels, first.out_channels, kernel_size=3, padding=1, bias=False)
+        nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's
+        body.network.conv1, body.network.maxpool = small, nn.Identity()
+    return body
 
 
 @lru_cache(maxsize=1)

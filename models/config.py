@@ -173,6 +173,10 @@ class BackboneConfig(TrainConfig):
     weights: str = "default"
     """`default`: the library's download; `none`: random; or the path of a file of tensors (`.pt`, `.safetensors`)."""
 
+    stem: Literal["published", "small"] = "published"
+    """`small`: a ResNet's first convolution is 3x3 with stride 1, without a pooling after it, for images of about 32 px
+    (He et al. 2016, section 4.2); with `weights=none` alone."""
+
     # What learns besides the head. A backbone's children, in order, are what `describe_children` lists.
     freezing: Freezing = "freeze_all"
     """`freeze_all`: nothing; `freeze_partial`: the last children; `freeze_first`: all but the first children;

@@ -153,6 +153,33 @@ def test_the_children_are_described_in_order() -> None:
     assert [line.split()[1] for line in lines[4:]] == ["layer1", "layer2", "layer3", "layer4", "avgpool"]
 
 
+def test_a_small_stem_keeps_the_pixels_of_a_small_image() -> None:
+    config = BackboneConfig(
+        backbone="resnet18", weights="none", stem="small", image_size=32, freezing="unfreeze_all", batch_size=4
+    )
+    model = build_model(config, (3, 32, 32), 10)
+    assert isinstance(model, BackboneClassifier)
+    body = model.body
+    assert isinstance(body, torch.nn.Sequential)
+    assert body[:5](torch.zeros(1, 3, 32, 32)).shape == (1, 64, 32, 32)
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert describe_children(config)[0] == "1 conv1 (1,728 parameters)"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BackboneConfig(backbone="resnet18", stem="small"),
+        BackboneConfig(backbone="googlenet", weights="none", stem="small"),
+        BackboneConfig(backbone="timm/resnet18", weights="none", stem="small"),
+    ],
+    ids=["with weights", "another network", "of timm"],
+)
+def test_a_small_stem_is_refused_where_there_is_none(config: BackboneConfig) -> None:
+    with pytest.raises(UserError, match="stem=small is for resnet18 and resnet50 with weights=none, not for"):
+        resolved(config)
+
+
 @pytest.mark.parametrize(
     ("backbone", "message"),
     [
