@@ -46,6 +46,20 @@ class Block:
         return max(trial.ended_at for trial in self.trials) - min(trial.started_at for trial in self.trials)
 
 
+def task_of(workload: Workload, number: int, folder: Path, log: Path, *, box_s: float) -> Task:
+    """What a contender that is not ours is given in one turn."""
+    pinned = pinned_block(study_of(workload, number))
+    return Task(
+        folder=str(folder),
+        flat_configs=tuple(to_flat(pinned.config(params)) for params in pinned.queue),
+        seeds=pinned.seeds,
+        box_s=box_s,
+        device=workload.device,
+        cores=cpu_cores(),
+        log=str(log),
+    )
+
+
 def run_block(contender: str, workload: Workload, number: int, folder: Path, scratch: Path) -> Block:
     """Give a contender its turn on a table of configurations. Raises SieveError where it fails or finishes nothing."""
     place = scratch / f"{contender}-{number}"
@@ -58,16 +72,7 @@ def run_block(contender: str, workload: Workload, number: int, folder: Path, scr
         measured = run_measured([*command, *alone], log)
         trials = read_trials(study, place / "home")
     else:
-        pinned = pinned_block(study)
-        task = Task(
-            folder=str(folder),
-            flat_configs=tuple(to_flat(pinned.config(params)) for params in pinned.queue),
-            seeds=pinned.seeds,
-            box_s=workload.box_s[contender],
-            device=workload.device,
-            cores=cpu_cores(),
-            log=str(place / "trials.jsonl"),
-        )
+        task = task_of(workload, number, folder, place / "trials.jsonl", box_s=workload.box_s[contender])
         (place / "task.json").write_text(json.dumps(asdict(task)))
         measured = run_measured([sys.executable, "-m", SCRIPTS[contender], str(place / "task.json")], log)
         trials = read_log(Path(task.log))

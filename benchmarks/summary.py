@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -14,18 +14,33 @@ TOLERANCE = 0.005
 """Validation accuracy may lie so far below the reference's, on average, before a speed counts no more."""
 
 
-def summarise(workload: Workload, blocks: Sequence[Block], *, train_images: int, devices: int) -> dict[str, Any]:
-    """The figures of all contenders that had a turn, and those of ours against each other one."""
+Accuracies = Mapping[tuple[int, int], float]
+"""What configurations are worth, by block and place in its table."""
+
+
+def summarise(
+    workload: Workload,
+    blocks: Sequence[Block],
+    *,
+    train_images: int,
+    devices: int,
+    reference: Accuracies | None = None,
+) -> dict[str, Any]:
+    """The figures of all contenders that had a turn, and those of ours against each other one.
+
+    Accuracies are compared with `reference`, or else with the trials that contender A finished.
+    """
     by_contender: dict[str, list[Block]] = {}
     for block in blocks:
         by_contender.setdefault(block.contender, []).append(block)
     figures = {
         name: _figures(workload, own, train_images=train_images, devices=devices) for name, own in by_contender.items()
     }
+    of_a = values_of(by_contender.get(REFERENCE, ()))
     differences = {
-        name: accuracy_difference(own, by_contender[REFERENCE])
+        name: accuracy_difference(values_of(own), reference or of_a)
         for name, own in by_contender.items()
-        if name != REFERENCE and REFERENCE in by_contender
+        if name != REFERENCE and (reference or of_a)
     }
     others = [name for name in figures if name != OURS] if OURS in figures else []
     rates = {name: figure["trials_per_hour"] for name, figure in figures.items()}
@@ -36,6 +51,7 @@ def summarise(workload: Workload, blocks: Sequence[Block], *, train_images: int,
         "gate": OURS in differences and passes(differences[OURS]),
         "trials_per_hour": rates,
         "val_accuracy_difference": differences,
+        "reference_against_a": accuracy_difference(reference, of_a) if reference else None,
         "contenders": figures,
     }
 
@@ -45,20 +61,20 @@ def passes(difference: dict[str, float]) -> bool:
     return difference["pairs"] > 0 and difference["mean"] >= -TOLERANCE
 
 
-def accuracy_difference(blocks: Sequence[Block], reference: Sequence[Block]) -> dict[str, float]:
+def accuracy_difference(values: Accuracies, reference: Accuracies) -> dict[str, float]:
     """Over configurations that both finished: the mean difference of what a configuration is worth, and its error.
 
     A configuration is worth its best epoch, for all contenders; both started from the same weights.
     """
-    theirs = _values(reference)
-    differences = [value - theirs[key] for key, value in _values(blocks).items() if key in theirs]
+    differences = [value - reference[key] for key, value in values.items() if key in reference]
     if not differences:
         return {"pairs": 0, "mean": 0.0, "standard_error": 0.0}
     error = stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
     return {"pairs": len(differences), "mean": fmean(differences), "standard_error": error}
 
 
-def _values(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
+def values_of(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
+    """What each finished configuration is worth."""
     return {(block.number, trial.slot): max(trial.val_accuracy) for block in blocks for trial in block.trials}
 
 
@@ -79,7 +95,7 @@ def _figures(workload: Workload, blocks: Sequence[Block], *, train_images: int, 
         "share_of_limit": images_per_s / (limit * devices) if limit else None,
         "cpu_s_per_trial": sum(block.measured.cpu_s for block in blocks) / trials,
         "peak_rss_mib": max(block.measured.peak_rss_mib for block in blocks),
-        "val_accuracy": fmean(_values(blocks).values()),
+        "val_accuracy": fmean(values_of(blocks).values()),
         "blocks": [
             {"trials": len(block.trials), "startup_s": block.startup_s, "training_s": block.training_s,
              "wall_s": block.measured.wall_s}

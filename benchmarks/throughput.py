@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.blocks import CONTENDERS, OURS, Block, run_block
+from benchmarks.blocks import CONTENDERS, OURS, Block, run_block, task_of
 from benchmarks.folders import lay_out
+from benchmarks.frozen_reference import reference_accuracies
 from benchmarks.machine import describe_machine
 from benchmarks.results import write_result
 from benchmarks.summary import summarise
@@ -47,9 +48,14 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
         block = run_block(contender, workload, number, scratch / "images", scratch)
         say(f"{contender}: {len(block.trials)} trials in {block.training_s:.1f} s, {block.startup_s:.1f} s to start")
         blocks.append(block)
+    reference = None
+    if isinstance(workload.config, BackboneConfig) and workload.config.freezing == "freeze_all":
+        say("the gate's reference: A's loop on what its frozen network makes of the images")
+        task = task_of(workload, 0, scratch / "images", scratch / "reference.jsonl", box_s=0.0)
+        reference = {(0, slot): accuracy for slot, accuracy in enumerate(reference_accuracies(task))}
     devices = torch.cuda.device_count() if workload.device == "cuda" else cpu_cores()
     return {
-        **summarise(workload, blocks, train_images=counts["train"], devices=devices),
+        **summarise(workload, blocks, train_images=counts["train"], devices=devices, reference=reference),
         "title": workload.title,
         "targets": workload.targets,
         "images": counts,

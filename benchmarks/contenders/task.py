@@ -58,9 +58,10 @@ class Task:
         config = self.config(0)
         seen = preprocessing(config)
         mean, std = (seen.mean, seen.std) if seen else (CIFAR_MEAN, CIFAR_STD)
+        interpolation = seen.interpolation if seen else "bilinear"  # As the weights were trained, for all alike.
         transform = transforms.Compose(
             [
-                transforms.Resize(config.image_size),
+                transforms.Resize(config.image_size, transforms.InterpolationMode(interpolation)),
                 transforms.CenterCrop(config.image_size),
                 transforms.ToTensor(),
                 transforms.Normalize(mean, std),

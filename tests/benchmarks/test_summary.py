@@ -5,7 +5,7 @@ import pytest
 from benchmarks.blocks import Block
 from benchmarks.contenders.task import FinishedTrial
 from benchmarks.measured import Measured
-from benchmarks.summary import accuracy_difference, passes, summarise
+from benchmarks.summary import accuracy_difference, passes, summarise, values_of
 from benchmarks.workloads import TRIALS, WORKLOADS
 
 
@@ -45,7 +45,7 @@ def test_the_ratio_is_ours_over_the_others() -> None:
 
 def test_accuracies_are_compared_where_both_finished_the_configuration() -> None:
     ours = [block("ours", [0.60, 0.70, 0.99]), block("ours", [0.10], number=1)]
-    assert accuracy_difference(ours, [block("A", [0.50, 0.70])]) == {
+    assert accuracy_difference(values_of(ours), values_of([block("A", [0.50, 0.70])])) == {
         "pairs": 2,
         "mean": pytest.approx(0.05),
         "standard_error": pytest.approx(0.05),
@@ -57,6 +57,15 @@ def test_the_gate_is_half_a_point(mine: float, gate: bool) -> None:
     assert summary(block("A", [0.5]), block("ours", [mine]))["gate"] is gate
 
 
+def test_a_reference_for_every_configuration_takes_the_place_of_the_few_that_a_finished() -> None:
+    blocks = [block("A", [0.5]), block("ours", [0.5, 0.6, 0.7])]
+    reference = {(0, 0): 0.49, (0, 1): 0.62, (0, 2): 0.70}
+    result = summarise(WORKLOADS["W2"], blocks, train_images=1_600, devices=2, reference=reference)
+    assert result["val_accuracy_difference"]["ours"]["pairs"] == 3
+    assert result["val_accuracy_difference"]["ours"]["mean"] == pytest.approx(-0.01 / 3)
+    assert result["reference_against_a"] == {"pairs": 1, "mean": pytest.approx(-0.01), "standard_error": 0.0}
+
+
 def test_without_a_pair_there_is_no_gate_to_pass() -> None:
-    assert not passes(accuracy_difference([block("ours", [0.5], number=1)], [block("A", [0.5])]))
+    assert not passes(accuracy_difference(values_of([block("ours", [0.5], number=1)]), values_of([block("A", [0.5])])))
     assert summary(block("ours", [0.5]))["gate"] is False
