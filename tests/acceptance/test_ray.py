@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,12 @@ def service(tmp_path: Path, postgres_url: str) -> Iterator[Service]:
 
 
 def _workers_below(raylet: psutil.Process) -> list[psutil.Process]:
-    return [process for process in raylet.children(recursive=True) if "search.worker" in process.cmdline()]
+    found = []
+    for process in raylet.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # It has ended since.
+            if "search.worker" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def _trial_on(service: Service, raylet: psutil.Process) -> int | None:
