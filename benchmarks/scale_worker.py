@@ -16,7 +16,7 @@ from search.claims import Result, claim_next, finish
 from search.epoch_log import EpochLog
 from search.pinning import PinnedStage
 from search.processes import process_name
-from search.records import EpochRecord, read_stages
+from search.records import read_stages
 from search.samplers import make_pruner, make_sampler
 from search.storage import Storage, open_storage, with_retries
 
@@ -43,9 +43,7 @@ def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[st
         for epoch in range(1, stage.epochs + 1):
             time.sleep(epoch_s * random.uniform(0.5, 1.5))
             started = time.perf_counter()
-            value = random.random()
-            log.add(EpochRecord(trial_id=claim.trial_id, epoch=epoch, metrics=METRICS, value=value))
-            trial._cached_frozen_trial.intermediate_values[epoch] = value
+            log.report(trial, epoch, METRICS, random.random())
             with_retries(trial.should_prune)
             seconds["report"].append(time.perf_counter() - started)
         started = time.perf_counter()

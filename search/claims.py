@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb.models import StudyModel, TrialModel
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy import delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -122,12 +122,6 @@ def _claim_first(storage: Storage, optuna_study: str, owner: str, token: str, le
             connection.execute(insert(leases), {**lease, "expires_at": storage.now(connection) + lease_s})
             storage.trials.start(connection, row.trial_id)
     return Claim(trial_id=row.trial_id, number=row.number, optuna_study=optuna_study, owner=owner, token=token)
-
-
-def trials_in(storage: Storage, optuna_study: str, state: TrialState) -> list[FrozenTrial]:
-    """A stage's trials in one state, by number; read-only."""
-    study_id = storage.optuna.get_study_id_from_name(optuna_study)
-    return storage.optuna.get_all_trials(study_id, deepcopy=False, states=(state,))
 
 
 def tell(storage: Storage, trial_id: int, result: Result) -> None:

@@ -31,7 +31,6 @@ from search.claims import Claim, Outcome, Result, renew
 from search.data_source import TrialData
 from search.epoch_log import EpochLog
 from search.pinning import PinnedStage
-from search.records import EpochRecord
 from search.storage import Storage, with_retries
 from search.tracking.packaging import hash_folder
 from search.workload import Workshop
@@ -154,11 +153,7 @@ class Course:
     def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> bool:
         self.context.on_epoch(self.claim, metrics, config)
         value = fmean(self._value(entry) for entry in (*self.bests, metrics))
-        self.context.epoch_log.add(
-            EpochRecord(trial_id=self.claim.trial_id, epoch=step, metrics=asdict(metrics), value=value)
-        )
-        # What else `report` does: the pruner looks here for the trial's own values.
-        self.trial._cached_frozen_trial.intermediate_values[step] = value
+        self.context.epoch_log.report(self.trial, step, asdict(metrics), value)
         cuttable = not self.stage.is_confirmation  # A finalist's run counts only whole.
         return cuttable and metrics.epoch < config.epochs and with_retries(self.trial.should_prune)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 
+import optuna
+
 from search.records import EpochRecord, add_epochs
 from search.storage import Storage, with_retries
 
@@ -23,11 +25,12 @@ class EpochLog:
         self._pending: list[EpochRecord] = []
         self._next_write_at = 0.0
 
-    def add(self, epoch: EpochRecord) -> None:
-        """Write an epoch down, now or soon."""
-        self._pending.append(epoch)
+    def report(self, trial: optuna.Trial, epoch: int, metrics: dict[str, float], value: float) -> None:
+        """What `Trial.report` does, with all metrics of the epoch; written now or soon."""
+        self._pending.append(EpochRecord(trial_id=trial._trial_id, epoch=epoch, metrics=metrics, value=value))
         if time.monotonic() >= self._next_write_at:
             self.write()
+        trial._cached_frozen_trial.intermediate_values[epoch] = value  # Where a pruner looks for the trial's own.
 
     def write(self) -> None:
         """Write all that waits."""

@@ -19,7 +19,7 @@ from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
 from search.launch import Share
 from search.notify import check_address
-from search.settings import Settings, add_cache_argument, add_gang_size, add_trial_timeout, from_arguments
+from search.settings import Settings, add_cache_argument, add_trial_arguments, from_arguments
 from search.storage import check_answers
 from studies.definition import Study
 from studies.flat import flatten
@@ -106,8 +106,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpus-per-worker", metavar="X", type=float, default=1.0, help="of the Ray cluster's, such as 0.5 (default: 1)"
     )
     parser.add_argument("--notify", metavar="URL", help="a webhook that is told when the study ends (or SIEVE_NOTIFY)")
-    add_trial_timeout(parser)
-    add_gang_size(parser)
+    add_trial_arguments(parser)
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end, once")
 
 

@@ -139,17 +139,13 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
 
-def add_trial_timeout(parser: argparse.ArgumentParser) -> None:
-    """The option of the commands that train."""
+def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands whose workers run trials."""
     parser.add_argument(
         "--trial-timeout", metavar="TIME",
         help=f"end a trial that finishes no batch for so long, such as 10m (default: 30m, or SIEVE_TRIAL_TIMEOUT); "
         f"{NO_TIMEOUT}: never",
     )  # fmt: skip
-
-
-def add_gang_size(parser: argparse.ArgumentParser) -> None:
-    """The option of the commands that train."""
     parser.add_argument(
         "--gang-size", metavar="N",
         help=f"heads of one frozen network that are trained together at most; 1: each alone, which takes less memory "

@@ -52,7 +52,7 @@ from search.records import (
     show_worker,
 )
 from search.samplers import looks_at_running, make_pruner, make_sampler
-from search.settings import Settings, add_cache_argument, add_gang_size, add_trial_timeout, from_arguments
+from search.settings import Settings, add_cache_argument, add_trial_arguments, from_arguments
 from search.storage import Storage, open_storage, with_retries
 from search.trial import TimeIsUp, WorkerStopped, is_out_of_time, run_trial
 from search.watchdog import Watchdog
@@ -318,8 +318,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU worker (default: 1)")
     add_cache_argument(parser)
-    add_trial_timeout(parser)
-    add_gang_size(parser)
+    add_trial_arguments(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     devices = parse_devices(options.device)
