@@ -48,13 +48,18 @@ def preprocessing(config: BackboneConfig) -> Preprocessing | None:
     return replace(own, image_size=config.image_size)
 
 
+def check_image_size(config: BackboneConfig, image_size: int) -> None:
+    """Raise InfeasibleConfig for images that the backbone cannot look at, UserError for a backbone that is unknown."""
+    _source(config.backbone).check_image_size(config.backbone, image_size)
+
+
 def fetch_weights(config: BackboneConfig) -> None:
     """Read the weights, downloaded first where need be, so that all that is wrong with them comes out now.
 
     Raises UserError for weights that cannot be had or do not fit, InfeasibleConfig for an image size that is no use.
     """
     config = resolved(config)
-    _source(config.backbone).check_image_size(config.backbone, config.image_size)
+    check_image_size(config, config.image_size)
     if config.weights != NONE:
         _trained_body(config.backbone, config.weights, config.image_size)
 
@@ -66,8 +71,7 @@ def build_classifier(config: BackboneConfig, input_shape: InputShape, classes: i
     InfeasibleConfig for images of a size that the backbone cannot look at.
     """
     image_size = input_shape[1]
-    source = _source(config.backbone)
-    source.check_image_size(config.backbone, image_size)
+    check_image_size(config, image_size)
     if config.weights == NONE:
         body = _random_body(config, image_size)
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from data.errors import UserError
 from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
 from models.preprocessing import Preprocessing
-from models.shapes import InputShape
+from models.shapes import InputShape, network_shape
 from models.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Family:
 
     config: type[TrainConfig]
     build: Callable[[TrainConfig, InputShape, int], nn.Module]
+    check: Callable[[TrainConfig, InputShape, int], None]
+    """Raises InfeasibleConfig for what `build` could not build, as far as the configuration alone shows it."""
 
 
 def _flexcnn(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:
@@ -32,6 +34,11 @@ def _flexcnn(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.M
     return FlexCNN(config, input_shape, classes)
 
 
+def _check_flexcnn(config: TrainConfig, input_shape: InputShape, classes: int) -> None:
+    assert isinstance(config, FlexCNNConfig)
+    network_shape(config, input_shape, classes)
+
+
 def _backbone(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:
     from models.backbones import build_classifier
 
@@ -39,9 +46,16 @@ def _backbone(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.
     return build_classifier(config, input_shape, classes)
 
 
+def _check_backbone(config: TrainConfig, input_shape: InputShape, classes: int) -> None:
+    from models import backbones
+
+    assert isinstance(config, BackboneConfig)
+    backbones.check_image_size(config, input_shape[1])
+
+
 MODELS: dict[str, Family] = {
-    "flexcnn": Family(config=FlexCNNConfig, build=_flexcnn),
-    "backbone": Family(config=BackboneConfig, build=_backbone),
+    "flexcnn": Family(config=FlexCNNConfig, build=_flexcnn, check=_check_flexcnn),
+    "backbone": Family(config=BackboneConfig, build=_backbone, check=_check_backbone),
 }
 
 
@@ -56,6 +70,16 @@ def build_model(config: TrainConfig, input_shape: InputShape, classes: int) -> n
     The weights come from torch's global generator: seed it first. Raises InfeasibleConfig if it cannot be built.
     """
     return _family(config.model).build(config, input_shape, classes)
+
+
+def check_buildable(config: TrainConfig, channels: int, classes: int) -> None:
+    """Raise InfeasibleConfig for a network that cannot be built for square images of the configured size.
+
+    Only what the configuration shows by itself is seen: nothing is built, downloaded or allocated. Raises UserError for
+    an unknown backbone, with the nearest spelling.
+    """
+    config = resolved(config)
+    _family(config.model).check(config, (channels, config.image_size, config.image_size), classes)
 
 
 def build_skeleton(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:

@@ -29,7 +29,9 @@ from search.answers import save_answers
 from search.artifacts import Artifacts
 from search.claims import Claim, Outcome, Result, renew
 from search.data_source import TrialData
+from search.drawing import draw
 from search.epoch_log import EpochLog
+from search.feasibility import Feasible, anything
 from search.pinning import PinnedStage
 from search.storage import Storage, with_retries
 from search.tracking.packaging import hash_folder
@@ -51,6 +53,8 @@ class TrialContext:
     artifacts: Artifacts
     on_epoch: Callable[[Claim, EpochMetrics, TrainConfig], None]
     """Called after each epoch, before it is written down; raises LeaseLost where another worker has the trial."""
+    is_feasible: Feasible = anything
+    """Parameters whose network cannot be built are drawn again."""
     interruptible: Callable[[], AbstractContextManager[object]] = nullcontext
     """Around what a stop may end in the middle: training and preparing, but never a call to the database."""
     watching: Callable[[], AbstractContextManager[object]] = nullcontext
@@ -123,8 +127,7 @@ class Course:
 
     def draw(self) -> TrainConfig:
         """The trial's configuration, its image size filled in; drawn once, however often it is asked for."""
-        with self.context.storage.drawing():
-            config = with_retries(self.stage.suggest, self.trial)
+        self.trial, config = draw(self.context.storage, self.stage, self.trial, self.context.is_feasible)
         self.attributes |= {
             names.CONFIG: to_flat(config),
             names.SEED: self.seed,

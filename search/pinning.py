@@ -21,6 +21,7 @@ from data.errors import UserError
 from models.config import TrainConfig
 from models.values import from_flat, to_flat, with_values
 from search import names
+from search.feasibility import DRAWS, Feasible, anything
 from search.seeds import derive_seed
 from studies.definition import Ablation, Confirm, Space, Stage, Study, When
 
@@ -111,11 +112,18 @@ class PinnedStage:
 
 
 def pin_search(
-    study: Study, position: int, stage: Stage, bases: Sequence[TrainConfig], first: Sequence[Values] = ()
+    study: Study,
+    position: int,
+    stage: Stage,
+    bases: Sequence[TrainConfig],
+    first: Sequence[Values] = (),
+    *,
+    is_feasible: Feasible = anything,
 ) -> PinnedStage:
     """Resolve a stage around its bases. A grid has exactly as many trials as cells, whatever `stage.trials` says.
 
-    `first` are parameters of trials that come right after the bases' own, within the stage's budget.
+    `first` are parameters of trials that come right after the bases' own, within the stage's budget. Where random
+    search is drawn here, what is not feasible is drawn again.
     """
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
@@ -146,7 +154,7 @@ def pin_search(
         folds=study.folds,
         against=stage.against,
     )
-    return _draw_all(pinned) if stage.sampler == "random" else pinned
+    return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
 
 
 def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:
@@ -271,14 +279,17 @@ def _steps(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low + index * distribution.step for index in range(count)]
 
 
-def _draw_all(pinned: PinnedStage) -> PinnedStage:
+def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
     """Random search drawn here and now: any number of workers then runs the same table of trials."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=pinned.seed))
     queue = []
     for fixed in pinned.queue:
-        study.enqueue_trial(fixed)
-        trial = study.ask()
-        pinned.suggest(trial)
+        for _ in range(DRAWS):
+            study.enqueue_trial(fixed)
+            trial = study.ask()
+            config = pinned.suggest(trial)
+            if set(trial.params) <= set(fixed) or is_feasible(config):
+                break
         queue.append(dict(trial.params))
     return PinnedStage(**{**vars(pinned), "queue": tuple(queue)})
 

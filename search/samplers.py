@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna import Study
@@ -20,6 +21,26 @@ STARTUP_TRIALS = 10
 PRUNER_STARTUP_TRIALS = 4
 """Complete trials before the median means something."""
 REDUCTION_FACTOR = 3
+MODEL_DRAWS = 3
+"""Of a trial whose network cannot be built; after that not all of it comes from the sampler any more."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Draws:
+    """Of one trial."""
+
+    number: int
+    sampler: BaseSampler
+    anywhere: RandomSampler
+    seed: int
+    done: int = 0
+    """Draws that were begun; the last one may be under way."""
+    proposed: dict[str, Any] = field(default_factory=dict)
+    """By the sampler, for parameters that it draws together; asked again it would say the same, at the same cost."""
+
+    def strays(self, name: str) -> bool:
+        """Whether the parameter is taken from the whole space, this time."""
+        return self.done > MODEL_DRAWS and derive_seed(self.seed, name, self.done) % 2 == 1
 
 
 class TrialSeeded(BaseSampler):
@@ -28,18 +49,25 @@ class TrialSeeded(BaseSampler):
     One sampler object seeded once per worker would repeat its first draw in every worker, and its draws would depend
     on which worker ran which trial. The space that past trials have in common needs no draw: one sampler, kept, finds
     it from what has changed, where a fresh one would compare all trials again.
+
+    A trial whose network cannot be built is drawn again. A model of what is good, parameter by parameter, may then keep
+    proposing the same impossible combination: after a few draws a coin says for each parameter whether it comes from
+    the model or from the whole space.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], stage_seed: int) -> None:
         self._make = make
         self._stage_seed = stage_seed
-        self._current: tuple[int, BaseSampler] | None = None
+        self._current: _Draws | None = None
         self._kept = make(stage_seed)
 
-    def _sampler(self, trial: FrozenTrial) -> BaseSampler:
-        if self._current is None or self._current[0] != trial.number:
-            self._current = trial.number, self._make(derive_seed(self._stage_seed, "sampler", trial.number))
-        return self._current[1]
+    def _of(self, trial: FrozenTrial) -> _Draws:
+        if self._current is None or self._current.number != trial.number:
+            seed = derive_seed(self._stage_seed, "sampler", trial.number)
+            self._current = _Draws(
+                number=trial.number, sampler=self._make(seed), anywhere=RandomSampler(seed=seed), seed=seed
+            )
+        return self._current
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._kept.infer_relative_search_space(study, trial)
@@ -47,18 +75,25 @@ class TrialSeeded(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._sampler(trial).sample_relative(study, trial, search_space)
+        draws = self._of(trial)
+        if draws.done <= MODEL_DRAWS:
+            draws.proposed = draws.sampler.sample_relative(study, trial, search_space)
+        return {name: value for name, value in draws.proposed.items() if not draws.strays(name)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._sampler(trial).sample_independent(study, trial, param_name, param_distribution)
+        draws = self._of(trial)
+        sampler = draws.anywhere if draws.strays(param_name) else draws.sampler
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._sampler(trial).before_trial(study, trial)
+        draws = self._of(trial)
+        draws.done += 1
+        draws.sampler.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        self._sampler(trial).after_trial(study, trial, state, values)
+        self._of(trial).sampler.after_trial(study, trial, state, values)
 
 
 def make_sampler(stage: PinnedStage) -> BaseSampler:

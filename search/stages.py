@@ -19,6 +19,7 @@ from search import names
 from search.bases import best_configs
 from search.budget import Budget
 from search.claims import Result, claim_next, finish
+from search.feasibility import feasible_on
 from search.launch import Launcher
 from search.pinning import PinnedStage, pin_ablation, pin_confirmation, pin_search
 from search.processes import process_name
@@ -78,8 +79,10 @@ class StageRunner:
     def _pin(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
         fitted = self._budget.fit_stage(position, stage)
         record = read_study(self._storage, self._study.name)
-        taken = warm_parameters(record) if position == 0 and record else ()
-        return pin_search(self._study, position, fitted, bases, taken)
+        assert record is not None
+        taken = warm_parameters(record) if position == 0 else ()
+        is_feasible = feasible_on(record.data)
+        return pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
 
     def _pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]

@@ -76,6 +76,11 @@ class Storage:
         with self.trials.opening(study._study_id, trial_id):
             return OptunaTrial(view, trial_id)
 
+    def undrawn(self, trial: OptunaTrial) -> OptunaTrial:
+        """The trial as it was before it drew what `drawing` holds; its sampler goes on from where it is."""
+        self.trials.drop_held(trial._trial_id)
+        return OptunaTrial(trial.study, trial._trial_id)
+
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Parameters that trials draw within are written together, at the end."""

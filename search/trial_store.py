@@ -154,12 +154,13 @@ class TrialStore(_CachedStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        with self._lock:
-            study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
-            known = self._studies[study_id].param_distribution.get(param_name)
-        if known is None or self._held is None:
+        if self._held is None:
             super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
             return
+        with self._lock:
+            study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
+            # Other processes draw from the same pinned space: the database need not be asked what they drew from.
+            known = self._studies[study_id].param_distribution.setdefault(param_name, distribution)
         check_distribution_compatibility(known, distribution)
         values = {
             "trial_id": trial_id,
@@ -179,6 +180,12 @@ class TrialStore(_CachedStorage):
     def hold(self) -> None:
         """Keep what a sampler sets from now on, parameters and system attributes, until `write_held`."""
         self._held = self._held or _Held()  # What an outage kept from being written is still to be.
+
+    def drop_held(self, trial_id: int) -> None:
+        """Forget what is held of a trial: it is drawn again."""
+        if self._held is not None:
+            self._held.params = [row for row in self._held.params if row["trial_id"] != trial_id]
+            self._held.attributes = {key: value for key, value in self._held.attributes.items() if key[0] != trial_id}
 
     def write_held(self) -> None:
         """Write what was held, in one transaction; a trial that is finished gets none of it."""

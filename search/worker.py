@@ -36,6 +36,7 @@ from search.cli import FAILED, command_parser, main_guard, say
 from search.course import Course, TrialContext
 from search.devices import parse_devices
 from search.faults import first_line, try_elsewhere
+from search.feasibility import feasible_on
 from search.gang_trial import gang_limit, member_key, run_gang
 from search.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched, renew_all
 from search.leftovers import remove_working_files
@@ -100,6 +101,7 @@ class Worker:
             device=device,
             artifacts=self._artifacts,
             on_epoch=self._after_epoch,
+            is_feasible=feasible_on(study.data),
             interruptible=self._interruptible,
             watching=self._watchdog.watching,
             on_batch=self._watchdog.beat,

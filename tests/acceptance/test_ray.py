@@ -89,10 +89,10 @@ def test_a_search_outlasts_the_loss_of_a_node_and_uses_the_one_that_comes(servic
     ended = running.wait()
 
     result = ended.json()
-    assert [(stage["name"], stage["complete"]) for stage in result["stages"]] == [("random", 8), ("confirm", 1)]
+    assert [(stage["name"], stage["complete"]) for stage in result["stages"]] == [("random", 12), ("confirm", 1)]
     assert service.attribute(lost, "losses") == 1
     for trial in service.trials("steady/1-random"):
-        assert service.epochs(trial.trial_id) == list(range(1, 41))
+        assert service.epochs(trial.trial_id) == list(range(1, 301))
     assert service.query("SELECT * FROM sieve_lease") == []
     wait_for(lambda: service.processes("search.worker") == [], "the workers to be gone", timeout_s=20)
 

@@ -20,7 +20,7 @@ from search.snapshot import stage_trials
 from search.storage import open_storage
 from search.tables import leases
 from tests.acceptance.forks import Fault, Forked
-from tests.search.conftest import open_stage
+from tests.search.conftest import DATA, open_stage
 
 
 class LiveStage:
@@ -31,7 +31,7 @@ class LiveStage:
         self._folder = home.parent
         self._url = storage_url
         self.storage = open_storage(storage_url, create=True)
-        create_study(self.storage, "tiny", definition={}, data={"spec": {"source": "digits"}})
+        create_study(self.storage, "tiny", definition={}, data=DATA)
         SharedFolder(home).announce(find_study(self.storage, "tiny"))
         self.stage = open_stage(self.storage, **changes)
         self.workers: list[Forked] = []

@@ -15,6 +15,7 @@ from models.config import FlexCNNConfig
 from search import names
 from search.claims import Claim, Result, claim_next
 from search.course import Course, TrialContext
+from search.feasibility import feasible_on
 from search.pinning import PinnedStage, pin_search
 from search.processes import process_name
 from search.records import StageRecord, pin_stage
@@ -27,6 +28,8 @@ from search.workload import Workshop, open_workshop
 from studies.definition import Stage, Study, choice
 
 CPU = torch.device("cpu")
+DATA: dict[str, Any] = {"spec": {"source": "digits"}, "channels": 1, "classes": [*"0123456789"]}
+"""Of the digits, as far as workers look at it."""
 CONFIG = FlexCNNConfig(image_size=8, conv_layers=1, filters=4, dense_width=8, batch_size=256, learning_rate=3e-3)
 
 
@@ -85,7 +88,7 @@ class OpenStage:
 def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position: int = 0, **changes: Any) -> OpenStage:
     """Pin the tiny study's stage, or the one given, and fill its queue."""
     study = tiny(**changes)
-    pinned = pinned or pin_search(study, 0, study.stages[0], [study.config])
+    pinned = pinned or pin_search(study, 0, study.stages[0], [study.config], is_feasible=feasible_on(DATA))
     record = StageRecord(
         study=study.name, position=position, name=pinned.name,
         optuna_study=names.optuna_study(study.name, position, pinned.name),

@@ -15,12 +15,12 @@ from search.budget import Budget, UnlimitedBudget
 from search.claims import Claim, Result, claim_next, finish
 from search.pinning import PinnedStage
 from search.processes import process_name
-from search.records import StageRecord, read_stages
+from search.records import StageRecord, create_study, read_stages
 from search.snapshot import stage_snapshot, stage_trials
 from search.stages import Interrupted, StageRunner, fill_queue
 from search.storage import Storage
 from studies.definition import Confirm, choice
-from tests.search.conftest import tiny
+from tests.search.conftest import DATA, tiny
 
 Outcome = Callable[[Claim, PinnedStage], Result]
 STUDY = replace(
@@ -72,6 +72,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_all(storage: Storage, workers: Workers, budget: Budget | None = None) -> StageRecord:
     """Run until the end, or until the workers have no trials left to give."""
+    create_study(storage, STUDY.name, definition={}, data=DATA)
     runner = StageRunner(
         storage, STUDY, workers, budget or UnlimitedBudget(STUDY), is_interrupted=lambda: True, on_tick=lambda: None
     )

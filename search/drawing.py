@@ -1,0 +1,34 @@
+"""A trial's parameters, drawn again while they stand for a network that cannot be built."""
+
+from __future__ import annotations
+
+import optuna
+
+from models.config import TrainConfig
+from search.feasibility import DRAWS, Feasible
+from search.pinning import PinnedStage
+from search.storage import Storage, with_retries
+from search.trial_store import FIXED_PARAMS
+
+
+def draw(
+    storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible: Feasible
+) -> tuple[optuna.Trial, TrainConfig]:
+    """Draw a trial's parameters; the trial that has them, to be used from now on, and its configuration.
+
+    What was fixed in advance, or drawn before, stays as it is.
+    """
+    with storage.drawing():
+        was_drawn = bool(trial.params)
+        config = with_retries(stage.suggest, trial)
+        draws = 1
+        while draws < DRAWS and not was_drawn and not _is_fixed(trial) and not is_feasible(config):
+            trial = with_retries(storage.undrawn, trial)
+            config = with_retries(stage.suggest, trial)
+            draws += 1
+    return trial, config
+
+
+def _is_fixed(trial: optuna.Trial) -> bool:
+    """Whether nothing was left to the sampler."""
+    return set(trial.params) <= set(trial._cached_frozen_trial.system_attrs.get(FIXED_PARAMS, ()))
