@@ -29,12 +29,12 @@ def test_a_killed_worker_and_then_a_killed_supervisor_lose_no_trial(any_service:
     running = any_service.start(*command, fault="slow_epochs")
     trial = wait_for(lambda: any_service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
     _worker_of(any_service, trial.trial_id).kill()
-    wait_for(lambda: any_service.attribute(trial.trial_id, "losses") == 1, "the loss to be noticed", timeout_s=10)
-    wait_for(lambda: len(any_service.processes("search.worker")) == 2, "another worker in its place", timeout_s=10)
+    wait_for(lambda: any_service.attribute(trial.trial_id, "losses") == 1, "the loss to be noticed", timeout_s=60)
+    wait_for(lambda: len(any_service.processes("search.worker")) == 2, "another worker in its place", timeout_s=60)
 
     running.kill()
 
-    wait_for(lambda: not any_service.processes(), "the workers to end by themselves", timeout_s=20)
+    wait_for(lambda: not any_service.processes(), "the workers to end by themselves", timeout_s=60)
     assert any_service.states("tiny/2-median")["WAITING"] > 0
     result = any_service.run(*command).json()
     assert_exactly_as_planned(any_service)

@@ -21,7 +21,7 @@ def _interrupt_in_stage_two(service: Service) -> tuple[Running, int]:
     running = service.start(*COMMAND, fault="slow_epochs")
     trial = wait_for(lambda: service.running_trial("tiny/2-median", epochs=2), "a trial in its third epoch")
     running.interrupt()
-    wait_for(lambda: "stopping" in running.err, "the supervisor to say that it stops", timeout_s=5)
+    wait_for(lambda: "stopping" in running.err, "the supervisor to say that it stops", timeout_s=30)
     return running, trial.trial_id
 
 
@@ -62,7 +62,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_trial_goes_on_from_its_checkpoint(
     time.sleep(0.2)  # Two signals in the same instant are one.
     running.interrupt()
 
-    ended = running.wait(timeout_s=20)
+    ended = running.wait(timeout_s=60)
 
     _assert_orderly(ended, service)
     (trial,) = [trial for trial in service.trials() if trial.trial_id == trial_id]
@@ -80,5 +80,5 @@ def test_ctrl_c_before_the_first_trial_leaves_a_study_that_can_go_on(service: Se
 
     running.interrupt()
 
-    _assert_orderly(running.wait(timeout_s=20), service)
+    _assert_orderly(running.wait(timeout_s=60), service)
     assert service.states("tiny/1-random") == {"WAITING": 8}

@@ -94,7 +94,7 @@ def test_a_search_outlasts_the_loss_of_a_node_and_uses_the_one_that_comes(servic
     for trial in service.trials("steady/1-random"):
         assert service.epochs(trial.trial_id) == list(range(1, 301))
     assert service.query("SELECT * FROM sieve_lease") == []
-    wait_for(lambda: service.processes("search.worker") == [], "the workers to be gone", timeout_s=20)
+    wait_for(lambda: service.processes("search.worker") == [], "the workers to be gone", timeout_s=60)
 
 
 @pytest.mark.slow

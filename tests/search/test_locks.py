@@ -38,9 +38,9 @@ def test_studies_do_not_lock_each_other(storage: Storage) -> None:
 
 
 def test_a_lock_is_renewed_while_it_is_held(sqlite: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks_module, "LOCK_S", 0.4)
+    monkeypatch.setattr(locks_module, "LOCK_S", 1.5)
     with supervising(sqlite, "mine"):
-        time.sleep(0.8)
+        time.sleep(2)
         with sqlite.engine.begin() as connection:
             assert connection.execute(select(locks.c.expires_at)).scalar_one() > time.time()
 
