@@ -26,13 +26,13 @@ from search.snapshot import stage_trials
 from search.storage import Storage
 from search.tables import leases
 from search.worker import Worker
-from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
+from tests.search.conftest import CPU, DATA, OpenStage, open_stage, settings_at
 
 
 @pytest.fixture
 def stage(sqlite: Storage) -> OpenStage:
     """Three trials of an epoch each, of a study that runs."""
-    create_study(sqlite, "tiny", definition={}, data={"spec": {"source": "digits"}})
+    create_study(sqlite, "tiny", definition={}, data=DATA)
     return open_stage(sqlite, trials=3, epochs=1)
 
 
