@@ -26,6 +26,11 @@ class Metric:
         return _LABELS.get(self.name, self.name)
 
     @property
+    def heading(self) -> str:
+        """The label at the beginning of a sentence."""
+        return self.label[0].upper() + self.label[1:]
+
+    @property
     def maximize(self) -> bool:
         return self.name != "val_loss"
 

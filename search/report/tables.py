@@ -176,7 +176,7 @@ def time_table(times: Sequence[StageTime]) -> Table | None:
     return Table(
         caption=(
             "Worker time by component. Database: telling it of epochs and asking the pruner. "
-            "`python -m search.profile` divides the training further."
+            "The command search.profile divides the training further."
         ),
         headings=("stage", "training", "validation", "checkpoints", "database", "preparing and ending"),
         rows=tuple(rows),

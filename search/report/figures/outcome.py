@@ -45,13 +45,13 @@ def comparison(facts: StudyFacts) -> Plot | None:
     return Plot(
         title="Against the best of each stage",
         caption=(
-            f"{metric.label.capitalize()} of each stage's best single run, of the champion as the mean over fresh "
+            f"{metric.heading} of each stage's best single run, of the champion as the mean over fresh "
             "seeds, and test accuracy once looked at. A best run was picked for luck as well as merit, so a mean "
             "below it is expected. Bars: 95 % intervals, of "
             "the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
         ),
         figure=figure,
-        height_px=50 + ROW_PX * len(rows),
+        height_px=70 + ROW_PX * max(2, len(rows)),
     )
 
 

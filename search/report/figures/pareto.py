@@ -34,7 +34,7 @@ def front_plot(stage: StageFacts, metric: Metric) -> Plot | None:
         text=[f"#{trial.number}" for trial in best], hovertemplate=hover,
     )  # fmt: skip
     return Plot(
-        title=f"{metric.label.capitalize()} against {COSTS[against]}",
+        title=f"{metric.heading} against {COSTS[against]}",
         caption=(
             f"Each mark is a complete trial, a single run. No trial is both better and cheaper than one on the front, "
             f"which has {len(best)} of {len(complete)}; its best by {metric.label} were handed on."

@@ -94,7 +94,7 @@ def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metr
             axis.update(_log_ticks(pd.Series([trial.params[layout.title.text] for trial in having])))
     return Plot(
         title=f"{axes[0].name} and {axes[1].name}",
-        caption=f"{metric.label.capitalize()} of complete trials (dots), interpolated; far from dots it is a guess.",
+        caption=f"{metric.heading} of complete trials (dots), interpolated; far from dots it is a guess.",
         figure=figure,
     )
 
