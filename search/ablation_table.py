@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from studies.ablation import describe_level
+
 
 def print_ablation(result: Mapping[str, Any], console: Console) -> None:
     """Print what `AblationResult.to_json` gave: the cells, then the table of effects."""
@@ -25,7 +27,7 @@ def print_ablation(result: Mapping[str, Any], console: Console) -> None:
     effects.add_column("")
     for effect in result["effects"]:
         p = "-" if effect["adjusted_p"] is None else _p_value(effect["adjusted_p"])
-        name = " x ".join(map(" ".join, zip(effect["factors"], effect["levels"], strict=True)))
+        name = " x ".join(map(describe_level, effect["factors"], effect["levels"]))
         value = _figure(effect["estimate"], effect["interval"], "+.3f")
         effects.add_row(name, value, p, "clear" if effect["clear"] else "unclear")
     console.print(cells, effects, f"({result['method']})\n", highlight=False)

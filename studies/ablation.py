@@ -12,6 +12,8 @@ from models.config import TrainConfig
 from models.values import FlatValue, with_values
 
 ABLATION_STAGE = "ablation"
+WITH, WITHOUT = "with", "without"
+"""Levels of a factor that is there or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,5 +73,10 @@ class Ablation:
 
 
 def describe_cell(cell: Mapping[str, str]) -> str:
-    """`batch norm without, dropout with`."""
-    return ", ".join(f"{factor} {level}" for factor, level in cell.items())
+    """`no batch norm, dropout, kernel 5`."""
+    return ", ".join(describe_level(factor, level) for factor, level in cell.items())
+
+
+def describe_level(factor: str, level: str) -> str:
+    """As people say it: a factor that is there or not goes by its name."""
+    return {WITH: factor, WITHOUT: f"no {factor}"}.get(level, f"{factor} {level}")

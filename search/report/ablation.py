@@ -14,6 +14,7 @@ from search.report.figures.style import Plot
 from search.report.metric import Metric, percent, plural, show_p, signed
 from search.report.observations import Observation, Strength
 from search.report.tables import Cell, Table
+from studies.ablation import describe_level
 
 MANY_ROWS = 120
 """Of the table of classes: beyond it nobody reads on."""
@@ -92,7 +93,8 @@ def _say(effect: Effect, metric: Metric) -> str:
         what = f"{figures.describe_effect(effect)}: {size} {'better' if better else 'worse'}"
     else:
         (one, two), (first, second) = effect.factors, effect.levels
-        what = f"{one} {first} is worth {size} {'more' if better else 'less'} with {two} {second}"
+        more = "more" if better else "less"
+        what = f"{describe_level(one, first)} is worth {size} {more} with {describe_level(two, second)}"
     return f"{what} in {metric.label} ({interval}{p}){verdict}."
 
 

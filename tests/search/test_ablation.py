@@ -115,7 +115,7 @@ def test_the_table_of_effects_is_printed_with_intervals(done: AblationResult) ->
     console = Console(file=io.StringIO(), width=160)
     print_ablation(json.loads(json.dumps(done.to_json())), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for said in ("base model", "norm with, dropout with", "norm with x dropout with", "randomised complete blocks"):
+    for said in ("base model", "norm, dropout", "norm x dropout", "randomised complete blocks"):
         assert said in text
 
 

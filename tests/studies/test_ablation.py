@@ -31,7 +31,7 @@ def test_the_cells_are_all_combinations_and_the_first_is_the_base_model() -> Non
         ({"norm": {"with": {"batch_norm": True}}}, "factor 'norm' has no second level"),
         ({"a": NORM, "b": {"on": {"batch_norm": True}, "off": {}}}, "both 'a' and 'b' set batch_norm"),
         ({"norm": {"without": {}, "with": {"batch_nrm": True}}}, "unknown field 'batch_nrm'.*batch_norm"),
-        ({"norm": {"without": {}, "with": {"batch_norm": True}}}, "'norm without' and 'norm with' are the same"),
+        ({"norm": {"without": {}, "with": {"batch_norm": True}}}, "'no norm' and 'norm' are the same"),
         ({"dropout": {"without": {}, "with": {"dropout": 1.5}}}, "dropout=1.5"),
     ],
 )

@@ -18,6 +18,7 @@ from search.factorial import Effect
 from search.report.facts import StageFacts
 from search.report.figures.style import BLUE, GREY, SERIES, Plot, blank
 from search.report.metric import Metric, percent
+from studies.ablation import WITHOUT, describe_level
 
 ROW_PX = 30
 MANY_CLASSES = 12
@@ -59,9 +60,11 @@ def forest(effects: Sequence[Effect], metric: Metric) -> Plot:
 
 
 def describe_effect(effect: Effect) -> str:
-    """`batch norm with rather than without`; an interaction as `batch norm with x dropout with`."""
-    parts = [f"{factor} {level}" for factor, level in zip(effect.factors, effect.levels, strict=True)]
-    return " x ".join(parts) if len(parts) > 1 else f"{parts[0]} rather than {effect.reference[0]}"
+    """`batch norm rather than none`, `kernel 5 rather than 3`; an interaction as `batch norm x kernel 5`."""
+    described = " x ".join(map(describe_level, effect.factors, effect.levels))
+    if len(effect.factors) > 1:
+        return described
+    return f"{described} rather than {'none' if effect.reference[0] == WITHOUT else effect.reference[0]}"
 
 
 def curves(result: AblationResult, stage: StageFacts, column: str, label: str, tick_format: str) -> Plot | None:
