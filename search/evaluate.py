@@ -23,7 +23,7 @@ from data.progress import Progress
 from data.sealed import open_test_images
 from data.spec import DataSpec
 from search.cli import command_parser, main_guard, print_json, say
-from search.looks import close_look, open_look, whoami
+from search.looks import close_look, looks_by_others, open_look, whoami
 from search.lookup import find_champion, find_study
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.progress import DataProgress
@@ -51,9 +51,10 @@ def evaluate(
         champion = load_champion(settings, find_champion(record)["model_uri"])
         spec = TypeAdapter(DataSpec).validate_python(record.data["spec"])
         _check_unchanged(settings, spec, record, progress)
+        others = [look.name for look in looks_by_others(storage, record)]
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
         scores, predictions = _measure(settings, spec, champion, f"test images (look {number})", progress)
-        result = {"look": number, **scores}
+        result = {"look": number, "looks_by_others": others, **scores}
         close_look(storage, study, number, result)
     finally:
         storage.close()

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from data.errors import SealBroken
 from search import tables
+from search.records import StudyRecord
 from search.storage import Storage
 
 FIRST_LOOK = "first look"
@@ -35,6 +36,11 @@ class Look:
     model_uri: str
     result: dict[str, Any] | None
     """None while the look goes on, and for ever if it crashed."""
+
+    @property
+    def name(self) -> str:
+        """Among the looks of several studies."""
+        return f"look {self.number} by {self.study}"
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.opened_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -83,6 +89,26 @@ def looks(storage: Storage, study: str) -> list[Look]:
     query = select(tables.looks).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
     with storage.reader.begin() as connection:
         return [Look(**row._mapping) for row in connection.execute(query)]
+
+
+def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
+    """Looks of this database's other studies at the same test images, in order."""
+    query = (
+        select(tables.looks, tables.studies.c.data)
+        .join(tables.studies, tables.studies.c.name == tables.looks.c.study)
+        .where(tables.looks.c.study != record.name)
+        .order_by(tables.looks.c.opened_at)
+    )
+    with storage.reader.begin() as connection:
+        rows = [dict(row._mapping) for row in connection.execute(query)]
+    sealed = record.data["sealed_fingerprint"]
+    return [Look(**row) for row in rows if row.pop("data").get("sealed_fingerprint") == sealed]
+
+
+def describe_look(result: Mapping[str, Any]) -> str:
+    """Which look a result is of, and who else has looked at the same images before."""
+    others = result.get("looks_by_others")
+    return f"look {result['look']}" + (f", after {', '.join(others)} at the same images" if others else "")
 
 
 def whoami() -> str:

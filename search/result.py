@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.ablation_table import print_ablation
-from search.looks import looks
+from search.looks import describe_look, looks
 from search.pareto import front_json
 from search.progress import duration
 from search.records import StageRecord, read_stages, read_study
@@ -87,7 +87,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     else:
         accuracy = _with_interval(test["accuracy"], test["interval"])
         console.print(
-            f"test       {accuracy}, macro-F1 {test['macro_f1']:.4f}, {test['images']:,} images, look {test['look']}"
+            f"test       {accuracy}, macro-F1 {test['macro_f1']:.4f}, {test['images']:,} images, {describe_look(test)}",
+            soft_wrap=True,
         )
 
 

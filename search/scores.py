@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from search.looks import describe_look
+
 CONFIDENCE_LEVEL = 0.95
 
 
@@ -47,7 +49,7 @@ def show(study: str, result: Mapping[str, Any]) -> None:
     console = Console()
     console.print(f"[bold]{study}[/bold]: {result['model_uri']} on {result['images']} sealed test images")
     console.print(f"accuracy [bold]{result['accuracy']:.2%}[/bold] (95 % interval {low:.2%} to {high:.2%})")
-    console.print(f"macro-F1 {result['macro_f1']:.4f}, look {result['look']} at this test set\n")
+    console.print(f"macro-F1 {result['macro_f1']:.4f}, {describe_look(result)}\n", soft_wrap=True)
     console.print(_class_table(result))
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from search import names
 from search.champion import Finalist, read_finalists
 from search.history import Command, read_commands
-from search.looks import Look, looks
+from search.looks import Look, looks, looks_by_others
 from search.lookup import find_study
 from search.pinning import PinnedStage
 from search.records import StageRecord, StudyRecord, read_stages
@@ -60,6 +60,8 @@ class StudyFacts:
     stages: tuple[StageFacts, ...]
     confirmation: StageFacts | None
     looks: tuple[Look, ...]
+    looks_by_others: tuple[Look, ...]
+    """Of other studies at the same test images."""
     commands: tuple[Command, ...]
     """Every `search.run` that worked on it."""
 
@@ -113,6 +115,7 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
         stages=tuple(stage for stage in stages if not stage.pinned.is_confirmation),
         confirmation=next((stage for stage in stages if stage.pinned.is_confirmation), None),
         looks=tuple(looks(storage, study)),
+        looks_by_others=tuple(looks_by_others(storage, record)),
         commands=tuple(read_commands(storage, study)),
     )
 

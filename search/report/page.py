@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search.ablation import AblationResult
+from search.looks import describe_look
 from search.report import cost, tables
 from search.report.ablation import ablation_chapter
 from search.report.cost import Pruning
@@ -107,10 +108,12 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
         )
     if test:
         low, high = test["interval"]
-        detail = f"{100 * low:.1f} to {percent(high)} · {test['images']:,} images, look {test['look']}"
+        detail = f"{100 * low:.1f} to {percent(high)} · {test['images']:,} images, {describe_look(test)}"
         figures.append(Figure(label="test accuracy", value=percent(test["accuracy"], metric.digits), detail=detail))
     elif champion:
-        figures.append(Figure(label="test accuracy", value="sealed", detail="no test image has been looked at"))
+        others = ", ".join(look.name for look in facts.looks_by_others)
+        detail = f"but for {others}" if others else "no test image has been looked at"
+        figures.append(Figure(label="test accuracy", value="sealed", detail=detail))
     hours, unit = cost.worker_hours(facts)
     counts = cost.states(facts.all_stages)
     value = f"{hours:.3g} {unit}" if hours >= 1 else show_time(3600 * hours)

@@ -212,12 +212,13 @@ def finalist_table(facts: StudyFacts) -> Table | None:
 
 
 def look_table(facts: StudyFacts) -> Table | None:
-    """Every look at the test set, also those that came to nothing."""
+    """Every look at the test images, also those that came to nothing, and those of other studies."""
     rows = []
-    for look in facts.looks:
+    for look in sorted((*facts.looks, *facts.looks_by_others), key=lambda look: look.opened_at):
         result = percent(look.result["accuracy"], 2) if look.result else "no result: it crashed or still runs"
         rows.append(
             (
+                _text(look.study),
                 _count(look.number),
                 _text(_when(look.opened_at)),
                 _text(look.by),
@@ -229,8 +230,11 @@ def look_table(facts: StudyFacts) -> Table | None:
     if not rows:
         return None
     return Table(
-        caption="A figure from a second look is no longer an honest estimate for what was chosen because of the first.",
-        headings=("look", "when", "by", "reason", "model", "accuracy"),
+        caption=(
+            "A figure from a second look is no longer an honest estimate for what was chosen because of the first, "
+            "whichever study it was of."
+        ),
+        headings=("study", "look", "when", "by", "reason", "model", "accuracy"),
         rows=tuple(rows),
     )
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from data.errors import SealBroken
-from search.looks import close_look, looks, open_look, whoami
+from search.looks import close_look, describe_look, looks, looks_by_others, open_look, whoami
+from search.records import create_study, read_study
 from search.storage import Storage
 
 
@@ -80,3 +81,18 @@ def test_a_look_is_signed_with_user_and_host():
     user, host = whoami().split("@")
     assert user
     assert host
+
+
+def test_looks_of_other_studies_at_the_same_images_are_known(storage):
+    for study, images in {"partA": "same", "again": "same", "other": "others", "new": "same"}.items():
+        create_study(storage, study, definition={}, data={"sealed_fingerprint": images})
+    for study in ("again", "other", "partA"):
+        look(storage, study)
+    record = read_study(storage, "new")
+    assert record is not None
+    seen = [one.name for one in looks_by_others(storage, record)]
+    assert seen == ["look 1 by again", "look 1 by partA"]
+    assert describe_look({"look": 1, "looks_by_others": seen}) == (
+        "look 1, after look 1 by again, look 1 by partA at the same images"
+    )
+    assert describe_look({"look": 2, "looks_by_others": []}) == "look 2"

@@ -71,6 +71,7 @@ STUDY = Study(
 DATA: dict[str, Any] = {
     "spec": {"source": "made-up", "split_seed": 0},
     "fingerprint": "f" * 64,
+    "sealed_fingerprint": "e" * 64,
     "split_hash": "a" * 32,
     "classes": list(CLASSES),
     "channels": 3,
