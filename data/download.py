@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -36,13 +37,18 @@ def fetch_dataset(archive: Archive, folder: Path, progress: Progress | None = No
         try:
             download(archive.url, path, checksum=archive.checksum, progress=progress)
         except (requests.RequestException, _BrokeOff) as error:
-            reason = " ".join(str(error).split())
             raise UserError(
-                f"{folder.name}: cannot be fetched ({reason}); put the archive there as {path}, "
-                f"or its folder {archive.root}/ as {folder}"
+                f"{folder.name}: cannot be fetched ({_reason(error)}); put the archive there as {path}, "
+                f"or its folder {archive.root}/ as {folder}; your own images are searched with --data FOLDER"
             ) from error
     _check_remembered(path, archive.checksum)
     unpack(path, archive.root, folder, progress=progress)
+
+
+def _reason(error: Exception) -> str:
+    if type(error) is requests.ConnectionError and error.request is not None:
+        return f"no connection to {urlsplit(str(error.request.url)).hostname}"
+    return " ".join(str(error).split())
 
 
 def download(url: str, path: Path, *, checksum: str | None, progress: Progress | None = None) -> None:

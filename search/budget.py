@@ -72,11 +72,19 @@ class TimeBudget:
         self._costs_s = list(stage_costs_s)
         self._workers = workers
 
+    def foresee(self, stage: Stage) -> Stage:
+        """What `fit_stage` would come to if the stages before it took exactly their share."""
+        return self._scaled(stage, min(1.0, self._left_s() / sum(self._costs_s)))
+
     def fit_stage(self, position: int, stage: Stage) -> Stage:
-        scale = min(1.0, self._share_s(position) / self._costs_s[position])
+        return self._scaled(stage, min(1.0, self._share_s(position) / self._costs_s[position]))
+
+    def _scaled(self, stage: Stage, scale: float) -> Stage:
+        if stage.sampler == "grid":
+            return stage  # Its cells are all run, as far as its share of the time goes.
         least = min(stage.trials, max(MIN_TRIALS, 2 * stage.bases))
         trials = max(least, math.floor(stage.trials * scale))
-        if trials > least or stage.sampler == "grid":
+        if trials > least:
             return replace(stage, trials=trials)
         # Too little time even for the fewest trials: shorter ones then.
         epochs = max(1, math.floor(stage.epochs * min(1.0, scale * stage.trials / least)))
@@ -113,5 +121,18 @@ class TimeBudget:
         return time.time() + self._share_s(position)
 
     def _share_s(self, position: int) -> float:
-        left = max(1.0, self._last_stage_end - time.time())
-        return left * self._costs_s[position] / sum(self._costs_s[position:])
+        return self._left_s() * self._costs_s[position] / sum(self._costs_s[position:])
+
+    def _left_s(self) -> float:
+        return max(1.0, self._last_stage_end - time.time())
+
+
+def describe_confirmation(confirm: Confirm, epochs: int) -> str:
+    """Its size, where a finalist's configuration says so many epochs."""
+    return f"finalists {confirm.finalists}, seeds {confirm.seeds}, epochs {confirm.epochs or epochs}"
+
+
+def describe_fit(stage: Stage, fitted: Stage) -> str:
+    """What became of a stage that did not fit into its time."""
+    shorter = f", of {fitted.epochs} instead of {stage.epochs} epochs" if fitted.epochs != stage.epochs else ""
+    return f"{fitted.trials} of {stage.trials} trials{shorter}"

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from optuna.distributions import json_to_distribution
+
 from data.arrays import SearchData
 from data.cache import label_distribution
 from data.errors import UserError
 from data.spec import DataSpec
 from models.values import to_flat, with_values
-from search.pinning import pin_space
+from search.pinning import describe_distribution, pin_space
 from search.records import StudyRecord
 from studies.definition import Stage, Study
 
@@ -51,6 +53,8 @@ def describe_data(spec: DataSpec, data: SearchData) -> dict[str, Any]:
 
 def _label_note(data: SearchData) -> str:
     counts = data.train.class_counts(len(data.classes))
+    if counts.min() == counts.max():
+        return f"{len(data.classes)} classes of {counts.min():,} training images each"
     fewest, most = data.classes[counts.argmin()], data.classes[counts.argmax()]
     return f"{len(data.classes)} classes, {counts.min():,} ({fewest}) to {counts.max():,} ({most}) training images each"
 
@@ -95,6 +99,9 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new and path.endswith(".distribution") and isinstance(old, str) and isinstance(new, str):
+        was, now = (describe_distribution(json_to_distribution(text)) for text in (old, new))
+        yield f"{path.removesuffix('.distribution')} was {was}, is {now}"
     elif old != new:
         yield f"{path} was {_short(old)}, is {_short(new)}"
 

@@ -125,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--study", required=True, help="the study whose champion is measured")
     parser.add_argument("--again", metavar="REASON", help="look once more; the reason stays on record")
     arguments = parser.parse_args(argv)
+    if arguments.again is not None and not arguments.again.strip():
+        raise UserError("--again: the reason is empty; say why another look is needed")
     settings = from_arguments(arguments)
     with DataProgress() as progress:
         result = evaluate(settings, arguments.study, again=arguments.again, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 from data.errors import UserError
@@ -14,8 +15,11 @@ def find_study(storage: Storage, name: str) -> StudyRecord:
     """The study of that name; UserError lists the others if there is none."""
     record = read_study(storage, name)
     if record is None:
-        known = ", ".join(study_names(storage)) or "none"
-        raise UserError(f"no study {name!r} at {redact(storage.url)}; studies there: {known}")
+        known = study_names(storage)
+        near = get_close_matches(name, known, n=1) or [one for one in known if one.lower() == name.lower()]
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        there = ", ".join(known) or "none"
+        raise UserError(f"no study {name!r} at {redact(storage.url)}; {hint}studies there: {there}")
     return record
 
 

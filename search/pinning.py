@@ -257,13 +257,15 @@ def _check_compatible(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -
         try:
             check_distribution_compatibility(first, distribution)
         except ValueError:
+            was, here = describe_distribution(first), describe_distribution(distribution)
             raise UserError(
-                f"{where}: {parameter.name} is {_described(first)} around one base and {_described(distribution)} "
-                "around another; give all bases the same choices, or ranges of one kind"
+                f"{where}: {parameter.name} is {was} around one base and {here} around another; give all bases the "
+                "same choices, or ranges of one kind"
             ) from None
 
 
-def _described(distribution: BaseDistribution) -> str:
+def describe_distribution(distribution: BaseDistribution) -> str:
+    """For messages: `one of (16, 32)`, `numbers from 0.1 to 1 on a log scale`."""
     if isinstance(distribution, CategoricalDistribution):
         return f"one of {distribution.choices}"
     assert isinstance(distribution, FloatDistribution | IntDistribution)

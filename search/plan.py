@@ -11,6 +11,7 @@ from rich.table import Table
 
 from models.backbones import describe_children
 from models.config import BackboneConfig
+from search.budget import TimeBudget, describe_fit
 from search.cost import StageCost, total_s
 from search.progress import duration
 from search.warm_start import WarmStart
@@ -33,7 +34,13 @@ def plan_json(
     }
 
 
-def print_plan(study: Study, costs: Sequence[StageCost], console: Console, warm: WarmStart | None = None) -> None:
+def print_plan(
+    study: Study,
+    costs: Sequence[StageCost],
+    console: Console,
+    warm: WarmStart | None = None,
+    budget: TimeBudget | None = None,
+) -> None:
     """The plan for people."""
     console.print(f"[bold]{study.name}[/bold]: {study.description}\n", highlight=False)
     for line in warm.lines() if warm else ():
@@ -42,14 +49,20 @@ def print_plan(study: Study, costs: Sequence[StageCost], console: Console, warm:
         around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
         console.print(
-            f"[bold]{position + 1} {stage.name}[/bold]  {cost.trials} trials of {cost.epochs:g} epochs, "
+            f"[bold]{position + 1} {stage.name}[/bold]  {cost.trials} trials of {_epochs(cost.epochs)}, "
             f"sampler {stage.sampler}, pruner {stage.pruner}{aims}{around}: {duration(cost.wall_s)}",
             highlight=False,
         )
+        if budget is not None and (foreseen := budget.foresee(stage)) != stage:
+            console.print(f"  the budget allows about {describe_fit(stage, foreseen)}", highlight=False)
+        if position and callable(stage.space):
+            console.print("  ranges move with the base; shown around the start configuration", highlight=False)
         console.print(_space(study, stage))
     _print_children(study, console)
     _print_ending(study, costs[-1], console)
-    console.print(f"about {duration(total_s(costs))} in all, from a short measurement on this machine", highlight=False)
+    in_all = f"about {duration(total_s(costs))} in all, from a short measurement on this machine as it is now"
+    shortened = "; less with the budget, which also makes the end as small as it has to be" if budget else ""
+    console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
 
 
 def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
@@ -60,7 +73,7 @@ def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
         around = f", around the best of {last}" if last else ""
         trained = f"{ablation.candidates} cells on {ablation.seeds} shared seeds each{around}"
     console.print(
-        f"[bold]{study.ending.name}[/bold]  {trained}, {cost.epochs:g} epochs: {duration(cost.wall_s)}", highlight=False
+        f"[bold]{study.ending.name}[/bold]  {trained}, {_epochs(cost.epochs)}: {duration(cost.wall_s)}", highlight=False
     )
     if ablation is not None:
         table = Table.grid(padding=(0, 2))
@@ -68,6 +81,10 @@ def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
             table.add_row("", factor, "; ".join(f"{level}: {_fields(values)}" for level, values in levels.items()))
         console.print(table)
     console.print()
+
+
+def _epochs(epochs: float) -> str:
+    return f"{epochs:g} epochs" if epochs == round(epochs) else f"{epochs:.0f} epochs on average"
 
 
 def _fields(values: Mapping[str, object]) -> str:

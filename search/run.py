@@ -4,10 +4,10 @@
     python -m search.run --study partA --data FOLDER --image-size 64 --budget 2h --test
 
 The first Ctrl-C lets running trials end, the second stops at once; nothing that was finished is lost either way.
-
-What needs torch, SciPy or MLflow is imported where it is used: the first training step waits for all that is imported
-above it, and the workers need the cores.
 """
+
+# What needs torch, SciPy or MLflow is imported where it is used: the first training step waits for all that is imported
+# above it, and the workers need the cores.
 
 from __future__ import annotations
 
@@ -166,7 +166,13 @@ def _search(
                 progress.show(with_retries(take_snapshot, storage, study.name))
 
             runner = StageRunner(
-                storage, study, launcher, budget, is_interrupted=lambda: bool(interruptions), on_tick=on_tick
+                storage,
+                study,
+                launcher,
+                budget,
+                is_interrupted=lambda: bool(interruptions),
+                on_tick=on_tick,
+                say=progress.say,
             )
             confirmation = runner.run_all()
         confirm_lock()
@@ -266,7 +272,9 @@ def _plan(request: Request, *, as_json: bool) -> None:
     if as_json:
         print_json(plan_json(request.study, costs, describe_data(request.spec, data), warm))
     else:
-        print_plan(request.study, costs, Console(), warm)
+        total_s, workers = request.budget_s, max(1, request.workers)
+        budget = TimeBudget(request.study, total_s, [cost.wall_s for cost in costs], workers) if total_s else None
+        print_plan(request.study, costs, Console(), warm, budget)
 
 
 def _warm_start(request: Request) -> WarmStart | None:

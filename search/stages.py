@@ -17,7 +17,7 @@ from data.errors import SieveError
 from models.config import TrainConfig
 from search import names
 from search.bases import best_configs
-from search.budget import Budget
+from search.budget import Budget, describe_confirmation, describe_fit
 from search.claims import Result, claim_next, finish
 from search.feasibility import feasible_on
 from search.launch import Launcher
@@ -43,6 +43,7 @@ class StageRunner:
     """Runs a study's stages one after another. `is_interrupted` is asked often.
 
     `on_tick` is called often, and before anything is pinned: it shows progress, and raises what ends the supervisor.
+    `say` is told what the time budget made of a stage.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class StageRunner:
         *,
         is_interrupted: Callable[[], bool],
         on_tick: Callable[[], None],
+        say: Callable[[str], None],
     ) -> None:
         self._storage = storage
         self._study = study
@@ -61,6 +63,7 @@ class StageRunner:
         self._budget = budget
         self._is_interrupted = is_interrupted
         self._on_tick = on_tick
+        self._say = say
 
     def run_all(self) -> StageRecord:
         """Run every stage that is not closed yet, then the confirmation or ablation; returns the last one's record."""
@@ -78,6 +81,8 @@ class StageRunner:
 
     def _pin(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
         fitted = self._budget.fit_stage(position, stage)
+        if fitted != stage:
+            self._say(f"{stage.name}: {describe_fit(stage, fitted)} fit into its share of the time budget")
         record = read_study(self._storage, self._study.name)
         assert record is not None
         taken = warm_parameters(record) if position == 0 else ()
@@ -86,11 +91,24 @@ class StageRunner:
 
     def _pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]
-        confirm = self._budget.fit_confirmation(max(config.epochs for _, config in best), epoch_s)
+        most = max(config.epochs for _, config in best)
+        confirm = self._budget.fit_confirmation(most, epoch_s)
+        wanted = replace(self._study.confirm, finalists=min(self._study.confirm.finalists, len(best)))
+        if (confirm.finalists, confirm.seeds, confirm.epochs or most) < (
+            wanted.finalists,
+            wanted.seeds,
+            wanted.epochs or most,
+        ):
+            self._say(
+                f"{confirm.name}: {describe_confirmation(confirm, most)} fit into what is left of the time budget"
+            )
         return pin_confirmation(self._study, confirm, [config for _, config in best[: confirm.finalists]])
 
     def _pin_ablation(self, ablation: Ablation, base: TrainConfig) -> PinnedStage:
-        return pin_ablation(self._study, self._budget.fit_ablation(ablation), base)
+        fitted = self._budget.fit_ablation(ablation)
+        if fitted != ablation:
+            self._say(f"{ablation.name}: {fitted.seeds} seeds of {fitted.epochs} epochs fit into the time budget")
+        return pin_ablation(self._study, fitted, base)
 
     def _run(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
         record = self._pinned(position, pin)

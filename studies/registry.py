@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import traceback
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from data.errors import SieveError, UserError
+from models.spelling import did_you_mean
+from studies import definition
 from studies.cifar10 import CIFAR10
 from studies.definition import Study
 from studies.digits_pareto import DIGITS_PARETO
@@ -54,7 +58,9 @@ def load_study(name: str) -> Study:
 
 def _load_file(path: Path) -> Study:
     if not path.is_file():
-        raise UserError(f"no study file {path}")
+        raise UserError(
+            f"no study file {path}; give the path of one that defines STUDY, or one of {', '.join(STUDIES)}"
+        )
     spec = importlib.util.spec_from_file_location(f"sieve_user_study_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -63,13 +69,22 @@ def _load_file(path: Path) -> Study:
         spec.loader.exec_module(module)
     except SieveError as error:
         raise UserError(f"{path}: {error}") from error
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:  # Whatever a user's file raises is a bad input, with its line.
         said = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{_where(path, error)}: {type(error).__name__}: {said}") from error
+        raise UserError(f"{_where(path, error)}: {type(error).__name__}: {said}{_hint(said)}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise UserError(f"{path} defines no STUDY = Study(...)")
     return study
+
+
+def _hint(said: str) -> str:
+    """The nearest field, where a class of the definition language was given one that it does not have."""
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", said)
+    kind = getattr(definition, found[1], None) if found else None
+    return f".{did_you_mean(found[2], [entry.name for entry in fields(kind)])}" if found and is_dataclass(kind) else ""
 
 
 def _where(path: Path, error: BaseException) -> str:

@@ -54,8 +54,9 @@ def grad_cam_picture(subject: Subject) -> Sheet:
     classes_K = torch.from_numpy(predictions.predicted_N[shown])
     regions_KHW = grad_cam(subject.model, subject.images_KCHW, classes_K)
     caption = (
-        f"The first {len(shown)} {predictions.source} of the grid; bright: regions that speak for the predicted class, "
-        "by the last conv layer (Selvaraju et al. 2017). Above: true class; below: predicted class and its probability."
+        f"The first {len(shown)} {predictions.source} of the grid; bright: regions that speak for the predicted "
+        "class, by the last conv layer (Selvaraju et al. 2017). First line: true class; second: predicted class and "
+        "its probability."
     )
     row_in = TILE_IN + 0.1
     places = tile_places(len(shown), row_in)

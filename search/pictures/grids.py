@@ -10,7 +10,7 @@ COLUMNS = 10
 TILE_IN = 1.05
 _GAP_IN = 0.12
 _LABEL_IN = 0.42
-_LEGEND = "Above: true class; below: predicted class and its probability (✓ blue: right, ✗ orange: wrong)."
+_LEGEND = "First line: true class; second: predicted class and its probability (✓ blue: right, ✗ orange: wrong)."
 
 
 def prediction_grid(predictions: Predictions) -> Sheet:
@@ -32,7 +32,7 @@ def mistakes_grid(predictions: Predictions) -> Sheet | None:
     which = f"The {len(chosen)} most confident of {wrong:,}" if len(chosen) < wrong else f"All {wrong}"
     caption = (
         f"{which} mistakes among {len(predictions):,} {predictions.source}, most confident first. "
-        "Above: true class; below: predicted class and its probability."
+        "First line: true class; second: predicted class and its probability."
     )
     return _grid(predictions, chosen, "Most confident mistakes", caption)
 

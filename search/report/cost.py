@@ -21,7 +21,7 @@ class Pruning:
     epochs_pruned: int
     """That pruned trials ran."""
     epochs_saved: int
-    """That pruned trials would still have run by their configuration."""
+    """That pruned trials would still have run, had they gone as far through their plan as complete ones do."""
     saved_s: float
     """Of worker time: each trial's saved epochs at its own pace."""
     spent_s: float
@@ -51,14 +51,17 @@ class StageTime:
 def measure_pruning(stage: StageFacts) -> Pruning:
     """Add up a stage's saved epochs and the time they would have taken."""
     pruned = stage.trials[stage.trials["state"] == "pruned"]
-    saved = (pruned["epochs_planned"] - pruned["epochs"]).clip(lower=0)
+    complete = stage.complete
+    # Patience ends trials early that nobody pruned; the pruned ones would not all have run to their end either.
+    reach = complete["epochs"].sum() / complete["epochs_planned"].sum() if not complete.empty else 1.0
+    saved = (reach * pruned["epochs_planned"] - pruned["epochs"]).clip(lower=0)
     pace_s = stage.epochs.groupby("trial")["duration_s"].mean() if not stage.epochs.empty else pd.Series(dtype=float)
     return Pruning(
         stage=stage.name,
         trials=len(pruned),
         epochs_complete=int(stage.complete["epochs"].sum()),
         epochs_pruned=int(pruned["epochs"].sum()),
-        epochs_saved=int(saved.sum()),
+        epochs_saved=round(saved.sum()),
         saved_s=float((saved * pace_s.reindex(pruned.index)).sum()),
         spent_s=float(stage.trials["duration_s"].sum()),
     )

@@ -17,6 +17,7 @@ from optuna.distributions import (
 
 from search import names
 from search.champion import ties
+from search.pinning import PinnedStage
 from search.report.cost import StageTime
 from search.report.facts import StageFacts, StudyFacts
 from search.report.metric import Metric, percent, show_time, show_value
@@ -80,6 +81,12 @@ def _tried(facts: StudyFacts, field: str) -> str:
     return ", then ".join(ranges)
 
 
+def _epochs(pinned: PinnedStage) -> str:
+    """Epochs of a stage's trials, or what it may choose from."""
+    searched = [entry.distribution for space in pinned.spaces for entry in space if entry.name == "epochs"]
+    return _range([json_to_distribution(text) for text in searched]) if searched else str(pinned.epochs)
+
+
 def _range(distributions: Sequence[BaseDistribution]) -> str:
     choices: dict[str, None] = {}
     numbers: list[float] = []
@@ -128,7 +135,7 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
             f"Best {len(rows)} complete trials, each a single run. Click a heading to sort."
             f"{f' All of them have {shared}.' if shared else ''}"
         ),
-        headings=("trial", metric.label, *fields, "epochs", "parameters", "time"),
+        headings=("trial", metric.label, *fields, "epochs trained", "parameters", "time"),
         rows=tuple(rows),
         sorts=True,
     )
@@ -147,7 +154,7 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
             (
                 _text(stage.name),
                 _text(sampler),
-                _count(stage.pinned.epochs),
+                Cell(text=_epochs(stage.pinned), key=float(stage.pinned.epochs)),
                 *(_count(count) for count in counts),
                 Cell(text=facts.metric.show(snapshot.best), key=snapshot.best or 0.0),
                 Cell(text=show_time(time.worker_s), key=time.worker_s),

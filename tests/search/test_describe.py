@@ -38,6 +38,10 @@ def changed_stage(**changes: Any) -> Study:
     [
         (changed_stage(trials=5), "stages.1-architecture.trials was 12, is 5"),
         (changed_stage(space={"filters": choice(16, 32)}), "stages.1-architecture.space.activation"),
+        (
+            changed_stage(space={**QUICKSTART.stages[0].space, "filters": choice(16, 99)}),
+            "stages.1-architecture.space.filters was one of (16, 32, 64), is one of (16, 99)",
+        ),
         (replace(QUICKSTART, seed=1), "study.seed was 0, is 1"),
         (replace(QUICKSTART, config=replace(QUICKSTART.config, dropout=0.3)), "config.dropout was 0.0, is 0.3"),
     ],

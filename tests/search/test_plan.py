@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 from optuna.distributions import FloatDistribution, IntDistribution
 from rich.console import Console
 
+from search.budget import REGISTRATION_S, TimeBudget
 from search.cost import StageCost
 from search.plan import plan_json, print_plan
 from studies.definition import choice, when
@@ -41,6 +43,15 @@ def test_a_plan_says_what_is_searched_how_often_and_how_long() -> None:
         "about 11 min 00 s in all",
     ):
         assert said in " ".join(text.split("\n")), said
+
+
+def test_a_plan_says_what_a_budget_leaves_of_it() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    study = replace(STUDY, stages=(replace(STUDY.stages[0], trials=40),))
+    print_plan(study, COSTS, console, budget=TimeBudget(study, 330 + REGISTRATION_S, [120, 540], workers=2))
+    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "the budget allows about 20 of 40 trials" in text or "the budget allows about 19 of 40 trials" in text
+    assert "in all, from a short measurement on this machine as it is now; less with the budget" in text
 
 
 def test_a_plan_as_json_holds_stages_time_and_data() -> None:

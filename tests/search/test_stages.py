@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,7 +19,7 @@ from search.records import StageRecord, create_study, read_stages
 from search.snapshot import stage_snapshot, stage_trials
 from search.stages import Interrupted, StageRunner, fill_queue
 from search.storage import Storage
-from studies.definition import Confirm, choice
+from studies.definition import Confirm, Stage, choice
 from tests.search.conftest import DATA, tiny
 
 Outcome = Callable[[Claim, PinnedStage], Result]
@@ -70,12 +70,15 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "POLL_S", 0.0)
 
 
-def run_all(storage: Storage, workers: Workers, budget: Budget | None = None) -> StageRecord:
+def run_all(
+    storage: Storage, workers: Workers, budget: Budget | None = None, said: list[str] | None = None
+) -> StageRecord:
     """Run until the end, or until the workers have no trials left to give."""
     create_study(storage, STUDY.name, definition={}, data=DATA)
     runner = StageRunner(
-        storage, STUDY, workers, budget or UnlimitedBudget(STUDY), is_interrupted=lambda: True, on_tick=lambda: None
-    )
+        storage, STUDY, workers, budget or UnlimitedBudget(STUDY),
+        is_interrupted=lambda: True, on_tick=lambda: None, say=(said if said is not None else []).append,
+    )  # fmt: skip
     return runner.run_all()
 
 
@@ -85,6 +88,23 @@ def test_the_best_of_a_stage_are_confirmed(sqlite: Storage) -> None:
     assert (search.complete, confirm.complete, confirm.planned) == (6, 4, 4)
     pinned = PinnedStage.from_json(confirmation.pinned)
     assert [(base["dropout"], base["filters"]) for base in pinned.bases] == [(0.2, 8), (0.2, 4)]
+
+
+class _HalfTheTime(UnlimitedBudget):
+    def fit_stage(self, position: int, stage: Stage) -> Stage:
+        return replace(stage, epochs=1)
+
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
+        return replace(self._study.confirm, seeds=1)
+
+
+def test_what_the_time_budget_cuts_is_said(sqlite: Storage) -> None:
+    said: list[str] = []
+    run_all(sqlite, Workers(sqlite, complete), budget=_HalfTheTime(STUDY), said=said)
+    assert said == [
+        "one: 2 of 2 trials, of 1 instead of 2 epochs fit into its share of the time budget",
+        "confirm: finalists 2, seeds 1, epochs 1 fit into what is left of the time budget",
+    ]
 
 
 def test_an_interrupted_study_goes_on_with_exactly_the_trials_that_were_left(sqlite: Storage) -> None:

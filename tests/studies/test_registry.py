@@ -54,6 +54,18 @@ def test_a_file_with_a_misspelled_field_keeps_the_message_of_the_definition(tmp_
         load_study(str(tmp_path / "typo.py"))
 
 
+def test_a_misspelled_argument_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "typo.py").write_text("from studies.definition import Confirm\nConfirm(finalist=3)\n")
+    with pytest.raises(UserError, match=r"typo.py, line 2: TypeError: .*'finalist'\. Did you mean 'finalists'\?"):
+        load_study(str(tmp_path / "typo.py"))
+
+
+def test_a_file_that_is_no_python_is_named_once_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("x = 1\ny = (\n")
+    with pytest.raises(UserError, match=r"^\S*broken.py, line 2: '\(' was never closed$"):
+        load_study(str(tmp_path / "broken.py"))
+
+
 def test_a_file_without_a_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(UserError, match="defines no STUDY"):

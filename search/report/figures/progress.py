@@ -101,7 +101,7 @@ def _in_order(stages: Sequence[StageFacts]) -> pd.DataFrame:
         for stage in stages
     ]
     rows = pd.concat(frames, ignore_index=True)
-    rows["order"] = range(1, len(rows) + 1)
+    rows["order"] = range(len(rows))  # As trials are numbered, in the first stage.
     rows["label"] = _labels(rows)
     return rows
 

@@ -43,6 +43,14 @@ def test_the_time_saved_is_the_cut_epochs_at_each_trial_s_own_pace(made: MadeStu
     assert pruning.saved_s == pytest.approx(4 * pruned * 1.25)
 
 
+def test_epochs_that_patience_would_have_saved_are_not_the_pruner_s(made: MadeStudy) -> None:
+    stage = made.facts().stages[0]
+    before, trials = measure_pruning(stage), stage.trials
+    trials.loc[trials["state"] == "complete", "epochs"] = trials["epochs_planned"] // 2
+    planned = trials.loc[trials["state"] == "pruned", "epochs_planned"].sum()
+    assert measure_pruning(stage).epochs_saved == pytest.approx(before.epochs_saved - planned / 2, abs=1)
+
+
 def test_the_parts_of_a_stage_s_time_add_up_to_its_trials(made: MadeStudy) -> None:
     stage = made.facts().stages[1]
     time = measure_time(stage, DATA["train"])
