@@ -132,7 +132,8 @@ def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None
         record = read_study(storage, study.name)
         assert record is not None
         check_unchanged(record, definition, data)
-        say(f"{study.name}: going on where it was")
+        is_done = record.state == "done"
+        say(f"{study.name}: {'done before, nothing is left to train' if is_done else 'going on where it was'}")
 
 
 def _search(

@@ -88,11 +88,17 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
         title="Accuracy against epoch" if metric.name == "val_accuracy" else "Value against epoch",
         caption=(
             f"{plural(count, 'learning curve')}, one per trial; a grey one ends where the pruner cut it. Curves under "
-            "different learning-rate schedules are not comparable in mid-run, only at their ends."
+            f"different learning-rate schedules are not comparable in mid-run, only at their ends.{_patience(stages)}"
         ),
         figure=figure,
         height_px=380,
     )
+
+
+def _patience(stages: Sequence[StageFacts]) -> str:
+    """Why complete curves end before their trial's last epoch, where they may."""
+    most = max(base.get("patience", 0) for stage in stages for base in stage.pinned.bases)
+    return f" A trial that has not improved for {plural(most, 'epoch')} ends, and is complete." if most else ""
 
 
 def _in_order(stages: Sequence[StageFacts]) -> pd.DataFrame:
