@@ -127,7 +127,7 @@ class Course:
 
     def draw(self) -> TrainConfig:
         """The trial's configuration, its image size filled in; drawn once, however often it is asked for."""
-        self.trial, config = draw(self.context.storage, self.stage, self.trial, self.context.is_feasible)
+        config = draw(self.context.storage, self.stage, self.trial, self.context.is_feasible)
         self.attributes |= {
             names.CONFIG: to_flat(config),
             names.SEED: self.seed,

@@ -11,22 +11,25 @@ from search.storage import Storage, with_retries
 from search.trial_store import FIXED_PARAMS
 
 
-def draw(
-    storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible: Feasible
-) -> tuple[optuna.Trial, TrainConfig]:
-    """Draw a trial's parameters; the trial that has them, to be used from now on, and its configuration.
+def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible: Feasible) -> TrainConfig:
+    """Draw a trial's parameters and write them; the configuration that they stand for.
 
-    What was fixed in advance, or drawn before, stays as it is.
+    What was fixed in advance, or drawn before, stays as it is. Where it raises, the trial has drawn nothing.
     """
+    was_drawn = bool(trial.params)
     with storage.drawing():
-        was_drawn = bool(trial.params)
-        config = with_retries(stage.suggest, trial)
-        draws = 1
-        while draws < DRAWS and not was_drawn and not _is_fixed(trial) and not is_feasible(config):
-            trial = with_retries(storage.undrawn, trial)
+        try:
             config = with_retries(stage.suggest, trial)
-            draws += 1
-    return trial, config
+            draws = 1
+            while draws < DRAWS and not was_drawn and not _is_fixed(trial) and not is_feasible(config):
+                storage.undraw(trial)
+                config = with_retries(stage.suggest, trial)
+                draws += 1
+        except BaseException:
+            if not was_drawn:
+                storage.undraw(trial)
+            raise
+    return config
 
 
 def _is_fixed(trial: optuna.Trial) -> bool:

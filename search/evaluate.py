@@ -51,8 +51,9 @@ def evaluate(
         champion = load_champion(settings, find_champion(record)["model_uri"])
         spec = TypeAdapter(DataSpec).validate_python(record.data["spec"])
         _check_unchanged(settings, spec, record, progress)
-        others = [look.name for look in looks_by_others(storage, record)]
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
+        # Only now: of two studies that look at the same moment, one at least knows of the other.
+        others = [look.name for look in looks_by_others(storage, record)]
         scores, predictions = _measure(settings, spec, champion, f"test images (look {number})", progress)
         result = {"look": number, "looks_by_others": others, **scores}
         close_look(storage, study, number, result)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from data.errors import InfeasibleConfig
+from data.errors import InfeasibleConfig, UserError
 from models.config import TrainConfig
 from models.registry import check_buildable
 
@@ -33,6 +33,8 @@ def feasible_on(data: Mapping[str, Any]) -> Feasible:
             check_buildable(config, data["channels"], len(data["classes"]))
         except InfeasibleConfig:
             return False
+        except UserError:
+            return True  # Nothing that another draw would mend for sure: the training says what is wrong.
         return True
 
     return is_feasible

@@ -270,7 +270,9 @@ def describe_distribution(distribution: BaseDistribution) -> str:
         return f"one of {distribution.choices}"
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     kind = "whole numbers" if isinstance(distribution, IntDistribution) else "numbers"
-    return f"{kind} from {distribution.low:g} to {distribution.high:g}{' on a log scale' if distribution.log else ''}"
+    steps = f" in steps of {distribution.step:.12g}" if distribution.step not in (None, 1) else ""
+    scale = " on a log scale" if distribution.log else ""
+    return f"{kind} from {distribution.low:.12g} to {distribution.high:.12g}{steps}{scale}"
 
 
 def _steps(distribution: BaseDistribution) -> list[Any]:

@@ -61,7 +61,8 @@ def print_plan(
     _print_children(study, console)
     _print_ending(study, costs[-1], console)
     in_all = f"about {duration(total_s(costs))} in all, from a short measurement on this machine as it is now"
-    shortened = "; less with the budget, which also makes the end as small as it has to be" if budget else ""
+    is_short = budget is not None and any(budget.foresee(stage) != stage for stage in study.stages)
+    shortened = "; less with the budget, which also makes the end as small as it has to be" if is_short else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
 
 

@@ -201,9 +201,12 @@ def _launcher(request: Request) -> Launcher:
 def _budget(request: Request, started_at: float, *, test: bool) -> Budget:
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
-    workers, costs = max(1, request.workers), _estimate(request)
-    left_s = request.budget_s - (time.monotonic() - started_at)
-    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], workers, test=test)
+    costs = _estimate(request)  # Which takes some of the time.
+    return _time_budget(request, request.budget_s - (time.monotonic() - started_at), costs, test=test)
+
+
+def _time_budget(request: Request, left_s: float, costs: Sequence[StageCost], *, test: bool) -> TimeBudget:
+    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], max(1, request.workers), test=test)
 
 
 def _estimate(request: Request) -> list[StageCost]:
@@ -248,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     request = check_request(options)
     if options.plan:
-        _plan(request, as_json=options.json)
+        _plan(request, as_json=options.json, test=options.test)
         return
     result = run(request, test=options.test)
     from search.report.make import try_report
@@ -262,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_report(report, Console())
 
 
-def _plan(request: Request, *, as_json: bool) -> None:
+def _plan(request: Request, *, as_json: bool, test: bool) -> None:
     from search.plan import plan_json, print_plan
 
     warm = _warm_start(request)
@@ -273,8 +276,7 @@ def _plan(request: Request, *, as_json: bool) -> None:
     if as_json:
         print_json(plan_json(request.study, costs, describe_data(request.spec, data), warm))
     else:
-        total_s, workers = request.budget_s, max(1, request.workers)
-        budget = TimeBudget(request.study, total_s, [cost.wall_s for cost in costs], workers) if total_s else None
+        budget = None if request.budget_s is None else _time_budget(request, request.budget_s, costs, test=test)
         print_plan(request.study, costs, Console(), warm, budget)
 
 

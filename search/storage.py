@@ -76,10 +76,13 @@ class Storage:
         with self.trials.opening(study._study_id, trial_id):
             return OptunaTrial(view, trial_id)
 
-    def undrawn(self, trial: OptunaTrial) -> OptunaTrial:
-        """The trial as it was before it drew what `drawing` holds; its sampler goes on from where it is."""
+    def undraw(self, trial: OptunaTrial) -> None:
+        """Take back what a trial has drawn, while `drawing` still holds it; its sampler goes on from where it is."""
         self.trials.drop_held(trial._trial_id)
-        return OptunaTrial(trial.study, trial._trial_id)
+        unwritten = trial._cached_frozen_trial
+        unwritten.params, unwritten.distributions = {}, {}
+        trial.relative_search_space = trial._relative_params = None
+        trial.study.sampler.before_trial(trial.study, unwritten)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:

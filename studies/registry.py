@@ -69,9 +69,9 @@ def _load_file(path: Path) -> Study:
         spec.loader.exec_module(module)
     except SieveError as error:
         raise UserError(f"{path}: {error}") from error
-    except SyntaxError as error:
-        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:  # Whatever a user's file raises is a bad input, with its line.
+        if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
+            raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
         said = (str(error).splitlines() or [""])[0]
         raise UserError(f"{_where(path, error)}: {type(error).__name__}: {said}{_hint(said)}") from error
     study = getattr(module, "STUDY", None)
@@ -82,7 +82,7 @@ def _load_file(path: Path) -> Study:
 
 def _hint(said: str) -> str:
     """The nearest field, where a class of the definition language was given one that it does not have."""
-    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", said)
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'$", said)
     kind = getattr(definition, found[1], None) if found else None
     return f".{did_you_mean(found[2], [entry.name for entry in fields(kind)])}" if found and is_dataclass(kind) else ""
 

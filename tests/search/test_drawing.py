@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.errors import StorageAway
+from models.config import BackboneConfig, TrainConfig
+from search import names
+from search.artifacts import SharedFolder
 from search.claims import Result, finish
+from search.course import TrialContext
 from search.drawing import draw
 from search.feasibility import DRAWS, Feasible, anything, feasible_on
 from search.samplers import make_sampler
 from search.storage import Storage
+from search.workload import Workshop
 from studies.definition import Sampler, choice
-from tests.search.conftest import DATA, OpenStage, open_stage
+from tests.search.conftest import CPU, DATA, OpenStage, open_stage
 
 SPACE = {
     "conv_layers": choice(1, 2, 3, 4),
@@ -31,7 +38,8 @@ def drawn(stage: OpenStage, is_feasible: Feasible = FEASIBLE) -> list[dict[str, 
     study = stage.storage.load_study(stage.record.optuna_study, sampler=make_sampler(stage.pinned))
     for number in range(stage.pinned.trials):
         claim = stage.claim()
-        trial, config = draw(stage.storage, stage.pinned, stage.storage.open_trial(study, claim.trial_id), is_feasible)
+        trial = stage.storage.open_trial(study, claim.trial_id)
+        config = draw(stage.storage, stage.pinned, trial, is_feasible)
         assert stage.pinned.config(trial.params) == config
         finish(stage.storage, claim, Result(outcome="complete", value=1 / (number + 1)))
     return [trial.params for trial in stage.storage.optuna.get_all_trials(study._study_id)]
@@ -87,3 +95,43 @@ def test_where_nothing_can_be_built_it_is_drawn_so_often_and_then_left_to_fail(s
     asked: list[object] = []
     drawn(stage, lambda config: bool(asked.append(config)))
     assert DRAWS - 1 <= len(asked) / 3 <= DRAWS
+
+
+def test_a_draw_that_breaks_off_is_none_and_can_be_made_again(sqlite: Storage) -> None:
+    stage = open_stage(sqlite, space=SPACE, trials=4)
+    stage.claim()  # The first one is the base.
+    study = sqlite.load_study(stage.record.optuna_study, sampler=make_sampler(stage.pinned))
+    claim = stage.claim()
+    trial, asked = sqlite.open_trial(study, claim.trial_id), []
+
+    def break_off(config: TrainConfig) -> bool:
+        asked.append(config)
+        if len(asked) == 3:
+            raise StorageAway("gone")
+        return False
+
+    with pytest.raises(StorageAway):
+        draw(sqlite, stage.pinned, trial, break_off)
+    assert trial.params == sqlite.optuna.get_trial(claim.trial_id).params == {}
+    config = draw(sqlite, stage.pinned, trial, FEASIBLE)
+    stored = sqlite.optuna.get_trial(claim.trial_id).params
+    assert trial.params == stored and stage.pinned.config(stored) == config
+
+
+def test_what_is_wrong_for_other_reasons_is_left_to_the_training() -> None:
+    assert feasible_on(DATA)(BackboneConfig(backbone="vgg16", stem="small", weights="none"))
+
+
+def test_a_worker_s_trial_trains_what_was_drawn_at_last(sqlite: Storage, digits: Workshop, tmp_path: Path) -> None:
+    stage = open_stage(sqlite, space={"conv_layers": choice(1, 6, 7, 8, 9)}, trials=6, epochs=1, sampler="tpe")
+    context = TrialContext(
+        storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(tmp_path),
+        on_epoch=lambda claim, metrics, config: None, is_feasible=FEASIBLE,
+    )  # fmt: skip
+    for _ in range(6):
+        claim = stage.claim()
+        result = stage.run(claim, context)
+        assert result.outcome == "complete"
+        stored = sqlite.optuna.get_trial(claim.trial_id).params
+        assert stored == {"conv_layers": 1} and result.attributes[names.CONFIG]["conv_layers"] == 1
+        finish(sqlite, claim, result)

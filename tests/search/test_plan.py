@@ -54,6 +54,12 @@ def test_a_plan_says_what_a_budget_leaves_of_it() -> None:
     assert "in all, from a short measurement on this machine as it is now; less with the budget" in text
 
 
+def test_a_budget_that_is_enough_changes_nothing_in_a_plan() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    print_plan(STUDY, COSTS, console, budget=TimeBudget(STUDY, 9999, [120, 540], workers=2))
+    assert "budget" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_plan_as_json_holds_stages_time_and_data() -> None:
     data = {"fingerprint": "f", "train": 8, "val": 2, "classes": ["a", "b"], "notes": ["not shown"]}
     plan = json.loads(json.dumps(plan_json(STUDY, COSTS, data)))

@@ -56,7 +56,7 @@ def test_a_file_with_a_misspelled_field_keeps_the_message_of_the_definition(tmp_
 
 def test_a_misspelled_argument_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
     (tmp_path / "typo.py").write_text("from studies.definition import Confirm\nConfirm(finalist=3)\n")
-    with pytest.raises(UserError, match=r"typo.py, line 2: TypeError: .*'finalist'\. Did you mean 'finalists'\?"):
+    with pytest.raises(UserError, match=r"typo.py, line 2: TypeError: .*'finalist'\. Did you mean 'finalists'\?$"):
         load_study(str(tmp_path / "typo.py"))
 
 
@@ -64,6 +64,12 @@ def test_a_file_that_is_no_python_is_named_once_with_its_line(tmp_path: Path) ->
     (tmp_path / "broken.py").write_text("x = 1\ny = (\n")
     with pytest.raises(UserError, match=r"^\S*broken.py, line 2: '\(' was never closed$"):
         load_study(str(tmp_path / "broken.py"))
+
+
+def test_a_syntax_error_elsewhere_is_named_with_the_line_that_met_it(tmp_path: Path) -> None:
+    (tmp_path / "evaluates.py").write_text("x = 1\neval('1 +')\n")
+    with pytest.raises(UserError, match=r"evaluates.py, line 2: SyntaxError: invalid syntax"):
+        load_study(str(tmp_path / "evaluates.py"))
 
 
 def test_a_file_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from search.factorial import Effect
 from search.report.facts import StageFacts
 from search.report.figures.style import BLUE, GREY, SERIES, Plot, blank
 from search.report.metric import Metric, percent
-from studies.ablation import WITHOUT, describe_level
+from studies.ablation import WITH, WITHOUT, describe_level
 
 ROW_PX = 30
 MANY_CLASSES = 12
@@ -64,7 +64,9 @@ def describe_effect(effect: Effect) -> str:
     described = " x ".join(map(describe_level, effect.factors, effect.levels))
     if len(effect.factors) > 1:
         return described
-    return f"{described} rather than {'none' if effect.reference[0] == WITHOUT else effect.reference[0]}"
+    (factor,), (reference,) = effect.factors, effect.reference
+    other = {WITHOUT: "none", WITH: factor}.get(reference, reference)
+    return f"{described} rather than {other}"
 
 
 def curves(result: AblationResult, stage: StageFacts, column: str, label: str, tick_format: str) -> Plot | None:

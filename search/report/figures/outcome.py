@@ -109,7 +109,10 @@ def pruning(stages: Sequence[Pruning]) -> Plot:
     figure.update_yaxes(autorange="reversed")
     return Plot(
         title="What the pruner cut",
-        caption="Epochs that were trained, and those that pruned trials would still have had by their configuration.",
+        caption=(
+            "Epochs that were trained, and those that pruned trials would still have had, had they gone as far through "
+            "their plan as complete ones do."
+        ),
         figure=figure,
         height_px=120 + ROW_PX * len(stages),
     )

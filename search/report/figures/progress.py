@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
+from search import names
 from search.report.facts import StageFacts
 from search.report.figures.style import BEST, GREY, STATES, Plot, blank
 from search.report.metric import Metric, plural
@@ -97,8 +98,9 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
 
 def _patience(stages: Sequence[StageFacts]) -> str:
     """Why complete curves end before their trial's last epoch, where they may."""
-    most = max(base.get("patience", 0) for stage in stages for base in stage.pinned.bases)
-    return f" A trial that has not improved for {plural(most, 'epoch')} ends, and is complete." if most else ""
+    configs = [trial.user_attrs.get(names.CONFIG, {}) for stage in stages for trial in stage.optuna_trials]
+    has_patience = any(config.get("patience", 0) for config in configs)
+    return " A trial without improvement for its patience ends early, and is complete." if has_patience else ""
 
 
 def _in_order(stages: Sequence[StageFacts]) -> pd.DataFrame:
