@@ -71,7 +71,7 @@ def _load_file(path: Path) -> Study:
         raise UserError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # Whatever a user's file raises is a bad input, with its line.
         if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
-            raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+            raise UserError(f"{error.filename}, line {error.lineno}: SyntaxError: {error.msg}") from error
         said = (str(error).splitlines() or [""])[0]
         raise UserError(f"{_where(path, error)}: {type(error).__name__}: {said}{_hint(said)}") from error
     study = getattr(module, "STUDY", None)

@@ -62,7 +62,7 @@ def test_a_misspelled_argument_is_answered_with_the_nearest_one(tmp_path: Path) 
 
 def test_a_file_that_is_no_python_is_named_once_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("x = 1\ny = (\n")
-    with pytest.raises(UserError, match=r"^\S*broken.py, line 2: '\(' was never closed$"):
+    with pytest.raises(UserError, match=r"^\S*broken.py, line 2: SyntaxError: '\(' was never closed$"):
         load_study(str(tmp_path / "broken.py"))
 
 
