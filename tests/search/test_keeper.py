@@ -43,7 +43,8 @@ def received() -> Iterator[list[int]]:
 
 
 @pytest.fixture
-def keeper(sqlite: Storage) -> Iterator[Keeper]:
+def keeper(sqlite: Storage, received: list[int]) -> Iterator[Keeper]:
+    """Closed while its signals are still caught: a late one would end the tests."""
     started = Keeper(sqlite, supervisor_pid=None, show=lambda: None)
     yield started
     started.close()
