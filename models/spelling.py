@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that follows an error message: the nearest known name, or all of them if none is near."""
     names = sorted(known)
-    nearest = get_close_matches(name, names, n=1)
-    return f" Did you mean {nearest[0]!r}?" if nearest else f" Known: {', '.join(names)}"
+    near = nearest(name, names)
+    return f" Did you mean {near!r}?" if near else f" Known: {', '.join(names)}"
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is nearest, if one is near or differs in capitals alone."""
+    near = get_close_matches(name, known, n=1) or [one for one in known if one.lower() == name.lower()]
+    return near[0] if near else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from data.errors import UserError
+from models.spelling import nearest
 from search.records import StudyRecord, read_study, study_names
 from search.settings import redact
 from search.storage import Storage
@@ -16,8 +16,8 @@ def find_study(storage: Storage, name: str) -> StudyRecord:
     record = read_study(storage, name)
     if record is None:
         known = study_names(storage)
-        near = get_close_matches(name, known, n=1) or [one for one in known if one.lower() == name.lower()]
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        near = nearest(name, known)
+        hint = f"did you mean {near!r}? " if near else ""
         there = ", ".join(known) or "none"
         raise UserError(f"no study {name!r} at {redact(storage.url)}; {hint}studies there: {there}")
     return record

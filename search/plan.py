@@ -45,6 +45,7 @@ def print_plan(
     console.print(f"[bold]{study.name}[/bold]: {study.description}\n", highlight=False)
     for line in warm.lines() if warm else ():
         console.print(line, highlight=False, markup=False)
+    fitted = [budget.foresee(stage) if budget else stage for stage in study.stages]
     for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
         around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
@@ -53,16 +54,16 @@ def print_plan(
             f"sampler {stage.sampler}, pruner {stage.pruner}{aims}{around}: {duration(cost.wall_s)}",
             highlight=False,
         )
-        if budget is not None and (foreseen := budget.foresee(stage)) != stage:
-            console.print(f"  the budget allows about {describe_fit(stage, foreseen)}", highlight=False)
+        if fitted[position] != stage:
+            console.print(f"  the budget allows about {describe_fit(stage, fitted[position])}", highlight=False)
         if position and callable(stage.space):
             console.print("  ranges move with the base; shown around the start configuration", highlight=False)
         console.print(_space(study, stage))
     _print_children(study, console)
     _print_ending(study, costs[-1], console)
     in_all = f"about {duration(total_s(costs))} in all, from a short measurement on this machine as it is now"
-    is_short = budget is not None and any(budget.foresee(stage) != stage for stage in study.stages)
-    shortened = "; less with the budget, which also makes the end as small as it has to be" if is_short else ""
+    is_cut = fitted != list(study.stages)
+    shortened = "; less with the budget, which also makes the end as small as it has to be" if is_cut else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
 
 

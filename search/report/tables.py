@@ -72,19 +72,18 @@ def _tried(facts: StudyFacts, field: str) -> str:
     """Ranges and choices of a field, stage by stage; of a stage with several bases, what all of them span."""
     ranges: dict[str, None] = {}
     for stage in facts.stages:
-        stored = [entry.distribution for space in stage.pinned.spaces for entry in space if entry.name == field]
-        if stored:
-            ranges[_range([json_to_distribution(text) for text in stored])] = None
+        if searched := _searched(stage.pinned, field):
+            ranges[searched] = None
     if facts.confirmation is not None and facts.confirmation.pinned.cells:
         values = dict.fromkeys(show_value(base.get(field, "-")) for base in facts.confirmation.pinned.bases)
         ranges |= {", ".join(values): None} if len(values) > 1 else {}
     return ", then ".join(ranges)
 
 
-def _epochs(pinned: PinnedStage) -> str:
-    """Epochs of a stage's trials, or what it may choose from."""
-    searched = [entry.distribution for space in pinned.spaces for entry in space if entry.name == "epochs"]
-    return _range([json_to_distribution(text) for text in searched]) if searched else str(pinned.epochs)
+def _searched(pinned: PinnedStage, field: str) -> str:
+    """What a stage may choose from, over all its bases; empty for a field that it does not vary."""
+    stored = [entry.distribution for space in pinned.spaces for entry in space if entry.name == field]
+    return _range([json_to_distribution(text) for text in stored]) if stored else ""
 
 
 def _range(distributions: Sequence[BaseDistribution]) -> str:
@@ -154,7 +153,9 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
             (
                 _text(stage.name),
                 _text(sampler),
-                Cell(text=_epochs(stage.pinned), key=float(stage.pinned.epochs)),
+                Cell(
+                    text=_searched(stage.pinned, "epochs") or str(stage.pinned.epochs), key=float(stage.pinned.epochs)
+                ),
                 *(_count(count) for count in counts),
                 Cell(text=facts.metric.show(snapshot.best), key=snapshot.best or 0.0),
                 Cell(text=show_time(time.worker_s), key=time.worker_s),
