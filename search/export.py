@@ -8,14 +8,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from data.files import writing_below
+from data.outputs import output_folder
 from search.cli import command_parser, main_guard, print_json
 from search.lookup import find_champion, find_study
 from search.names import study_folder
@@ -27,7 +26,11 @@ ONNX_FILE = "model.onnx"
 
 
 def export(settings: Settings, study: str, output: Path | None = None) -> dict[str, Any]:
-    """Write the champion's files below `output` (default: the study's folder) and return what `--json` prints."""
+    """Write the champion's files to `output` (default: `export/` in the study's folder); return what `--json` prints.
+
+    Raises UserError if there is no such study or champion, if the extra `export` is missing, or as
+    `output_folder` does.
+    """
     storage = open_storage(settings.storage_url, create=False)
     try:
         champion = find_champion(find_study(storage, study))
@@ -35,15 +38,11 @@ def export(settings: Settings, study: str, output: Path | None = None) -> dict[s
         storage.close()
     _check_onnx()
     folder = output or study_folder(settings.home, study) / "export"
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    with writing_below(folder.parent):
-        part.mkdir(parents=True)
+    with output_folder(folder) as part:
         download_bundle(settings, champion["model_uri"], part)
         write_onnx(part, part / ONNX_FILE)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    return {"study": study, "model_uri": champion["model_uri"], "files": sorted(str(path) for path in folder.iterdir())}
+        written = sorted(path.name for path in part.iterdir())
+    return {"study": study, "model_uri": champion["model_uri"], "files": [str(folder / name) for name in written]}
 
 
 def write_onnx(bundle: Path, path: Path) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from data.files import writing_below
 from data.layout import IMAGE_SUFFIXES
+from data.outputs import output_folder
 from data.progress import Progress
 from models.detector import Detector
 from search.detect.draw import draw_detections
 from search.detect.media import Medium, Pictures
-from search.detect.tally import COUNTS_FILE, Count, Tally
+from search.detect.tally import Count, Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +51,10 @@ def open_medium(source: Path, every: int = 1) -> Medium:
 def detect(medium: Medium, detector: Detector, folder: Path, *, threshold: float, progress: Progress) -> Found:
     """Find objects in every frame and write drawn pictures, `detections.csv` and `counts.csv` to `folder`.
 
-    What an earlier call wrote there is replaced. Raises UserError if no frame can be read, or if the folder holds
-    something else or cannot be written.
+    What an earlier call wrote there is replaced. Raises UserError if no frame can be read, or as `output_folder` does.
     """
     pictures = 0
-    with _replaced(folder) as part, closing(medium), closing(Tally(part)) as tally:
+    with output_folder(folder) as part, closing(medium), closing(Tally(part)) as tally:
         for frame in medium.frames():
             found = detector.detect(frame.pixels_HWC, threshold=threshold)
             tally.add(frame, found)
@@ -72,20 +69,3 @@ def detect(medium: Medium, detector: Detector, folder: Path, *, threshold: float
         counts=tally.counts(),
         unreadable=medium.unreadable,
     )
-
-
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """A folder to write to that takes the place of `folder` at the end, if all went well."""
-    if folder.exists() and not (folder / COUNTS_FILE).exists():
-        raise UserError(f"{folder}: holds something else already; choose another --output or remove it")
-    part = folder.with_name(f"{folder.name}.part")
-    with writing_below(folder.parent):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        try:
-            yield part
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)

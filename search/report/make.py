@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.errors import SieveError
 from data.files import writing_below
+from data.outputs import check_output_file
 from search import names
 from search.ablation import read_ablation
 from search.artifacts import open_artifacts
@@ -21,13 +22,19 @@ from search.settings import Settings
 from search.storage import open_storage
 
 REPORT_FILE = "report.html"
+MARKER = b'<meta name="generator" content="Sieve">'
+"""Stands at the beginning of every report, so that a report is only ever written over an earlier one."""
 
 
 def make_report(settings: Settings, study: str, output: Path | None = None) -> Path:
     """Write the report and return where it lies; also leave a summary on each stage's page in optuna-dashboard.
 
-    Raises UserError if there is no such study, or if the file cannot be written; then no part of it is.
+    Raises UserError if there is no such study, if `output` is a file that is no report, or if it cannot be
+    written whole.
     """
+    path = (output or names.study_folder(settings.home, study) / REPORT_FILE).expanduser().resolve()
+    if output:
+        check_output_file(path, MARKER)
     storage = open_storage(settings.storage_url, create=False)
     try:
         facts = read_facts(storage, study)
@@ -38,7 +45,6 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
     if last is not None:
         ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
     html = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
-    path = (output or names.study_folder(settings.home, study) / REPORT_FILE).expanduser().resolve()
     with writing_below(path.parent):
         _write_whole(path, html)
     return path

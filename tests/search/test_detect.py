@@ -127,7 +127,7 @@ def test_a_second_run_replaces_the_first_and_nothing_else(folder, weights, tmp_p
     assert _detect(folder, weights, "--output", str(output)) == 0
     assert not (output / "a.png.jpg").exists() and (output / "more" / "b.jpg").exists()
     assert _detect(folder, weights, "--output", str(folder)) == 2
-    assert "holds something else" in capsys.readouterr().err
+    assert "holds files that Sieve did not write" in capsys.readouterr().err
     assert (folder / "more" / "b.jpg").exists()
 
 
