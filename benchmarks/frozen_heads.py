@@ -29,7 +29,7 @@ from models.training.fit import fit
 from models.training.gang import Gang
 from models.training.process import tune_process
 from search.settings import Settings
-from search.workload import Workshop, input_statistics, open_workshop
+from search.trials.workload import Workshop, input_statistics, open_workshop
 
 CPU = torch.device("cpu")
 TRIALS, EPOCHS, GANG = 64, 20, 16

@@ -19,9 +19,9 @@ from benchmarks.results import write_result
 from models.config import FlexCNNConfig
 from search import names
 from search.cli import main_guard
-from search.records import read_stages
-from search.snapshot import stage_trials
-from search.storage import open_storage
+from search.stage.snapshot import stage_trials
+from search.store.records import read_stages
+from search.store.storage import open_storage
 from studies.definition import Confirm, Space, Stage, Study, choice
 
 EPOCHS = 9

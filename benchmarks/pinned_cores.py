@@ -25,7 +25,8 @@ from benchmarks.workloads import WORKLOADS
 from data.parallel import cpu_cores
 from models.registry import build_model
 from models.training.process import tune_process
-from search.cli import CommandParser, main_guard, print_json, say
+from search.cli import CommandParser, main_guard
+from search.terminal import print_json, say
 
 SECONDS, WARM_UP_STEPS = 10.0, 5
 

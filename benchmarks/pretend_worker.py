@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import search.trial
+import search.trials.run_trial
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search import worker
@@ -53,7 +53,7 @@ def pretended_fit(epoch_s: float) -> Any:
 
 def main() -> None:
     log, epoch_s, *arguments = sys.argv[1:]
-    search.trial.fit = pretended_fit(float(epoch_s))
+    search.trials.run_trial.fit = pretended_fit(float(epoch_s))
     try:
         worker.main(arguments)
     finally:

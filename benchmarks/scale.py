@@ -33,13 +33,14 @@ from sqlalchemy import text
 
 from benchmarks.machine import describe_machine
 from search import names
-from search.claims import claim_next, release
-from search.pinning import PinnedStage, pin_search
-from search.records import StageRecord, create_study, pin_stage
-from search.samplers import make_sampler
 from search.settings import normalise_storage_url
-from search.stages import fill_queue
-from search.storage import Storage, open_storage
+from search.stage.pinned import PinnedStage
+from search.stage.pinning import pin_search
+from search.stage.samplers import make_sampler
+from search.store.claims import claim_next, release
+from search.store.records import StageRecord, create_study, pin_stage
+from search.store.storage import Storage, open_storage
+from search.supervisor.stages import fill_queue
 from studies.registry import load_study
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"

@@ -12,19 +12,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from search.claims import Result, claim_next, finish
-from search.epoch_log import EpochLog
-from search.pinning import PinnedStage
-from search.processes import process_name
-from search.records import read_stages
-from search.samplers import make_pruner, make_sampler
-from search.storage import Storage, open_storage, with_retries
+from search.stage.pinned import PinnedStage
+from search.stage.samplers import make_pruner, make_sampler
+from search.store.claims import Result, claim_next, finish
+from search.store.processes import process_name
+from search.store.records import read_stages
+from search.store.storage import Storage, open_storage, with_retries
+from search.trials.epoch_log import EpochLog
 
 METRICS = {"val_accuracy": 0.5, "val_loss": 1.0, "train_loss": 1.0, "duration_s": 1.0}
 
 
 def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[str, list[float]]:
-    """Claim, report and finish as `search.worker` and `search.course` do; the seconds of each call."""
+    """Claim, report and finish as `search.worker` and `search.trials.trial_run` do; the seconds of each call."""
     record = next(stage for stage in read_stages(storage, name.rsplit("/", 1)[0]) if stage.optuna_study == name)
     stage = PinnedStage.from_json(record.pinned)
     study = storage.load_study(name, sampler=make_sampler(stage), pruner=make_pruner(stage))

@@ -32,10 +32,11 @@ from benchmarks.results import write_result
 from data.errors import SieveError, UserError
 from models.config import FlexCNNConfig
 from search import names
-from search.cli import CommandParser, main_guard, print_json, say
-from search.records import read_stages
+from search.cli import CommandParser, main_guard
 from search.settings import normalise_storage_url
-from search.storage import open_storage
+from search.store.records import read_stages
+from search.store.storage import open_storage
+from search.terminal import print_json, say
 from studies.definition import Confirm, Stage, Study, choice
 
 WORKERS, EPOCHS, EPOCH_S = 4, 20, 0.01

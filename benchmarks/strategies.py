@@ -18,9 +18,10 @@ from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, LEARNING_RATES, REG
 from models.config import TrainConfig
 from models.values import to_flat
 from search import names
-from search.bases import best_configs
-from search.pinning import PinnedStage, pin_search
-from search.samplers import PRUNER_STARTUP_TRIALS, make_pruner, make_sampler
+from search.stage.bases import best_configs
+from search.stage.pinned import PinnedStage
+from search.stage.pinning import pin_search
+from search.stage.samplers import PRUNER_STARTUP_TRIALS, make_pruner, make_sampler
 from studies.definition import Space, Stage, Study
 
 PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)

@@ -31,7 +31,8 @@ from data.errors import UserError
 from data.parallel import cpu_cores
 from models.config import BackboneConfig
 from models.values import with_values
-from search.cli import CommandParser, main_guard, print_json, say
+from search.cli import CommandParser, main_guard
+from search.terminal import print_json, say
 
 
 def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch: Path) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import read_result, write_result
 from benchmarks.strategies import STRATEGIES, Ledger, Spent, table_of
 from data.errors import UserError
-from search.cli import CommandParser, main_guard, print_json, say
+from search.cli import CommandParser, main_guard
+from search.terminal import print_json, say
 
 BUDGET_EPOCHS = 360
 """Forty whole trainings, of 192 that there are."""

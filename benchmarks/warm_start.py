@@ -34,14 +34,15 @@ from models.config import FlexCNNConfig, TrainConfig
 from models.training.fit import fit
 from models.training.process import tune_process
 from search import names
-from search.pinning import Values, pin_search
-from search.prepare import Request
 from search.run import run
-from search.samplers import make_sampler
 from search.settings import Settings
-from search.storage import open_storage
-from search.warm_start import WarmStart, find_warm_start
-from search.workload import Workshop, open_workshop
+from search.stage.pinned import Values
+from search.stage.pinning import pin_search
+from search.stage.samplers import make_sampler
+from search.stage.warm_start import WarmStart, find_warm_start
+from search.store.storage import open_storage
+from search.supervisor.prepare import Request
+from search.trials.workload import Workshop, open_workshop
 from studies.definition import Confirm, Stage, Study, choice
 
 CPU = torch.device("cpu")

@@ -12,7 +12,8 @@ from typing import Literal
 from optuna.distributions import FloatDistribution
 
 from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
-from search.pinning import PinnedStage, pin_search
+from search.stage.pinned import PinnedStage
+from search.stage.pinning import pin_search
 from studies.definition import Confirm, Space, Stage, Study, choice
 
 TRIALS = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import sqlite3
@@ -96,3 +97,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def hash_folder(folder: Path) -> str:
+    """SHA-256 over the relative paths and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

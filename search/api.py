@@ -13,12 +13,13 @@ import argparse
 from pathlib import Path
 
 from search.cli import command_parser
-from search.prepare import add_run_arguments, check_request
 from search.report.facts import StudyFacts, read_facts
 from search.report.make import make_report
 from search.run import run as run_request
 from search.settings import Settings, from_arguments
-from search.storage import open_storage
+from search.store.storage import open_storage
+from search.supervisor.arguments import add_run_arguments
+from search.supervisor.prepare import check_request
 
 __all__ = ["StudyFacts", "load_study", "report", "run"]
 

@@ -13,7 +13,6 @@ Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. A bug keeps its trac
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -22,9 +21,8 @@ from typing import NoReturn
 from data.errors import SieveError, UserError
 from data.files import disk_trouble
 from search import settings
-from search.storage import is_outage, storage_away
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+from search.store.storage import is_outage, storage_away
+from search.terminal import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -65,16 +63,6 @@ def main_guard(command: Callable[[], object]) -> int:
             raise  # A bug.
         return _fail(storage_away(error), FAILED)
     return DONE
-
-
-def print_json(value: object) -> None:
-    """Print one JSON object on stdout. Raises ValueError for a NaN, which JSON does not have."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
-
-
-def say(line: str) -> None:
-    """Tell people something on stderr, so that stdout stays with the result."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def _fail(error: SieveError, code: int) -> int:

@@ -25,9 +25,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import requests
 
 from data.errors import SieveError, UserError
-from search.cli import command_parser, main_guard, print_json, say
+from search.cli import command_parser, main_guard
 from search.settings import Settings, from_arguments, redact
-from search.storage import Storage, open_storage
+from search.store.storage import Storage, open_storage
+from search.terminal import print_json, say
 from search.tracking.client import answering
 
 if TYPE_CHECKING:

@@ -18,3 +18,13 @@ def parse_duration(text: str, what: str) -> float:
     if "".join(number + unit for number, unit in parts) != written or not 0 < seconds <= MAX_S:
         raise UserError(f"{what} {text!r} is no duration of at most a year; write 90s, 10m, 2h or 1h30m")
     return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 05 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

@@ -22,17 +22,17 @@ from data.partition import open_partition
 from data.progress import Progress
 from data.sealed import open_test_images
 from data.spec import DataSpec
-from search.cli import command_parser, main_guard, print_json, say
-from search.looks import close_look, looks_by_others, open_look, whoami
-from search.lookup import find_champion, find_study
+from search.cli import command_parser, main_guard
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
-from search.progress import DataProgress
-from search.records import StudyRecord
 from search.report.make import try_report
-from search.scores import score, show
 from search.settings import Settings, from_arguments
-from search.storage import open_storage
+from search.store.find import find_champion, find_study
+from search.store.records import StudyRecord
+from search.store.seal import close_look, looks_by_others, open_look, whoami
+from search.store.storage import open_storage
+from search.terminal import DataProgress, print_json, say
 from search.tracking.registry import Champion, load_champion, log_test_result
+from search.verdict.scores import score, show
 
 BATCH_IMAGES = 256
 

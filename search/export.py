@@ -15,11 +15,12 @@ from typing import Any
 
 from data.errors import UserError
 from data.outputs import output_folder
-from search.cli import command_parser, main_guard, print_json
-from search.lookup import find_champion, find_study
+from search.cli import command_parser, main_guard
 from search.names import study_folder
 from search.settings import Settings, from_arguments
-from search.storage import open_storage
+from search.store.find import find_champion, find_study
+from search.store.storage import open_storage
+from search.terminal import print_json
 from search.tracking.registry import download_bundle
 
 ONNX_FILE = "model.onnx"

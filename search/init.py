@@ -10,9 +10,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from search.cli import command_parser, main_guard, print_json, say
+from search.cli import command_parser, main_guard
 from search.settings import from_arguments, redact
-from search.storage import open_storage
+from search.store.storage import open_storage
+from search.terminal import print_json, say
 from search.tracking.client import answering
 
 

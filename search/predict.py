@@ -20,11 +20,12 @@ from rich.text import Text
 from data.arrays import UInt8Array
 from data.decode import UnreadableImage, decode
 from data.errors import UserError
-from search.cli import command_parser, main_guard, print_json
-from search.lookup import find_champion, find_study
-from search.places import find_pictures
+from data.find_pictures import find_pictures
+from search.cli import command_parser, main_guard
 from search.settings import Settings, from_arguments
-from search.storage import open_storage
+from search.store.find import find_champion, find_study
+from search.store.storage import open_storage
+from search.terminal import print_json
 from search.tracking.registry import Champion, load_champion
 
 BATCH_IMAGES = 256

@@ -30,16 +30,17 @@ from models.training.metrics import best_epoch
 from models.training.process import tune_process
 from models.values import from_flat
 from search import names
-from search.artifacts import open_artifacts
-from search.cli import command_parser, main_guard, print_json, say
+from search.cli import command_parser, main_guard
 from search.devices import parse_devices
-from search.lookup import find_study
-from search.pinning import PinnedStage
-from search.records import StageRecord, StudyRecord, read_stages
 from search.settings import Settings, from_arguments
-from search.snapshot import stage_trials
-from search.storage import Storage, open_storage
-from search.workload import open_workshop
+from search.stage.pinned import PinnedStage
+from search.stage.snapshot import stage_trials
+from search.store.find import find_study
+from search.store.records import StageRecord, StudyRecord, read_stages
+from search.store.storage import Storage, open_storage
+from search.terminal import print_json, say
+from search.trials.artifacts import open_artifacts
+from search.trials.workload import open_workshop
 
 
 def resume(

@@ -21,17 +21,18 @@ from rich.table import Table
 from rich.text import Text
 
 from data.errors import UserError
-from search.cli import command_parser, main_guard, print_json
+from search.cli import command_parser, main_guard
 from search.gpus import Gpu, read_gpus
-from search.locks import is_supervised
-from search.looks import looks
-from search.lookup import find_study
-from search.outlook import planned_epochs, stage_names, time_left_s
-from search.progress import render, show_eta
-from search.records import StudyRecord, read_study, study_names
 from search.settings import from_arguments, redact
-from search.snapshot import Snapshot, take_snapshot
-from search.storage import Storage, open_storage, with_retries
+from search.stage.snapshot import Snapshot, take_snapshot
+from search.store.find import find_study
+from search.store.locks import is_supervised
+from search.store.records import StudyRecord, read_study, study_names
+from search.store.seal import looks
+from search.store.storage import Storage, open_storage, with_retries
+from search.supervisor.outlook import planned_epochs, stage_names, time_left_s
+from search.supervisor.run_progress import render
+from search.terminal import print_json, show_eta
 
 WATCH_S = 2.0
 """Between two looks at the database."""

@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from data.errors import SieveError
-from search.cli import command_parser, main_guard, print_json
-from search.locks import supervising
-from search.lookup import find_study
-from search.records import study_names
+from search.cli import command_parser, main_guard
 from search.settings import Settings, from_arguments, redact
-from search.storage import Storage, open_storage
+from search.store.find import find_study
+from search.store.locks import supervising
+from search.store.records import study_names
+from search.store.storage import Storage, open_storage
+from search.terminal import print_json
 from search.tracking.backlog import show_looks, trials_behind
 from search.tracking.mirror import Mirror
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search.settings import normalise_storage_url
-from search.storage import Storage, open_storage
+from search.store.storage import Storage, open_storage
 
 
 @pytest.fixture(scope="session")

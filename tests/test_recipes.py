@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from search.prepare import add_run_arguments
 from search.settings import add_arguments
+from search.supervisor.arguments import add_run_arguments
 from tests.acceptance.service import ROOT, Service
 
 SLURM = ROOT / "docs" / "recipes" / "slurm.sh"

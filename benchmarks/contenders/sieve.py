@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmarks.contenders.task import FinishedTrial
 from search import names
-from search.records import read_stages
-from search.snapshot import stage_trials
-from search.storage import open_storage
+from search.stage.snapshot import stage_trials
+from search.store.records import read_stages
+from search.store.storage import open_storage
 from studies.definition import Study
 
 _STUDY_FILE = """from optuna.distributions import CategoricalDistribution, FloatDistribution

@@ -20,12 +20,12 @@ from rich.text import Text
 from data.errors import UserError
 from models.detector import DETECTORS, load_detector
 from models.weights import DEFAULT
-from search.cli import command_parser, main_guard, print_json
-from search.detect.run import Found, detect, open_medium
-from search.detect.tally import COUNTS_FILE
+from search.cli import command_parser, main_guard
+from search.detect.counts import COUNTS_FILE
+from search.detect.find_objects import Found, detect, open_medium
 from search.devices import parse_devices
-from search.progress import DataProgress
 from search.settings import from_arguments
+from search.terminal import DataProgress, print_json
 
 DEFAULT_DETECTOR = "fasterrcnn_mobilenet_v3_large_fpn"
 DETECTIONS_FOLDER = "detections"

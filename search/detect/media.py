@@ -12,7 +12,7 @@ from PIL import Image
 from data.arrays import UInt8Array
 from data.decode import UnreadableImage, decode_whole
 from data.errors import UserError
-from search.places import find_pictures
+from data.find_pictures import find_pictures
 
 JPEG_QUALITY = 92
 

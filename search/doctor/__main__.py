@@ -18,15 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from data.errors import SieveError, UserError
-from search.cli import command_parser, main_guard, print_json, say
+from search.cli import command_parser, main_guard
 from search.doctor.database import STORAGE, check_schema, check_seal, check_sqlite, check_trials
+from search.doctor.devices import check_devices
 from search.doctor.finding import Finding, broken
-from search.doctor.folders import check_cache, check_checkpoints, check_disk
-from search.doctor.machine import check_devices
+from search.doctor.home import check_cache, check_checkpoints, check_disk
 from search.doctor.mend import mend
 from search.doctor.mlflow_side import check_champions, check_tracking
 from search.settings import Settings, from_arguments
-from search.storage import Storage, open_storage
+from search.store.storage import Storage, open_storage
+from search.terminal import print_json, say
 
 _STYLES = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 

@@ -9,13 +9,13 @@ from optuna.trial import TrialState
 from sqlalchemy import Row, inspect, select, text
 
 from search.doctor.finding import Finding, broken, command, ok, warning
-from search.looks import looks
-from search.processes import is_dead
-from search.records import StageRecord, read_stages, study_names
 from search.settings import redact
-from search.snapshot import stage_trials
-from search.storage import Storage
-from search.tables import leases, metadata
+from search.stage.snapshot import stage_trials
+from search.store.processes import is_dead
+from search.store.records import StageRecord, read_stages, study_names
+from search.store.seal import looks
+from search.store.storage import Storage
+from search.store.tables import leases, metadata
 
 STORAGE, TRIALS, SEAL = "storage", "trials", "seal"
 

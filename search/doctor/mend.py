@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
-from search.artifacts import open_artifacts
 from search.doctor.database import stray_trials
-from search.doctor.folders import remove_cache_leftovers
-from search.leftovers import collect_leftovers, leftover_checkpoints
-from search.processes import process_name
-from search.reaping import reap
-from search.records import read_stages, study_names
+from search.doctor.home import remove_cache_leftovers
 from search.settings import Settings
-from search.storage import Storage
+from search.store.processes import process_name
+from search.store.reaping import reap
+from search.store.records import read_stages, study_names
+from search.store.storage import Storage
+from search.store.tables import leases
 from search.sync import sync
-from search.tables import leases
+from search.trials.artifacts import open_artifacts
+from search.trials.working_files import collect_leftovers, leftover_checkpoints
 
 
 def mend(settings: Settings, storage: Storage) -> Iterator[str]:

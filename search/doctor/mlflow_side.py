@@ -10,9 +10,9 @@ from sqlalchemy.engine import make_url
 from data.errors import SieveError
 from search import names
 from search.doctor.finding import Finding, broken, command, ok, warning
-from search.records import StudyRecord, read_study, study_names
 from search.settings import Settings, redact
-from search.storage import Storage
+from search.store.records import StudyRecord, read_study, study_names
+from search.store.storage import Storage
 from search.tracking.backlog import looks_behind, trials_behind
 from search.tracking.client import answering
 from search.tracking.registry import load_champion, model_name

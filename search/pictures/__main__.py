@@ -11,10 +11,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from search.cli import command_parser, main_guard, print_json
-from search.pictures.draw import draw_pictures
-from search.progress import DataProgress
+from search.cli import command_parser, main_guard
+from search.pictures.draw_all import draw_pictures
 from search.settings import from_arguments
+from search.terminal import DataProgress, print_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.pictures.predictions import Predictions
 from search.pictures.sheet import FAINT, INK, RIGHT, WRONG, Sheet, elide
-from search.scores import score
+from search.verdict.scores import score
 
 _ROW_IN = 0.22
 _PLOT_IN = 5.0

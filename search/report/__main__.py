@@ -12,9 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from search.cli import command_parser, main_guard, print_json
+from search.cli import command_parser, main_guard
 from search.report.make import make_report
 from search.settings import from_arguments
+from search.terminal import print_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,16 +13,16 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import select
 
 from search import names
-from search.champion import Finalist, read_finalists
-from search.history import Command, read_commands
-from search.looks import Look, looks, looks_by_others
-from search.lookup import find_study
-from search.pinning import PinnedStage
-from search.records import StageRecord, StudyRecord, read_stages
 from search.report.metric import Metric
-from search.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_state
-from search.storage import Storage
-from search.tables import epochs as epoch_table
+from search.stage.pinned import PinnedStage
+from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_state
+from search.store.find import find_study
+from search.store.history import Command, read_commands
+from search.store.records import StageRecord, StudyRecord, read_stages
+from search.store.seal import Look, looks, looks_by_others
+from search.store.storage import Storage
+from search.store.tables import epochs as epoch_table
+from search.verdict.champion import Finalist, read_finalists
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,8 +112,8 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
     return StudyFacts(
         record=record,
         metric=Metric(name=record.definition["metric"], images=record.data["val"]),
-        stages=tuple(stage for stage in stages if not stage.pinned.is_confirmation),
-        confirmation=next((stage for stage in stages if stage.pinned.is_confirmation), None),
+        stages=tuple(stage for stage in stages if not stage.pinned.is_final),
+        confirmation=next((stage for stage in stages if stage.pinned.is_final), None),
         looks=tuple(looks(storage, study)),
         looks_by_others=tuple(looks_by_others(storage, record)),
         commands=tuple(read_commands(storage, study)),
@@ -172,7 +172,7 @@ def _value(trial: FrozenTrial, *, maximize: bool) -> float:
 
 def _param_names(pinned: PinnedStage) -> list[str]:
     names_in_order = dict.fromkeys(parameter.name for space in pinned.spaces for parameter in space)
-    base = [names.BASE] if len(pinned.bases) > 1 and not pinned.is_confirmation else []
+    base = [names.BASE] if len(pinned.bases) > 1 and not pinned.is_final else []
     return [*names_in_order, *base]
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from search.report.facts import StageFacts
 from search.report.metric import show_value
 from search.report.spaces import levels, parameters_of
-from search.snapshot import rank_trials
+from search.stage.snapshot import rank_trials
 
 SIGNIFICANT = 0.05
 WINNERS = 3

@@ -9,17 +9,16 @@ from data.errors import SieveError
 from data.files import writing_below
 from data.outputs import check_output_file
 from search import names
-from search.ablation import read_ablation
-from search.artifacts import open_artifacts
-from search.cli import say
-from search.pictures.draw import draw_pictures
-from search.progress import DataProgress
+from search.pictures.draw_all import draw_pictures
+from search.report.embedded_pictures import read_pictures
 from search.report.facts import read_facts
 from search.report.notes import leave_notes
 from search.report.page import render
-from search.report.pictures import read_pictures
 from search.settings import Settings
-from search.storage import open_storage
+from search.store.storage import open_storage
+from search.terminal import DataProgress, say
+from search.trials.artifacts import open_artifacts
+from search.verdict.ablation import read_ablation
 
 REPORT_FILE = "report.html"
 MARKER = b'<meta name="generator" content="Sieve">'

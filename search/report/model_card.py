@@ -8,15 +8,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from search.records import StudyRecord
 from search.report.metric import Metric, percent, plural, show_value
+from search.store.records import StudyRecord
 
 
 def model_card(record: StudyRecord, champion: Mapping[str, Any]) -> str:
     """What people must know before they use the model, as Markdown: data, intended use, figures, limits, seeds.
 
-    `champion` is what `search.champion.choose_champion` gives; the test figure is not part of it, since the version is
-    registered before the seal is opened. Source of the form: Mitchell et al. 2019, "Model cards for model reporting".
+    `champion` comes from `search.verdict.champion.choose_champion`. The test figure is not part of it, since the
+    version is registered before the seal is opened. Source of the form: Mitchell et al. 2019, "Model cards for
+    model reporting".
     """
     start, config = record.definition["config"], champion["config"]
     environment = Environment(

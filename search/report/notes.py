@@ -6,7 +6,7 @@ from optuna_dashboard import get_note, save_note
 
 from search.report.facts import StageFacts, StudyFacts
 from search.report.metric import Metric, plural
-from search.storage import Storage
+from search.store.storage import Storage
 
 
 def leave_notes(storage: Storage, facts: StudyFacts) -> None:
@@ -31,7 +31,7 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
         f"- best single run: {_best(stage, metric)}",
         f"- {pinned.sampler} sampler, {pinned.pruner} pruner, {plural(pinned.epochs, 'epoch')}",
     ]
-    if pinned.is_confirmation and facts.finalists:
+    if pinned.is_final and facts.finalists:
         champion, kind = facts.finalists[0], "cell" if pinned.cells else "finalist"
         lines.append(
             f"- champion: {kind} {champion.index + 1}, mean {metric.show(champion.mean)} over "

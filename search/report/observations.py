@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from search.champion import mean_interval
-from search.report.cost import Pruning
 from search.report.effects import Effect, Effects
 from search.report.facts import StageFacts, StudyFacts
 from search.report.hints import edge_hints, last_improvement, pruned_choices
 from search.report.metric import Metric, percent, plural, show_p, show_time
+from search.report.spent import Pruning
+from search.verdict.champion import mean_interval
 
 SIGNIFICANT = 0.05
 Strength = Literal["clear", "unclear", "note"]

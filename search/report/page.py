@@ -13,22 +13,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search.ablation import AblationResult
-from search.looks import describe_look
-from search.report import cost, tables
-from search.report.ablation import ablation_chapter
-from search.report.cost import Pruning
+from search.report import html_tables as tables
+from search.report import spent as cost
+from search.report.ablation_chapter import ablation_chapter
 from search.report.effects import estimate_effects
+from search.report.embedded_pictures import Picture
 from search.report.facts import StudyFacts
-from search.report.figures import outcome, progress
+from search.report.figures import outcome
+from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
 from search.report.importance import MIN_TRIALS
 from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
-from search.report.pictures import Picture
 from search.report.sections import sections_of
-from search.report.strategies import strategy_table
-from search.tracking.tags import GIT_COMMIT, software
+from search.report.spent import Pruning
+from search.report.strategy_table import strategy_table
+from search.store.seal import describe_look
+from search.store.software import GIT_COMMIT, software
+from search.verdict.ablation import AblationResult
 
 _HERE = Path(__file__).parent
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from search.report import tables
+from search.report import html_tables as tables
 from search.report.facts import StageFacts, StudyFacts
-from search.report.figures import pareto, progress, space
+from search.report.figures import front as pareto
+from search.report.figures import over_time as progress
+from search.report.figures import space
 from search.report.figures.style import Plot
 from search.report.importance import Importance, rank_parameters
 from search.report.metric import plural

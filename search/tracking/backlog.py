@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from search.looks import Look, looks
-from search.records import read_stages
 from search.settings import Settings
-from search.snapshot import stage_trials
-from search.storage import Storage
-from search.tables import epochs, mirrored
+from search.stage.snapshot import stage_trials
+from search.store.records import read_stages
+from search.store.seal import Look, looks
+from search.store.storage import Storage
+from search.store.tables import epochs, mirrored
 from search.tracking import contents
 from search.tracking.registry import log_test_result, looks_shown, version_of
 

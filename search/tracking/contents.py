@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from search import names
-from search.records import StageRecord, StudyRecord
+from search.store.records import StageRecord, StudyRecord
+from search.store.software import software
 from search.tracking import tags
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def study_tags(study: StudyRecord) -> dict[str, str]:
         tags.STUDY_KEY: str(study.created_at),
         tags.DATA_FINGERPRINT: study.data.get("fingerprint", ""),
         tags.SPLIT_HASH: study.data.get("split_hash", ""),
-        **tags.software(),
+        **software(),
     }
 
 

@@ -18,9 +18,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from sqlalchemy import Row, insert, select, update
 
-from search.records import StageRecord, StudyRecord, read_stages
-from search.storage import Storage
-from search.tables import epochs, mirrored
+from search.store.records import StageRecord, StudyRecord, read_stages
+from search.store.storage import Storage
+from search.store.tables import epochs, mirrored
 from search.tracking import contents, tags
 
 if TYPE_CHECKING:

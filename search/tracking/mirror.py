@@ -8,10 +8,10 @@ from collections.abc import Callable
 from sqlalchemy import select
 
 from data.errors import SieveError, UserError
-from search.records import read_study
 from search.settings import Settings, redact
-from search.storage import Storage
-from search.tables import mirrored
+from search.store.records import read_study
+from search.store.storage import Storage
+from search.store.tables import mirrored
 from search.tracking.client import connect, first_line
 from search.tracking.follower import Follower
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import version
 from inspect import getfile
 from pathlib import Path
@@ -53,15 +52,6 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
 def _requirements(config: TrainConfig) -> tuple[str, ...]:
     is_timm = isinstance(config, BackboneConfig) and config.backbone.startswith(TIMM_PREFIX)
     return (*_REQUIREMENTS, "timm") if is_timm else _REQUIREMENTS
-
-
-def hash_folder(folder: Path) -> str:
-    """SHA-256 over the relative paths and contents of all files below a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _pinned(package: str) -> str:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from data.decode import ImageFit
 from data.errors import SieveError, UserError
+from data.files import hash_folder
 from search import names
 from search.settings import Settings, redact
 from search.tracking import tags
 from search.tracking.client import answering, quiet_pyfunc
-from search.tracking.packaging import hash_folder, save_model
+from search.tracking.packaging import save_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.conftest import Search
 from tests.acceptance.service import STUDY_FILES, Service
-from tests.search.test_notify import Server
+from tests.search.supervisor.test_notify import Server
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from data.errors import UserError
-from search import prepare
+from search.supervisor import prepare
 from tests.acceptance.service import ROOT, STUDY_FILES, Service, wait_for
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data.files import hash_folder
 from search import names
 from search.settings import Settings
 from search.tracking.client import connect
-from search.tracking.packaging import hash_folder
 from search.tracking.registry import download_bundle, load_champion
 from search.tracking.tags import CONTENT_HASH
 

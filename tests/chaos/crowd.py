@@ -9,12 +9,12 @@ from multiprocessing.synchronize import Barrier
 from types import TracebackType
 from typing import Any
 
-from search.storage import Storage, open_storage
+from search.store.storage import Storage, open_storage
 
 START_TIMEOUT_S = 60.0
 FORKS = multiprocessing.get_context("forkserver")
 """Real processes that start in milliseconds: the server has imported what they need."""
-FORKS.set_forkserver_preload(["search.reaping"])
+FORKS.set_forkserver_preload(["search.store.reaping"])
 
 _storage: Storage
 _start: Barrier

@@ -89,7 +89,7 @@ def die() -> None:
 
 def fall_asleep() -> None:
     """Stop in the middle of the second epoch, until SIGCONT; by its own clock the lease lasts but a moment."""
-    from search import claims
+    from search.store import claims
 
     claims.LEASE_S = SHORT_LEASE_S
     fit = importlib.import_module("models.training.fit")

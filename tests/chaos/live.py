@@ -10,15 +10,15 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Row, select, update
 
 from search import names
-from search.artifacts import SharedFolder
-from search.claims import Claim, claim_next
-from search.lookup import find_study
-from search.processes import process_name
-from search.reaping import reap
-from search.records import create_study, read_epochs, update_study
-from search.snapshot import stage_trials
-from search.storage import open_storage
-from search.tables import leases
+from search.stage.snapshot import stage_trials
+from search.store.claims import Claim, claim_next
+from search.store.find import find_study
+from search.store.processes import process_name
+from search.store.reaping import reap
+from search.store.records import create_study, read_epochs, update_study
+from search.store.storage import open_storage
+from search.store.tables import leases
+from search.trials.artifacts import SharedFolder
 from tests.acceptance.forks import Fault, Forked
 from tests.search.conftest import DATA, open_stage
 

@@ -10,11 +10,11 @@ from sqlalchemy import update
 
 from data.errors import LeaseLost
 from search import names
-from search.claims import Claim, Result, claim_next, finish
-from search.processes import process_name
-from search.reaping import reap
-from search.storage import Storage, open_storage
-from search.tables import leases
+from search.store.claims import Claim, Result, claim_next, finish
+from search.store.processes import process_name
+from search.store.reaping import reap
+from search.store.storage import Storage, open_storage
+from search.store.tables import leases
 from tests.chaos.conftest import Print
 from tests.chaos.crowd import FORKS, Crowd
 from tests.chaos.kills import KillAt
@@ -97,9 +97,9 @@ def test_six_racing_reapers_put_each_lost_trial_back_once(storage: Storage, figu
 
 
 STEPS = [
-    KillAt(target="search.reaping:_take_over", when="after"),
+    KillAt(target="search.store.reaping:_take_over", when="after"),
     KillAt(target="optuna.storages:RDBStorage.set_trial_user_attr", when="after"),
-    KillAt(target="search.reaping:set_state", when="after"),
+    KillAt(target="search.store.reaping:set_state", when="after"),
 ]
 
 

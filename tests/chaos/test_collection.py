@@ -11,15 +11,15 @@ from models.bundle import load_bundle
 from models.training.checkpoint import read_history
 from models.training.metrics import EpochMetrics
 from search import names
-from search.artifacts import SharedFolder
-from search.claims import Claim, Result, finish
-from search.course import TrialContext
-from search.leftovers import collect_leftovers
-from search.pinning import pin_confirmation
-from search.reaping import MAX_LOSSES
-from search.storage import open_storage
-from search.trial import WorkerStopped
-from search.workload import Workshop
+from search.stage.pinning import pin_confirmation
+from search.store.claims import Claim, Result, finish
+from search.store.reaping import MAX_LOSSES
+from search.store.storage import open_storage
+from search.trials.artifacts import SharedFolder
+from search.trials.run_trial import WorkerStopped
+from search.trials.trial_run import TrialContext
+from search.trials.working_files import collect_leftovers
+from search.trials.workload import Workshop
 from studies.definition import Confirm
 from tests.chaos.conftest import Print
 from tests.chaos.kills import die_while_saving

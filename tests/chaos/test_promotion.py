@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from data.files import hash_folder
 from search import names
 from search.settings import Settings
 from search.tracking.client import connect
-from search.tracking.packaging import hash_folder
 from search.tracking.registry import register_champion
 from search.tracking.tags import CONTENT_HASH
 from tests.acceptance.forks import Fault, Finished, Forked
@@ -34,8 +34,8 @@ STEPS = [
     KillAt(target=f"{CLIENT}.create_model_version", when="after"),
     KillAt(target=f"{CLIENT}.set_registered_model_alias", when="before"),
     KillAt(target=f"{CLIENT}.set_registered_model_alias", when="after"),
-    KillAt(target="search.leftovers:collect_leftovers", when="before"),
-    KillAt(target="search.leftovers:collect_leftovers", when="after"),
+    KillAt(target="search.trials.working_files:collect_leftovers", when="before"),
+    KillAt(target="search.trials.working_files:collect_leftovers", when="after"),
 ]
 
 

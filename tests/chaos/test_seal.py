@@ -10,10 +10,10 @@ import pytest
 
 from data.errors import SealBroken
 from search.evaluate import evaluate
-from search.looks import Look, looks
-from search.records import create_study, read_study, update_study
 from search.settings import Settings
-from search.storage import Storage, open_storage
+from search.store.records import create_study, read_study, update_study
+from search.store.seal import Look, looks
+from search.store.storage import Storage, open_storage
 from tests.acceptance.forks import Fault, Forked
 from tests.chaos.conftest import Print
 from tests.chaos.kills import HoldAt, KillAt
@@ -40,7 +40,7 @@ def start(settings: Settings, folder: Path, fault: Fault) -> Forked:
 
 
 def test_of_racing_evaluators_one_looks(sealed: Settings, storage: Storage, tmp_path: Path, figures: Print) -> None:
-    hold = HoldAt(target="search.looks:open_look", gate=tmp_path / "gate")
+    hold = HoldAt(target="search.store.seal:open_look", gate=tmp_path / "gate")
     evaluators = [start(sealed, tmp_path / str(number), hold) for number in range(EVALUATORS)]
     patiently(lambda: hold.waiting() == EVALUATORS, "all evaluators to be about to look")
 
@@ -70,11 +70,11 @@ def _looked(taken: list[Look]) -> None:
 
 
 STEPS: list[tuple[KillAt, Callable[[list[Look]], None]]] = [
-    (KillAt(target="search.looks:open_look", when="before"), _unlooked),
-    (KillAt(target="search.looks:open_look", when="after"), _attempted),
+    (KillAt(target="search.store.seal:open_look", when="before"), _unlooked),
+    (KillAt(target="search.store.seal:open_look", when="after"), _attempted),
     (KillAt(target="data.sealed:open_test_images", when="after"), _attempted),
-    (KillAt(target="search.looks:close_look", when="before"), _attempted),
-    (KillAt(target="search.looks:close_look", when="after"), _looked),
+    (KillAt(target="search.store.seal:close_look", when="before"), _attempted),
+    (KillAt(target="search.store.seal:close_look", when="after"), _looked),
 ]
 
 

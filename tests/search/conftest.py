@@ -13,18 +13,19 @@ import torch
 from data.spec import DataSpec
 from models.config import FlexCNNConfig
 from search import names
-from search.claims import Claim, Result, claim_next
-from search.course import Course, TrialContext
-from search.feasibility import feasible_on
-from search.pinning import PinnedStage, pin_search
-from search.processes import process_name
-from search.records import StageRecord, pin_stage
-from search.samplers import make_pruner, make_sampler
 from search.settings import Settings
-from search.stages import fill_queue
-from search.storage import Storage, open_storage
-from search.trial import run_trial
-from search.workload import Workshop, open_workshop
+from search.stage.feasibility import feasible_on
+from search.stage.pinned import PinnedStage
+from search.stage.pinning import pin_search
+from search.stage.samplers import make_pruner, make_sampler
+from search.store.claims import Claim, Result, claim_next
+from search.store.processes import process_name
+from search.store.records import StageRecord, pin_stage
+from search.store.storage import Storage, open_storage
+from search.supervisor.stages import fill_queue
+from search.trials.run_trial import run_trial
+from search.trials.trial_run import TrialContext, TrialRun
+from search.trials.workload import Workshop, open_workshop
 from studies.definition import Stage, Study, choice
 
 CPU = torch.device("cpu")
@@ -82,7 +83,7 @@ class OpenStage:
         sampler, pruner = make_sampler(self.pinned), make_pruner(self.pinned)
         study = self.storage.load_study(self.record.optuna_study, sampler=sampler, pruner=pruner)
         trial = self.storage.open_trial(study, claim.trial_id)
-        return run_trial(Course(trial=trial, claim=claim, stage=self.pinned, context=context))
+        return run_trial(TrialRun(trial=trial, claim=claim, stage=self.pinned, context=context))
 
 
 def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position: int = 0, **changes: Any) -> OpenStage:

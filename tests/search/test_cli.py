@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from data.errors import SealBroken, SieveError, UserError
-from search.cli import command_parser, main_guard, print_json
+from search.cli import command_parser, main_guard
+from search.terminal import print_json
 
 
 def raising(error: BaseException):

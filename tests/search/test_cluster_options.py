@@ -8,11 +8,11 @@ import pytest
 
 import search
 from data.errors import UserError
-from search.prepare import open_cluster
+from search.supervisor.prepare import open_cluster
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "search.ray_launch", raising=False)
+    monkeypatch.delitem(sys.modules, "search.supervisor.ray_launch", raising=False)
     monkeypatch.delattr(search, "ray_launch", raising=False)  # What another test imported stays an attribute.
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"--launcher ray: .*sieve-search\[ray\]"):

@@ -10,16 +10,16 @@ import pytest
 from data.errors import UserError
 from data.spec import DataSpec
 from search import names
-from search.artifacts import SharedFolder
-from search.claims import finish
-from search.course import TrialContext
-from search.leftovers import remove_working_files
-from search.pinning import pin_confirmation
-from search.records import create_study
 from search.resume import resume
 from search.settings import Settings
-from search.storage import Storage
-from search.workload import Workshop
+from search.stage.pinning import pin_confirmation
+from search.store.claims import finish
+from search.store.records import create_study
+from search.store.storage import Storage
+from search.trials.artifacts import SharedFolder
+from search.trials.trial_run import TrialContext
+from search.trials.working_files import remove_working_files
+from search.trials.workload import Workshop
 from studies.definition import Confirm
 from tests.search.conftest import CONFIG, CPU, open_stage, settings_at, tiny
 

@@ -13,10 +13,10 @@ import time
 import pytest
 
 from data.errors import UserError
-from search.locks import supervising
-from search.records import WorkerRecord, create_study, forget_worker, show_worker, update_study
 from search.status import main
-from search.storage import Storage
+from search.store.locks import supervising
+from search.store.records import WorkerRecord, create_study, forget_worker, show_worker, update_study
+from search.store.storage import Storage
 from tests.search.conftest import open_stage
 
 DEFINITION = {

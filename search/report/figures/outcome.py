@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from search.champion import Finalist
-from search.report.cost import Pruning, StageTime
 from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
 from search.report.metric import Metric, percent
+from search.report.spent import Pruning, StageTime
+from search.verdict.champion import Finalist
 
 ROW_PX = 34
 MANY_CLASSES = 25
@@ -73,7 +73,7 @@ def funnel(facts: StudyFacts) -> Plot:
                 hovertemplate=f"%{{y}}: %{{x}} {state}<extra></extra>",
             )  # fmt: skip
     for stage, following in pairwise(stages):
-        noun = "finalists" if following.pinned.is_confirmation else "carried on"
+        noun = "finalists" if following.pinned.is_final else "carried on"
         _annotate_end(figure, stage.name, len(stage.trials), f" {len(following.pinned.bases)} {noun}")
     if facts.finalists:
         _annotate_end(figure, stages[-1].name, len(stages[-1].trials), " 1 champion")

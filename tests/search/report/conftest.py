@@ -20,18 +20,27 @@ from optuna.trial import TrialState
 from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
-from search.bases import best_configs
-from search.champion import choose_champion
-from search.describe import describe_study
-from search.history import add_command
-from search.looks import close_look, open_look
-from search.pinning import PinnedStage, pin_confirmation, pin_search
-from search.records import EpochRecord, StageRecord, add_epochs, create_study, pin_stage, read_stages, update_study
 from search.report.facts import StudyFacts, read_facts
-from search.scores import score
 from search.settings import Settings, normalise_storage_url
-from search.snapshot import stage_trials
-from search.storage import Storage, open_storage
+from search.stage.bases import best_configs
+from search.stage.describe import describe_study
+from search.stage.pinned import PinnedStage
+from search.stage.pinning import pin_confirmation, pin_search
+from search.stage.snapshot import stage_trials
+from search.store.history import add_command
+from search.store.records import (
+    EpochRecord,
+    StageRecord,
+    add_epochs,
+    create_study,
+    pin_stage,
+    read_stages,
+    update_study,
+)
+from search.store.seal import close_look, open_look
+from search.store.storage import Storage, open_storage
+from search.verdict.champion import choose_champion
+from search.verdict.scores import score
 from studies.definition import Confirm, Stage, Study, choice
 
 GELU_GAIN = 0.03
@@ -179,11 +188,11 @@ def _run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> No
     seed = pinned.seeds[trial.number]
     end = accuracy(config, random.Random(f"{seed}-{pinned.name}-{trial.number}"))
     attributes = {names.SEED: seed, names.DURATION_S: 0.0, names.PARAMETERS: 1000, names.WORKER: "me"}
-    if trial.number % 12 == 11 and not pinned.is_confirmation:
+    if trial.number % 12 == 11 and not pinned.is_final:
         attributes |= {names.INFEASIBLE: True, names.REASON: "shrinks below 1x1"}
         return _tell(study, trial, attributes, None)
     attributes[names.CONFIG] = to_flat(config)
-    is_poor = end < 0.83 and not pinned.is_confirmation
+    is_poor = end < 0.83 and not pinned.is_final
     epochs = 2 if is_poor else config.epochs
     for epoch in range(1, epochs + 1):
         value = end - 0.1 * (1 - epoch / config.epochs)

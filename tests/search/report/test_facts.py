@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from data.errors import UserError
-from search.report.cost import measure_pruning, measure_time, states, worker_hours
 from search.report.facts import read_facts
+from search.report.spent import measure_pruning, measure_time, states, worker_hours
 from tests.search.report.conftest import DATA, STUDY, MadeStudy
 
 

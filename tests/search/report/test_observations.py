@@ -9,11 +9,11 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.report.cost import measure_pruning
 from search.report.effects import Effect, Effects, estimate_effects
 from search.report.hints import edge_hints, pruned_choices
 from search.report.metric import Metric
 from search.report.observations import Observation, observe
+from search.report.spent import measure_pruning
 from tests.search.report.conftest import GELU_GAIN, MadeStudy
 
 SPACE = {

@@ -17,16 +17,16 @@ from PIL import Image
 from data.errors import UserError
 from data.files import write_json
 from search import names
-from search.describe import describe_study
-from search.records import create_study
 from search.report import page
 from search.report.__main__ import main
+from search.report.embedded_pictures import MAX_BYTES as MAX_PICTURES
+from search.report.embedded_pictures import read_pictures
+from search.report.html_tables import best_table, champion_table
 from search.report.make import make_report, try_report
 from search.report.model_card import model_card
-from search.report.pictures import MAX_BYTES as MAX_PICTURES
-from search.report.pictures import read_pictures
-from search.report.tables import best_table, champion_table
-from search.storage import open_storage
+from search.stage.describe import describe_study
+from search.store.records import create_study
+from search.store.storage import open_storage
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import CLASSES, DATA, STUDY, MadeStudy, settings_at
 

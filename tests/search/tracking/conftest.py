@@ -23,7 +23,8 @@ from models.bundle import save_bundle
 from models.config import FlexCNNConfig
 from models.registry import build_model
 from search import names
-from search.records import (
+from search.settings import Settings
+from search.store.records import (
     EpochRecord,
     StageRecord,
     add_epochs,
@@ -33,8 +34,7 @@ from search.records import (
     update_stage,
     update_study,
 )
-from search.settings import Settings
-from search.storage import Storage, open_storage
+from search.store.storage import Storage, open_storage
 from search.tracking.client import connect
 from search.tracking.mirror import Mirror
 from search.tracking.registry import register_champion

@@ -19,9 +19,9 @@ from data.errors import SealBroken, UserError
 from models.bundle import load_bundle
 from search.cli import main_guard
 from search.evaluate import evaluate
-from search.looks import looks
-from search.records import read_study, update_study
-from search.storage import open_storage
+from search.store.records import read_study, update_study
+from search.store.seal import looks
+from search.store.storage import open_storage
 from search.tracking.client import connect
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select
 
 from data.errors import SieveError
 from search import names
-from search.tables import mirrored
+from search.store.tables import mirrored
 from search.tracking import tags
 from search.tracking.client import connect
 from search.tracking.follower import Follower

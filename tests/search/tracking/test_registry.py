@@ -11,10 +11,10 @@ import pytest
 
 import search.tracking.registry as module
 from data.errors import SieveError, UserError
+from data.files import hash_folder
 from models.bundle import load_bundle
 from search import names
 from search.tracking.client import connect
-from search.tracking.packaging import hash_folder
 from search.tracking.registry import load_champion, log_bundle, model_name, register_champion
 
 

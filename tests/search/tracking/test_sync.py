@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 
 import search.sync as module
 from search.cli import main_guard
-from search.locks import supervising
-from search.looks import close_look, open_look
-from search.records import update_study
-from search.storage import open_storage
+from search.store.locks import supervising
+from search.store.records import update_study
+from search.store.seal import close_look, open_look
+from search.store.storage import open_storage
 from search.sync import sync
 from search.tracking.backlog import looks_behind, trials_behind
 from search.tracking.client import connect

@@ -1,5 +1,5 @@
 """Nobody waits long for a database that is away."""
 
-from search import storage
+from search.store import storage
 
 storage.OUTAGE_S = 3

@@ -1,0 +1,129 @@
+"""All pictures of a study's champion, as PNG files with an index of titles and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from data.cache import open_search_data
+from data.errors import SieveError, UserError
+from data.files import read_json, write_json, writing_below
+from data.progress import Progress
+from data.spec import DataSpec
+from models.bundle import Classifier
+from search import names
+from search.pictures.attribution import grad_cam_picture, guided_backprop_picture
+from search.pictures.calibration import calibration_picture
+from search.pictures.confusion import confusion_picture
+from search.pictures.grids import mistakes_grid, prediction_grid
+from search.pictures.layers import feature_maps_picture, first_layer_picture
+from search.pictures.per_class import class_scores_picture
+from search.pictures.predictions import Predictions, load_predictions, look_file, predictions_of
+from search.pictures.sheet import Sheet
+from search.pictures.subject import subject_of
+from search.settings import Settings
+from search.store.find import find_champion, find_study
+from search.store.records import StudyRecord
+from search.store.seal import looks
+from search.store.storage import open_storage
+from search.terminal import say
+from search.tracking.log_pictures import log_pictures
+from search.tracking.registry import load_champion
+
+PICTURE_FOLDER = "pictures"
+INDEX_FILE = "index.json"
+"""A list, in the order in which to show them, of `{"file", "title", "caption"}`."""
+_BATCH_IMAGES = 256
+
+
+def draw_pictures(
+    settings: Settings, study: str, folder: Path | None = None, *, progress: Progress | None = None
+) -> list[Path]:
+    """Draw the champion's pictures, keep them with its run in MLflow, and return the PNG files in order.
+
+    They show the images of the last look at the test set once there is one, and validation images before. Files go to
+    `folder`, by default the study's own, with `index.json` beside them; pictures of an earlier call are replaced.
+    Raises UserError if there is no such study or champion, if the searched images have changed, or if the disk says no.
+    """
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        record = find_study(storage, study)
+        uri = find_champion(record)["model_uri"]
+        taken = [look.number for look in looks(storage, study) if look.result and look.model_uri == uri]
+    finally:
+        storage.close()
+    champion = load_champion(settings, uri)
+    classifier: Classifier = champion.model.unwrap_python_model().classifier  # type: ignore[no-untyped-call]
+    of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
+    if of_looks:
+        predictions = load_predictions(of_looks[-1])
+    else:
+        predictions = _predict_validation(settings, record, classifier, progress)
+    paths = _write(sheets(classifier, predictions), folder or names.study_folder(settings.home, study) / PICTURE_FOLDER)
+    try:
+        log_pictures(settings, champion.registered, paths, of_looks[-1].stem if of_looks else "validation")
+    except SieveError as error:  # The files are what was asked for; MLflow only shows them.
+        say(f"the pictures are drawn, but MLflow does not show them: {error}")
+    return paths
+
+
+def _predict_validation(
+    settings: Settings, record: StudyRecord, classifier: Classifier, progress: Progress | None
+) -> Predictions:
+    spec = TypeAdapter(DataSpec).validate_python(record.data["spec"])
+    data = open_search_data(
+        spec,
+        image_size=classifier.input_shape[1],
+        image_fit=classifier.config.image_fit,
+        data_home=settings.data_home,
+        cache_home=settings.cache_home,
+        progress=progress,
+    )
+    if data.fingerprint != record.data["fingerprint"]:
+        raise UserError(
+            f"{spec.source}: not the images that {record.name} was searched on (fingerprint {data.fingerprint[:12]}, "
+            f"then {record.data['fingerprint'][:12]}); put those back to draw its pictures"
+        )
+    probabilities = []
+    for start in range(0, len(data.val), _BATCH_IMAGES):
+        rows = data.val.rows_M[start : start + _BATCH_IMAGES]
+        probabilities.append(classifier.predict_proba(data.val.pool_NHWC[rows], precision="auto"))
+        if progress:
+            progress("validation images", start + len(rows), len(data.val))
+    refit = "refit_images" in (record.champion or {})
+    source = "images of the first fold, which it was trained on" if refit else "validation images"
+    return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
+
+
+def sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
+    """Every picture by its name, one after the other: a figure takes memory. From `first_layer` on they need convs."""
+    yield "predictions", prediction_grid(predictions)
+    yield "mistakes", mistakes_grid(predictions)
+    yield "confusion", confusion_picture(predictions)
+    yield "class_scores", class_scores_picture(predictions)
+    yield "calibration", calibration_picture(predictions)
+    subject = subject_of(classifier, predictions)
+    yield "first_layer", first_layer_picture(subject)
+    yield "feature_maps", feature_maps_picture(subject)
+    yield "guided_backprop", guided_backprop_picture(subject)
+    yield "grad_cam", grad_cam_picture(subject)
+
+
+def _write(sheets: Iterator[tuple[str, Sheet | None]], folder: Path) -> list[Path]:
+    """Each file whole; the index last, so that it never names one that is not there."""
+    index_file = folder / INDEX_FILE
+    earlier = {entry["file"] for entry in read_json(index_file) or ()}
+    index = []
+    with writing_below(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, sheet in sheets:
+            if sheet:
+                sheet.save(folder / f"{name}.png")
+                index.append({"file": f"{name}.png", "title": sheet.title, "caption": sheet.caption})
+        write_json(index_file, index)
+        for stale in earlier - {entry["file"] for entry in index}:
+            (folder / stale).unlink(missing_ok=True)
+    return [folder / entry["file"] for entry in index]

@@ -1,0 +1,181 @@
+"""A trial's time, divided without a gap: what `search.profile` measures on the very code that trains every trial."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Generator, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from data.batches import Batch
+from models.config import TrainConfig
+from models.training.batches import Labelled, TrainingBatches, ValidationBatches
+from models.training.finetuned import FineTuned
+from models.training.metrics import EpochMetrics
+from search.trials.data_source import TrialData
+from search.trials.trial_run import TrialRun
+from search.trials.workload import Workload, Workshop
+
+
+class Laps:
+    """A timeline. Whoever has done something says what it was: the time since the last word is counted for that.
+
+    On a GPU the marks are events in its stream, read when all is over: nothing here waits for the device, and what it
+    computes counts where it computes it, not where it was told to. A pause of the device counts for what it waits for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.all_as: str | None = None
+        """Counts whatever comes for this, while it is set."""
+        self._on_gpu = device.type == "cuda"
+        self._names: list[str] = []
+        self._times: list[float] = []
+        self._events: list[torch.cuda.Event] = []
+        self.end("")
+
+    def end(self, name: str) -> None:
+        """Something of this name ends now."""
+        self._names.append(self.all_as or name)
+        if self._on_gpu:
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            self._events.append(event)
+        else:
+            self._times.append(time.perf_counter())
+
+    def totals_s(self) -> dict[str, float]:
+        """Seconds for each name, in the order of their first ends. They add up to the time between first and last."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+            laps_s = [before.elapsed_time(event) / 1000 for before, event in pairwise(self._events)]
+        else:
+            laps_s = [moment - before for before, moment in pairwise(self._times)]
+        totals: dict[str, float] = defaultdict(float)
+        for name, seconds in zip(self._names[1:], laps_s, strict=True):
+            totals[name] += seconds
+        return dict(totals)
+
+
+@dataclass(kw_only=True, eq=False)
+class TimedCourse(TrialRun):
+    """A trial's run that says when its epochs have come, and when they are reported."""
+
+    laps: Laps
+
+    def record(self, metrics: EpochMetrics, config: TrainConfig) -> bool:
+        self.laps.end("checkpoint")
+        is_over = super().record(metrics, config)
+        self.laps.end("storage")
+        return is_over
+
+
+class TimedWorkshop:
+    """A workshop that says when data and network are there, and whose batches and networks do so at every step."""
+
+    def __init__(self, workshop: Workshop, laps: Laps) -> None:
+        self._workshop = workshop
+        self._laps = laps
+        self.images = 0
+        """That were trained on after the first step."""
+
+    def open_data(self, config: TrainConfig, fold: int = 0) -> TrialData:
+        self._laps.end("storage")
+        data = self._workshop.open_data(config, fold)
+        self._laps.end("open the data")
+        return data
+
+    def prepare(self, config: TrainConfig, data: TrialData, seed: int) -> Workload:
+        work = self._workshop.prepare(config, data, seed)
+        self._laps.end("build the network")
+        _time_forward(work.learning, self._laps)
+        train = _TimedTraining(work.train, self._laps, self._count)
+        return replace(work, train=train, val=_TimedValidation(work.val, self._laps))
+
+    def _count(self, images: int) -> None:
+        self.images += images
+
+
+@contextmanager
+def timing_optimizers(laps: Laps) -> Iterator[None]:
+    """Every optimiser's step says when it begins, which ends the backward pass, and when it ends."""
+    before = register_optimizer_step_pre_hook(lambda *_: laps.end("backward"))
+    after = register_optimizer_step_post_hook(lambda *_: laps.end("optimiser"))
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+
+
+def _time_forward(model: nn.Module, laps: Laps) -> None:
+    if isinstance(model, FineTuned):
+        model.training_logits = _ending(model.training_logits, "forward", laps)  # type: ignore[method-assign]
+        return
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+        if module.training:
+            laps.end("forward")
+
+    model.register_forward_hook(after)
+
+
+def _ending(call: Callable[..., Any], name: str, laps: Laps) -> Callable[..., Any]:
+    def called(*arguments: Any) -> Any:
+        result = call(*arguments)
+        laps.end(name)
+        return result
+
+    return called
+
+
+class _TimedTraining:
+    """`TrainingBatches` whose first step, with all that is done once, counts for itself."""
+
+    def __init__(self, batches: TrainingBatches, laps: Laps, count: Callable[[int], None]) -> None:
+        self._batches, self._laps, self._count = batches, laps, count
+        self._is_first = True
+
+    @property
+    def images(self) -> Labelled:
+        return self._batches.images
+
+    @property
+    def batch_size(self) -> int:
+        return self._batches.batch_size
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def epoch(self, generator: Generator) -> Iterator[Batch]:
+        self._laps.end("first step" if self._is_first else "storage")
+        batches = self._batches.epoch(generator)
+        while (batch := self._next(batches)) is not None:
+            yield batch
+            self._laps.end("rest of the step")
+            if not self._is_first:
+                self._count(len(batch.labels_N))
+            self._is_first, self._laps.all_as = False, None
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        self._laps.all_as = "first step" if self._is_first else None
+        batch = next(batches, None)
+        self._laps.end("data")
+        return batch
+
+
+class _TimedValidation:
+    """`ValidationBatches`; the first of them is also looked at before training begins."""
+
+    def __init__(self, batches: ValidationBatches, laps: Laps) -> None:
+        self._batches, self._laps = batches, laps
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self._batches
+        self._laps.end("validation")

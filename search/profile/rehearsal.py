@@ -1,0 +1,132 @@
+"""One trial run for its figures alone: the way of every trial, in a scratch database on the disk of the home."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from data.errors import SieveError
+from data.files import writing_below
+from data.spec import DataSpec
+from models.config import TrainConfig
+from models.registry import resolved
+from search import names
+from search.profile.laps import Laps, TimedCourse, TimedWorkshop, timing_optimizers
+from search.settings import Settings
+from search.stage.describe import describe_data, describe_study
+from search.stage.pinned import PinnedStage
+from search.stage.pinning import pin_search
+from search.stage.samplers import make_pruner, make_sampler
+from search.store.claims import claim_next, finish
+from search.store.processes import process_name
+from search.store.records import StageRecord, create_study, pin_stage
+from search.store.storage import Storage
+from search.supervisor.stages import fill_queue
+from search.terminal import say
+from search.tracking.mirror import Mirror
+from search.trials.artifacts import SharedFolder
+from search.trials.run_trial import run_trial
+from search.trials.trial_run import TrialContext
+from search.trials.workload import Workshop
+from studies.definition import Metric, Stage, Study
+
+START_MLFLOW = "start MLflow"
+"""Done by the supervisor while workers train."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The trial that is rehearsed."""
+
+    study: str
+    trial: str
+    config: TrainConfig
+    spec: DataSpec
+    metric: Metric
+
+
+@contextmanager
+def scratch_home(settings: Settings) -> Iterator[Settings]:
+    """Places for everything that a trial writes, on the disk of the home."""
+    with writing_below(settings.home):
+        settings.home.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="profile-", dir=settings.home, ignore_cleanup_errors=True)
+    with folder as name:
+        home = Path(name)
+        yield replace(
+            settings,
+            home=home,
+            storage_url=f"sqlite:///{home / names.STORAGE_FILE}",
+            tracking_url=f"sqlite:///{home / names.TRACKING_FILE}",
+            artifact_location=(home / names.ARTIFACT_FOLDER).as_uri(),
+        )
+
+
+def rehearse(
+    subject: Subject, storage: Storage, settings: Settings, workshop: TimedWorkshop, device: torch.device, laps: Laps
+) -> None:
+    """Claim, train, report, tell and mirror the trial. Raises SieveError if it does not train to its end."""
+    stage, record = _pin(subject, storage, workshop)
+    laps.end("")
+    mirror = Mirror(settings, storage, subject.study)
+    mirror.sync()
+    laps.end(START_MLFLOW)
+    claim = claim_next(storage, record.optuna_study, process_name())
+    assert claim is not None
+    study = storage.load_study(record.optuna_study, sampler=make_sampler(stage), pruner=make_pruner(stage))
+    context = TrialContext(
+        storage=storage,
+        workshop=cast(Workshop, workshop),
+        device=device,
+        artifacts=SharedFolder(settings.home),
+        on_epoch=lambda claim, metrics, config: None,
+    )
+    run = TimedCourse(
+        trial=storage.open_trial(study, claim.trial_id), claim=claim, stage=stage, context=context, laps=laps
+    )
+    with timing_optimizers(laps):
+        result = run_trial(run)
+    finish(storage, claim, result)
+    laps.end("storage")
+    if result.outcome != "complete":
+        raise SieveError(f"the trial did not train to its end: {result.attributes.get(names.REASON)}")
+    mirror.sync()
+    laps.end("tracking")
+
+
+def _pin(subject: Subject, storage: Storage, workshop: TimedWorkshop) -> tuple[PinnedStage, StageRecord]:
+    """A study of this one trial, in the scratch database."""
+    stage = Stage(name="profile", space={}, trials=1, epochs=subject.config.epochs, sampler="random")
+    study = Study(
+        name=subject.study,
+        description="",
+        config=subject.config,
+        stages=(stage,),
+        folds=subject.spec.folds,
+        metric=subject.metric,
+    )
+    data = describe_data(subject.spec, workshop.open_data(resolved(subject.config)).search)
+    for note in data["notes"]:
+        say(note)
+    create_study(storage, study.name, definition=describe_study(study), data=data)
+    pinned = pin_search(study, 0, stage, [subject.config])
+    record = StageRecord(
+        study=study.name,
+        position=0,
+        name=stage.name,
+        optuna_study=names.optuna_study(study.name, 0, stage.name),
+        pinned=pinned.to_json(),
+        state="open",
+        opened_at=time.time(),
+        deadline=None,
+    )
+    pin_stage(storage, record)
+    fill_queue(storage, record)
+    return pinned, record

@@ -1,0 +1,62 @@
+"""Scratch against each way of fine-tuning: what it reached, what it cost, how much of the network learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from search import names
+from search.report.facts import StudyFacts
+from search.report.html_tables import Cell, Table
+from search.report.metric import show_time
+from search.stage.snapshot import rank_trials
+
+
+def strategy_of(config: Mapping[str, Any]) -> str:
+    """How a configuration uses pre-trained weights, in a few words."""
+    if config.get("weights", "none") == "none":
+        return "from scratch"
+    freezing = str(config["freezing"])
+    detail = {
+        "freeze_partial": f", the last {config['trainable_children']} children learn",
+        "freeze_first": f", the first {config['frozen_children']} children frozen",
+    }.get(freezing, "")
+    norms = ", batch norms learn" if config["train_batch_norm"] and freezing != "unfreeze_all" else ""
+    return f"{freezing}{detail}{norms}"
+
+
+def strategy_table(facts: StudyFacts) -> Table | None:
+    """A row per strategy with its best single run; None where the study compares no two."""
+    by_strategy: dict[str, list[FrozenTrial]] = {}
+    for stage in facts.stages:
+        for trial in rank_trials(stage.optuna_trials, maximize=facts.metric.maximize):
+            by_strategy.setdefault(strategy_of(trial.user_attrs[names.CONFIG]), []).append(trial)
+    if len(by_strategy) < 2:
+        return None
+    bests = {name: rank_trials(trials, maximize=facts.metric.maximize)[0] for name, trials in by_strategy.items()}
+    rows = [
+        (
+            Cell(text=name, key=name),
+            Cell(text=str(len(by_strategy[name])), key=float(len(by_strategy[name]))),
+            Cell(text=facts.metric.show(best.value), key=float(best.value or 0.0)),
+            Cell(text=show_time(best.user_attrs[names.DURATION_S]), key=float(best.user_attrs[names.DURATION_S])),
+            _learning(best.user_attrs),
+        )
+        for name, best in sorted(bests.items(), key=lambda entry: entry[1].value or 0.0, reverse=facts.metric.maximize)
+    ]
+    return Table(
+        caption=(
+            "The best complete trial of each strategy, a single run, over all search stages (which differ in epochs). "
+            "The features of a frozen network are computed once, in the time of the first trial that needs them."
+        ),
+        headings=("strategy", "trials", f"best {facts.metric.label}", "time of a trial", "parameters that learn"),
+        rows=tuple(rows),
+        sorts=True,
+    )
+
+
+def _learning(attributes: Mapping[str, Any]) -> Cell:
+    learning, total = attributes[names.LEARNING_PARAMETERS], attributes[names.PARAMETERS]
+    return Cell(text=f"{learning:,} ({learning / total:.1%})", key=float(learning))

@@ -1,0 +1,41 @@
+"""What a stage hands on: its best configurations, different enough that a runner-up can still win."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial
+
+from models.config import TrainConfig
+from models.values import from_flat
+from search import names
+from search.stage.pareto import front
+from search.stage.snapshot import rank_trials
+
+
+def best_configs(
+    trials: Sequence[FrozenTrial], count: int, *, maximize: bool, against: str | None = None
+) -> list[tuple[FrozenTrial, TrainConfig]]:
+    """The best `count` complete trials, best first, and their configurations.
+
+    Trials that agree in all but their continuous parameters are one candidate while there are others: three learning
+    rates of one architecture would leave no second architecture in the race. With a cost to be `against`, only trials
+    that no other beats in both are candidates; there may be fewer than `count`.
+    """
+    ranked = rank_trials(trials, maximize=maximize) if against is None else front(trials, against, maximize=maximize)
+    first_of_kind: dict[tuple[tuple[str, object], ...], FrozenTrial] = {}
+    for trial in ranked:
+        first_of_kind.setdefault(_kind(trial), trial)
+    chosen = list(first_of_kind.values())[:count]
+    chosen += [trial for trial in ranked if trial not in chosen and _is_new(trial, ranked)][: count - len(chosen)]
+    return [(trial, from_flat(trial.user_attrs[names.CONFIG])) for trial in chosen]
+
+
+def _kind(trial: FrozenTrial) -> tuple[tuple[str, object], ...]:
+    return tuple(sorted((name, value) for name, value in trial.params.items() if not isinstance(value, float)))
+
+
+def _is_new(trial: FrozenTrial, ranked: Sequence[FrozenTrial]) -> bool:
+    """Not the very configuration of a better trial."""
+    config = trial.user_attrs[names.CONFIG]
+    return all(other.user_attrs[names.CONFIG] != config for other in ranked[: ranked.index(trial)])

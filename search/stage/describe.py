@@ -1,0 +1,112 @@
+"""A study and its data as JSON: what is pinned when a study starts, and compared when its command is typed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from optuna.distributions import json_to_distribution
+
+from data.arrays import SearchData
+from data.cache import label_distribution
+from data.errors import UserError
+from data.spec import DataSpec
+from models.values import to_flat, with_values
+from search.stage.distributions import describe_distribution
+from search.stage.pinning import pin_space
+from search.store.records import StudyRecord
+from studies.definition import Stage, Study
+
+MAX_CHANGES_SHOWN = 3
+
+
+def describe_study(study: Study) -> dict[str, Any]:
+    """All that decides what a study does. A space that depends on its base is shown around the start configuration."""
+    described = {
+        "description": study.description,
+        "config": to_flat(study.config),
+        "metric": study.metric,
+        "seed": study.seed,
+        "stages": {
+            f"{index + 1}-{stage.name}": _describe_stage(study, stage) for index, stage in enumerate(study.stages)
+        },
+        study.ending.name: _plain(asdict(study.ending)),
+    }
+    return described if study.warm_start is None else {**described, "warm_start": {"study": study.warm_start}}
+
+
+def describe_data(spec: DataSpec, data: SearchData) -> dict[str, Any]:
+    """Which images a study learns from."""
+    return {
+        "spec": asdict(spec),
+        "fingerprint": data.fingerprint,
+        "sealed_fingerprint": data.sealed_fingerprint,
+        "split_hash": data.split_hash,
+        "classes": list(data.classes),
+        "channels": data.channels,
+        "train": len(data.train),
+        "val": len(data.val),
+        "label_distribution": label_distribution(data),
+        "notes": [*data.notes, _label_note(data)],
+    }
+
+
+def _label_note(data: SearchData) -> str:
+    counts = data.train.class_counts(len(data.classes))
+    if counts.min() == counts.max():
+        return f"{len(data.classes)} classes of {counts.min():,} training images each"
+    fewest, most = data.classes[counts.argmin()], data.classes[counts.argmax()]
+    return f"{len(data.classes)} classes, {counts.min():,} ({fewest}) to {counts.max():,} ({most}) training images each"
+
+
+def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Raise UserError, naming what changed, if a study's definition, data or split is not the pinned one any more."""
+    ignored = {"description", "notes", "taken", "skipped"}  # The last two: what a warm start came to.
+    pinned = {"study": record.definition, "data": record.data}
+    asked = {"study": definition, "data": data}
+    changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
+    if changes:
+        shown = "; ".join(changes[:MAX_CHANGES_SHOWN])
+        more = f"; and {len(changes) - MAX_CHANGES_SHOWN} more" if len(changes) > MAX_CHANGES_SHOWN else ""
+        raise UserError(
+            f"study {record.name!r} was started differently: {shown}{more}. "
+            "Undo the change to go on with it, or start another one with --name NEW"
+        )
+
+
+def _describe_stage(study: Study, stage: Stage) -> dict[str, Any]:
+    base = with_values(study.config, {**stage.values, "epochs": stage.epochs})
+    return {
+        "trials": stage.trials,
+        "epochs": stage.epochs,
+        "bases": stage.bases,
+        "sampler": stage.sampler,
+        "pruner": stage.pruner,
+        "values": dict(stage.values),
+        "against": stage.against,
+        "space": {parameter.name: _plain(asdict(parameter)) for parameter in pin_space(stage.space_around(base))},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would give it back: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new and path.endswith(".distribution") and isinstance(old, str) and isinstance(new, str):
+        was, now = (describe_distribution(json_to_distribution(text)) for text in (old, new))
+        yield f"{path.removesuffix('.distribution')} was {was}, is {now}"
+    elif old != new:
+        yield f"{path} was {_short(old)}, is {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

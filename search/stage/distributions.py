@@ -1,0 +1,52 @@
+"""What Optuna's distributions hold: whether a value, which steps, and how they read in a message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+
+def holds(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter of that distribution can have the value."""
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
+        return False
+    return not distribution.step or value in steps(distribution)
+
+
+def steps(distribution: BaseDistribution) -> list[Any]:
+    """Every value of a distribution that has finitely many."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution) and distribution.step is not None
+    count = int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    return [distribution.low + index * distribution.step for index in range(count)]
+
+
+def describe_distribution(distribution: BaseDistribution) -> str:
+    """For messages: `one of (16, 32)`, `numbers from 0.1 to 1 on a log scale`."""
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {distribution.choices}"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "whole numbers" if isinstance(distribution, IntDistribution) else "numbers"
+    steps = f" in steps of {distribution.step:.12g}" if distribution.step not in (None, 1) else ""
+    scale = " on a log scale" if distribution.log else ""
+    return f"{kind} from {distribution.low:.12g} to {distribution.high:.12g}{steps}{scale}"
+
+
+def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Let the study's sampler draw a parameter of that distribution."""
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    assert isinstance(distribution, CategoricalDistribution)
+    return trial.suggest_categorical(name, distribution.choices)

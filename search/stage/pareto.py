@@ -1,0 +1,88 @@
+"""Two aims at once: the study's metric against what a network costs, and the trials that no other beats in both.
+
+A stage with `against` keeps one value per trial, the metric, as every stage does; the cost is an attribute beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.stage.snapshot import rank_trials
+
+
+def front(trials: Sequence[FrozenTrial], against: str, *, maximize: bool) -> list[FrozenTrial]:
+    """The complete trials that no other beats in both aims: best metric first, each next one cheaper.
+
+    Of trials that are equal in both, the first to be planned.
+    """
+    ranked = rank_trials(trials, maximize=maximize)
+    ranked.sort(key=lambda trial: trial.user_attrs[against])
+    ranked.sort(key=lambda trial: _value(trial), reverse=maximize)  # Keeps the cheaper of equal ones first.
+    chosen: list[FrozenTrial] = []
+    for trial in ranked:
+        if not chosen or trial.user_attrs[against] < chosen[-1].user_attrs[against]:
+            chosen.append(trial)
+    return chosen
+
+
+def front_json(trials: Sequence[FrozenTrial], against: str, *, maximize: bool) -> list[dict[str, Any]]:
+    """The front for `--json`."""
+    return [
+        {"trial": trial.number, "value": trial.value, against: trial.user_attrs[against]}
+        for trial in front(trials, against, maximize=maximize)
+    ]
+
+
+class AgainstCost(BaseSampler):
+    """Shows a sampler of several objectives the trials of a study with two values: the metric and the cost.
+
+    Made for one trial: what it shows is read from the study once. Every parameter is drawn by itself, as Optuna's TPE
+    does by default where there are several objectives.
+    """
+
+    def __init__(self, sampler: BaseSampler, against: str, direction: Literal["maximize", "minimize"]) -> None:
+        self._sampler = sampler
+        self._against = against
+        self._direction = direction
+        self._shown: optuna.Study | None = None
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        if self._shown is None:
+            self._shown = self._with_two_values(study)
+        return self._sampler.sample_independent(self._shown, trial, param_name, param_distribution)
+
+    def _with_two_values(self, study: optuna.Study) -> optuna.Study:
+        shown = optuna.create_study(directions=[self._direction, "minimize"], sampler=self._sampler)
+        for trial in study.get_trials(deepcopy=False):  # All of them, so that they keep their numbers.
+            complete = trial.state == TrialState.COMPLETE
+            shown.add_trial(
+                create_trial(
+                    state=trial.state,
+                    values=[_value(trial), trial.user_attrs[self._against]] if complete else None,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    constraints=trial.constraints,
+                )
+            )
+        return shown
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value

@@ -1,0 +1,182 @@
+"""Pinning: the supervisor resolves a stage once, before any worker sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
+
+from data.errors import UserError
+from models.config import TrainConfig
+from models.values import to_flat, with_values
+from search import names
+from search.seeds import derive_seed
+from search.stage.distributions import describe_distribution, holds, steps
+from search.stage.feasibility import DRAWS, Feasible, anything
+from search.stage.pinned import PinnedParameter, PinnedStage, Values
+from studies.definition import Ablation, Confirm, Space, Stage, Study, When
+
+
+def pin_search(
+    study: Study,
+    position: int,
+    stage: Stage,
+    bases: Sequence[TrainConfig],
+    first: Sequence[Values] = (),
+    *,
+    is_feasible: Feasible = anything,
+) -> PinnedStage:
+    """Resolve a stage around its bases. A grid has exactly as many trials as cells, whatever `stage.trials` says.
+
+    `first` are parameters of trials that come right after the bases' own, within the stage's budget. Where random
+    search is drawn here, what is not feasible is drawn again.
+    """
+    bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
+    spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
+    _check_compatible(f"{study.name}/{stage.name}", spaces)
+    seed = derive_seed(study.seed, f"{position + 1}-{stage.name}")
+    if stage.sampler == "grid":
+        queue = _grid(spaces, [to_flat(base) for base in bases])
+    else:
+        queue = [
+            _inside(space, to_flat(base), index, len(bases))
+            for index, (space, base) in enumerate(zip(spaces, bases, strict=True))
+        ]
+        if any(spaces):  # Without anything to vary, each base is one trial.
+            queue = (queue + [*first] + [{}] * stage.trials)[: stage.trials]
+    pinned = PinnedStage(
+        name=stage.name,
+        trials=len(queue),
+        epochs=stage.epochs,
+        sampler=stage.sampler,
+        pruner=stage.pruner,
+        metric=study.metric,
+        direction=study.direction,
+        seed=seed,
+        bases=tuple(to_flat(base) for base in bases),
+        spaces=spaces,
+        queue=tuple(queue),
+        seeds=tuple(derive_seed(seed, "trial", slot) for slot in range(len(queue))),
+        folds=study.folds,
+        against=stage.against,
+    )
+    return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
+
+
+def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:
+    """Every finalist on the same fresh seeds, so that their results can be compared in pairs."""
+    extra = dict(confirm.values) if confirm.epochs is None else {**confirm.values, "epochs": confirm.epochs}
+    return _pin_last(study, confirm, [with_values(finalist, extra) for finalist in finalists])
+
+
+def pin_ablation(study: Study, ablation: Ablation, base: TrainConfig) -> PinnedStage:
+    """Every cell on the same seeds, so that each seed is a block in which all cells can be compared."""
+    cells = ablation.cells()
+    configs = [with_values(base, ablation.values(cell)) for cell in cells]
+    return replace(_pin_last(study, ablation, configs), cells=tuple(cells))
+
+
+def _pin_last(study: Study, ending: Confirm | Ablation, configs: Sequence[TrainConfig]) -> PinnedStage:
+    seed = derive_seed(study.seed, ending.name)
+    # Seed by seed, not configuration by configuration: if time runs out, all have been trained equally often.
+    runs = [(index, repeat) for repeat in range(ending.seeds) for index in range(len(configs))]
+    return PinnedStage(
+        name=ending.name,
+        trials=len(runs),
+        epochs=max(config.epochs for config in configs),
+        sampler="random",
+        pruner="none",
+        metric=study.metric,
+        direction=study.direction,
+        seed=seed,
+        bases=tuple(to_flat(config) for config in configs),
+        spaces=tuple(() for _ in configs),
+        queue=tuple({names.BASE: index} if len(configs) > 1 else {} for index, _ in runs),
+        seeds=tuple(derive_seed(seed, "trial", repeat) for _, repeat in runs),
+        folds=study.folds,
+    )
+
+
+def pin_space(space: Space) -> tuple[PinnedParameter, ...]:
+    """A space as data, in the order in which its parameters are drawn."""
+    pinned = []
+    for name, entry in space.items():
+        if isinstance(entry, When):
+            pinned.append(
+                PinnedParameter(
+                    name=name,
+                    distribution=distribution_to_json(entry.distribution),
+                    when=entry.parameter,
+                    when_values=tuple(entry.values),
+                )
+            )
+        else:
+            pinned.append(PinnedParameter(name=name, distribution=distribution_to_json(entry)))
+    # A parameter is drawn after the one that its condition looks at.
+    return tuple(sorted(pinned, key=lambda parameter: parameter.when is not None))
+
+
+def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: int) -> Values:
+    """The base itself as a trial's parameters, as far as the space holds its values: no stage ends below its start."""
+    fixed = {names.BASE: index} if bases > 1 else {}
+    for parameter in space:
+        distribution = json_to_distribution(parameter.distribution)
+        if parameter.exists_for(base) and holds(distribution, base[parameter.name]):
+            fixed[parameter.name] = base[parameter.name]
+    return fixed
+
+
+def _grid(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values]) -> list[Values]:
+    """Every combination that the conditions allow, each once."""
+    cells: list[Values] = []
+    for index, (space, base) in enumerate(zip(spaces, bases, strict=True)):
+        partial: list[Values] = [{names.BASE: index} if len(spaces) > 1 else {}]
+        for parameter in space:
+            values = steps(json_to_distribution(parameter.distribution))
+            partial = [
+                {**cell, **extra}
+                for cell in partial
+                for extra in (
+                    ({parameter.name: value} for value in values) if parameter.exists_for({**base, **cell}) else ({},)
+                )
+            ]
+        cells += partial
+    return cells
+
+
+def _check_compatible(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -> None:
+    """Raise UserError where Optuna could not tell that a parameter is the same around one base and around another."""
+    first_of: dict[str, BaseDistribution] = {}
+    for parameter in (parameter for space in spaces for parameter in space):
+        distribution = json_to_distribution(parameter.distribution)
+        first = first_of.setdefault(parameter.name, distribution)
+        try:
+            check_distribution_compatibility(first, distribution)
+        except ValueError:
+            was, here = describe_distribution(first), describe_distribution(distribution)
+            raise UserError(
+                f"{where}: {parameter.name} is {was} around one base and {here} around another; give all bases the "
+                "same choices, or ranges of one kind"
+            ) from None
+
+
+def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
+    """Random search drawn here and now: any number of workers then runs the same table of trials."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=pinned.seed))
+    queue = []
+    for fixed in pinned.queue:
+        for _ in range(DRAWS):
+            study.enqueue_trial(fixed)
+            trial = study.ask()
+            config = pinned.suggest(trial)
+            if set(trial.params) <= set(fixed) or is_feasible(config):
+                break
+        queue.append(dict(trial.params))
+    return PinnedStage(**{**vars(pinned), "queue": tuple(queue)})

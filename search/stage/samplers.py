@@ -1,0 +1,133 @@
+"""Optuna's samplers and pruners by name, and the one wrapper that makes a search reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.seeds import derive_seed
+from search.stage.pareto import AgainstCost
+from search.stage.pinned import PinnedStage
+
+STARTUP_TRIALS = 10
+"""Random trials before a model of the space is trusted; fewer in a short stage."""
+PRUNER_STARTUP_TRIALS = 4
+"""Complete trials before the median means something."""
+REDUCTION_FACTOR = 3
+MODEL_DRAWS = 3
+"""Of a trial whose network cannot be built; after that not all of it comes from the sampler any more."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Draws:
+    """Of one trial."""
+
+    number: int
+    sampler: BaseSampler
+    anywhere: RandomSampler
+    seed: int
+    done: int = 0
+    """Draws that were begun; the last one may be under way."""
+    proposed: dict[str, Any] = field(default_factory=dict)
+    """By the sampler, for parameters that it draws together; asked again it would say the same, at the same cost."""
+
+    def strays(self, name: str) -> bool:
+        """Whether the parameter is taken from the whole space, this time."""
+        return self.done > MODEL_DRAWS and derive_seed(self.seed, name, self.done) % 2 == 1
+
+
+class TrialSeeded(BaseSampler):
+    """Draws each trial with a fresh sampler, seeded from the trial's number (its place in the stage's budget).
+
+    One sampler object seeded once per worker would repeat its first draw in every worker, and its draws would depend
+    on which worker ran which trial. The space that past trials have in common needs no draw: one sampler, kept, finds
+    it from what has changed, where a fresh one would compare all trials again.
+
+    A trial whose network cannot be built is drawn again. A model of what is good, parameter by parameter, may then keep
+    proposing the same impossible combination: after a few draws a coin says for each parameter whether it comes from
+    the model or from the whole space.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], stage_seed: int) -> None:
+        self._make = make
+        self._stage_seed = stage_seed
+        self._current: _Draws | None = None
+        self._kept = make(stage_seed)
+
+    def _of(self, trial: FrozenTrial) -> _Draws:
+        if self._current is None or self._current.number != trial.number:
+            seed = derive_seed(self._stage_seed, "sampler", trial.number)
+            self._current = _Draws(
+                number=trial.number, sampler=self._make(seed), anywhere=RandomSampler(seed=seed), seed=seed
+            )
+        return self._current
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._kept.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        draws = self._of(trial)
+        if draws.done <= MODEL_DRAWS:
+            draws.proposed = draws.sampler.sample_relative(study, trial, search_space)
+        return {name: value for name, value in draws.proposed.items() if not draws.strays(name)}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        draws = self._of(trial)
+        sampler = draws.anywhere if draws.strays(param_name) else draws.sampler
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        draws = self._of(trial)
+        draws.done += 1
+        draws.sampler.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._of(trial).sampler.after_trial(study, trial, state, values)
+
+
+def make_sampler(stage: PinnedStage) -> BaseSampler:
+    """The stage's sampler; grid and random stages bring fixed parameters, so theirs is never asked."""
+    startup = max(2, min(STARTUP_TRIALS, stage.trials // 4))
+
+    def make(seed: int) -> BaseSampler:
+        if stage.sampler == "tpe" and stage.against is not None:
+            return AgainstCost(TPESampler(seed=seed, n_startup_trials=startup), stage.against, stage.direction)
+        if stage.sampler == "tpe":
+            return TPESampler(seed=seed, n_startup_trials=startup)
+        if stage.sampler == "gp":
+            return GPSampler(seed=seed, n_startup_trials=startup)
+        if stage.sampler == "cmaes":
+            return CmaEsSampler(seed=seed, n_startup_trials=startup)
+        return RandomSampler(seed=seed)
+
+    return TrialSeeded(make, stage.seed)
+
+
+def looks_at_running(stage: PinnedStage) -> bool:
+    """Whether the stage's sampler or pruner takes trials into account that have not ended."""
+    return stage.sampler in ("gp", "cmaes") or stage.pruner in ("successive_halving", "hyperband")
+
+
+def make_pruner(stage: PinnedStage) -> BasePruner:
+    """The stage's pruner; `median` compares with complete trials at the same epoch, from half of the epochs on.
+
+    Regularization and augmentation learn slowly at first: cut at a quarter, they lose to what will not get far.
+    """
+    if stage.pruner == "median":
+        return MedianPruner(n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=max(1, stage.epochs // 2))
+    if stage.pruner == "successive_halving":
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)
+    if stage.pruner == "hyperband":
+        return HyperbandPruner(min_resource=1, max_resource=stage.epochs, reduction_factor=REDUCTION_FACTOR)
+    return NopPruner()

@@ -1,0 +1,127 @@
+"""Where a study stands, read from the database: what `run` shows while it runs, and what `status` prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search import names
+from search.stage.pinned import PinnedStage
+from search.store.records import StageRecord, WorkerRecord, read_stages, read_workers
+from search.store.storage import Storage
+from search.store.trial_counts import epochs_per_s, tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSnapshot:
+    """Trials of a stage by what became of them; the counts add up to `planned`."""
+
+    name: str
+    planned: int
+    complete: int
+    pruned: int
+    failed: int
+    infeasible: int
+    skipped: int
+    running: int
+    waiting: int
+    best: float | None
+    """Best value of the study's metric among complete trials; for the confirmation, the best single run."""
+    best_trial: int | None
+    epochs_done: int
+    """By finished and running trials."""
+    epochs_planned: int
+    """If no trial were pruned."""
+
+    @property
+    def finished(self) -> int:
+        return self.planned - self.running - self.waiting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A study at one moment."""
+
+    study: str
+    stages: tuple[StageSnapshot, ...]
+    workers: tuple[WorkerRecord, ...]
+    epochs_per_s: float | None = None
+    """Of late, all workers together; None while too few epochs are finished to tell."""
+
+
+def take_snapshot(storage: Storage, study: str) -> Snapshot:
+    """All pinned stages of a study, and who works on it; cheap enough to be taken every second."""
+    records = read_stages(storage, study)
+    return Snapshot(
+        study=study,
+        stages=tuple(_stage_snapshots(storage, records)),
+        workers=tuple(read_workers(storage, study)),
+        epochs_per_s=epochs_per_s(storage, [record.optuna_study for record in records]),
+    )
+
+
+def stage_snapshot(storage: Storage, record: StageRecord) -> StageSnapshot:
+    """One pinned stage; before its Optuna study is made, all its trials are waiting."""
+    return next(_stage_snapshots(storage, [record]))
+
+
+def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterator[StageSnapshot]:
+    """Of stages of one study."""
+    stages = [PinnedStage.from_json(record.pinned) for record in records]
+    maximize = any(pinned.direction == "maximize" for pinned in stages)
+    tallies = tally(storage, [record.optuna_study for record in records], maximize=maximize)
+    for record, pinned in zip(records, stages, strict=True):
+        found = tallies[record.optuna_study]
+        kinds = Counter(found.kinds)
+        yield StageSnapshot(
+            name=record.name,
+            planned=pinned.trials,
+            complete=kinds["complete"],
+            pruned=kinds["pruned"],
+            failed=kinds["failed"],
+            infeasible=kinds["infeasible"],
+            skipped=kinds["skipped"],
+            running=kinds["running"],
+            waiting=pinned.trials - sum(count for kind, count in kinds.items() if kind != "waiting"),
+            best=found.best,
+            best_trial=found.best_trial,
+            epochs_done=found.epochs,
+            epochs_planned=pinned.trials * pinned.epochs * len(pinned.folds_of(0)),
+        )
+
+
+def stage_trials(storage: Storage, record: StageRecord) -> list[FrozenTrial]:
+    """A stage's trials by number; read-only, since they may be Optuna's own cached objects."""
+    try:
+        trials: list[FrozenTrial] = storage.load_study(record.optuna_study).get_trials(deepcopy=False)
+    except KeyError:
+        return []
+    return trials
+
+
+def rank_trials(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[FrozenTrial]:
+    """Complete trials, best first; of equal ones the first to be planned."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+
+    def key(trial: FrozenTrial) -> tuple[float, int]:
+        assert trial.value is not None
+        return (-trial.value if maximize else trial.value), trial.number
+
+    return sorted(complete, key=key)
+
+
+def trial_state(trial: FrozenTrial) -> str:
+    """What became of a trial, in the words that people see."""
+    if trial.state == TrialState.PRUNED:
+        return "infeasible" if trial.user_attrs.get(names.INFEASIBLE) else "pruned"
+    if trial.state == TrialState.FAIL:
+        return "skipped" if trial.user_attrs.get(names.SKIPPED) else "failed"
+    return {
+        TrialState.COMPLETE: "complete",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waiting",
+    }[optuna.trial.TrialState(trial.state)]

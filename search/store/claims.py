@@ -1,0 +1,144 @@
+"""Who works on which trial: claims that two workers can never both hold, leases that expire, results that count once.
+
+A claim is a row whose primary key is the trial, so the database itself refuses a second owner. The owner renews its
+lease. A process that finds the lease expired, or its owner dead, takes the row over (`search.store.reaping`) and puts
+the trial back into the queue, with its number, parameters and checkpoint. A result is acknowledged by one statement
+that writes it into the owner's row. Optuna's trial is finished after that, by any process, so a crash in between loses
+nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb.models import StudyModel, TrialModel
+from optuna.trial import TrialState
+from sqlalchemy import delete, exists, insert, null, select, update
+from sqlalchemy.exc import IntegrityError
+
+from data.errors import LeaseLost
+from search.store.storage import OUTAGE_S, Storage, with_retries
+from search.store.tables import leases
+
+LEASE_S = OUTAGE_S + 30.0
+"""Seconds after which a worker that says nothing has lost its trial; an outage alone must not cost it."""
+
+Outcome = Literal["complete", "pruned", "failed"]
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One worker's right to one trial."""
+
+    trial_id: int
+    number: int
+    optuna_study: str
+    owner: str
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a trial; stored as JSON until Optuna knows it."""
+
+    outcome: Outcome
+    value: float | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = LEASE_S) -> Claim | None:
+    """Claim the waiting trial with the lowest number; None if none waits."""
+    token = uuid.uuid4().hex
+    while True:
+        try:
+            return with_retries(_claim_first, storage, optuna_study, owner, token, lease_s)
+        except IntegrityError:
+            continue  # Its last owner was about to give the lease back; the next look finds it gone.
+
+
+def renew(storage: Storage, claim: Claim, *, lease_s: float = LEASE_S) -> None:
+    """Push the lease's end into the future; raises LeaseLost if somebody else has the trial."""
+    with storage.engine.begin() as connection:
+        expires_at = storage.now(connection) + lease_s
+        changed = connection.execute(
+            update(leases)
+            .where(leases.c.trial_id == claim.trial_id, leases.c.token == claim.token)
+            .values(expires_at=expires_at)
+        )
+    if changed.rowcount != 1:
+        raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
+
+
+def finish(storage: Storage, claim: Claim, result: Result) -> None:
+    """Acknowledge a result, once, and tell Optuna; raises LeaseLost if the trial is not this worker's any more.
+
+    Each step outlasts an outage of the database by itself: repeated as a whole, the second acknowledgement would fail.
+    """
+    with_retries(_acknowledge, storage, claim, result)
+    with_retries(tell, storage, claim.trial_id, result)
+    with_retries(delete_lease, storage, claim.trial_id, claim.token)
+
+
+def release(storage: Storage, claim: Claim) -> None:
+    """Put a trial back into the queue with what it has done so far; raises LeaseLost if it is not this worker's."""
+    renew(storage, claim)
+    set_state(storage, claim.trial_id, TrialState.WAITING)
+    delete_lease(storage, claim.trial_id, claim.token)
+
+
+def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
+    with storage.engine.begin() as connection:
+        changed = connection.execute(
+            update(leases)
+            .where(leases.c.trial_id == claim.trial_id, leases.c.token == claim.token, leases.c.result.is_(null()))
+            .values(result=asdict(result))
+        )
+    if changed.rowcount != 1:
+        raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
+
+
+def _claim_first(storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float) -> Claim | None:
+    """Lease and start a trial in one transaction, which may be repeated where an outage hid its effect."""
+    trial = select(TrialModel.trial_id, TrialModel.number)
+    waiting = (
+        trial.join(StudyModel, StudyModel.study_id == TrialModel.study_id)
+        .where(StudyModel.study_name == optuna_study, TrialModel.state == TrialState.WAITING)
+        .where(~exists().where(leases.c.trial_id == TrialModel.trial_id))
+        .order_by(TrialModel.number)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=TrialModel)
+    )
+    with storage.engine.begin() as connection:
+        own = trial.join(leases, leases.c.trial_id == TrialModel.trial_id).where(leases.c.token == token)
+        row = connection.execute(own).one_or_none()
+        if row is None:
+            row = connection.execute(waiting).one_or_none()
+            if row is None:
+                return None
+            lease = {"trial_id": row.trial_id, "optuna_study": optuna_study, "owner": owner, "token": token}
+            connection.execute(insert(leases), {**lease, "expires_at": storage.now(connection) + lease_s})
+            storage.trials.start(connection, row.trial_id)
+    return Claim(trial_id=row.trial_id, number=row.number, optuna_study=optuna_study, owner=owner, token=token)
+
+
+def tell(storage: Storage, trial_id: int, result: Result) -> None:
+    """Tell Optuna an acknowledged result, however often: whoever takes a lease over tells the same."""
+    storage.trials.end(trial_id, _STATES[result.outcome], result.value, result.attributes)
+
+
+def set_state(storage: Storage, trial_id: int, state: TrialState) -> bool:
+    """False if the trial is finished, or was to run and did not wait."""
+    try:
+        return storage.optuna.set_trial_state_values(trial_id, state)
+    except UpdateFinishedTrialError:
+        return False
+
+
+def delete_lease(storage: Storage, trial_id: int, token: str) -> None:
+    """Give the trial free, if the lease is still the one with this token."""
+    with storage.engine.begin() as connection:
+        connection.execute(delete(leases).where(leases.c.trial_id == trial_id, leases.c.token == token))

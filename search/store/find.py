@@ -1,0 +1,32 @@
+"""Finding what a command was asked for in the database, or one line that says what is there instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data.errors import UserError
+from models.spelling import nearest
+from search.settings import redact
+from search.store.records import StudyRecord, read_study, study_names
+from search.store.storage import Storage
+
+
+def find_study(storage: Storage, name: str) -> StudyRecord:
+    """The study of that name; UserError lists the others if there is none."""
+    record = read_study(storage, name)
+    if record is None:
+        known = study_names(storage)
+        near = nearest(name, known)
+        hint = f"did you mean {near!r}? " if near else ""
+        there = ", ".join(known) or "none"
+        raise UserError(f"no study {name!r} at {redact(storage.url)}; {hint}studies there: {there}")
+    return record
+
+
+def find_champion(record: StudyRecord) -> dict[str, Any]:
+    """What the study's row says of its champion; UserError if there is none yet."""
+    if record.champion is None:
+        raise UserError(
+            f"{record.name} has no champion yet; type its `search.run` command again to go on with the search"
+        )
+    return record.champion

@@ -1,0 +1,128 @@
+"""The seal on a test set: every look is on record before it happens, and a second one needs a reason."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from data.errors import SealBroken
+from search.store import tables
+from search.store.records import StudyRecord
+from search.store.storage import Storage
+
+FIRST_LOOK = "first look"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One opening of the seal, whether or not it came to a result."""
+
+    study: str
+    number: int
+    by: str
+    """`user@host`"""
+    opened_at: float
+    """Seconds since the epoch."""
+    reason: str
+    model_uri: str
+    result: dict[str, Any] | None
+    """None while the look goes on, and for ever if it crashed."""
+
+    @property
+    def name(self) -> str:
+        """Among the looks of several studies."""
+        return f"look {self.number} by {self.study}"
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.opened_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        result = f"accuracy {self.result['accuracy']:.4f}" if self.result else "no result: it crashed or still runs"
+        return f"look {self.number} on {when} by {self.by} ({result})"
+
+
+def open_look(storage: Storage, study: str, *, by: str, model_uri: str, reason: str | None) -> int:
+    """Record a look that is about to happen and return its number, from 1; call it before a test image is opened.
+
+    Without a `reason` it succeeds once for a study, however many evaluators race: the row's primary key decides.
+    Raises SealBroken for a look after that; a look that crashed counts.
+    """
+    while True:
+        earlier = looks(storage, study)
+        if earlier and not reason:
+            raise SealBroken(_refusal(earlier))
+        number = len(earlier) + 1
+        look = Look(
+            study=study,
+            number=number,
+            by=by,
+            opened_at=time.time(),
+            reason=reason or FIRST_LOOK,
+            model_uri=model_uri,
+            result=None,
+        )
+        row = {key: value for key, value in vars(look).items() if key != "result"}
+        try:
+            with storage.engine.begin() as connection:
+                connection.execute(insert(tables.looks).values(**row))
+        except IntegrityError:
+            continue  # Somebody else opened this look in between.
+        return number
+
+
+def close_look(storage: Storage, study: str, number: int, result: Mapping[str, Any]) -> None:
+    """Store what a look saw; the first result stands."""
+    look = (tables.looks.c.study == study) & (tables.looks.c.number == number) & tables.looks.c.result.is_(None)
+    with storage.engine.begin() as connection:
+        connection.execute(update(tables.looks).where(look).values(result=dict(result)))
+
+
+def looks(storage: Storage, study: str) -> list[Look]:
+    """Every look at a study's test set, in order."""
+    query = select(tables.looks).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
+    with storage.reader.begin() as connection:
+        return [Look(**row._mapping) for row in connection.execute(query)]
+
+
+def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
+    """Looks of this database's other studies at the same test images, in order."""
+    query = (
+        select(tables.looks, tables.studies.c.data)
+        .join(tables.studies, tables.studies.c.name == tables.looks.c.study)
+        .where(tables.looks.c.study != record.name)
+        .order_by(tables.looks.c.opened_at)
+    )
+    with storage.reader.begin() as connection:
+        rows = [dict(row._mapping) for row in connection.execute(query)]
+    sealed = record.data["sealed_fingerprint"]
+    return [Look(**row) for row in rows if row.pop("data").get("sealed_fingerprint") == sealed]
+
+
+def describe_look(result: Mapping[str, Any]) -> str:
+    """Which look a result is of, and who else has looked at the same images before."""
+    others = result.get("looks_by_others")
+    return f"look {result['look']}" + (f", after {', '.join(others)} at the same images" if others else "")
+
+
+def whoami() -> str:
+    """`user@host` of this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # A container may run under a number that has no name.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def _refusal(earlier: list[Look]) -> str:
+    seen = "; ".join(str(look) for look in earlier)
+    return (
+        f"{earlier[0].study}: the sealed test set was already looked at: {seen}. "
+        f"Another look needs --again REASON, and stays on record in every report"
+    )

@@ -1,0 +1,121 @@
+"""How the trials of a study stand, counted by the database itself: the same few statements, however many there are.
+
+Loading a study through Optuna reads every parameter and every epoch of every trial, which a display that is drawn anew
+every second must not cost. Optuna's tables are read by name; `tests/search/store/test_trial_counts.py`
+compares the counts with Optuna's own, on SQLite and on Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, String, and_, cast, column, func, select, table
+from sqlalchemy.sql import ColumnElement
+
+from search import names
+from search.store.storage import Storage
+from search.store.tables import epochs
+
+PACE_WINDOW_S = 600.0
+"""What was finished longer ago says little of how fast a study is now."""
+PACE_EPOCHS = 200
+"""As many of the last epochs are enough to tell."""
+
+_studies = table("studies", column("study_id"), column("study_name"))
+_trials = table("trials", column("trial_id"), column("study_id"), column("number"), column("state"))
+_values = table("trial_values", column("trial_id"), column("objective"), column("value"))
+_attributes = table("trial_user_attributes", column("trial_id"), column("key"))
+_state = cast(_trials.c.state, String)  # Postgres has a type of its own for it.
+
+_KINDS = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
+_MARKED: dict[tuple[str, str | None], str] = {
+    ("PRUNED", names.INFEASIBLE): "infeasible",
+    ("FAIL", names.SKIPPED): "skipped",
+}
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """One stage's trials, in the words of `search.stage.snapshot.trial_state`."""
+
+    kinds: dict[str, int] = field(default_factory=dict)
+    best: float | None = None
+    best_trial: int | None = None
+    epochs: int = 0
+    """Finished ones, of all trials."""
+
+
+def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) -> dict[str, Tally]:
+    """A tally for each of these Optuna studies; an empty one for a study that is not made yet."""
+    tallies = {name: Tally() for name in optuna_studies}
+    with storage.reader.begin() as connection:
+        for name, state, key, count in _counts(connection, optuna_studies):
+            kinds, kind = tallies[name].kinds, _MARKED.get((state, key), _KINDS[state])  # Marked before it is told.
+            kinds[kind] = kinds.get(kind, 0) + count
+        for name, number, value in _best(connection, optuna_studies, maximize=maximize):
+            tallies[name].best_trial, tallies[name].best = number, value
+        for name, count in _epochs(connection, optuna_studies):
+            tallies[name].epochs = count
+    return tallies
+
+
+def epochs_per_s(storage: Storage, optuna_studies: Sequence[str]) -> float | None:
+    """How fast these studies' epochs came of late, all workers together; None where too few did."""
+    query = (
+        select(epochs.c.finished_at)
+        .join(_trials, _trials.c.trial_id == epochs.c.trial_id)
+        .join(_studies, _studies.c.study_id == _trials.c.study_id)
+        .where(_studies.c.study_name.in_(optuna_studies))
+        .order_by(epochs.c.id.desc())
+        .limit(PACE_EPOCHS)
+    )
+    with storage.reader.begin() as connection:
+        now = storage.now(connection)
+        recent: list[float] = [at for at in connection.execute(query).scalars() if at > now - PACE_WINDOW_S]
+    if len(recent) < 2 or now <= min(recent):
+        return None
+    return (len(recent) - 1) / (now - min(recent))
+
+
+def _counts(connection: Connection, optuna_studies: Sequence[str]) -> list[tuple[str, str, str | None, int]]:
+    marks = and_(_attributes.c.trial_id == _trials.c.trial_id, _attributes.c.key.in_([names.INFEASIBLE, names.SKIPPED]))
+    query = (
+        select(_studies.c.study_name, _state, _attributes.c.key, func.count())
+        .join(_trials, _trials.c.study_id == _studies.c.study_id)
+        .outerjoin(_attributes, marks)
+        .where(_studies.c.study_name.in_(optuna_studies))
+        .group_by(_studies.c.study_name, _state, _attributes.c.key)
+    )
+    return [(name, state, key, count) for name, state, key, count in connection.execute(query)]
+
+
+def _best(connection: Connection, optuna_studies: Sequence[str], *, maximize: bool) -> list[tuple[str, int, float]]:
+    order: ColumnElement[float] = _values.c.value.desc() if maximize else _values.c.value.asc()
+    place = func.row_number().over(partition_by=_trials.c.study_id, order_by=[order, _trials.c.number])
+    ranked = (
+        select(_studies.c.study_name, _trials.c.number, _values.c.value, place.label("place"))
+        .join(_trials, _trials.c.study_id == _studies.c.study_id)
+        .join(_values, _values.c.trial_id == _trials.c.trial_id)
+        .where(_studies.c.study_name.in_(optuna_studies), _state == "COMPLETE", _values.c.value.is_not(None))
+        .subquery()
+    )
+    query = select(ranked.c.study_name, ranked.c.number, ranked.c.value).where(ranked.c.place == 1)
+    return [(name, number, value) for name, number, value in connection.execute(query)]
+
+
+def _epochs(connection: Connection, optuna_studies: Sequence[str]) -> list[tuple[str, int]]:
+    query = (
+        select(_studies.c.study_name, func.count())
+        .join(_trials, _trials.c.study_id == _studies.c.study_id)
+        .join(epochs, epochs.c.trial_id == _trials.c.trial_id)
+        .where(_studies.c.study_name.in_(optuna_studies))
+        .group_by(_studies.c.study_name)
+    )
+    return [(name, count) for name, count in connection.execute(query)]

@@ -1,0 +1,284 @@
+"""Optuna's storage with few and short transactions: it reads what can have changed, and writes in single statements.
+
+Optuna's own cache keeps finished trials and reads all others again whenever it is asked, waiting ones too: with a
+budget of thousands of waiting trials that is seconds, for every epoch's question to the pruner. Here the database is
+first asked which of the unfinished trials have left the queue, or came back to it, and only those are read.
+
+A trial's parameters, its epochs and its result are one transaction each, of statements that do nothing once the trial
+is finished; in Optuna's own way each value is a transaction of three or four statements.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy as deep_copy
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.storages._rdb.models import (
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+    TrialValueModel,
+)
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Engine, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from search.store.tables import insert_new
+
+FIXED_PARAMS = "fixed_params"
+"""System attribute in which Optuna keeps the parameters that a waiting trial is to have."""
+_IS_UNFINISHED = or_(
+    TrialModel.state == TrialState.WAITING, TrialModel.state == TrialState.RUNNING
+)  # Not IN: that is not for many rows.
+
+
+def reading(engine: Engine) -> Engine:
+    """The same engine, for transactions that only read; its listeners are those that it has by now."""
+    return engine.execution_options(sieve_reading=True)
+
+
+def is_reading(connection: Connection) -> bool:
+    """Whether the connection is one of `reading`."""
+    return bool(connection.get_execution_options().get("sieve_reading", False))
+
+
+@dataclass(eq=False)
+class _Held:
+    """What a sampler has set and the database does not know yet."""
+
+    params: list[dict[str, Any]] = field(default_factory=list)
+    """Rows."""
+    attributes: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Values as JSON, by trial id and key."""
+
+
+class TrialStore(_CachedStorage):
+    """One serves all threads and studies of a process."""
+
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
+        self._reader = reading(backend.engine)
+        self._reading_backend = RDBStorage.__new__(RDBStorage)  # A copy would connect anew.
+        self._reading_backend.__dict__.update(vars(backend))
+        self._reading_backend.scoped_session = scoped_session(sessionmaker(bind=self._reader))
+        self.fresh_s = 0.0
+        """Trials that were read less long ago are not read again, unless `read_now` is called."""
+        self.reads_running = True
+        """Whether trials that others are running are read: the median pruner and TPE look at ended ones alone."""
+        self._opening: int | None = None
+        self._held: _Held | None = None
+        self._read_at: dict[int, float] = {}
+        self._remembered: dict[int, dict[frozenset[TrialState], list[FrozenTrial]]] = {}
+        self._newest: dict[int, int] = {}
+        """By study, the last trial id that was read."""
+        self._running: dict[int, set[int]] = {}
+        """By study, the ids of the trials that were running when they were last read."""
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if time.monotonic() - self._read_at.get(study_id, -1e9) >= self.fresh_s:
+            self.read_now(study_id)
+        chosen = self._in_states(study_id, tuple(TrialState) if states is None else states)
+        return deep_copy(chosen) if deepcopy else list(chosen)
+
+    def _in_states(self, study_id: int, states: Container[TrialState]) -> list[FrozenTrial]:
+        """By number; put together once between two reads, since a pruner asks after every epoch."""
+        with self._lock:
+            wanted = frozenset(state for state in TrialState if state in states)
+            remembered = self._remembered.setdefault(study_id, {})
+            if wanted not in remembered:
+                trials = self._studies[study_id].trials
+                remembered[wanted] = [trials[number] for number in sorted(trials) if trials[number].state in wanted]
+            return remembered[wanted]
+
+    def read_now(self, study_id: int) -> None:
+        """Bring a study's trials up to date."""
+        with self._lock:
+            study, started_at = self._studies.setdefault(study_id, _StudyInfo()), time.monotonic()
+            if study_id not in self._newest:
+                self._keep(study_id, self._reading_backend._get_trials(study_id, None, set(), -1))
+            elif changed := self._changed_ids(study_id, study):
+                newest = max(changed | {self._newest[study_id]})
+                self._keep(study_id, self._reading_backend._get_trials(study_id, None, changed, newest))
+            self._read_at[study_id] = started_at  # Only now: a read that failed left nothing fresh.
+
+    @contextmanager
+    def opening(self, study_id: int, trial_id: int) -> Iterator[None]:
+        """Bring a study's trials up to date; within, `trial_id` is as it was read, and not read again."""
+        self._opening = trial_id
+        try:
+            self.read_now(study_id)
+            yield
+        finally:
+            self._opening = None
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        if trial_id != self._opening:
+            return super().get_trial(trial_id)
+        with self._lock:
+            study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+            return deep_copy(self._studies[study_id].trials[number])
+
+    def enqueue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
+        """Add a waiting trial for each of these fixed parameters, all or none, as `Study.enqueue_trial` adds one."""
+        table, of_study = TrialModel.__table__, TrialModel.study_id == study_id
+        with self._backend.engine.begin() as connection:
+            first = connection.execute(select(func.count()).select_from(table).where(of_study)).scalar_one()
+            numbered = dict(enumerate(queue, start=first))
+            rows = [{"study_id": study_id, "number": number, "state": TrialState.WAITING} for number in numbered]
+            if not rows:
+                return
+            connection.execute(insert(table), rows)
+            new = connection.execute(
+                select(TrialModel.trial_id, TrialModel.number).where(of_study, TrialModel.number >= first)
+            )
+            fixed = [
+                {"trial_id": row.trial_id, "key": FIXED_PARAMS, "value_json": json.dumps(numbered[row.number])}
+                for row in new
+            ]
+            connection.execute(insert(TrialSystemAttributeModel.__table__), fixed)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        if self._held is None:
+            super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+            return
+        with self._lock:
+            study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
+            # Other processes draw from the same pinned space: the database need not be asked what they drew from.
+            known = self._studies[study_id].param_distribution.setdefault(param_name, distribution)
+        check_distribution_compatibility(known, distribution)
+        values = {
+            "trial_id": trial_id,
+            "param_name": param_name,
+            "param_value": param_value_internal,
+            "distribution_json": distribution_to_json(distribution),
+        }
+        self._held.params.append(values)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if self._held is None:
+            super().set_trial_system_attr(trial_id, key, value)
+            self._read_at.clear()  # Pruners keep their rungs there, and look at once for those of the gang's others.
+        else:
+            self._held.attributes[trial_id, key] = json.dumps(value)
+
+    def hold(self) -> None:
+        """Keep what a sampler sets from now on, parameters and system attributes, until `write_held`."""
+        self._held = self._held or _Held()  # What an outage kept from being written is still to be.
+
+    def drop_held(self, trial_id: int) -> None:
+        """Forget what is held of a trial: it is drawn again."""
+        if self._held is not None:
+            self._held.params = [row for row in self._held.params if row["trial_id"] != trial_id]
+            self._held.attributes = {key: value for key, value in self._held.attributes.items() if key[0] != trial_id}
+
+    def write_held(self) -> None:
+        """Write what was held, in one transaction; a trial that is finished gets none of it."""
+        held, dialect, table = self._held, self._backend.engine.dialect.name, TrialSystemAttributeModel
+        if held is not None and (held.params or held.attributes):
+            with self._backend.engine.begin() as connection:
+                if held.params:
+                    connection.execute(_insertion(TrialParamModel, tuple(held.params[0]), dialect), held.params)
+                for (trial_id, key), value in held.attributes.items():
+                    of_unfinished = exists().where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
+                    old = delete(table).where(table.trial_id == trial_id, table.key == key, of_unfinished)
+                    connection.execute(old)
+                    row = {"trial_id": trial_id, "key": key, "value_json": value}
+                    connection.execute(_insertion(table, tuple(row), dialect), row)
+        self._held = None
+
+    def remove_session(self) -> None:
+        self._reading_backend.remove_session()
+        super().remove_session()
+
+    def report(self, connection: Connection, reports: Sequence[tuple[int, int, float]]) -> None:
+        """Write intermediate values (trial id, step, value) as a part of the caller's transaction.
+
+        A step that was reported before keeps its value, and a trial that is finished gets none.
+        """
+        rows = []
+        for trial_id, step, value in reports:
+            stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+            rows.append(
+                {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+            )
+        connection.execute(_insertion(TrialIntermediateValueModel, tuple(rows[0]), connection.dialect.name), rows)
+
+    def start(self, connection: Connection, trial_id: int) -> None:
+        """Set a waiting trial to RUNNING, as a part of the caller's transaction."""
+        now = {"state": TrialState.RUNNING, "datetime_start": datetime.now()}
+        connection.execute(update(TrialModel).where(TrialModel.trial_id == trial_id).values(now))
+
+    def end(self, trial_id: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
+        """Finish a trial: its state, its value and its user attributes. A trial that is finished stays as it is."""
+        ended = (
+            update(TrialModel)
+            .where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
+            .values(state=state, datetime_complete=datetime.now())
+        )
+        with self._backend.engine.begin() as connection:
+            if connection.execute(ended).rowcount == 0:
+                return
+            dialect = connection.dialect.name
+            if value is not None:
+                stored, kind = TrialValueModel.value_to_stored_repr(value)
+                row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+                connection.execute(insert_new(TrialValueModel, dialect), row)
+            rows = [
+                {"trial_id": trial_id, "key": key, "value_json": json.dumps(told)} for key, told in attributes.items()
+            ]
+            if rows:
+                table = TrialUserAttributeModel
+                connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(attributes)))
+                connection.execute(insert(table.__table__), rows)
+
+    def _changed_ids(self, study_id: int, study: _StudyInfo) -> set[int]:
+        """Trials that are new, that run or have ended since they were last read, and those that were put back."""
+        unfinished, newest = study.unfinished_trial_ids, self._newest[study_id]
+        query = select(TrialModel.trial_id).where(
+            TrialModel.study_id == study_id,
+            TrialModel.trial_id >= min(unfinished, default=newest + 1),
+            or_(TrialModel.state != TrialState.WAITING, TrialModel.trial_id > newest),
+        )
+        if not self.reads_running:
+            query = query.where(or_(TrialModel.state != TrialState.RUNNING, TrialModel.trial_id == self._opening))
+        with self._reader.begin() as connection:
+            moved = set(connection.execute(query).scalars())
+        known_finished = {trial_id for trial_id in moved if trial_id <= newest} - unfinished
+        return (moved - known_finished) | (self._running[study_id] - moved)
+
+    def _keep(self, study_id: int, trials: list[FrozenTrial]) -> None:
+        self._add_trials_to_cache(study_id, trials)
+        self._remembered.pop(study_id, None)
+        unfinished = self._studies[study_id].unfinished_trial_ids
+        running = self._running.setdefault(study_id, set())
+        for trial in trials:
+            trial_id = trial._trial_id
+            self._newest[study_id] = max(trial_id, self._newest.get(study_id, -1))
+            (unfinished.discard if trial.state.is_finished() else unfinished.add)(trial_id)
+            (running.add if trial.state == TrialState.RUNNING else running.discard)(trial_id)
+
+
+@cache
+def _insertion(model: type[Any], names: tuple[str, ...], dialect: str) -> Any:
+    """A statement that inserts new rows with these columns, `trial_id` among them, of trials that are not finished."""
+    columns = model.__table__.c
+    values = select(*(bindparam(name, type_=columns[name].type) for name in names))
+    trial = bindparam("trial_id", type_=columns["trial_id"].type)
+    unfinished = values.where(TrialModel.trial_id == trial, _IS_UNFINISHED)
+    return insert_new(model, dialect).from_select(list(names), unfinished)

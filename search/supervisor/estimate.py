@@ -1,0 +1,124 @@
+"""What a study will cost, from a short measurement on the device that will do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import torch
+
+from data.arrays import ImageSet
+from data.batches import to_device
+from data.errors import InfeasibleConfig, SieveError, TrainingDiverged
+from models.config import TrainConfig
+from models.registry import resolved
+from models.training.fit import fit
+from models.values import with_values
+from search.stage.pinning import pin_search
+from search.trials.workload import Workshop
+from studies.definition import Study
+
+MEASURED_BATCHES = 4
+DRAWS = 2
+"""Configurations of a stage's space that are timed, besides its start; of stages with one image size, the first's."""
+EPOCH_DRAWS = 16
+"""Draws whose epochs are averaged, where a stage varies them."""
+SHARE_AFTER_PRUNING = 0.6
+"""Epochs that a pruned stage runs, of those planned; a rule of thumb that later stages' shares correct."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """Expected cost of one stage, or of the confirmation."""
+
+    name: str
+    trials: int
+    epochs: float
+    """Of one trial, before pruning."""
+    epoch_s: float
+    """Of one worker."""
+    wall_s: float
+    """Of the stage, with all workers."""
+
+
+def estimate(study: Study, workshop: Workshop, device: torch.device, workers: int) -> list[StageCost]:
+    """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds for each image size."""
+    epoch_s_of_size: dict[int, float] = {}
+
+    def measure(sample: Sequence[TrainConfig]) -> float:
+        size = resolved(sample[0]).image_size
+        if size not in epoch_s_of_size:
+            timed = [_epoch_s(config, workshop, device) for config in sample]
+            measured = [seconds for seconds in timed if seconds is not None]
+            if not measured:
+                raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be trained at {size} pixels")
+            epoch_s_of_size[size] = fmean(measured)
+        return epoch_s_of_size[size]
+
+    costs = []
+    for position, stage in enumerate(study.stages):
+        epoch_s = measure(_sample(study, position, DRAWS))
+        folds = max(1, study.folds)
+        epochs = folds * fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
+        bases = [study.config] * (stage.bases if position else 1)
+        trials = pin_search(study, position, stage, bases).trials
+        kept = 1.0 if stage.pruner == "none" or trials < 6 else SHARE_AFTER_PRUNING
+        wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
+        costs.append(StageCost(name=stage.name, trials=trials, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s))
+    ending = study.ending
+    epoch_s = measure(_ending_sample(study))
+    runs, epochs = ending.candidates * ending.seeds, ending.epochs or costs[-1].epochs / max(1, study.folds)
+    wall_s = runs * epochs * epoch_s / min(workers, runs)
+    return [*costs, StageCost(name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
+
+
+def _ending_sample(study: Study) -> list[TrainConfig]:
+    """What the confirmation starts from, or the first, a middle and the last cell of the ablation."""
+    handed_on = _handed_on(study, len(study.stages))
+    if study.ablation is None:
+        return [with_values(handed_on, study.confirm.values)]
+    ablation, cells = study.ablation, study.ablation.cells()
+    return [with_values(handed_on, ablation.values(cell)) for cell in (cells[0], cells[len(cells) // 2], cells[-1])]
+
+
+def _sample(study: Study, position: int, draws: int) -> list[TrainConfig]:
+    """A stage's start and a few draws from its space."""
+    random = replace(study.stages[position], sampler="random", trials=1 + draws)
+    pinned = pin_search(study, position, random, [_handed_on(study, position)])
+    return [pinned.config(params) for params in pinned.queue]
+
+
+def _handed_on(study: Study, position: int) -> TrainConfig:
+    """The start configuration with what the stages before this position set."""
+    return with_values(study.config, {k: v for stage in study.stages[:position] for k, v in stage.values.items()})
+
+
+def _epoch_s(config: TrainConfig, workshop: Workshop, device: torch.device) -> float | None:
+    """Seconds of one epoch on all images, from the second of two on a few batches; None where it cannot be trained."""
+    config = resolved(config)
+    data = workshop.open_data(config)
+    share = min(1.0, MEASURED_BATCHES * config.batch_size / len(data.search.train))
+    config = with_values(config, {"epochs": 2, "patience": 0})
+    few = replace(
+        data,
+        train=to_device(_first(data.search.train, share), device),
+        val=to_device(_first(data.search.val, share), device),
+    )
+    classes = len(data.search.classes)
+    try:
+        work = workshop.prepare(config, few, seed=0)
+        epochs = list(fit(work.learning, work.train, work.val, config, classes=classes, device=device, seed=0))
+    except (InfeasibleConfig, TrainingDiverged, torch.OutOfMemoryError):
+        return None
+    return epochs[-1].duration_s / share
+
+
+def _first(images: ImageSet, share: float) -> ImageSet:
+    count = max(1, round(len(images) * share))
+    return ImageSet(pool_NHWC=images.pool_NHWC, rows_M=images.rows_M[:count], labels_M=images.labels_M[:count])
+
+
+def total_s(costs: Sequence[StageCost]) -> float:
+    """Expected wall time of all of it."""
+    return sum(cost.wall_s for cost in costs)

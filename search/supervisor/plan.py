@@ -1,0 +1,123 @@
+"""`search.run --plan`: stages, spaces, trials and the expected time, printed before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from rich.console import Console
+from rich.table import Table
+
+from models.backbones import describe_children
+from models.config import BackboneConfig
+from search.durations import show_duration
+from search.stage.budget import TimeBudget, describe_fit
+from search.stage.warm_start import WarmStart
+from search.supervisor.estimate import StageCost, total_s
+from studies.definition import Stage, Study, When
+
+
+def plan_json(
+    study: Study, costs: Sequence[StageCost], data: Mapping[str, Any], warm: WarmStart | None = None
+) -> dict[str, Any]:
+    """The plan for `--json`."""
+    return {
+        "study": study.name,
+        "stages": [
+            {"name": c.name, "trials": c.trials, "epochs": c.epochs, "epoch_s": c.epoch_s, "expected_s": c.wall_s}
+            for c in costs
+        ],
+        "warm_start": warm and warm.to_json(),
+        "expected_s": total_s(costs),
+        "data": {key: data[key] for key in ("fingerprint", "train", "val", "classes")},
+    }
+
+
+def print_plan(
+    study: Study,
+    costs: Sequence[StageCost],
+    console: Console,
+    warm: WarmStart | None = None,
+    budget: TimeBudget | None = None,
+) -> None:
+    """The plan for people."""
+    console.print(f"[bold]{study.name}[/bold]: {study.description}\n", highlight=False)
+    for line in warm.lines() if warm else ():
+        console.print(line, highlight=False, markup=False)
+    fitted = [budget.foresee(stage) if budget else stage for stage in study.stages]
+    for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
+        around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
+        aims = f", {study.metric} against {stage.against}" if stage.against else ""
+        console.print(
+            f"[bold]{position + 1} {stage.name}[/bold]  {cost.trials} trials of {_epochs(cost.epochs)}, "
+            f"sampler {stage.sampler}, pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}",
+            highlight=False,
+        )
+        if fitted[position] != stage:
+            console.print(f"  the budget allows about {describe_fit(stage, fitted[position])}", highlight=False)
+        if position and callable(stage.space):
+            console.print("  ranges move with the base; shown around the start configuration", highlight=False)
+        console.print(_space(study, stage))
+    _print_children(study, console)
+    _print_ending(study, costs[-1], console)
+    in_all = f"about {show_duration(total_s(costs))} in all, from a short measurement on this machine as it is now"
+    is_cut = fitted != list(study.stages)
+    shortened = "; less with the budget, which also makes the end as small as it has to be" if is_cut else ""
+    console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
+
+
+def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
+    ablation, last = study.ablation, study.stages[-1].name if study.stages else None
+    if ablation is None:
+        trained = f"the best {study.confirm.finalists} of {last} on {study.confirm.seeds} fresh seeds each"
+    else:
+        around = f", around the best of {last}" if last else ""
+        trained = f"{ablation.candidates} cells on {ablation.seeds} shared seeds each{around}"
+    console.print(
+        f"[bold]{study.ending.name}[/bold]  {trained}, {_epochs(cost.epochs)}: {show_duration(cost.wall_s)}",
+        highlight=False,
+    )
+    if ablation is not None:
+        table = Table.grid(padding=(0, 2))
+        for factor, levels in ablation.factors.items():
+            table.add_row("", factor, "; ".join(f"{level}: {_fields(values)}" for level, values in levels.items()))
+        console.print(table)
+    console.print()
+
+
+def _epochs(epochs: float) -> str:
+    return f"{epochs:g} epochs" if epochs == round(epochs) else f"{epochs:.0f} epochs on average"
+
+
+def _fields(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items()) or "as it is"
+
+
+def _print_children(study: Study, console: Console) -> None:
+    """What freezing counts, where the study freezes."""
+    if isinstance(study.config, BackboneConfig):
+        console.print(f"\n[bold]children of {study.config.backbone}[/bold], which freezing counts", highlight=False)
+        for line in describe_children(study.config):
+            console.print(f"  {line}", highlight=False, markup=False)
+        console.print()
+
+
+def _space(study: Study, stage: Stage) -> Table:
+    """A line per parameter; ranges around a base are shown around the start configuration."""
+    table = Table.grid(padding=(0, 2))
+    for name, entry in stage.space_around(study.config).items():
+        if isinstance(entry, When):
+            condition = " or ".join(map(str, entry.values))
+            table.add_row("", name, f"{_range(entry.distribution)} (where {entry.parameter} is {condition})")
+        else:
+            table.add_row("", name, _range(entry))
+    return table
+
+
+def _range(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return ", ".join(map(str, distribution.choices))
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    scale = ", log scale" if distribution.log else ""
+    return f"{distribution.low:g} to {distribution.high:g}{scale}"

@@ -1,0 +1,70 @@
+"""From the last stage's trials to the registered champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.trial import TrialState
+
+from search import names
+from search.report.model_card import model_card
+from search.stage.snapshot import stage_trials
+from search.store.find import find_study
+from search.store.records import StageRecord, read_stages, update_study
+from search.store.storage import Storage, with_retries
+from search.supervisor.prepare import Request
+from search.supervisor.refit import refit
+from search.tracking.mirror import Mirror
+from search.tracking.registry import log_bundle, register_champion
+from search.trials.artifacts import open_artifacts
+from search.trials.workload import open_workshop
+from search.verdict.champion import check_kept, choose_champion
+
+
+def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
+    """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
+    settings, name = request.settings, request.study.name
+    record, trials = with_retries(find_study, storage, name), with_retries(stage_trials, storage, confirmation)
+    artifacts = open_artifacts(settings)
+    champion, bundle = choose_champion(confirmation, trials, artifacts.root)
+    if request.study.folds:
+        bundle, champion["refit_images"] = _refit(request, champion)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
+    for number, run_id in run_ids.items():
+        folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
+        artifacts.fetch(folder)
+        check_kept(trials[number], folder / names.BUNDLE_FOLDER)
+        log_bundle(settings, run_id, folder / names.BUNDLE_FOLDER)
+    registered = register_champion(
+        settings,
+        name,
+        bundle,
+        run_id=run_ids[champion["trial"]],
+        metrics={"val_accuracy_mean": champion["val_accuracy"]},
+        description=model_card(record, champion),
+    )
+    config = champion["config"]  # Without the fields of the other families, where the family was searched too.
+    searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
+    with_retries(update_study, storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
+
+
+def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
+    """The champion of a study with folds, trained on all of them."""
+    device = torch.device(request.devices[0])
+    workshop = open_workshop(request.spec, request.settings, device)
+    folder = names.study_folder(request.settings.home, request.study.name) / "refit"
+    return refit(workshop, champion["config"], request.study.seed, folder, device)
+
+
+def _searched_fields(storage: Storage, name: str) -> list[str]:
+    """The fields that any stage varied, in the order in which they were first searched, and those of an ablation."""
+    records = with_retries(read_stages, storage, name)
+    spaces = (space for record in records for space in record.pinned["spaces"])
+    searched = [parameter["name"] for space in spaces for parameter in space]
+    if records[-1].name == names.ABLATION_STAGE:
+        base, *cells = records[-1].pinned["bases"]
+        searched += [field for field in base if any(cell.get(field) != base[field] for cell in cells)]
+    return list(dict.fromkeys(searched))

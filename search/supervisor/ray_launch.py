@@ -1,0 +1,191 @@
+"""Workers as actors of a Ray cluster, on GPUs or parts of GPUs: `search.run --launcher ray`.
+
+An actor holds the resources and starts the ordinary worker process on its node, so that claims, leases, pruning and
+stopping are the same as anywhere. Where an actor or its node is lost, another actor takes its place as soon as the
+cluster has room, and the lost worker's trial goes back into the queue when its lease ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Read when Ray is imported.
+
+import ray
+from ray.exceptions import RayError
+
+from data.errors import UserError
+from search.settings import Settings
+from search.supervisor.launch import STOP_TIMEOUT_S, EarlyDeaths, Share, start_worker
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Be connected to the cluster that runs here, or the one that `RAY_ADDRESS` names; UserError if there is none.
+
+    A connection that the process has already is used and kept.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    with redirect_stdout(sys.stderr):  # Where Ray would say what becomes of its nodes.
+        try:
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError:
+            raise UserError(
+                "--launcher ray: no cluster runs here; start one with `ray start --head`, or name one in RAY_ADDRESS"
+            ) from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def share_of(devices: str, gpus_per_worker: float) -> Share:
+    """What a worker takes, by `--devices`: `auto` is a GPU, or a part of one, where the cluster has GPUs."""
+    if devices not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--devices {devices}: Ray chooses among a cluster's GPUs itself; give auto, cpu or cuda")
+    has_gpus = _resources().get("GPU", 0) > 0
+    if devices == "cuda" and not has_gpus:
+        raise UserError("--devices cuda: the Ray cluster has no GPU; use --devices cpu")
+    return Share(cpus=1, gpus=gpus_per_worker if has_gpus and devices != "cpu" else 0)
+
+
+def room(share: Share) -> int:
+    """How many workers the whole cluster can hold now."""
+    total = _resources()
+    by_cpu = total.get("CPU", 0) / share.cpus
+    return max(1, int(min(by_cpu, total.get("GPU", 0) / share.gpus) if share.gpus else by_cpu))
+
+
+class WorkerActor:
+    """A worker process on the node where Ray put this actor."""
+
+    def __init__(self, settings: Settings, study: str, index: int, device: str) -> None:
+        self._worker = start_worker(settings, study, index, device=device, threads=1)
+        self._worker.let_go()
+
+    def ready(self) -> None:
+        """Answers once the process is started."""
+
+    def wait(self) -> tuple[float, str]:
+        """Wait until the process ends; how long it lived in seconds, and its last words."""
+        self._worker.process.wait()
+        return self._worker.lived_s, self._worker.last_words
+
+    def terminate(self) -> None:
+        """Send one SIGTERM."""
+        self._worker.process.send_signal(signal.SIGTERM)
+
+
+_actor_class: Any = ray.remote(WorkerActor)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Actor:
+    handle: Any
+    ready: ray.ObjectRef[None]
+    ended: ray.ObjectRef[tuple[float, str]]
+    started_at: float
+
+
+class RayLauncher:
+    """A fixed number of actors; those that the cluster has no room for yet wait in Ray's queue."""
+
+    def __init__(self, settings: Settings, study: str, share: Share, workers: int) -> None:
+        self._settings = settings
+        self._study = study
+        self._share = share
+        self._workers = workers
+        self._running: dict[int, _Actor] = {}
+        self._early_deaths = EarlyDeaths(workers)
+        self._signals = 0
+        """SIGTERMs that the workers have to be sent."""
+        self._sent = 0
+        self._connection = ExitStack()
+
+    def prepare(self) -> None:
+        """An actor takes its share of the cluster: not before there is work for it."""
+
+    def start(self) -> None:
+        self._connection.enter_context(connected())
+        self._running = {index: self._launch(index) for index in range(self._workers)}
+
+    def tend(self) -> int:
+        self._send_signals()
+        died = self._ended()
+        for index in died:
+            actor = self._running.pop(index)
+            lived_s, last_words = _end_of(actor)
+            ray.kill(actor.handle)
+            if not self._signals:
+                self._early_deaths.note(lived_s, last_words)
+                self._running[index] = self._launch(index)
+        return len(died)
+
+    def drain(self) -> None:
+        self._signals += 1  # Sent by the next `tend` or `alive`: this is called from a signal handler, in mid-call.
+
+    def alive(self) -> int:
+        self._send_signals()
+        return len(self._running) - len(self._ended())
+
+    def stop(self) -> None:
+        """As on one machine: SIGTERMs first, and what does not listen is killed."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self._running and self.alive() and time.monotonic() < deadline:
+            self.drain()
+            time.sleep(0.2)
+        for actor in self._running.values():
+            ray.kill(actor.handle)
+        self._running.clear()
+        self._connection.close()
+
+    def _ended(self) -> list[int]:
+        by_ref = {actor.ended: index for index, actor in self._running.items()}
+        return [by_ref[ref] for ref in _ready(list(by_ref))]
+
+    def _send_signals(self) -> None:
+        while self._sent < self._signals:
+            self._sent += 1
+            for index, actor in list(self._running.items()):
+                if _ready([actor.ready]):
+                    actor.handle.terminate.remote()
+                else:  # It waits for room; nobody needs it any more.
+                    ray.kill(actor.handle)
+                    del self._running[index]
+
+    def _launch(self, index: int) -> _Actor:
+        # Two threads: one waits for the process while the other sends it signals.
+        options = {"num_cpus": self._share.cpus, "num_gpus": self._share.gpus, "max_concurrency": 2}
+        device = "cuda:0" if self._share.gpus else "cpu"  # Ray shows an actor the GPU that it may use, and no other.
+        handle = _actor_class.options(**options).remote(self._settings, self._study, index, device)
+        return _Actor(
+            handle=handle, ready=handle.ready.remote(), ended=handle.wait.remote(), started_at=time.monotonic()
+        )
+
+
+def _resources() -> dict[str, float]:
+    """Of the whole cluster, whether they are taken or not."""
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def _ready(refs: list[ray.ObjectRef[Any]]) -> list[ray.ObjectRef[Any]]:
+    """Those that have an answer by now, be it an error."""
+    return list(ray.wait(refs, num_returns=len(refs), timeout=0)[0]) if refs else []
+
+
+def _end_of(actor: _Actor) -> tuple[float, str]:
+    """How long a worker lived in seconds, and its last words, or Ray's on what became of its node."""
+    try:
+        return ray.get(actor.ended)
+    except RayError as error:
+        return time.monotonic() - actor.started_at, str(error).strip().splitlines()[0]

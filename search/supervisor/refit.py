@@ -1,0 +1,66 @@
+"""After k folds: the champion's configuration trained once more, on all training images.
+
+The folds said what the configuration is worth; a model trained on all but one would give away what that one teaches.
+Nothing is left to validate on, so the epoch that is kept is the one with the lowest loss on the images it was trained
+on, in effect the last. Source: Hastie et al. 2009, The Elements of Statistical Learning, section 7.10.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.arrays import ImageSet
+from data.batches import to_device
+from data.spec import DataSpec
+from data.splits import thin_out
+from models.bundle import save_bundle
+from models.registry import resolved
+from models.training.fit import fit
+from models.values import from_flat, with_values
+from search import names
+from search.seeds import derive_seed
+from search.trials.data_source import TrialData
+from search.trials.workload import Workshop
+
+
+def refit(
+    workshop: Workshop, config: dict[str, object], study_seed: int, folder: Path, device: torch.device
+) -> tuple[Path, int]:
+    """Train, save the classifier below `folder`; returns where it lies and on how many images it was trained."""
+    chosen = with_values(resolved(from_flat(config)), {"patience": 0})
+    data = _all_images(workshop.open_data(chosen), workshop.spec, device)
+    work = workshop.prepare(chosen, data, derive_seed(study_seed, "refit"))
+    classes = data.search.classes
+    training = fit(
+        work.learning, work.train, work.val, chosen,
+        classes=len(classes), device=device, seed=derive_seed(study_seed, "refit"), metric="val_loss",
+    )  # fmt: skip
+    for _ in training:
+        pass
+    bundle = folder / names.BUNDLE_FOLDER
+    shutil.rmtree(bundle, ignore_errors=True)  # Of a promotion that was interrupted.
+    save_bundle(
+        bundle, work.model, chosen,
+        classes=classes, input_shape=data.input_shape, mean=work.seen.mean, std=work.seen.std,
+    )  # fmt: skip
+    return bundle, len(data.search.train)
+
+
+def _all_images(data: TrialData, spec: DataSpec, device: torch.device) -> TrialData:
+    """Training images: all of them. Validation: those of the first fold, which are among them.
+
+    Where a class is made rare, it is as rare here as it was in the folds.
+    """
+    train, val = data.search.train, data.search.val
+    rows_M = np.concatenate([train.rows_M, val.rows_M])
+    labels_M = np.concatenate([train.labels_M, val.labels_M])
+    if spec.imbalance > 1:
+        kept_M, _ = thin_out(labels_M, data.search.classes, spec)
+        rows_M, labels_M = rows_M[kept_M], labels_M[kept_M]
+    everything = ImageSet(pool_NHWC=train.pool_NHWC, rows_M=rows_M, labels_M=labels_M)
+    return replace(data, search=replace(data.search, train=everything), train=to_device(everything, device))

@@ -1,0 +1,47 @@
+"""What a run is expected to cost, measured on its first device, and the time budget made of that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from search.stage.budget import Budget, TimeBudget, UnlimitedBudget
+from search.supervisor.prepare import Request
+
+if TYPE_CHECKING:
+    import torch
+
+    from search.supervisor.estimate import StageCost
+    from search.trials.workload import Workshop
+
+
+def run_budget(request: Request, started_at: float, *, test: bool) -> Budget:
+    """The budget of a run that began at `started_at` (`time.monotonic()`), without limits if it has no `--budget`."""
+    if request.budget_s is None:
+        return UnlimitedBudget(request.study)
+    costs = estimate_run(request)  # Which takes some of the time.
+    return time_budget(request, request.budget_s - (time.monotonic() - started_at), costs, test=test)
+
+
+def time_budget(request: Request, left_s: float, costs: Sequence[StageCost], *, test: bool) -> TimeBudget:
+    """Spread `left_s` seconds over the stages in proportion to their costs; `test` reserves time for the test set."""
+    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], max(1, request.workers), test=test)
+
+
+def estimate_run(request: Request) -> list[StageCost]:
+    """The expected cost of each stage and of the end, from a short measurement on the first device."""
+    from search.supervisor.estimate import estimate
+
+    workshop, device = _open_workshop(request)
+    return estimate(request.study, workshop, device, max(1, request.workers))
+
+
+def _open_workshop(request: Request) -> tuple[Workshop, torch.device]:
+    """On the first of the devices."""
+    import torch
+
+    from search.trials.workload import open_workshop
+
+    device = torch.device(request.devices[0])
+    return open_workshop(request.spec, request.settings, device), device

@@ -1,0 +1,99 @@
+"""What people see while a study runs: a line per stage, a line per worker, the best so far, and when it will end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from search.stage.describe import describe_study
+from search.stage.snapshot import Snapshot, StageSnapshot
+from search.supervisor.outlook import planned_epochs, stage_names, time_left_s
+from search.terminal import PLAIN_INTERVAL_S, show_eta
+from studies.definition import Study
+
+
+class RunProgress:
+    """Shows snapshots on stderr: live on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, study: Study, *, deadline: float | None) -> None:
+        definition = describe_study(study)
+        self._stages = stage_names(definition)
+        self._planned = planned_epochs(definition, study.folds)
+        self._deadline = deadline
+        self._console = Console(stderr=True)
+        self._live = (
+            Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        )
+        self._next_line_at = 0.0
+
+    def __enter__(self) -> RunProgress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, snapshot: Snapshot) -> None:
+        eta_s = time_left_s(snapshot, self._planned, self._deadline)
+        if self._live:
+            self._live.update(render(snapshot, self._stages, show_eta(eta_s)))
+        elif time.monotonic() >= self._next_line_at:
+            self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
+            self.say(_line(snapshot, eta_s))
+
+
+def render(snapshot: Snapshot, stages: Sequence[str], state: str) -> RenderableType:
+    """The whole display of a moment; `stages` names all that the study has, `state` says how it goes."""
+    table = Table(box=None, pad_edge=False, title=f"Sieve · {snapshot.study} · {state}", title_justify="left")
+    for heading in ("stage", "", "trials", "pruned", "failed", "best"):
+        table.add_column(heading, justify="left" if heading in ("stage", "") else "right")
+    for stage in snapshot.stages:
+        table.add_row(
+            stage.name,
+            ProgressBar(total=stage.planned, completed=stage.finished, width=24),
+            f"{stage.finished}/{stage.planned}",
+            f"{_pruned_share(stage):.0%}",
+            str(stage.failed),
+            _best(stage),
+        )
+    for name in stages[len(snapshot.stages) :]:
+        table.add_row(name, "", "", "", "", "")
+    return Group(table, _workers(snapshot))
+
+
+def _workers(snapshot: Snapshot) -> RenderableType:
+    """Where each worker runs, and its trial and epoch."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for worker in snapshot.workers:
+        table.add_row(worker.host, worker.device, worker.doing.replace(f"{snapshot.study}/", "", 1))
+    return table
+
+
+def _line(snapshot: Snapshot, eta_s: float | None) -> str:
+    parts = [
+        f"{stage.name} {stage.finished}/{stage.planned} best {_best(stage)}, {_pruned_share(stage):.0%} pruned"
+        for stage in snapshot.stages[-1:]
+    ]
+    return " · ".join([snapshot.study, *parts, f"{len(snapshot.workers)} workers", show_eta(eta_s)])
+
+
+def _best(stage: StageSnapshot) -> str:
+    return "-" if stage.best is None else f"{stage.best:.4f} (#{stage.best_trial})"
+
+
+def _pruned_share(stage: StageSnapshot) -> float:
+    return stage.pruned / stage.finished if stage.finished else 0.0

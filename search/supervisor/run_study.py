@@ -1,0 +1,201 @@
+"""A whole run: open the data, pin the study, start workers, run every stage, promote the champion, open the seal."""
+
+# Modules that need torch, SciPy or MLflow are imported where they are used: the first training step waits for all that
+# is imported at the top, and the workers need the cores.
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from data.arrays import SearchData
+from data.cache import open_search_data
+from data.progress import Progress
+from models.registry import resolved
+from search.settings import Settings
+from search.stage.describe import check_unchanged, describe_data, describe_study
+from search.stage.snapshot import take_snapshot
+from search.stage.warm_start import find_warm_start
+from search.store.find import find_study
+from search.store.history import add_command
+from search.store.locks import supervising
+from search.store.reaping import reap
+from search.store.records import create_study, read_stages, read_study, update_study
+from search.store.seal import looks
+from search.store.storage import Storage, open_storage, with_retries
+from search.supervisor.crowding import Crowding
+from search.supervisor.launch import Launcher, LocalLauncher
+from search.supervisor.notify import tell_result, tells_bad_end
+from search.supervisor.prepare import Request
+from search.supervisor.run_budget import run_budget
+from search.supervisor.run_progress import RunProgress
+from search.supervisor.stages import StageRunner
+from search.terminal import DataProgress, say
+from search.tracking.mirror import Mirror
+from search.trials.artifacts import open_artifacts
+from search.trials.working_files import collect_leftovers
+from search.verdict.result import result_json
+
+OpenSeal = Callable[[Settings, str, Progress], object]
+"""Evaluates a study's champion on the sealed test set. Passed in, because only `search.evaluate` may reach that set."""
+
+
+def run_study(request: Request, open_seal: OpenSeal | None = None) -> dict[str, Any]:
+    """Run a study, or go on with it, and return what `--json` prints; `open_seal` is called once at the end.
+
+    Raises UserError for a study that was started differently, SieveError if it cannot reach a champion, and Interrupted
+    if the user stopped it.
+    """
+    started_at = time.monotonic()
+    study, settings = request.study, request.settings
+    launcher = _launcher(request)
+    launcher.prepare()  # While the data and the database are opened.
+    try:
+        data = describe_data(request.spec, open_data(request))
+        for note in data["notes"]:
+            say(note)
+        storage = open_storage(settings.storage_url, create=True)
+    except BaseException:
+        launcher.stop()
+        raise
+    try:
+        with supervising(storage, study.name) as confirm_lock:
+            _pin_study(storage, request, data)
+            with tells_bad_end(request.notify_url, study.name):
+                if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
+                    add_command(storage, study.name, request.command)
+                    _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
+                launcher.stop()  # Of a study that was done before: there was nothing to train.
+                if open_seal:
+                    _test_once(storage, settings, study.name, open_seal)
+        result = result_json(storage, study.name, open_artifacts(settings).root, wall_s=time.monotonic() - started_at)
+    finally:
+        launcher.stop()
+        storage.close()
+    tell_result(request.notify_url, result)
+    return result
+
+
+def _test_once(storage: Storage, settings: Settings, study: str, open_seal: OpenSeal) -> None:
+    """Open the seal, unless it was opened before: then its result, if it came to one, is what is shown."""
+    earlier = looks(storage, study)
+    if not earlier:
+        with DataProgress() as progress:
+            open_seal(settings, study, progress)
+    elif not any(look.result for look in earlier):
+        say(f"{earlier[-1]}; another look needs `python -m search.evaluate --study {study} --again REASON`")
+
+
+def open_data(request: Request) -> SearchData:
+    """The images of the start configuration; decoded now, with a progress bar, so that workers only map them."""
+    config, settings = resolved(request.study.config), request.settings
+    with DataProgress() as progress:
+        return open_search_data(
+            request.spec,
+            image_size=config.image_size,
+            image_fit=config.image_fit,
+            data_home=settings.data_home,
+            cache_home=settings.cache_home,
+            progress=progress,
+            limit=settings.cache_limit,
+        )
+
+
+def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None:
+    """Write the study down, or check that it is still the one that was written down."""
+    study = request.study
+    definition = describe_study(study)
+    if study.warm_start is not None and read_study(storage, study.name) is None:
+        warm = find_warm_start(storage, study)
+        definition["warm_start"] = warm.to_json()
+        for line in warm.lines():
+            say(line)
+    if not create_study(storage, study.name, definition=definition, data=data):
+        record = read_study(storage, study.name)
+        assert record is not None
+        check_unchanged(record, definition, data)
+        is_done = record.state == "done"
+        say(f"{study.name}: {'done before, nothing is left to train' if is_done else 'going on where it was'}")
+
+
+def _search(
+    storage: Storage,
+    request: Request,
+    launcher: Launcher,
+    started_at: float,
+    confirm_lock: Callable[[], None],
+    *,
+    test: bool,
+) -> None:
+    study, settings = request.study, request.settings
+    update_study(storage, study.name, state="running")
+    open_artifacts(settings).announce(find_study(storage, study.name))
+    reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
+    mirror = Mirror(settings, storage, study.name, tell=say)
+    launcher.start()
+    mirror.start()
+    try:
+        budget = run_budget(request, started_at, test=test)
+        update_study(storage, study.name, deadline=budget.end)
+        with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher) as interruptions:
+            # Said once, and not by the signal's handler: it may interrupt another line that is being printed.
+            news = iter(["stopping: running trials may end; Ctrl-C again stops now. The same command goes on."])
+
+            def on_tick() -> None:
+                confirm_lock()
+                if interruptions:
+                    for line in news:
+                        progress.say(line)
+                progress.show(with_retries(take_snapshot, storage, study.name))
+
+            runner = StageRunner(
+                storage,
+                study,
+                launcher,
+                budget,
+                is_interrupted=lambda: bool(interruptions),
+                on_tick=on_tick,
+                say=progress.say,
+            )
+            confirmation = runner.run_all()
+        confirm_lock()
+        with_retries(update_study, storage, study.name, state="promoting")  # Workers see it and end.
+        from search.supervisor.promotion import promote
+
+        promote(storage, request, mirror, confirmation)
+        collect_leftovers(storage, open_artifacts(settings), study.name)
+        with_retries(update_study, storage, study.name, state="done")
+    finally:
+        launcher.stop()
+        mirror.stop()
+
+
+def _launcher(request: Request) -> Launcher:
+    settings, name = request.settings, request.study.name
+    if request.share is None:
+        crowding = Crowding(request.devices) if request.crowds else None
+        return LocalLauncher(settings, name, list(request.devices), request.workers, crowding=crowding)
+    from search.supervisor.ray_launch import RayLauncher  # Here, since it needs an extra.
+
+    return RayLauncher(settings, name, request.share, request.workers)
+
+
+@contextmanager
+def _interrupts(launcher: Launcher) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM drain the workers; the second one stops them. Yields the signals received so far."""
+    received: list[int] = []
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        launcher.drain()
+
+    before = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,49 @@
+"""Files that nobody needs any more: what trials wrote on their way, once their results are told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from search import names
+from search.stage.snapshot import stage_trials
+from search.store.records import StageRecord, read_stages
+from search.store.storage import Storage, with_retries
+from search.trials.artifacts import Artifacts
+
+
+def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int) -> None:
+    """Delete the checkpoints of a trial whose result is told, half-written ones too; a finalist's classifier stays."""
+    folder = names.trial_folder(artifacts.root, record.study, record.name, number)
+    for checkpoint in folder.glob(f"*{names.CHECKPOINT_FILE}*"):
+        checkpoint.unlink(missing_ok=True)
+    for half in folder.glob(f".{names.BUNDLE_FOLDER}.*.part"):
+        shutil.rmtree(half, ignore_errors=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+    artifacts.forget_checkpoints(folder)
+
+
+def leftover_checkpoints(storage: Storage, root: Path, study: str) -> Iterator[Path]:
+    """Checkpoints of a study's finished trials: a trial that has ended is never resumed."""
+    for record, number in _finished(storage, study):
+        folder = names.trial_folder(root, study, record.name, number)
+        yield from folder.glob(f"*{names.CHECKPOINT_FILE}*")
+
+
+def collect_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None:
+    """Delete the checkpoints of all finished trials, whole ones and those that a killed worker was writing.
+
+    A worker does so itself when it has told its result, but one that is killed in between cannot. Trials that wait or
+    run keep theirs, for they go on from them; finalists' classifiers stay.
+    """
+    for record, number in _finished(storage, study):
+        remove_working_files(artifacts, record, number)
+
+
+def _finished(storage: Storage, study: str) -> Iterator[tuple[StageRecord, int]]:
+    for record in with_retries(read_stages, storage, study):
+        for trial in with_retries(stage_trials, storage, record):
+            if trial.state.is_finished():
+                yield record, trial.number

@@ -1,0 +1,164 @@
+"""Who won: the finalist with the best mean over fresh seeds, how sure that is, and its registration."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from data.errors import SieveError
+from data.files import hash_folder
+from search import names
+from search.stage.pinned import PinnedStage
+from search.store.records import StageRecord
+from search.verdict.factorial import BlockModel, Run
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """One configuration's confirmation runs."""
+
+    index: int
+    lost_runs: int
+    """That diverged or failed."""
+    config: dict[str, Any]
+    values: dict[int, float]
+    """The study's metric for each training seed."""
+    val_accuracies: dict[int, float]
+    trials: dict[int, int]
+    """The confirmation's trial number for each training seed."""
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values.values())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the mean, by Student's t over seeds; None with a single seed."""
+        return mean_interval(list(self.values.values()))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % confidence interval of a mean by Student's t; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return float(mean - half), float(mean + half)
+
+
+def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float] | None:
+    """The same for accuracies, which Student's t lets lie beyond 0 and 1 where they are few."""
+    interval = mean_interval(accuracies)
+    return interval and (max(0.0, interval[0]), min(1.0, interval[1]))
+
+
+def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[Finalist]:
+    """The finalists that completed at least one run, best mean first; of equal ones the earlier found.
+
+    Those of which a run diverged or failed come last: the mean of the runs that went well is not theirs.
+    """
+    pinned = PinnedStage.from_json(record.pinned)
+    finalists = []
+    for index, _ in enumerate(pinned.bases):
+        own = [trial for trial in trials if pinned.queue[trial.number].get(names.BASE, 0) == index]
+        runs = [trial for trial in own if trial.state == TrialState.COMPLETE]
+        if runs:
+            finalists.append(
+                Finalist(
+                    index=index,
+                    lost_runs=sum(not trial.user_attrs.get(names.SKIPPED) for trial in own) - len(runs),
+                    config=runs[0].user_attrs[names.CONFIG],
+                    values={run.user_attrs[names.SEED]: float(run.value or 0.0) for run in runs},
+                    val_accuracies={run.user_attrs[names.SEED]: run.user_attrs[names.VAL_ACCURACY] for run in runs},
+                    trials={run.user_attrs[names.SEED]: run.number for run in runs},
+                )
+            )
+    if not finalists:
+        raise SieveError(f"{record.optuna_study}: no finalist's training completed, so there is no champion")
+    sign = -1 if pinned.direction == "maximize" else 1
+    return sorted(finalists, key=lambda finalist: (finalist.lost_runs, sign * finalist.mean, finalist.index))
+
+
+def ties(finalists: Sequence[Finalist]) -> list[int]:
+    """Finalists that the champion (the first) does not beat beyond the noise of the seeds they share.
+
+    The interval of the paired differences decides; with fewer than two shared seeds nothing can be told apart.
+    """
+    champion, *others = finalists
+    tied = []
+    for other in others:
+        shared = sorted(champion.values.keys() & other.values.keys())
+        interval = mean_interval([champion.values[seed] - other.values[seed] for seed in shared])
+        if interval is None or interval[0] <= 0 <= interval[1]:
+            tied.append(other.index)
+    return tied
+
+
+def check_kept(trial: FrozenTrial, folder: Path) -> None:
+    """Raise SieveError unless a finalist's classifier is the one that its trial kept."""
+    kept = trial.user_attrs.get(names.CLASSIFIER_HASH)
+    if not folder.is_dir():
+        raise SieveError(
+            f"no classifier at {folder}: give all workers and `search.run` the same --home, on a shared path"
+        )
+    if kept is not None and hash_folder(folder) != kept:
+        raise SieveError(
+            f"{folder}: not the classifier that its trial kept; restore it, or start again with --name NEW"
+        )
+
+
+def cell_ties(cells: Sequence[Finalist]) -> list[int]:
+    """The same for an ablation's cells, by the model that its effects come from: its noise is that of all cells."""
+    champion, *others = cells
+    model = BlockModel([Run(cell=c.index, seed=seed, value=value) for c in cells for seed, value in c.values.items()])
+    tied = []
+    for other in others:
+        contrast = model.contrast({champion.index: 1.0, other.index: -1.0})
+        if contrast is None or contrast.interval is None or contrast.interval[0] <= 0 <= contrast.interval[1]:
+            tied.append(other.index)
+    return tied
+
+
+def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Path) -> tuple[dict[str, Any], Path]:
+    """The champion as JSON, and the folder of its best seed's classifier."""
+    finalists = read_finalists(record, trials)
+    champion = finalists[0]
+    pinned = PinnedStage.from_json(record.pinned)
+    best_of = max if pinned.direction == "maximize" else min
+    seed = best_of(champion.values, key=lambda value: champion.values[value])
+    number = champion.trials[seed]
+    description = {
+        "trial": number,
+        "finalist": champion.index,
+        "config": champion.config,
+        "cell": pinned.cells[champion.index] if pinned.cells else None,
+        "metric": pinned.metric,
+        "value": champion.mean,
+        "value_interval": champion.interval,
+        "values": list(champion.values.values()),
+        "val_accuracy": statistics.fmean(champion.val_accuracies.values()),
+        "val_accuracy_interval": accuracy_interval(list(champion.val_accuracies.values())),
+        "val_accuracy_seeds": list(champion.val_accuracies.values()),
+        "seeds": list(champion.values),
+        "ties": cell_ties(finalists) if pinned.cells else ties(finalists),
+        "finalists": [
+            {
+                "finalist": f.index,
+                "mean": f.mean,
+                "interval": f.interval,
+                "values": list(f.values.values()),
+                "config": f.config,
+            }
+            for f in finalists
+        ],
+    }
+    return description, names.trial_folder(home, record.study, record.name, number) / names.BUNDLE_FOLDER

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from data.errors import UserError
+from models.config import FlexCNNConfig
+from search.durations import parse_duration
+from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget, describe_fit
+from studies.definition import Confirm, Stage, Study, choice
+
+SPACE = {"dropout": choice(0.0, 0.1)}
+STUDY = Study(
+    name="mine",
+    description="",
+    config=FlexCNNConfig(),
+    stages=(
+        Stage(name="one", trials=40, epochs=6, space=SPACE),
+        Stage(name="two", trials=20, epochs=6, bases=3, space=SPACE),
+    ),
+    confirm=Confirm(finalists=3, seeds=3, epochs=20),
+)
+
+
+def budget(seconds: float, costs: tuple[float, ...] = (200.0, 100.0, 100.0), workers: int = 2) -> TimeBudget:
+    return TimeBudget(STUDY, seconds + REGISTRATION_S, costs, workers)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("1.5h", 5400), ("1d", 86400)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text, "--budget") == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "10", "m", "0s", "-5m", "10m!", "5 minutes"])
+def test_what_is_no_duration_is_an_error(text: str) -> None:
+    with pytest.raises(UserError, match="no duration"):
+        parse_duration(text, "--budget")
+
+
+def test_without_a_budget_the_study_stays_as_it_was_written() -> None:
+    unlimited = UnlimitedBudget(STUDY)
+    assert unlimited.fit_stage(0, STUDY.stages[0]) is STUDY.stages[0]
+    assert unlimited.fit_confirmation(20, [1.0] * 3) is STUDY.confirm
+    assert unlimited.stage_deadline(0) is None
+
+
+def test_enough_time_changes_nothing() -> None:
+    assert budget(4000).fit_stage(0, STUDY.stages[0]) == STUDY.stages[0]
+
+
+def test_half_the_time_gives_a_stage_half_its_trials() -> None:
+    assert budget(200).fit_stage(0, STUDY.stages[0]).trials == pytest.approx(20, abs=1)
+
+
+def test_what_a_plan_foresees_is_every_stage_in_the_same_proportion() -> None:
+    half = budget(200)
+    foreseen = [half.foresee(stage) for stage in STUDY.stages]
+    assert [stage.trials for stage in foreseen] == [pytest.approx(20, abs=1), pytest.approx(10, abs=1)]
+    assert budget(4000).foresee(STUDY.stages[0]) == STUDY.stages[0]
+
+
+def test_a_stage_that_was_cut_is_described_by_what_was_cut() -> None:
+    stage = STUDY.stages[0]
+    assert describe_fit(stage, replace(stage, trials=4)) == "4 of 40 trials"
+    assert describe_fit(stage, replace(stage, trials=4, epochs=2)) == "4 of 40 trials, of 2 instead of 6 epochs"
+
+
+def test_too_little_time_gives_the_fewest_trials_and_shorter_ones() -> None:
+    stage = budget(20).fit_stage(1, STUDY.stages[1])
+    assert stage.trials == 6 and stage.epochs < 6
+
+
+def test_each_stage_ends_after_its_share_of_what_is_left() -> None:
+    deadline = budget(400).stage_deadline(0)
+    assert deadline is not None and deadline - time.time() == pytest.approx(200, abs=2)
+    last = budget(400).stage_deadline(2)
+    assert last is not None and last - time.time() == pytest.approx(400, abs=2)
+
+
+def test_a_confirmation_that_fits_is_kept_whole() -> None:
+    confirm = budget(1000).fit_confirmation(20, [1.0] * 3)
+    assert (confirm.finalists, confirm.seeds, confirm.epochs) == (3, 3, 20)
+
+
+def test_a_confirmation_gives_up_seeds_first_then_finalists_then_epochs() -> None:
+    sizes = []
+    for seconds in (70, 50, 30):  # of one second an epoch, two workers
+        confirm = budget(seconds).fit_confirmation(20, [1.0] * 3)
+        sizes.append((confirm.finalists, confirm.seeds, confirm.epochs))
+    assert sizes[0] == (3, 2, 20)
+    assert sizes[1] == (2, 2, 20)
+    assert sizes[2][:2] == (2, 2) and 10 <= (sizes[2][2] or 0) <= 15
+
+
+def test_a_confirmation_counts_what_each_finalist_costs() -> None:
+    slow_and_fast = budget(50).fit_confirmation(20, [2.0, 1.0])
+    both_slow = budget(50).fit_confirmation(20, [2.0, 2.0])
+    assert (slow_and_fast.epochs or 0) > (both_slow.epochs or 0)

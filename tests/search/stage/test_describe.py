@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from data.errors import UserError
+from search.stage.describe import check_unchanged, describe_study
+from search.store.records import StudyRecord
+from studies.definition import Study, choice
+from studies.registry import STUDIES
+
+QUICKSTART = STUDIES["quickstart"]
+DATA: dict[str, Any] = {"fingerprint": "a", "split_hash": "b", "notes": ["old words"]}
+
+
+def record_of(study: Study) -> StudyRecord:
+    stored = json.loads(json.dumps(describe_study(study)))
+    return StudyRecord(
+        name=study.name, definition=stored, data=DATA, state="running", created_at=0.0, deadline=None, champion=None
+    )
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_a_study_described_twice_is_unchanged(name: str) -> None:
+    check_unchanged(record_of(STUDIES[name]), describe_study(STUDIES[name]), DATA)
+
+
+def changed_stage(**changes: Any) -> Study:
+    first, *others = QUICKSTART.stages
+    return replace(QUICKSTART, stages=(replace(first, **changes), *others))
+
+
+@pytest.mark.parametrize(
+    ("study", "named"),
+    [
+        (changed_stage(trials=5), "stages.1-architecture.trials was 12, is 5"),
+        (changed_stage(space={"filters": choice(16, 32)}), "stages.1-architecture.space.activation"),
+        (
+            changed_stage(space={**QUICKSTART.stages[0].space, "filters": choice(16, 99)}),
+            "stages.1-architecture.space.filters was one of (16, 32, 64), is one of (16, 99)",
+        ),
+        (replace(QUICKSTART, seed=1), "study.seed was 0, is 1"),
+        (replace(QUICKSTART, config=replace(QUICKSTART.config, dropout=0.3)), "config.dropout was 0.0, is 0.3"),
+    ],
+)
+def test_a_changed_definition_is_named_with_the_way_on(study: Study, named: str) -> None:
+    with pytest.raises(UserError, match="--name NEW") as error:
+        check_unchanged(record_of(QUICKSTART), describe_study(study), DATA)
+    assert named in str(error.value)
+
+
+def test_changed_images_are_named() -> None:
+    with pytest.raises(UserError, match=r"data\.fingerprint was a, is c"):
+        check_unchanged(record_of(QUICKSTART), describe_study(QUICKSTART), {**DATA, "fingerprint": "c"})
+
+
+def test_other_words_for_the_same_study_are_no_change() -> None:
+    study = replace(QUICKSTART, description="other words")
+    check_unchanged(record_of(QUICKSTART), describe_study(study), {**DATA, "notes": ["new words"]})

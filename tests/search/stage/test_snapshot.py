@@ -1,0 +1,59 @@
+"""Counts of a stage's trials that always add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from search import names
+from search.stage.snapshot import rank_trials, stage_snapshot, stage_trials, take_snapshot
+from search.store.claims import Outcome, Result, finish
+from search.store.records import pin_stage
+from search.store.storage import Storage
+from tests.search.conftest import OpenStage, open_stage
+
+SKIPPED = {names.SKIPPED: True}
+INFEASIBLE = {names.INFEASIBLE: True}
+
+
+def tell(
+    stage: OpenStage, outcome: Outcome, value: float | None = None, attributes: dict[str, Any] | None = None
+) -> None:
+    finish(stage.storage, stage.claim(), Result(outcome=outcome, value=value, attributes=attributes or {}))
+
+
+def test_every_trial_is_counted_once_and_the_counts_add_up(sqlite: Storage) -> None:
+    stage = open_stage(sqlite, trials=9, epochs=2)
+    tell(stage, "complete", 0.5)
+    tell(stage, "complete", 0.7)
+    tell(stage, "pruned")
+    tell(stage, "pruned", attributes=INFEASIBLE)
+    tell(stage, "failed")
+    tell(stage, "failed", attributes=SKIPPED)
+    stage.claim()
+    (shown,) = take_snapshot(sqlite, "tiny").stages
+    assert (shown.complete, shown.pruned, shown.infeasible, shown.failed, shown.skipped) == (2, 1, 1, 1, 1)
+    assert (shown.running, shown.waiting, shown.finished, shown.planned) == (1, 2, 6, 9)
+    assert (shown.best, shown.best_trial) == (0.7, 1)
+    assert shown.epochs_planned == 18
+
+
+def test_a_stage_whose_queue_is_not_filled_yet_waits_whole(sqlite: Storage) -> None:
+    stage = open_stage(sqlite, trials=4)
+    unfilled = type(stage.record)(**{**vars(stage.record), "position": 1, "optuna_study": "tiny/not-yet"})
+    pin_stage(sqlite, unfilled)
+    shown = stage_snapshot(sqlite, unfilled)
+    assert (shown.waiting, shown.finished, shown.best) == (4, 0, None)
+
+
+@pytest.mark.parametrize(("maximize", "order"), [(True, [1, 0, 2]), (False, [2, 0, 1])])
+def test_trials_are_ranked_and_of_equal_ones_the_first_planned_leads(
+    maximize: bool, order: list[int], sqlite: Storage
+) -> None:
+    stage = open_stage(sqlite, trials=4)
+    for value in (0.5, 0.7, 0.3):
+        tell(stage, "complete", value)
+    tell(stage, "pruned")
+    ranked = rank_trials(stage_trials(sqlite, stage.record), maximize=maximize)
+    assert [trial.number for trial in ranked] == order

@@ -1,0 +1,73 @@
+"""What the database counts by itself is what Optuna says of the same trials."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from search import names
+from search.stage.snapshot import rank_trials, stage_trials, take_snapshot, trial_state
+from search.store.claims import Outcome, Result, finish
+from search.store.records import EpochRecord, add_epochs
+from search.store.storage import Storage
+from search.store.trial_counts import epochs_per_s, tally
+from tests.search.conftest import OpenStage, open_stage
+
+
+def tell(stage: OpenStage, outcome: Outcome, value: float | None = None, **attributes: Any) -> None:
+    finish(stage.storage, stage.claim(), Result(outcome=outcome, value=value, attributes=attributes))
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_the_counts_and_the_best_are_those_of_optuna(storage: Storage, maximize: bool) -> None:
+    stage = open_stage(storage, trials=10)
+    for value in (0.7, 0.9, 0.9, 0.4, 0.4):
+        tell(stage, "complete", value)
+    tell(stage, "pruned", **{names.INFEASIBLE: True})
+    tell(stage, "pruned")
+    tell(stage, "failed", **{names.SKIPPED: True})
+    running = stage.claim()
+    storage.optuna.set_trial_user_attr(running.trial_id, names.INFEASIBLE, True)  # Marked, but not told yet.
+    trials = stage_trials(storage, stage.record)
+    found = tally(storage, [stage.record.optuna_study], maximize=maximize)[stage.record.optuna_study]
+    best = rank_trials(trials, maximize=maximize)[0]
+    assert found.kinds == Counter(trial_state(trial) for trial in trials)
+    assert found.kinds["waiting"] == 1
+    assert (found.best, found.best_trial) == (best.value, best.number)
+
+
+def test_the_pace_is_that_of_the_last_minutes_of_this_study_alone(storage: Storage, monkeypatch) -> None:
+    stage = open_stage(storage, trials=2)
+    claim = stage.claim()
+    now = time.time()
+    assert epochs_per_s(storage, [stage.record.optuna_study]) is None
+    for epoch, ago_s in enumerate((7200, 100, 75, 50, 25), start=1):
+        add_epochs(storage, [
+            EpochRecord(trial_id=trial_id, epoch=epoch, metrics={}, value=0.5, finished_at=now - ago_s)
+            for trial_id in (claim.trial_id, 10_000)  # And somebody else's.
+        ])  # fmt: skip
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert epochs_per_s(storage, [stage.record.optuna_study]) == pytest.approx(3 / 100, rel=0.1)
+    assert epochs_per_s(storage, ["another"]) is None
+
+
+def test_a_look_costs_the_same_few_statements_however_large_the_study(sqlite: Storage) -> None:
+    def statements(trials: int, position: int) -> int:
+        stage = open_stage(sqlite, position=position, trials=trials)
+        for epoch in range(trials):
+            add_epochs(sqlite, [EpochRecord(trial_id=stage.claim().trial_id, epoch=epoch, metrics={}, value=0.5)])
+        run: list[str] = []
+
+        def count(*arguments: Any) -> None:
+            run.append(arguments[2])
+
+        event.listen(sqlite.engine, "before_cursor_execute", count)
+        take_snapshot(sqlite, "tiny")
+        event.remove(sqlite.engine, "before_cursor_execute", count)
+        return len(run)
+
+    assert statements(3, 0) == statements(12, 1) <= 12

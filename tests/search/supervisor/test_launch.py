@@ -1,0 +1,176 @@
+"""Worker processes: real ones, with a script in the place of the interpreter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data.errors import SieveError
+from search.store.reaping import MAX_LOSSES
+from search.supervisor import launch
+from search.supervisor.crowding import Crowding
+from search.supervisor.launch import MAX_EARLY_DEATHS, LocalLauncher
+from tests.search.conftest import settings_at
+
+WAITS = "import time\ntime.sleep(60)\n"
+IGNORES_SIGNALS = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('ready', 'w').close()\n{WAITS}"
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalLauncher]]:
+    """Makes launchers whose workers run the given program."""
+    made: list[LocalLauncher] = []
+    interpreter = sys.executable
+
+    def make(program: str, workers: int = 1, *, start: bool = True, crowding: Crowding | None = None) -> LocalLauncher:
+        script = tmp_path / "worker"
+        script.write_text(f"#!{interpreter} -S\n{program}")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        monkeypatch.chdir(tmp_path)
+        settings = replace(settings_at(tmp_path), storage_url="postgresql+psycopg://u:secret@h/d")
+        made.append(LocalLauncher(settings, "mine", ["cpu"], workers, crowding=crowding))
+        if start:
+            made[-1].start()
+        return made[-1]
+
+    yield make
+    for launcher in made:
+        launcher.stop()
+
+
+def test_a_worker_that_dies_is_started_again(make_launcher: Callable[..., LocalLauncher]) -> None:
+    launcher = make_launcher(WAITS, workers=2)
+    launcher._running[0].process.kill()
+    wait_for(lambda: launcher.alive() == 1)
+    assert launcher.tend() == 1
+    assert launcher.alive() == 2
+
+
+def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
+    make_launcher: Callable[..., LocalLauncher],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class RoomOnce(Crowding):
+        def look(self, workers: Mapping[str, int]) -> str | None:
+            return "cpu" if workers == {"cpu": 1} else None
+
+    launcher = make_launcher(WAITS, crowding=RoomOnce([]))
+    assert launcher.tend() == launcher.tend() == 0
+    assert launcher.alive() == 2
+    assert "cpu is not filled: one more worker there" in capsys.readouterr().err
+    monkeypatch.setattr(launch, "EARLY_DEATH_S", 0.0)
+    launcher._running[1].process.kill()
+    wait_for(lambda: launcher.alive() == 1)
+    assert launcher.tend() == 1
+    assert launcher.alive() == 2
+
+
+def test_a_worker_too_many_that_cannot_start_does_not_end_the_study(
+    make_launcher: Callable[..., LocalLauncher], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class AlwaysRoom(Crowding):
+        def look(self, workers: Mapping[str, int]) -> str | None:
+            return "cpu"
+
+    launcher = make_launcher(WAITS, crowding=AlwaysRoom([]))
+    launcher.tend()
+    launcher._running[1].process.kill()
+    wait_for(lambda: launcher.alive() == 1)
+    for _ in range(10):
+        launcher.tend()
+    assert launcher.alive() == 1
+    assert "cpu takes no more workers" in capsys.readouterr().err
+
+
+def test_workers_that_die_as_soon_as_they_start_end_the_run_with_what_they_said(
+    make_launcher: Callable[..., LocalLauncher],
+) -> None:
+    launcher = make_launcher("raise SystemExit('no such device')")
+    deaths = 0
+    with pytest.raises(SieveError, match=r"workers die as soon as they start.*no such device"):
+        while True:
+            wait_for(lambda: not launcher.alive())
+            deaths += launcher.tend()
+    assert deaths == MAX_EARLY_DEATHS - 1
+
+
+def test_a_trial_that_kills_its_workers_is_given_up_before_the_run_is() -> None:
+    assert MAX_LOSSES + 1 < MAX_EARLY_DEATHS
+
+
+def test_early_deaths_count_only_in_a_row(
+    make_launcher: Callable[..., LocalLauncher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = make_launcher("raise SystemExit('boom')")
+    for death in range(3 * MAX_EARLY_DEATHS):
+        wait_for(lambda: not launcher.alive())
+        monkeypatch.setattr(launch, "EARLY_DEATH_S", 0.0 if death % 3 == 2 else 20.0)
+        assert launcher.tend() == 1
+
+
+def test_workers_that_were_told_to_end_are_not_started_again(make_launcher: Callable[..., LocalLauncher]) -> None:
+    launcher = make_launcher(WAITS, workers=2)
+    launcher.drain()
+    wait_for(lambda: launcher.alive() == 0)
+    assert launcher.tend() == 2 and launcher.alive() == 0
+
+
+def test_a_worker_that_does_not_listen_is_killed(
+    make_launcher: Callable[..., LocalLauncher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launch, "STOP_TIMEOUT_S", 0.3)
+    launcher = make_launcher(IGNORES_SIGNALS)
+    process = launcher._running[0].process
+    wait_for((tmp_path / "ready").exists)
+    launcher.stop()
+    assert process.returncode == -9
+
+
+def test_workers_that_are_made_ready_ahead_wait_for_the_start(
+    make_launcher: Callable[..., LocalLauncher], tmp_path: Path
+) -> None:
+    launcher = make_launcher("import sys\nopen('told', 'w').write(sys.stdin.readline())\n", start=False)
+    launcher.prepare()
+    wait_for((tmp_path / "told").exists)
+    assert (tmp_path / "told").read_text() == ""
+    launcher.start()
+    wait_for(lambda: launcher.alive() == 0)
+    assert (tmp_path / "told").read_text() == "start\n"
+
+
+def test_a_worker_whose_supervisor_gives_up_before_the_start_ends_without_a_word(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "search.worker", "--study", "mine", "--supervisor-pid", "1"]
+    ended = subprocess.run(
+        [*command, "--home", str(tmp_path / "home")], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    assert (ended.stdout, ended.stderr) == (b"", b"") and not (tmp_path / "home").exists()
+
+
+def test_a_password_is_not_on_a_worker_s_command_line(
+    make_launcher: Callable[..., LocalLauncher], tmp_path: Path
+) -> None:
+    launcher = make_launcher(
+        "import json, os, sys\n"
+        "open('part', 'w').write(json.dumps([sys.argv, os.environ['SIEVE_STORAGE']]))\n"
+        f"os.rename('part', 'seen')\n{WAITS}"
+    )
+    wait_for((tmp_path / "seen").exists)
+    arguments, storage_url = json.loads((tmp_path / "seen").read_text())
+    assert "secret" in storage_url and not any("secret" in argument for argument in arguments)
+    launcher.stop()

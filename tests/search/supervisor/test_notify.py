@@ -1,0 +1,171 @@
+"""Word of a study's end, to a real server on this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from data.errors import SieveError, UserError
+from search.supervisor import notify
+from search.supervisor.notify import check_address, tell_result, tells_bad_end, where
+from search.supervisor.stages import Interrupted
+
+SECRET = "T0K3N"
+RESULT = {
+    "study": "partA",
+    "champion": {"model_uri": "models:/partA/1", "val_accuracy": 0.8125, "val_accuracy_seeds": [0.81, 0.815]},
+    "test": None,
+    "wall_s": 7500.0,
+}
+
+
+class Server:
+    """Answers every POST with a status, after a while, and keeps what it was sent."""
+
+    def __init__(self, status: int = 200, delay_s: float = 0.0) -> None:
+        self.posts: list[tuple[str, Any]] = []
+        posts = self.posts
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                posts.append((self.path, json.loads(body)))
+                time.sleep(delay_s)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook/{SECRET}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    started: list[Server] = []
+
+    def start(**options: Any) -> Server:
+        started.append(Server(**options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@contextmanager
+def failing(url: str, error: BaseException) -> Iterator[None]:
+    with pytest.raises(type(error)), tells_bad_end(url, "partA"):
+        raise error
+    yield
+
+
+def test_a_finished_study_is_told_as_one_object(serve: Serve) -> None:
+    server = serve()
+    tell_result(server.url, RESULT)
+    ((path, told),) = server.posts
+    text = told.pop("text")
+    assert path == f"/hook/{SECRET}"
+    assert told == {
+        "study": "partA", "outcome": "done", "champion": "models:/partA/1", "val": 0.8125, "test": "sealed",
+        "wall_s": 7500.0,
+    }  # fmt: skip
+    assert "partA is done after 2 h 05 min: validation 0.8125" in text and "test sealed" in text
+
+
+def test_a_look_at_the_test_set_is_told_with_its_accuracy(serve: Serve) -> None:
+    server = serve()
+    tell_result(server.url, {**RESULT, "test": {"accuracy": 0.8}})
+    assert server.posts[0][1]["test"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "said"),
+    [
+        (Interrupted(), "stopped", "the same command goes on where it was"),
+        (SieveError("the first 5 trials all failed"), "failed", "the first 5 trials all failed"),
+        (ZeroDivisionError("secret in a bug"), "failed", "ZeroDivisionError"),
+    ],
+)
+def test_a_study_that_does_not_finish_is_told_and_its_error_goes_on(
+    error: BaseException, outcome: str, said: str, serve: Serve
+) -> None:
+    server = serve()
+    with failing(server.url, error):
+        told = server.posts[0][1]
+    assert (told["outcome"], told["champion"], told["val"], told["test"]) == (outcome, None, None, "sealed")
+    assert said in told["text"] and "secret" not in told["text"]
+
+
+def test_a_server_that_refuses_or_is_not_there_costs_one_line_without_the_secret(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = serve()
+    closed.close()
+    for server, said in ((serve(status=500), "answered 500"), (serve(status=302), "answered 302"), (closed, "Error")):
+        tell_result(server.url, RESULT)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line and "nobody was told that partA is done" in line
+        assert SECRET not in line and "http://127.0.0.1/..." in line
+
+
+def test_a_server_that_takes_its_time_is_not_waited_for(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(notify, "PATIENCE_S", 0.2)
+    server = serve(delay_s=3.0)
+    before = time.monotonic()
+    tell_result(server.url, RESULT)
+    assert time.monotonic() - before < 2.5
+    assert "no answer within 0.2 s" in capsys.readouterr().err
+
+
+def test_without_an_address_nobody_is_told() -> None:
+    tell_result(None, RESULT)
+
+
+@pytest.mark.parametrize("url", ["hooks.example.com", "http:///path", "", "https://"])
+def test_an_address_that_leads_nowhere_is_refused_before_the_search(url: str) -> None:
+    with pytest.raises(UserError, match="--notify"):
+        check_address(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:pass@hooks.slack.com/services/T0/B0/XX?key=1", "https://hooks.slack.com/..."),
+        ("slack://TokenA/TokenB/TokenC", "slack://..."),
+    ],
+)
+def test_of_an_address_no_more_is_shown_than_where_it_leads(url: str, shown: str) -> None:
+    assert where(url) == shown
+
+
+def test_every_other_address_is_one_of_apprise(serve: Serve) -> None:
+    pytest.importorskip("apprise")
+    server = serve()
+    address = server.url.replace("http://", "json://")
+    check_address(address)
+    tell_result(address, RESULT)
+    ((_, told),) = server.posts
+    assert told["title"] == "Sieve: partA is done" and "validation 0.8125" in told["message"]
+    with pytest.raises(UserError, match="nosuch"):
+        check_address("nosuch://place")

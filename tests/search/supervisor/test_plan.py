@@ -1,0 +1,68 @@
+"""The plan, printed before anything runs."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+from optuna.distributions import FloatDistribution, IntDistribution
+from rich.console import Console
+
+from search.stage.budget import REGISTRATION_S, TimeBudget
+from search.supervisor.estimate import StageCost
+from search.supervisor.plan import plan_json, print_plan
+from studies.definition import choice, when
+from tests.search.conftest import tiny
+
+STUDY = tiny(
+    space={
+        "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "filters": IntDistribution(4, 16),
+        "scheduler": choice("cosine", "step"),
+        "step_gamma": when(choice(0.1, 0.5), scheduler="step"),
+    }
+)
+COSTS = [
+    StageCost(name="one", trials=2, epochs=2, epoch_s=30, wall_s=120),
+    StageCost(name="confirm", trials=9, epochs=2, epoch_s=30, wall_s=540),
+]
+
+
+def test_a_plan_says_what_is_searched_how_often_and_how_long() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    print_plan(STUDY, COSTS, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for said in (
+        "1 one  2 trials of 2 epochs",
+        "0.0001 to 0.01, log scale",
+        "4 to 16",
+        "cosine, step",
+        "0.1, 0.5 (where scheduler is step)",
+        "the best 3 of one on 3 fresh seeds each",
+        "about 11 min 00 s in all",
+    ):
+        assert said in " ".join(text.split("\n")), said
+
+
+def test_a_plan_says_what_a_budget_leaves_of_it() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    study = replace(STUDY, stages=(replace(STUDY.stages[0], trials=40),))
+    print_plan(study, COSTS, console, budget=TimeBudget(study, 330 + REGISTRATION_S, [120, 540], workers=2))
+    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "the budget allows about 20 of 40 trials" in text or "the budget allows about 19 of 40 trials" in text
+    assert "in all, from a short measurement on this machine as it is now; less with the budget" in text
+
+
+def test_a_budget_that_is_enough_changes_nothing_in_a_plan() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    print_plan(STUDY, COSTS, console, budget=TimeBudget(STUDY, 9999, [120, 540], workers=2))
+    assert "budget" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_plan_as_json_holds_stages_time_and_data() -> None:
+    data = {"fingerprint": "f", "train": 8, "val": 2, "classes": ["a", "b"], "notes": ["not shown"]}
+    plan = json.loads(json.dumps(plan_json(STUDY, COSTS, data)))
+    assert [stage["name"] for stage in plan["stages"]] == ["one", "confirm"]
+    assert plan["expected_s"] == 660
+    assert plan["data"] == {"fingerprint": "f", "train": 8, "val": 2, "classes": ["a", "b"]}

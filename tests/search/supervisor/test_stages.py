@@ -1,0 +1,156 @@
+"""The supervisor's way through a study, with results that are made up as fast as they are claimed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from data.errors import SieveError
+from models.values import to_flat
+from search import names
+from search.stage.budget import Budget, UnlimitedBudget
+from search.stage.pinned import PinnedStage
+from search.stage.snapshot import stage_snapshot, stage_trials
+from search.store.claims import Claim, Result, claim_next, finish
+from search.store.processes import process_name
+from search.store.records import StageRecord, create_study, read_stages
+from search.store.storage import Storage
+from search.supervisor import stages
+from search.supervisor.stages import Interrupted, StageRunner, fill_queue
+from studies.definition import Confirm, Stage, choice
+from tests.search.conftest import DATA, tiny
+
+Outcome = Callable[[Claim, PinnedStage], Result]
+STUDY = replace(
+    tiny(sampler="grid", space={"dropout": choice(0.0, 0.1, 0.2), "filters": choice(4, 8)}),
+    confirm=Confirm(finalists=2, seeds=2),
+)
+
+
+def complete(claim: Claim, pinned: PinnedStage) -> Result:
+    """Later trials are better."""
+    config = pinned.config(pinned.queue[claim.number])
+    told = {names.CONFIG: to_flat(config), names.EPOCH_S: 1.0}
+    return Result(outcome="complete", value=0.5 + claim.number / 100, attributes=told)
+
+
+def fail(claim: Claim, pinned: PinnedStage) -> Result:
+    return Result(outcome="failed", attributes={names.REASON: "Traceback\nValueError: boom"})
+
+
+class Workers:
+    """A launcher whose one worker runs a trial each time it is looked after."""
+
+    def __init__(self, storage: Storage, outcome: Outcome, *, trials: int = 1000) -> None:
+        self._storage = storage
+        self._outcome = outcome
+        self._left = trials
+
+    def start(self) -> None: ...
+
+    def tend(self) -> int:
+        for record in read_stages(self._storage, STUDY.name, state="open"):
+            if self._left and (claim := claim_next(self._storage, record.optuna_study, process_name())):
+                self._left -= 1
+                finish(self._storage, claim, self._outcome(claim, PinnedStage.from_json(record.pinned)))
+        return 0
+
+    def drain(self) -> None: ...
+
+    def alive(self) -> int:
+        return int(self._left > 0)
+
+    def stop(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "POLL_S", 0.0)
+
+
+def run_all(
+    storage: Storage, workers: Workers, budget: Budget | None = None, said: list[str] | None = None
+) -> StageRecord:
+    """Run until the end, or until the workers have no trials left to give."""
+    create_study(storage, STUDY.name, definition={}, data=DATA)
+    runner = StageRunner(
+        storage, STUDY, workers, budget or UnlimitedBudget(STUDY),
+        is_interrupted=lambda: True, on_tick=lambda: None, say=(said if said is not None else []).append,
+    )  # fmt: skip
+    return runner.run_all()
+
+
+def test_the_best_of_a_stage_are_confirmed(sqlite: Storage) -> None:
+    confirmation = run_all(sqlite, Workers(sqlite, complete))
+    search, confirm = (stage_snapshot(sqlite, record) for record in read_stages(sqlite, "tiny"))
+    assert (search.complete, confirm.complete, confirm.planned) == (6, 4, 4)
+    pinned = PinnedStage.from_json(confirmation.pinned)
+    assert [(base["dropout"], base["filters"]) for base in pinned.bases] == [(0.2, 8), (0.2, 4)]
+
+
+class _HalfTheTime(UnlimitedBudget):
+    def fit_stage(self, position: int, stage: Stage) -> Stage:
+        return replace(stage, epochs=1)
+
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
+        return replace(self._study.confirm, seeds=1)
+
+
+def test_what_the_time_budget_cuts_is_said(sqlite: Storage) -> None:
+    said: list[str] = []
+    run_all(sqlite, Workers(sqlite, complete), budget=_HalfTheTime(STUDY), said=said)
+    assert said == [
+        "one: 2 of 2 trials, of 1 instead of 2 epochs fit into its share of the time budget",
+        "confirm: finalists 2, seeds 1, epochs 1 fit into what is left of the time budget",
+    ]
+
+
+def test_an_interrupted_study_goes_on_with_exactly_the_trials_that_were_left(sqlite: Storage) -> None:
+    with pytest.raises(Interrupted):
+        run_all(sqlite, Workers(sqlite, complete, trials=2))
+    (first,) = read_stages(sqlite, "tiny")
+    assert stage_snapshot(sqlite, first).waiting == 4
+    run_all(sqlite, Workers(sqlite, complete))
+    assert [stage_snapshot(sqlite, record).complete for record in read_stages(sqlite, "tiny")] == [6, 4]
+    assert {record.state for record in read_stages(sqlite, "tiny")} == {"closed"}
+
+
+def test_a_queue_left_half_full_by_a_crash_is_filled_to_its_budget(sqlite: Storage) -> None:
+    with pytest.raises(Interrupted):
+        run_all(sqlite, Workers(sqlite, complete, trials=0))
+    (record,) = read_stages(sqlite, "tiny")
+    shorter = replace(record, optuna_study="tiny/half", pinned={**record.pinned, "trials": 2})
+    fill_queue(sqlite, shorter)
+    fill_queue(sqlite, replace(shorter, pinned=record.pinned))
+    assert len(stage_trials(sqlite, shorter)) == 6
+
+
+def test_a_study_whose_first_trials_all_fail_is_stopped_with_the_reason_and_the_way_on(sqlite: Storage) -> None:
+    with pytest.raises(
+        SieveError, match=r"first 5 trials all failed; most often \(5\): ValueError: boom; .*--name NEW"
+    ):
+        run_all(sqlite, Workers(sqlite, fail))
+
+
+class _TimeIsOver(UnlimitedBudget):
+    def stage_deadline(self, position: int) -> float | None:
+        return time.time() - 1
+
+
+def test_what_time_does_not_allow_is_told_as_skipped_once_there_is_a_result(sqlite: Storage) -> None:
+    """And until there is one, the stage goes on beyond its time."""
+    run_all(sqlite, Workers(sqlite, complete), budget=_TimeIsOver(STUDY))
+    search, confirm = (stage_snapshot(sqlite, record) for record in read_stages(sqlite, "tiny"))
+    assert (search.complete, search.skipped, search.waiting) == (1, 5, 0)
+    assert (confirm.complete, confirm.skipped, confirm.waiting) == (1, confirm.planned - 1, 0)
+
+
+def test_a_stage_without_a_complete_trial_has_nothing_to_hand_on(sqlite: Storage) -> None:
+    def prune(claim: Claim, pinned: PinnedStage) -> Result:
+        return Result(outcome="pruned", attributes={names.REASON: "too small", names.INFEASIBLE: True})
+
+    with pytest.raises(SieveError, match=r"none of its 6 trials completed; most often \(6\): too small"):
+        run_all(sqlite, Workers(sqlite, prune))

@@ -1,0 +1,181 @@
+"""A worker in this process: what it claims, what signals make of it, when it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import update
+
+from data.errors import SieveError, UserError
+from data.files import writing_below
+from search import names
+from search.trials import worker as worker_module
+from search.stage.snapshot import stage_trials
+from search.store.claims import Claim, claim_next
+from search.store.records import create_study, read_epochs, read_study, read_workers, update_stage, update_study
+from search.store.storage import Storage
+from search.store.tables import leases
+from search.trials.keeper import STOP_SIGNAL
+from search.trials.trial_run import TrialRun
+from search.worker import Worker
+from tests.search.conftest import CPU, DATA, OpenStage, open_stage, settings_at
+
+
+@pytest.fixture
+def stage(sqlite: Storage) -> OpenStage:
+    """Three trials of an epoch each, of a study that runs."""
+    create_study(sqlite, "tiny", definition={}, data=DATA)
+    return open_stage(sqlite, trials=3, epochs=1)
+
+
+@pytest.fixture
+def worker(stage: OpenStage, tmp_path: Path) -> Iterator[Worker]:
+    kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+    record = read_study(stage.storage, "tiny")
+    assert record is not None
+    yield Worker(settings_at(tmp_path), stage.storage, record, CPU)
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+def states(stage: OpenStage) -> Counter[str]:
+    return Counter(trial.state.name for trial in stage_trials(stage.storage, stage.record))
+
+
+def after_claims(monkeypatch: pytest.MonkeyPatch, count: int, act: Any) -> None:
+    """Do something as soon as so many trials are claimed."""
+    claims: list[Claim] = []
+
+    def claim(*args: Any, **kwargs: Any) -> Claim | None:
+        claimed = claim_next(*args, **kwargs)
+        if claimed is not None:
+            claims.append(claimed)
+            if len(claims) == count:
+                act()
+        return claimed
+
+    monkeypatch.setattr(worker_module, "claim_next", claim)
+
+
+def test_a_worker_runs_what_waits_and_ends_with_the_study(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_claims(monkeypatch, 3, lambda: update_study(stage.storage, "tiny", state="promoting"))
+    worker.run()
+    assert sum(states(stage)[state] for state in ("COMPLETE", "PRUNED")) == 3
+    assert read_workers(stage.storage, "tiny") == []
+
+
+def test_a_worker_that_is_told_to_stop_while_it_claims_puts_the_trial_back(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_claims(monkeypatch, 1, lambda: os.kill(os.getpid(), STOP_SIGNAL))
+    worker.run()
+    assert states(stage) == {"WAITING": 3}
+    assert stage.claim().number == 0
+
+
+def test_the_first_signal_lets_the_running_trial_end(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_trial = worker_module.run_trial
+
+    def signalled(*args: Any) -> Any:
+        os.kill(os.getpid(), STOP_SIGNAL)
+        return run_trial(*args)
+
+    monkeypatch.setattr(worker_module, "run_trial", signalled)
+    worker.run()
+    assert states(stage) == {"COMPLETE": 1, "WAITING": 2}
+
+
+def test_the_second_signal_puts_the_running_trial_back_at_once(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(run: TrialRun) -> Any:
+        with run.context.interruptible():
+            os.kill(os.getpid(), STOP_SIGNAL)
+            os.kill(os.getpid(), STOP_SIGNAL)
+            raise AssertionError("the trial was not interrupted")
+
+    monkeypatch.setattr(worker_module, "run_trial", signalled)
+    worker.run()
+    assert states(stage) == {"WAITING": 3}
+
+
+def test_a_signal_during_a_database_call_waits_until_the_training_goes_on(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = []
+
+    def signalled(run: TrialRun) -> Any:
+        os.kill(os.getpid(), STOP_SIGNAL)
+        os.kill(os.getpid(), STOP_SIGNAL)
+        passed.append("the database call")
+        with run.context.interruptible():
+            raise AssertionError("the trial was not interrupted")
+
+    monkeypatch.setattr(worker_module, "run_trial", signalled)
+    worker.run()
+    assert passed == ["the database call"]
+    assert states(stage) == {"WAITING": 3}
+
+
+def test_a_trial_that_breaks_the_accelerator_is_tried_once_more_by_another_process_and_then_failed(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(run: TrialRun) -> Any:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with ...")
+
+    monkeypatch.setattr(worker_module, "run_trial", break_down)
+    with pytest.raises(SieveError, match=r"^cpu: CUDA error: device-side assert triggered: this process.*ends$"):
+        worker.run()
+    assert states(stage) == {"WAITING": 3}
+    with pytest.raises(SieveError):
+        worker._run_next()
+    first = stage_trials(stage.storage, stage.record)[0]
+    assert states(stage) == {"FAIL": 1, "WAITING": 2}
+    assert first.user_attrs[names.REASON] == "broke 2 workers: CUDA error: device-side assert triggered"
+
+
+def test_a_full_disk_ends_the_worker_and_costs_no_trial(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*args: object) -> None:
+        with writing_below(Path("home")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("models.training.fit.save_checkpoint", fill_the_disk)
+    with pytest.raises(UserError, match="No space left on device"):
+        worker.run()
+    assert states(stage) == {"WAITING": 3}
+
+
+def test_a_stage_whose_time_is_up_gets_no_new_trial(worker: Worker, stage: OpenStage) -> None:
+    update_stage(stage.storage, stage.record, deadline=1.0)
+    assert not worker._run_next()
+    assert states(stage) == {"WAITING": 3}
+
+
+def test_a_worker_that_slept_asks_for_its_trial_before_it_writes_anything(
+    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_over() -> None:
+        with stage.storage.engine.begin() as connection:
+            connection.execute(update(leases).values(token="somebody else's"))
+
+    after_claims(monkeypatch, 1, taken_over)
+    monkeypatch.setattr(worker_module, "LEASE_S", -1.0)  # Whenever it looks at the clock, it has slept.
+    assert worker._run_next()
+    (trial, *_) = stage_trials(stage.storage, stage.record)
+    assert read_epochs(stage.storage, trial._trial_id) == []
+    assert states(stage) == {"RUNNING": 1, "WAITING": 2}
