@@ -8,10 +8,10 @@ import time
 import pytest
 from rich.console import Console
 
+from search import terminal as terminal_module
 from search.durations import show_duration
 from search.stage.snapshot import Snapshot, StageSnapshot
 from search.store.records import WorkerRecord
-from search.supervisor import run_progress as progress
 from search.supervisor.run_progress import RunProgress, render
 from search.terminal import DataProgress
 from tests.search.conftest import tiny
@@ -69,7 +69,7 @@ def test_where_stderr_is_no_terminal_a_line_is_written_now_and_then(capsys: pyte
 def test_a_terminal_gets_its_cursor_back_whatever_stopped_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=80)
-    monkeypatch.setattr(progress, "Console", lambda **options: terminal)
+    monkeypatch.setattr(terminal_module, "Console", lambda **options: terminal)
     with pytest.raises(KeyboardInterrupt), DataProgress() as shown:
         shown("decoding", 64, 1000)
         raise KeyboardInterrupt
@@ -81,9 +81,9 @@ def test_a_terminal_gets_its_cursor_back_whatever_stopped_the_work(monkeypatch: 
 def test_other_work_says_how_much_time_is_left_as_soon_as_it_has_a_pace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(terminal_module, "PLAIN_INTERVAL_S", 0.0)
     now = time.monotonic()
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(terminal_module.time, "monotonic", lambda: now)
     shown = DataProgress()
     for what, done, total in (("one", 5, 20), ("one", 10, 20), ("two", 1, 9), ("two", 3, 9), ("two", 4, 0)):
         shown(what, done, total)

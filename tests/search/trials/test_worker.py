@@ -17,12 +17,12 @@ from sqlalchemy import update
 from data.errors import SieveError, UserError
 from data.files import writing_below
 from search import names
-from search.trials import worker as worker_module
 from search.stage.snapshot import stage_trials
 from search.store.claims import Claim, claim_next
 from search.store.records import create_study, read_epochs, read_study, read_workers, update_stage, update_study
 from search.store.storage import Storage
 from search.store.tables import leases
+from search.trials import worker as worker_module
 from search.trials.keeper import STOP_SIGNAL
 from search.trials.trial_run import TrialRun
 from search.worker import Worker
