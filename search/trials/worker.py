@@ -40,7 +40,7 @@ from search.terminal import FAILED, say
 from search.trials.artifacts import open_artifacts
 from search.trials.faults import first_line, try_elsewhere
 from search.trials.gang_trial import gang_limit, member_key, run_gang
-from search.trials.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched, renew_all
+from search.trials.lease_keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, HeldLeases, LeaseKeeper, renew_all
 from search.trials.run_trial import TimeIsUp, WorkerStopped, is_out_of_time, run_trial
 from search.trials.trial_run import TrialContext, TrialRun
 from search.trials.watchdog import Watchdog
@@ -80,7 +80,7 @@ class Worker:
         self._next_word_at = 0.0
         self._running: list[TrialRun] = []
         self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
-        self._keeper = Keeper(storage, supervisor_pid=supervisor_pid, show=self._show)
+        self._keeper = LeaseKeeper(storage, supervisor_pid=supervisor_pid, show=self._show)
         self._watchdog = Watchdog(settings.trial_timeout_s, self._on_hang)
         workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
         self._context = TrialContext(
@@ -167,7 +167,7 @@ class Worker:
         self._running = list(runs)
         out_of_time = partial(is_out_of_time, study, record)
         self._out_of_time = False
-        self._keeper.watched = Watched(tuple(run.claim for run in runs), out_of_time, set())
+        self._keeper.watched = HeldLeases(tuple(run.claim for run in runs), out_of_time, set())
         try:
             if self._draining.is_set():  # Told to stop while it claimed.
                 raise WorkerStopped

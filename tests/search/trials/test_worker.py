@@ -23,7 +23,7 @@ from search.store.records import create_study, read_epochs, read_study, read_wor
 from search.store.storage import Storage
 from search.store.tables import leases
 from search.trials import worker as worker_module
-from search.trials.keeper import STOP_SIGNAL
+from search.trials.lease_keeper import STOP_SIGNAL
 from search.trials.trial_run import TrialRun
 from search.worker import Worker
 from tests.search.conftest import CPU, DATA, OpenStage, open_stage, settings_at

@@ -13,8 +13,8 @@ from sqlalchemy import select, update
 
 from search.store.storage import Storage
 from search.store.tables import leases
-from search.trials import keeper as keeper_module
-from search.trials.keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, Keeper, Watched
+from search.trials import lease_keeper
+from search.trials.lease_keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, HeldLeases, LeaseKeeper
 from tests.search.conftest import open_stage
 
 
@@ -27,8 +27,8 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_module, "TICK_S", 0.01)
-    monkeypatch.setattr(keeper_module, "RENEW_S", 0.01)
+    monkeypatch.setattr(lease_keeper, "TICK_S", 0.01)
+    monkeypatch.setattr(lease_keeper, "RENEW_S", 0.01)
 
 
 @pytest.fixture
@@ -43,15 +43,15 @@ def received() -> Iterator[list[int]]:
 
 
 @pytest.fixture
-def keeper(sqlite: Storage, received: list[int]) -> Iterator[Keeper]:
+def keeper(sqlite: Storage, received: list[int]) -> Iterator[LeaseKeeper]:
     """Closed while its signals are still caught: a late one would end the tests."""
-    started = Keeper(sqlite, supervisor_pid=None, show=lambda: None)
+    started = LeaseKeeper(sqlite, supervisor_pid=None, show=lambda: None)
     yield started
     started.close()
 
 
-def watch(storage: Storage, is_out_of_time: Callable[[], bool] = lambda: False) -> Watched:
-    return Watched((open_stage(storage).claim(),), is_out_of_time, set())
+def watch(storage: Storage, is_out_of_time: Callable[[], bool] = lambda: False) -> HeldLeases:
+    return HeldLeases((open_stage(storage).claim(),), is_out_of_time, set())
 
 
 def lease_end(storage: Storage) -> float:
@@ -59,7 +59,7 @@ def lease_end(storage: Storage) -> float:
         return float(connection.execute(select(leases.c.expires_at)).scalar_one())
 
 
-def test_the_lease_of_a_trial_in_training_is_renewed(sqlite: Storage, keeper: Keeper) -> None:
+def test_the_lease_of_a_trial_in_training_is_renewed(sqlite: Storage, keeper: LeaseKeeper) -> None:
     keeper.watched = watch(sqlite)
     first = lease_end(sqlite)
     keeper.start()
@@ -67,7 +67,7 @@ def test_the_lease_of_a_trial_in_training_is_renewed(sqlite: Storage, keeper: Ke
     assert not keeper.watched.lost
 
 
-def test_a_lease_that_somebody_else_took_over_is_noticed(sqlite: Storage, keeper: Keeper) -> None:
+def test_a_lease_that_somebody_else_took_over_is_noticed(sqlite: Storage, keeper: LeaseKeeper) -> None:
     keeper.watched = watch(sqlite)
     with sqlite.engine.begin() as connection:
         connection.execute(update(leases).values(token="somebody else's"))
@@ -76,7 +76,7 @@ def test_a_lease_that_somebody_else_took_over_is_noticed(sqlite: Storage, keeper
     wait_for(lambda: watched.lost == {0})
 
 
-def test_a_trial_whose_time_is_up_gets_a_signal(sqlite: Storage, keeper: Keeper, received: list[int]) -> None:
+def test_a_trial_whose_time_is_up_gets_a_signal(sqlite: Storage, keeper: LeaseKeeper, received: list[int]) -> None:
     keeper.watched = watch(sqlite, lambda: True)
     keeper.start()
     wait_for(lambda: OUT_OF_TIME_SIGNAL in received)
@@ -84,14 +84,14 @@ def test_a_trial_whose_time_is_up_gets_a_signal(sqlite: Storage, keeper: Keeper,
 
 
 def test_a_worker_without_its_supervisor_is_stopped(sqlite: Storage, received: list[int]) -> None:
-    abandoned = Keeper(sqlite, supervisor_pid=os.getppid() + 1, show=lambda: None)
+    abandoned = LeaseKeeper(sqlite, supervisor_pid=os.getppid() + 1, show=lambda: None)
     abandoned.start()
     wait_for(lambda: STOP_SIGNAL in received)
     assert abandoned.abandoned.is_set()
     abandoned.close()
 
 
-def test_a_database_that_is_away_for_a_while_does_not_end_the_keeper(sqlite: Storage, keeper: Keeper) -> None:
+def test_a_database_that_is_away_for_a_while_does_not_end_the_keeper(sqlite: Storage, keeper: LeaseKeeper) -> None:
     asked: list[int] = []
 
     def away() -> bool:

@@ -26,7 +26,7 @@ STOP_SIGNAL = signal.SIGTERM
 
 
 @dataclass(eq=False)
-class Watched:
+class HeldLeases:
     """The trials that the worker trains now: one, or a gang."""
 
     claims: tuple[Claim, ...]
@@ -37,12 +37,12 @@ class Watched:
     """When the leases were last known to be held, on a clock that goes on while the process or machine sleeps."""
 
 
-class Keeper(threading.Thread):
+class LeaseKeeper(threading.Thread):
     """Runs until `close`. `watched` is set by the worker; `show` is called now and then, to say that it lives."""
 
     def __init__(self, storage: Storage, *, supervisor_pid: int | None, show: Callable[[], None]) -> None:
         super().__init__(name="keeper", daemon=True)
-        self.watched: Watched | None = None
+        self.watched: HeldLeases | None = None
         self.abandoned = threading.Event()
         """Set when the supervisor that started this worker is gone."""
         self._storage = storage
@@ -73,13 +73,13 @@ class Keeper(threading.Thread):
             except (SQLAlchemyError, StorageInternalError):
                 next_renewal = time.monotonic()  # The training thread retries what matters; a lease outlives an outage.
 
-    def _renew(self, watched: Watched | None) -> None:
+    def _renew(self, watched: HeldLeases | None) -> None:
         if watched is not None:
             renew_all(self._storage, watched)
         self._show()
 
 
-def renew_all(storage: Storage, watched: Watched) -> None:
+def renew_all(storage: Storage, watched: HeldLeases) -> None:
     """Renew the leases of all watched trials, and note which are lost."""
     now = time.time()
     for claim in watched.claims:
