@@ -17,7 +17,7 @@ FEATURES_FOLDER = "features"
 DATA_FOLDER = "data"
 CHECKPOINT_FILE = "checkpoint.pt"
 BUNDLE_FOLDER = "classifier"
-ANSWERS_FILE = "answers/validation.npz"
+PREDICTIONS_FILE = "answers/validation.npz"
 
 # Parameters and user attributes of an Optuna trial
 BASE = "base"

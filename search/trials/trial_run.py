@@ -31,10 +31,10 @@ from search.stage.feasibility import Feasible, anything
 from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Outcome, Result, renew
 from search.store.storage import Storage, with_retries
-from search.trials.answers import save_answers
 from search.trials.artifacts import Artifacts
 from search.trials.data_source import TrialData
 from search.trials.epoch_log import EpochLog
+from search.trials.validation_predictions import save_predictions
 from search.trials.workload import Workshop
 
 T = TypeVar("T")
@@ -211,8 +211,8 @@ class TrialRun:
         )  # fmt: skip
         self.context.artifacts.keep(folder)
         if self.stage.cells:
-            save_answers(self.folder, model, data.val_batches(seen))
-            self.context.artifacts.keep((self.folder / names.ANSWERS_FILE).parent)
+            save_predictions(self.folder, model, data.val_batches(seen))
+            self.context.artifacts.keep((self.folder / names.PREDICTIONS_FILE).parent)
         self.attributes[names.CLASSIFIER_HASH] = hash_folder(folder)
 
     def _value(self, metrics: EpochMetrics) -> float:

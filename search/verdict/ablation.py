@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from search import names
 from search.stage.pinned import PinnedStage
 from search.store.records import StageRecord, StudyRecord
-from search.trials.answers import Answers, read_answers
+from search.trials.validation_predictions import ValidationPredictions, read_predictions
 from search.verdict.champion import Finalist, read_finalists
 from search.verdict.factorial import BlockModel, Contrast, Effect, Run, estimate_effects
 from search.verdict.scores import score_answers
@@ -36,7 +36,7 @@ class CellResult:
     runs: Finalist
     difference: Contrast | None
     """From the base model; None for the base model itself, and where that has no run."""
-    answers: tuple[Answers, ...]
+    answers: tuple[ValidationPredictions, ...]
     """On the validation images, one for each run whose answers are at hand."""
 
 
@@ -84,7 +84,7 @@ def read_ablation(
                 levels=pinned.cells[f.index],
                 runs=f,
                 difference=model.contrast({f.index: 1.0, 0: -1.0}) if f.index else None,
-                answers=tuple(answers for folder in folders(f) if (answers := read_answers(folder)) is not None),
+                answers=tuple(answers for folder in folders(f) if (answers := read_predictions(folder)) is not None),
             )
             for f in found
         ),
@@ -96,7 +96,7 @@ def _name(cell: Mapping[str, str], base: Mapping[str, str]) -> str:
     return describe_cell({factor: level for factor, level in cell.items() if level != base[factor]}) or "base model"
 
 
-def mean_scores(answers: Sequence[Answers], classes: tuple[str, ...]) -> dict[str, Any] | None:
+def mean_scores(answers: Sequence[ValidationPredictions], classes: tuple[str, ...]) -> dict[str, Any] | None:
     """Means over the runs, and the confusion matrix of all of them added up; None without any answers."""
     if not answers:
         return None

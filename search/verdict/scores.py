@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.store.seal import describe_look
-from search.trials.answers import Answers
+from search.trials.validation_predictions import ValidationPredictions
 
 CONFIDENCE_LEVEL = 0.95
 
@@ -44,7 +44,7 @@ def score(
     }
 
 
-def score_answers(answers: Answers, classes: Sequence[str]) -> dict[str, Any]:
+def score_answers(answers: ValidationPredictions, classes: Sequence[str]) -> dict[str, Any]:
     """`score` of a network's answers on validation images, and `balanced_accuracy`, the mean of the recalls."""
     scores = score(answers.labels_M, answers.probabilities_MC.argmax(axis=1), classes)
     recalls = [entry["recall"] for entry in scores["per_class"] if entry["support"]]

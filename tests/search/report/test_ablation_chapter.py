@@ -82,8 +82,8 @@ def _run(storage: Storage, home: Path, pinned: PinnedStage) -> None:
         labels = generator.integers(0, 3, 100)
         answers = 0.5 * generator.random((100, 3)) + np.eye(3)[labels] * value
         folder = names.trial_folder(home, STUDY.name, pinned.name, trial.number)
-        (folder / names.ANSWERS_FILE).parent.mkdir(parents=True)
-        np.savez(folder / names.ANSWERS_FILE, labels_M=labels, probabilities_MC=answers.astype(np.float32))
+        (folder / names.PREDICTIONS_FILE).parent.mkdir(parents=True)
+        np.savez(folder / names.PREDICTIONS_FILE, labels_M=labels, probabilities_MC=answers.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
