@@ -18,7 +18,7 @@ from data.files import writing_below
 from data.parallel import cpu_cores
 from search import names
 from search.settings import Settings, as_environment
-from search.supervisor.crowding import Crowding
+from search.supervisor.gpu_capacity import GpuCapacity
 from search.terminal import say
 
 EARLY_DEATH_S = 20.0
@@ -135,14 +135,20 @@ class LocalLauncher:
     """Workers as processes of this machine, in sessions of their own so that Ctrl-C reaches only the supervisor."""
 
     def __init__(
-        self, settings: Settings, study: str, devices: list[str], workers: int, *, crowding: Crowding | None = None
+        self,
+        settings: Settings,
+        study: str,
+        devices: list[str],
+        workers: int,
+        *,
+        gpu_capacity: GpuCapacity | None = None,
     ) -> None:
-        """With `crowding` a GPU that its workers do not fill gets more of them."""
+        """With `gpu_capacity` a GPU that its workers do not fill gets more of them."""
         self._settings = settings
         self._study = study
         self._device_of = [devices[index % len(devices)] for index in range(workers)]
         self._asked_for = workers
-        self._crowding = crowding
+        self._gpu_capacity = gpu_capacity
         self._running: dict[int, WorkerProcess] = {}
         self._early_deaths = EarlyDeaths(workers)
         self._stopping = False
@@ -161,17 +167,17 @@ class LocalLauncher:
         for index, worker in died.items():
             del self._running[index]
             if index >= self._asked_for and worker.lived_s < EARLY_DEATH_S:
-                self._give_up_crowding(index, worker)
+                self._stop_adding_workers(index, worker)
             elif not self._stopping:
                 self._early_deaths.note(worker.lived_s, worker.last_words)
                 self._running[index] = self._launch(index)
                 self._running[index].let_go()
-        if self._crowding and not self._stopping:
-            self._crowd(self._crowding)
+        if self._gpu_capacity and not self._stopping:
+            self._add_worker(self._gpu_capacity)
         return len(died)
 
-    def _crowd(self, crowding: Crowding) -> None:
-        device = crowding.look(Counter(self._device_of[index] for index in self._running))
+    def _add_worker(self, gpu_capacity: GpuCapacity) -> None:
+        device = gpu_capacity.device_with_room(Counter(self._device_of[index] for index in self._running))
         if device is not None:
             say(f"{device} is not filled: one more worker there")
             index = len(self._device_of)
@@ -179,9 +185,9 @@ class LocalLauncher:
             self._running[index] = self._launch(index)
             self._running[index].let_go()
 
-    def _give_up_crowding(self, index: int, worker: WorkerProcess) -> None:
+    def _stop_adding_workers(self, index: int, worker: WorkerProcess) -> None:
         """A worker that nobody asked for has no place on its GPU; the study goes on without it."""
-        self._crowding = None
+        self._gpu_capacity = None
         say(f"{self._device_of[index]} takes no more workers: {worker.last_words}")
 
     def drain(self) -> None:

@@ -47,7 +47,7 @@ class Request:
     share: Share | None
     """What each worker takes of the Ray cluster; None: workers are processes on `devices`."""
     workers: int
-    crowds: bool
+    fills_gpus: bool
     """Whether GPUs that one worker does not fill may get more of them."""
     budget_s: float | None
     command: str
@@ -67,10 +67,10 @@ def check_request(options: argparse.Namespace) -> Request:
     else:
         devices, limit = tuple(parse_devices(options.devices)), MAX_WORKERS
         share, room = None, default_workers(list(devices))
-    crowds = options.workers == AUTO
-    if crowds and (share is not None or devices == ("cpu",)):
+    fills_gpus = options.workers == AUTO
+    if fills_gpus and (share is not None or devices == ("cpu",)):
         raise UserError("--workers auto: is for GPUs of this machine; leave it out, or give a number")
-    workers = room if options.workers is None or crowds else options.workers
+    workers = room if options.workers is None or fills_gpus else options.workers
     if not 0 <= workers <= limit:
         raise UserError(f"--workers {workers}: give 0 to {limit}")
     notify_url = options.notify or settings.notify_url
@@ -92,7 +92,7 @@ def check_request(options: argparse.Namespace) -> Request:
         devices=devices,
         share=share,
         workers=workers,
-        crowds=crowds,
+        fills_gpus=fills_gpus,
         budget_s=budget_s,
         command=typed_command(options),
         notify_url=notify_url,

@@ -27,7 +27,7 @@ from search.store.reaping import reap
 from search.store.records import create_study, read_stages, read_study, update_study
 from search.store.seal import looks
 from search.store.storage import Storage, open_storage, with_retries
-from search.supervisor.crowding import Crowding
+from search.supervisor.gpu_capacity import GpuCapacity
 from search.supervisor.launch import Launcher, LocalLauncher
 from search.supervisor.notify import tell_result, tells_bad_end
 from search.supervisor.prepare import Request
@@ -177,8 +177,8 @@ def _search(
 def _launcher(request: Request) -> Launcher:
     settings, name = request.settings, request.study.name
     if request.share is None:
-        crowding = Crowding(request.devices) if request.crowds else None
-        return LocalLauncher(settings, name, list(request.devices), request.workers, crowding=crowding)
+        gpu_capacity = GpuCapacity(request.devices) if request.fills_gpus else None
+        return LocalLauncher(settings, name, list(request.devices), request.workers, gpu_capacity=gpu_capacity)
     from search.supervisor.ray_launch import RayLauncher  # Here, since it needs an extra.
 
     return RayLauncher(settings, name, request.share, request.workers)

@@ -15,7 +15,7 @@ import pytest
 from data.errors import SieveError
 from search.store.reaping import MAX_LOSSES
 from search.supervisor import launch
-from search.supervisor.crowding import Crowding
+from search.supervisor.gpu_capacity import GpuCapacity
 from search.supervisor.launch import MAX_EARLY_DEATHS, LocalLauncher
 from tests.search.conftest import settings_at
 
@@ -36,14 +36,16 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     made: list[LocalLauncher] = []
     interpreter = sys.executable
 
-    def make(program: str, workers: int = 1, *, start: bool = True, crowding: Crowding | None = None) -> LocalLauncher:
+    def make(
+        program: str, workers: int = 1, *, start: bool = True, gpu_capacity: GpuCapacity | None = None
+    ) -> LocalLauncher:
         script = tmp_path / "worker"
         script.write_text(f"#!{interpreter} -S\n{program}")
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
         monkeypatch.chdir(tmp_path)
         settings = replace(settings_at(tmp_path), storage_url="postgresql+psycopg://u:secret@h/d")
-        made.append(LocalLauncher(settings, "mine", ["cpu"], workers, crowding=crowding))
+        made.append(LocalLauncher(settings, "mine", ["cpu"], workers, gpu_capacity=gpu_capacity))
         if start:
             made[-1].start()
         return made[-1]
@@ -66,11 +68,11 @@ def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class RoomOnce(Crowding):
-        def look(self, workers: Mapping[str, int]) -> str | None:
+    class RoomOnce(GpuCapacity):
+        def device_with_room(self, workers: Mapping[str, int]) -> str | None:
             return "cpu" if workers == {"cpu": 1} else None
 
-    launcher = make_launcher(WAITS, crowding=RoomOnce([]))
+    launcher = make_launcher(WAITS, gpu_capacity=RoomOnce([]))
     assert launcher.tend() == launcher.tend() == 0
     assert launcher.alive() == 2
     assert "cpu is not filled: one more worker there" in capsys.readouterr().err
@@ -84,11 +86,11 @@ def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
 def test_a_worker_too_many_that_cannot_start_does_not_end_the_study(
     make_launcher: Callable[..., LocalLauncher], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class AlwaysRoom(Crowding):
-        def look(self, workers: Mapping[str, int]) -> str | None:
+    class AlwaysRoom(GpuCapacity):
+        def device_with_room(self, workers: Mapping[str, int]) -> str | None:
             return "cpu"
 
-    launcher = make_launcher(WAITS, crowding=AlwaysRoom([]))
+    launcher = make_launcher(WAITS, gpu_capacity=AlwaysRoom([]))
     launcher.tend()
     launcher._running[1].process.kill()
     wait_for(lambda: launcher.alive() == 1)

@@ -20,7 +20,7 @@ MEMORY_SHARE = 0.6
 MAX_PER_GPU = 4
 
 
-class Crowding:
+class GpuCapacity:
     """Looks at the GPUs now and then, and names the next one that has room for another worker."""
 
     def __init__(self, devices: Sequence[str], read: Callable[[], list[Gpu]] = read_gpus) -> None:
@@ -31,7 +31,7 @@ class Crowding:
         """By GPU, the most memory seen for one worker of it."""
         self._next_look_at = time.monotonic() + LOOK_S
 
-    def look(self, workers: Mapping[str, int]) -> str | None:
+    def device_with_room(self, workers: Mapping[str, int]) -> str | None:
         """The GPU that takes one more worker now; `workers` says how many each of them has."""
         if time.monotonic() < self._next_look_at or not self._index_of:
             return None

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from search.gpus import Gpu
-from search.supervisor import crowding
-from search.supervisor.crowding import LOOK_S, LOOKS, MAX_PER_GPU, Crowding
+from search.supervisor import gpu_capacity
+from search.supervisor.gpu_capacity import LOOK_S, LOOKS, MAX_PER_GPU, GpuCapacity
 
 
 def gpu(index: int, busy: float | None, used: float | None, total: float = 24_000.0) -> Gpu:
@@ -16,8 +16,8 @@ def gpu(index: int, busy: float | None, used: float | None, total: float = 24_00
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(crowding.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(crowding, "cpu_cores", lambda: 16)
+    monkeypatch.setattr(gpu_capacity.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(gpu_capacity, "cpu_cores", lambda: 16)
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
     return now
@@ -25,10 +25,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def grown(clock: list[float], gpus: list[Gpu], workers: dict[str, int], looks: int = 10 * LOOKS) -> dict[str, int]:
     """Workers of each GPU after so many looks at GPUs that stay as they are."""
-    watch = Crowding(list(workers), read=lambda: gpus)
+    watch = GpuCapacity(list(workers), read=lambda: gpus)
     for _ in range(looks):
         clock[0] += LOOK_S
-        device = watch.look(workers)
+        device = watch.device_with_room(workers)
         if device is not None:
             workers = {**workers, device: workers[device] + 1}
     return workers
@@ -64,17 +64,17 @@ def test_only_the_gpu_with_room_grows_and_each_worker_needs_a_core(
 ) -> None:
     gpus = [gpu(0, 95, 2_000), gpu(1, 30, 2_000)]
     assert grown(clock, gpus, {"cuda:0": 1, "cuda:1": 1}) == {"cuda:0": 1, "cuda:1": 4}
-    monkeypatch.setattr(crowding, "cpu_cores", lambda: 3)
+    monkeypatch.setattr(gpu_capacity, "cpu_cores", lambda: 3)
     assert grown(clock, gpus, {"cuda:0": 1, "cuda:1": 1}) == {"cuda:0": 1, "cuda:1": 2}
 
 
 def test_the_most_memory_that_was_seen_counts(clock: list[float]) -> None:
     readings = [gpu(0, 30, used) for used in (2_000, 9_000, *[2_000] * 20)]
-    watch = Crowding(["cuda:0"], read=lambda: [readings.pop(0)])
+    watch = GpuCapacity(["cuda:0"], read=lambda: [readings.pop(0)])
     found = []
     while readings:
         clock[0] += LOOK_S
-        found.append(watch.look({"cuda:0": 1}))
+        found.append(watch.device_with_room({"cuda:0": 1}))
     assert not any(found)
 
 
