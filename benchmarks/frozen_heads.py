@@ -29,7 +29,7 @@ from models.training.fit import fit
 from models.training.gang import Gang
 from models.training.process import tune_process
 from search.settings import Settings
-from search.trials.workload import Workshop, input_statistics, open_workshop
+from search.trials.workload import WorkloadBuilder, input_statistics, open_workload_builder
 
 CPU = torch.device("cpu")
 TRIALS, EPOCHS, GANG = 64, 20, 16
@@ -42,11 +42,11 @@ def config_of(backbone: str, weights: str) -> BackboneConfig:
     return config
 
 
-def stored_s(workshop: Workshop, config: BackboneConfig) -> tuple[float, float]:
+def stored_s(workloads: WorkloadBuilder, config: BackboneConfig) -> tuple[float, float]:
     """Seconds of the extraction, and of all trainings."""
     started = time.perf_counter()
-    data = workshop.open_data(config)
-    work = workshop.prepare(config, data, seed=0)
+    data = workloads.open_data(config)
+    work = workloads.prepare(config, data, seed=0)
     extracted = time.perf_counter()
     assert isinstance(work.model, BackboneClassifier)
     assert isinstance(work.train, FeatureTrainBatches) and isinstance(work.val, FeatureEvalBatches)
@@ -62,11 +62,11 @@ def stored_s(workshop: Workshop, config: BackboneConfig) -> tuple[float, float]:
     return extracted - started, time.perf_counter() - extracted
 
 
-def not_stored_epoch_s(workshop: Workshop, config: BackboneConfig) -> float:
+def not_stored_epoch_s(workloads: WorkloadBuilder, config: BackboneConfig) -> float:
     """Seconds of one epoch through the whole network."""
-    data = workshop.open_data(config)
+    data = workloads.open_data(config)
     torch.manual_seed(0)
-    model = workshop.build(config, data)
+    model = workloads.build(config, data)
     seen = input_statistics(config, data)
     short = replace(config, epochs=1 + TIMED_EPOCHS)
     epochs = fit(
@@ -88,10 +88,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         settings = Settings(home=home, storage_url="", tracking_url="", artifact_location=None, data_home=home / "data")
-        workshop = open_workshop(DataSpec(source=str(Path(options.data).resolve())), settings, CPU)
-        workshop.open_data(config)  # Decoding is the same for both and not counted.
-        extraction, training = stored_s(workshop, config)
-        epoch = not_stored_epoch_s(workshop, config)
+        workloads = open_workload_builder(DataSpec(source=str(Path(options.data).resolve())), settings, CPU)
+        workloads.open_data(config)  # Decoding is the same for both and not counted.
+        extraction, training = stored_s(workloads, config)
+        epoch = not_stored_epoch_s(workloads, config)
     result = {
         "trials": TRIALS,
         "epochs": EPOCHS,

@@ -42,7 +42,7 @@ from search.stage.samplers import make_sampler
 from search.stage.warm_start import WarmStart, find_warm_start
 from search.store.storage import open_storage
 from search.supervisor.prepare import Request
-from search.trials.workload import Workshop, open_workshop
+from search.trials.workload import WorkloadBuilder, open_workload_builder
 from studies.definition import Confirm, Stage, Study, choice
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ def find_earlier(settings: Settings, folder: str, new: Study) -> tuple[dict[str,
         storage.close()
 
 
-def best_so_far(workshop: Workshop, new: Study, first: Sequence[Values]) -> list[float]:
+def best_so_far(workloads: WorkloadBuilder, new: Study, first: Sequence[Values]) -> list[float]:
     """The best validation accuracy after each trial of a search, in order."""
     pinned = pin_search(new, 0, new.stages[0], [new.config], first)
     trials = optuna.create_study(direction=pinned.direction, sampler=make_sampler(pinned))
@@ -92,7 +92,7 @@ def best_so_far(workshop: Workshop, new: Study, first: Sequence[Values]) -> list
     for seed in pinned.seeds:
         trial = trials.ask()
         try:
-            accuracy = accuracy_of(workshop, pinned.suggest(trial), seed)
+            accuracy = accuracy_of(workloads, pinned.suggest(trial), seed)
         except (InfeasibleConfig, TrainingDiverged):
             trials.tell(trial, state=TrialState.PRUNED)
             accuracy = 0.0
@@ -102,9 +102,9 @@ def best_so_far(workshop: Workshop, new: Study, first: Sequence[Values]) -> list
     return best
 
 
-def accuracy_of(workshop: Workshop, config: TrainConfig, seed: int) -> float:
-    data = workshop.open_data(config)
-    work = workshop.prepare(config, data, seed)
+def accuracy_of(workloads: WorkloadBuilder, config: TrainConfig, seed: int) -> float:
+    data = workloads.open_data(config)
+    work = workloads.prepare(config, data, seed)
     classes = len(data.search.classes)
     epochs = fit(work.learning, work.train, work.val, config, classes=classes, device=CPU, seed=seed)
     return max(metrics.val_accuracy for metrics in epochs)
@@ -114,9 +114,9 @@ def trials_until(best: Sequence[float], target: float) -> int | None:
     return next((number for number, value in enumerate(best, start=1) if value >= target), None)
 
 
-def compare(workshop: Workshop, new: Study, warm: WarmStart, seed: int) -> dict[str, Any]:
-    cold = best_so_far(workshop, replace(new, seed=seed), ())
-    warmed = best_so_far(workshop, replace(new, seed=seed), [taken.parameters for taken in warm.taken])
+def compare(workloads: WorkloadBuilder, new: Study, warm: WarmStart, seed: int) -> dict[str, Any]:
+    cold = best_so_far(workloads, replace(new, seed=seed), ())
+    warmed = best_so_far(workloads, replace(new, seed=seed), [taken.parameters for taken in warm.taken])
     return {"seed": seed, "cold": cold, "warm": warmed}
 
 
@@ -151,8 +151,8 @@ def main() -> None:
         )
         earlier, warm = find_earlier(settings, options.data, new)
         tune_process()
-        workshop = open_workshop(DataSpec(source="digits"), settings, CPU)
-        seeds = [compare(workshop, new, warm, seed) for seed in range(options.seeds)]
+        workloads = open_workload_builder(DataSpec(source="digits"), settings, CPU)
+        seeds = [compare(workloads, new, warm, seed) for seed in range(options.seeds)]
     result = {
         "budget_trials": TRIALS,
         "earlier_best_val_accuracy": earlier["stages"][0]["best"],

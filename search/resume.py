@@ -40,7 +40,7 @@ from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
 from search.trials.artifacts import open_artifacts
-from search.trials.workload import open_workshop
+from search.trials.workload import open_workload_builder
 
 
 def resume(
@@ -98,9 +98,9 @@ def _train(
         raise UserError(f"trial {trial.number} was trained on {len(folds)} folds in turn; it has no single end")
     device = torch.device(device_name)
     config, seed = resolved(from_flat(trial.user_attrs[names.CONFIG])), trial.user_attrs[names.SEED]
-    workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
-    data = workshop.open_data(config, folds[0])
-    work = workshop.prepare(config, data, seed)
+    workloads = open_workload_builder(DataSpec(**study.data["spec"]), settings, device)
+    data = workloads.open_data(config, folds[0])
+    work = workloads.prepare(config, data, seed)
     history = read_history(checkpoint)
     for metrics in fit(
         work.learning, work.train, work.val, config,

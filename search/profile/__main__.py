@@ -30,7 +30,7 @@ from models.values import from_flat, to_flat, with_values
 from search import names
 from search.cli import command_parser, main_guard
 from search.devices import parse_devices
-from search.profile.laps import Laps, TimedWorkshop
+from search.profile.laps import Laps, TimedWorkloadBuilder
 from search.profile.rehearsal import START_MLFLOW, Subject, rehearse, scratch_home
 from search.settings import Settings, from_arguments
 from search.stage.snapshot import stage_trials
@@ -40,7 +40,7 @@ from search.store.storage import Storage, open_storage
 from search.supervisor.arguments import add_study_arguments
 from search.supervisor.prepare import data_spec, fixed_values
 from search.terminal import print_json
-from search.trials.workload import open_workshop
+from search.trials.workload import open_workload_builder
 from studies.registry import load_study
 
 EPOCHS = 3
@@ -62,8 +62,8 @@ def profile(subject: Subject, settings: Settings, device: torch.device, *, impor
         storage = open_storage(scratch.storage_url, create=True)
         laps.end("open the database")
         try:
-            workshop = TimedWorkshop(open_workshop(subject.spec, settings, device), laps)
-            rehearse(subject, storage, scratch, workshop, device, laps)
+            workloads = TimedWorkloadBuilder(open_workload_builder(subject.spec, settings, device), laps)
+            rehearse(subject, storage, scratch, workloads, device, laps)
         finally:
             storage.close()
     totals = {"imports": imports_s, **laps.totals_s()}
@@ -75,7 +75,7 @@ def profile(subject: Subject, settings: Settings, device: torch.device, *, impor
         "trial": subject.trial,
         "device": str(device),
         "epochs": epochs,
-        "images_per_s": workshop.images / step_s if step_s else None,
+        "images_per_s": workloads.images / step_s if step_s else None,
         "start_up_s": {name: totals.get(name, 0.0) for name in (*START_UP, START_MLFLOW)},
         "epochs_s": in_epochs,
         "config": to_flat(subject.config),

@@ -21,7 +21,7 @@ from models.training.finetuned import FineTuned
 from models.training.metrics import EpochMetrics
 from search.trials.data_source import TrialData
 from search.trials.trial_run import TrialRun
-from search.trials.workload import Workload, Workshop
+from search.trials.workload import Workload, WorkloadBuilder
 
 
 class Laps:
@@ -76,23 +76,23 @@ class TimedCourse(TrialRun):
         return is_over
 
 
-class TimedWorkshop:
-    """A workshop that says when data and network are there, and whose batches and networks do so at every step."""
+class TimedWorkloadBuilder:
+    """A workloads that says when data and network are there, and whose batches and networks do so at every step."""
 
-    def __init__(self, workshop: Workshop, laps: Laps) -> None:
-        self._workshop = workshop
+    def __init__(self, workloads: WorkloadBuilder, laps: Laps) -> None:
+        self._workloads = workloads
         self._laps = laps
         self.images = 0
         """That were trained on after the first step."""
 
     def open_data(self, config: TrainConfig, fold: int = 0) -> TrialData:
         self._laps.end("storage")
-        data = self._workshop.open_data(config, fold)
+        data = self._workloads.open_data(config, fold)
         self._laps.end("open the data")
         return data
 
     def prepare(self, config: TrainConfig, data: TrialData, seed: int) -> Workload:
-        work = self._workshop.prepare(config, data, seed)
+        work = self._workloads.prepare(config, data, seed)
         self._laps.end("build the network")
         _time_forward(work.learning, self._laps)
         train = _TimedTraining(work.train, self._laps, self._count)

@@ -18,7 +18,7 @@ from data.spec import DataSpec
 from models.config import TrainConfig
 from models.registry import resolved
 from search import names
-from search.profile.laps import Laps, TimedCourse, TimedWorkshop, timing_optimizers
+from search.profile.laps import Laps, TimedCourse, TimedWorkloadBuilder, timing_optimizers
 from search.settings import Settings
 from search.stage.describe import describe_data, describe_study
 from search.stage.pinned import PinnedStage
@@ -34,7 +34,7 @@ from search.tracking.mirror import Mirror
 from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
 from search.trials.trial_run import TrialContext
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Metric, Stage, Study
 
 START_MLFLOW = "start MLflow"
@@ -70,10 +70,15 @@ def scratch_home(settings: Settings) -> Iterator[Settings]:
 
 
 def rehearse(
-    subject: Subject, storage: Storage, settings: Settings, workshop: TimedWorkshop, device: torch.device, laps: Laps
+    subject: Subject,
+    storage: Storage,
+    settings: Settings,
+    workloads: TimedWorkloadBuilder,
+    device: torch.device,
+    laps: Laps,
 ) -> None:
     """Claim, train, report, tell and mirror the trial. Raises SieveError if it does not train to its end."""
-    stage, record = _pin(subject, storage, workshop)
+    stage, record = _pin(subject, storage, workloads)
     laps.end("")
     mirror = Mirror(settings, storage, subject.study)
     mirror.sync()
@@ -83,7 +88,7 @@ def rehearse(
     study = storage.load_study(record.optuna_study, sampler=make_sampler(stage), pruner=make_pruner(stage))
     context = TrialContext(
         storage=storage,
-        workshop=cast(Workshop, workshop),
+        workloads=cast(WorkloadBuilder, workloads),
         device=device,
         artifacts=SharedFolder(settings.home),
         on_epoch=lambda claim, metrics, config: None,
@@ -101,7 +106,7 @@ def rehearse(
     laps.end("tracking")
 
 
-def _pin(subject: Subject, storage: Storage, workshop: TimedWorkshop) -> tuple[PinnedStage, StageRecord]:
+def _pin(subject: Subject, storage: Storage, workloads: TimedWorkloadBuilder) -> tuple[PinnedStage, StageRecord]:
     """A study of this one trial, in the scratch database."""
     stage = Stage(name="profile", space={}, trials=1, epochs=subject.config.epochs, sampler="random")
     study = Study(
@@ -112,7 +117,7 @@ def _pin(subject: Subject, storage: Storage, workshop: TimedWorkshop) -> tuple[P
         folds=subject.spec.folds,
         metric=subject.metric,
     )
-    data = describe_data(subject.spec, workshop.open_data(resolved(subject.config)).search)
+    data = describe_data(subject.spec, workloads.open_data(resolved(subject.config)).search)
     for note in data["notes"]:
         say(note)
     create_study(storage, study.name, definition=describe_study(study), data=data)

@@ -16,7 +16,7 @@ from models.registry import resolved
 from models.training.fit import fit
 from models.values import with_values
 from search.stage.pinning import pin_search
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Study
 
 MEASURED_BATCHES = 4
@@ -42,14 +42,14 @@ class StageCost:
     """Of the stage, with all workers."""
 
 
-def estimate(study: Study, workshop: Workshop, device: torch.device, workers: int) -> list[StageCost]:
+def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, workers: int) -> list[StageCost]:
     """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds for each image size."""
     epoch_s_of_size: dict[int, float] = {}
 
     def measure(sample: Sequence[TrainConfig]) -> float:
         size = resolved(sample[0]).image_size
         if size not in epoch_s_of_size:
-            timed = [_epoch_s(config, workshop, device) for config in sample]
+            timed = [_epoch_s(config, workloads, device) for config in sample]
             measured = [seconds for seconds in timed if seconds is not None]
             if not measured:
                 raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be trained at {size} pixels")
@@ -94,10 +94,10 @@ def _handed_on(study: Study, position: int) -> TrainConfig:
     return with_values(study.config, {k: v for stage in study.stages[:position] for k, v in stage.values.items()})
 
 
-def _epoch_s(config: TrainConfig, workshop: Workshop, device: torch.device) -> float | None:
+def _epoch_s(config: TrainConfig, workloads: WorkloadBuilder, device: torch.device) -> float | None:
     """Seconds of one epoch on all images, from the second of two on a few batches; None where it cannot be trained."""
     config = resolved(config)
-    data = workshop.open_data(config)
+    data = workloads.open_data(config)
     share = min(1.0, MEASURED_BATCHES * config.batch_size / len(data.search.train))
     config = with_values(config, {"epochs": 2, "patience": 0})
     few = replace(
@@ -107,7 +107,7 @@ def _epoch_s(config: TrainConfig, workshop: Workshop, device: torch.device) -> f
     )
     classes = len(data.search.classes)
     try:
-        work = workshop.prepare(config, few, seed=0)
+        work = workloads.prepare(config, few, seed=0)
         epochs = list(fit(work.learning, work.train, work.val, config, classes=classes, device=device, seed=0))
     except (InfeasibleConfig, TrainingDiverged, torch.OutOfMemoryError):
         return None

@@ -19,7 +19,7 @@ from search.supervisor.refit import refit
 from search.tracking.mirror import Mirror
 from search.tracking.registry import log_bundle, register_champion
 from search.trials.artifacts import open_artifacts
-from search.trials.workload import open_workshop
+from search.trials.workload import open_workload_builder
 from search.verdict.champion import check_kept, choose_champion
 
 
@@ -54,9 +54,9 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
 def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
     """The champion of a study with folds, trained on all of them."""
     device = torch.device(request.devices[0])
-    workshop = open_workshop(request.spec, request.settings, device)
+    workloads = open_workload_builder(request.spec, request.settings, device)
     folder = names.study_folder(request.settings.home, request.study.name) / "refit"
-    return refit(workshop, champion["config"], request.study.seed, folder, device)
+    return refit(workloads, champion["config"], request.study.seed, folder, device)
 
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:

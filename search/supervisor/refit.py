@@ -25,16 +25,16 @@ from models.values import from_flat, with_values
 from search import names
 from search.seeds import derive_seed
 from search.trials.data_source import TrialData
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 
 
 def refit(
-    workshop: Workshop, config: dict[str, object], study_seed: int, folder: Path, device: torch.device
+    workloads: WorkloadBuilder, config: dict[str, object], study_seed: int, folder: Path, device: torch.device
 ) -> tuple[Path, int]:
     """Train, save the classifier below `folder`; returns where it lies and on how many images it was trained."""
     chosen = with_values(resolved(from_flat(config)), {"patience": 0})
-    data = _all_images(workshop.open_data(chosen), workshop.spec, device)
-    work = workshop.prepare(chosen, data, derive_seed(study_seed, "refit"))
+    data = _all_images(workloads.open_data(chosen), workloads.spec, device)
+    work = workloads.prepare(chosen, data, derive_seed(study_seed, "refit"))
     classes = data.search.classes
     training = fit(
         work.learning, work.train, work.val, chosen,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from search.supervisor.estimate import StageCost
-    from search.trials.workload import Workshop
+    from search.trials.workload import WorkloadBuilder
 
 
 def run_budget(request: Request, started_at: float, *, test: bool) -> Budget:
@@ -33,15 +33,15 @@ def estimate_run(request: Request) -> list[StageCost]:
     """The expected cost of each stage and of the end, from a short measurement on the first device."""
     from search.supervisor.estimate import estimate
 
-    workshop, device = _open_workshop(request)
-    return estimate(request.study, workshop, device, max(1, request.workers))
+    workloads, device = _open_workloads(request)
+    return estimate(request.study, workloads, device, max(1, request.workers))
 
 
-def _open_workshop(request: Request) -> tuple[Workshop, torch.device]:
+def _open_workloads(request: Request) -> tuple[WorkloadBuilder, torch.device]:
     """On the first of the devices."""
     import torch
 
-    from search.trials.workload import open_workshop
+    from search.trials.workload import open_workload_builder
 
     device = torch.device(request.devices[0])
-    return open_workshop(request.spec, request.settings, device), device
+    return open_workload_builder(request.spec, request.settings, device), device

@@ -76,8 +76,8 @@ def _run_fold(fold: int, running: dict[int, TrialRun]) -> Iterator[Ended]:
     configs = [_drawn(run) for run in runs]
     context, stage = runs[0].context, runs[0].stage
     with context.interruptible():
-        data = context.workshop.open_data(configs[0], fold)
-        work = context.workshop.prepare(configs[0], data, runs[0].seed)
+        data = context.workloads.open_data(configs[0], fold)
+        work = context.workloads.prepare(configs[0], data, runs[0].seed)
     model, classes = work.model, len(data.search.classes)
     assert isinstance(model, BackboneClassifier)
     assert isinstance(work.train, FeatureTrainBatches) and isinstance(work.val, FeatureEvalBatches)

@@ -61,8 +61,8 @@ def _train(run: TrialRun) -> Result:
     config = run.draw()
     for fold in run.stage.folds_of(run.claim.number):
         with run.context.interruptible():
-            data = run.context.workshop.open_data(config, fold)
-            work = run.context.workshop.prepare(config, data, run.seed)
+            data = run.context.workloads.open_data(config, fold)
+            work = run.context.workloads.prepare(config, data, run.seed)
         run.count_parameters(work.model)
         run.count_macs(config, data)
         checkpoint = run.folder / f"{len(run.bests)}-{names.CHECKPOINT_FILE}"

@@ -35,7 +35,7 @@ from search.trials.artifacts import Artifacts
 from search.trials.data_source import TrialData
 from search.trials.epoch_log import EpochLog
 from search.trials.validation_predictions import save_predictions
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class TrialContext:
     """What a worker lends to its trials."""
 
     storage: Storage
-    workshop: Workshop
+    workloads: WorkloadBuilder
     device: torch.device
     artifacts: Artifacts
     on_epoch: Callable[[Claim, EpochMetrics, TrainConfig], None]

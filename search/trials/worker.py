@@ -45,7 +45,7 @@ from search.trials.run_trial import TimeIsUp, WorkerStopped, is_out_of_time, run
 from search.trials.trial_run import TrialContext, TrialRun
 from search.trials.watchdog import Watchdog
 from search.trials.working_files import remove_working_files
-from search.trials.workload import open_workshop
+from search.trials.workload import open_workload_builder
 
 POLL_S = 0.2
 SAY_S = 1.0
@@ -82,10 +82,10 @@ class Worker:
         self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
         self._keeper = LeaseKeeper(storage, supervisor_pid=supervisor_pid, show=self._show)
         self._watchdog = Watchdog(settings.trial_timeout_s, self._on_hang)
-        workshop = open_workshop(DataSpec(**study.data["spec"]), settings, device)
+        workloads = open_workload_builder(DataSpec(**study.data["spec"]), settings, device)
         self._context = TrialContext(
             storage=storage,
-            workshop=workshop,
+            workloads=workloads,
             device=device,
             artifacts=self._artifacts,
             on_epoch=self._after_epoch,

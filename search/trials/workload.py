@@ -42,7 +42,7 @@ class Workload:
     """Mean and standard deviation that the network's input is normalised with."""
 
 
-class Workshop:
+class WorkloadBuilder:
     """Prepares a worker's trials; keeps what they share open."""
 
     def __init__(self, source: DataSource, store: FeatureStore, device: torch.device) -> None:
@@ -92,9 +92,9 @@ class Workshop:
         return self._features[key]
 
 
-def open_workshop(spec: DataSpec, settings: Settings, device: torch.device) -> Workshop:
-    """A workshop for a study's data on one device."""
-    return Workshop(DataSource(spec, settings, device), FeatureStore(settings.features_home), device)
+def open_workload_builder(spec: DataSpec, settings: Settings, device: torch.device) -> WorkloadBuilder:
+    """A workloads for a study's data on one device."""
+    return WorkloadBuilder(DataSource(spec, settings, device), FeatureStore(settings.features_home), device)
 
 
 def input_statistics(config: TrainConfig, data: TrialData) -> Preprocessing:

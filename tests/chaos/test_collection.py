@@ -19,7 +19,7 @@ from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import WorkerStopped
 from search.trials.trial_run import TrialContext
 from search.trials.working_files import collect_leftovers
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
 from tests.chaos.conftest import Print
 from tests.chaos.kills import die_while_saving
@@ -53,7 +53,7 @@ class Collector(threading.Thread):
         self.join()
 
 
-def run(live: LiveStage, claim: Claim, digits: Workshop, *, stop_after: int = EPOCHS + 1) -> Result | None:
+def run(live: LiveStage, claim: Claim, digits: WorkloadBuilder, *, stop_after: int = EPOCHS + 1) -> Result | None:
     """Train a claimed trial; None if its worker is gone after some epoch."""
 
     def on_epoch(claim: Claim, metrics: EpochMetrics, config: object) -> None:
@@ -61,7 +61,7 @@ def run(live: LiveStage, claim: Claim, digits: Workshop, *, stop_after: int = EP
             raise WorkerStopped
 
     artifacts = SharedFolder(live.home)
-    context = TrialContext(storage=live.storage, workshop=digits, device=CPU, artifacts=artifacts, on_epoch=on_epoch)
+    context = TrialContext(storage=live.storage, workloads=digits, device=CPU, artifacts=artifacts, on_epoch=on_epoch)
     try:
         return live.stage.run(claim, context)
     except WorkerStopped:
@@ -78,7 +78,7 @@ def lose(live: LiveStage) -> None:
 
 
 def test_no_checkpoint_is_collected_that_a_trial_goes_on_from(
-    live_stage: MakeStage, digits: Workshop, figures: Print
+    live_stage: MakeStage, digits: WorkloadBuilder, figures: Print
 ) -> None:
     live = live_stage(trials=TRIALS, epochs=EPOCHS, pruner="none")
     collector = Collector(live)
@@ -105,7 +105,7 @@ def test_no_checkpoint_is_collected_that_a_trial_goes_on_from(
     figures(f"{TRIALS} trials lost and resumed during {collector.rounds} collections: 0 needed files deleted")
 
 
-def test_a_finalists_classifier_is_there_when_it_is_promoted(live_stage: MakeStage, digits: Workshop) -> None:
+def test_a_finalists_classifier_is_there_when_it_is_promoted(live_stage: MakeStage, digits: WorkloadBuilder) -> None:
     pinned = pin_confirmation(tiny(), Confirm(finalists=1, seeds=2, epochs=1), [CONFIG])
     live = live_stage(pinned=pinned)
     collector = Collector(live)

@@ -25,7 +25,7 @@ from search.store.storage import Storage, open_storage
 from search.supervisor.stages import fill_queue
 from search.trials.run_trial import run_trial
 from search.trials.trial_run import TrialContext, TrialRun
-from search.trials.workload import Workshop, open_workshop
+from search.trials.workload import WorkloadBuilder, open_workload_builder
 from studies.definition import Stage, Study, choice
 
 CPU = torch.device("cpu")
@@ -51,9 +51,9 @@ def settings_at(home: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def digits(tmp_path_factory: pytest.TempPathFactory) -> WorkloadBuilder:
     """The digits, decoded once for all tests."""
-    source = open_workshop(DataSpec(source="digits"), settings_at(tmp_path_factory.mktemp("digits")), CPU)
+    source = open_workload_builder(DataSpec(source="digits"), settings_at(tmp_path_factory.mktemp("digits")), CPU)
     source.open_data(CONFIG)
     return source
 

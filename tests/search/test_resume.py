@@ -19,7 +19,7 @@ from search.store.storage import Storage
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_run import TrialContext
 from search.trials.working_files import remove_working_files
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
 from tests.search.conftest import CONFIG, CPU, open_stage, settings_at, tiny
 
@@ -27,14 +27,14 @@ KEEPING = replace(CONFIG, epochs=3, keep_checkpoints=True, dropout=0.3, optimize
 
 
 @pytest.fixture
-def trained(sqlite: Storage, digits: Workshop, tmp_path: Path) -> Settings:
+def trained(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> Settings:
     """A finalist of three epochs, every one of them kept."""
     study = tiny()
     create_study(sqlite, study.name, definition={}, data={"spec": asdict(DataSpec(source="digits"))})
     stage = open_stage(sqlite, pin_confirmation(study, Confirm(finalists=1, seeds=1), [KEEPING]), position=1)
     claim = stage.claim()
     artifacts = SharedFolder(tmp_path)
-    context = TrialContext(storage=sqlite, workshop=digits, device=CPU, artifacts=artifacts, on_epoch=lambda *_: None)
+    context = TrialContext(storage=sqlite, workloads=digits, device=CPU, artifacts=artifacts, on_epoch=lambda *_: None)
     finish(sqlite, claim, stage.run(claim, context))
     remove_working_files(artifacts, stage.record, 0)
     return settings_at(tmp_path)

@@ -21,7 +21,7 @@ from models.training.finetuned import WeightedLogits
 from search import names
 from search.cli import command_parser
 from search.profile.__main__ import COMPONENTS, find_subject
-from search.profile.laps import Laps, TimedCourse, TimedWorkshop, timing_optimizers
+from search.profile.laps import Laps, TimedCourse, TimedWorkloadBuilder, timing_optimizers
 from search.stage.describe import describe_data, describe_study
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
@@ -32,14 +32,18 @@ from search.supervisor.arguments import add_study_arguments
 from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
 from search.trials.trial_run import TrialContext
-from search.trials.workload import Workload, Workshop
+from search.trials.workload import Workload, WorkloadBuilder
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at, tiny
 
 
-def _context(storage: Storage, workshop: object, home: Path) -> TrialContext:
+def _context(storage: Storage, workloads: object, home: Path) -> TrialContext:
     on_epoch = lambda claim, metrics, config: None  # noqa: E731
     return TrialContext(
-        storage=storage, workshop=cast(Workshop, workshop), device=CPU, artifacts=SharedFolder(home), on_epoch=on_epoch
+        storage=storage,
+        workloads=cast(WorkloadBuilder, workloads),
+        device=CPU,
+        artifacts=SharedFolder(home),
+        on_epoch=on_epoch,
     )
 
 
@@ -55,7 +59,7 @@ def _run_timed(stage: OpenStage, context: TrialContext, laps: Laps) -> int:
 
 
 def test_laps_add_up_to_the_whole_and_leave_the_trial_as_it_is(
-    sqlite: Storage, digits: Workshop, tmp_path: Path
+    sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path
 ) -> None:
     study = tiny(epochs=2, trials=1, space={}, values={"ema_decay": 0.9, "dropout": 0.1})
     pinned = pin_search(study, 0, study.stages[0], [study.config])
@@ -65,13 +69,13 @@ def test_laps_add_up_to_the_whole_and_leave_the_trial_as_it_is(
 
     stage = open_stage(sqlite, replace(pinned, name="timed"), position=1)
     started, laps = time.perf_counter(), Laps(CPU)
-    workshop = TimedWorkshop(digits, laps)
-    timed = _run_timed(stage, _context(sqlite, workshop, tmp_path), laps)
+    workloads = TimedWorkloadBuilder(digits, laps)
+    timed = _run_timed(stage, _context(sqlite, workloads, tmp_path), laps)
     elapsed, totals = time.perf_counter() - started, laps.totals_s()
 
     assert totals.keys() == {"open the data", "build the network", "first step", *COMPONENTS} - {"tracking"}
     assert 0 < sum(totals.values()) <= elapsed and min(totals.values()) > 0
-    assert workshop.images == (2 * 4 - 1) * 256  # Every step but the first.
+    assert workloads.images == (2 * 4 - 1) * 256  # Every step but the first.
     own = ("duration_s", "images_per_s", "memory_mib")
     epochs = [
         [{key: value for key, value in row.metrics.items() if key not in own} for row in read_epochs(sqlite, trial_id)]
@@ -95,8 +99,8 @@ class _PartlyFrozen(nn.Module):
 def test_a_fine_tuned_network_s_own_forward_pass_is_timed_too() -> None:
     model, laps = _PartlyFrozen(), Laps(CPU)
     work = Workload(model=model, learning=model, train=None, val=None, seen=None)  # type: ignore[arg-type]
-    workshop = argparse.Namespace(prepare=lambda config, data, seed: work)
-    TimedWorkshop(cast(Workshop, workshop), laps).prepare(None, None, 0)  # type: ignore[arg-type]
+    workloads = argparse.Namespace(prepare=lambda config, data, seed: work)
+    TimedWorkloadBuilder(cast(WorkloadBuilder, workloads), laps).prepare(None, None, 0)  # type: ignore[arg-type]
     model.training_logits(cast(Tensor, None))
     assert list(laps.totals_s()) == ["build the network", "forward"]
 
@@ -136,7 +140,7 @@ def test_the_command_measures_every_component_and_leaves_only_decoded_images(tmp
 
 
 def test_a_trial_that_was_run_and_the_champion_are_found_by_name(
-    sqlite: Storage, digits: Workshop, tmp_path: Path
+    sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path
 ) -> None:
     study = tiny(trials=1, values={"filters": 8})
     data = describe_data(DataSpec(source="digits"), digits.open_data(study.config).search)

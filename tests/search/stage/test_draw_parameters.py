@@ -19,7 +19,7 @@ from search.store.claims import Result, finish
 from search.store.storage import Storage
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_run import TrialContext
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Sampler, choice
 from tests.search.conftest import CPU, DATA, OpenStage, open_stage
 
@@ -122,10 +122,12 @@ def test_what_is_wrong_for_other_reasons_is_left_to_the_training() -> None:
     assert feasible_on(DATA)(BackboneConfig(backbone="vgg16", stem="small", weights="none"))
 
 
-def test_a_worker_s_trial_trains_what_was_drawn_at_last(sqlite: Storage, digits: Workshop, tmp_path: Path) -> None:
+def test_a_worker_s_trial_trains_what_was_drawn_at_last(
+    sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path
+) -> None:
     stage = open_stage(sqlite, space={"conv_layers": choice(1, 6, 7, 8, 9)}, trials=6, epochs=1, sampler="tpe")
     context = TrialContext(
-        storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(tmp_path),
+        storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(tmp_path),
         on_epoch=lambda claim, metrics, config: None, is_feasible=FEASIBLE,
     )  # fmt: skip
     for _ in range(6):

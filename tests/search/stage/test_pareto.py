@@ -24,7 +24,7 @@ from search.store.claims import finish
 from search.store.storage import Storage
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_run import TrialContext
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Stage, Study, choice
 from tests.search.conftest import CONFIG, CPU, open_stage, tiny
 
@@ -85,7 +85,7 @@ def test_a_second_aim_draws_the_search_towards_what_is_cheap() -> None:
     assert drawn("macs", range(2)) == two_aims[:2]
 
 
-def test_a_trial_notes_what_an_image_costs(sqlite: Storage, digits: Workshop, tmp_path: Path) -> None:
+def test_a_trial_notes_what_an_image_costs(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> None:
     stage = Stage(
         name="one", trials=2, epochs=1, pruner="none", against="macs", sampler="grid", space={"filters": choice(4, 8)}
     )
@@ -94,7 +94,7 @@ def test_a_trial_notes_what_an_image_costs(sqlite: Storage, digits: Workshop, tm
     opened = open_stage(sqlite, pinned)
     context = TrialContext(
         storage=sqlite,
-        workshop=digits,
+        workloads=digits,
         device=CPU,
         artifacts=SharedFolder(tmp_path),
         on_epoch=lambda claim, metrics, config: None,

@@ -10,7 +10,7 @@ from data.errors import SieveError
 from models.config import TrainConfig
 from search.supervisor import estimate as cost
 from search.supervisor.estimate import SHARE_AFTER_PRUNING, estimate, total_s
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, Stage, Study, choice
 from tests.search.conftest import CPU, tiny
 
@@ -21,7 +21,7 @@ def with_stages(*stages: Stage) -> Study:
     return replace(STUDY, stages=stages)
 
 
-def test_each_stage_costs_its_trials_and_epochs_shared_by_the_workers(digits: Workshop) -> None:
+def test_each_stage_costs_its_trials_and_epochs_shared_by_the_workers(digits: WorkloadBuilder) -> None:
     stage, confirm = estimate(STUDY, digits, CPU, 2)
     assert (stage.name, stage.trials, stage.epochs) == ("one", 3, 2)
     assert stage.wall_s == pytest.approx(3 * 2 * stage.epoch_s / 2)
@@ -30,18 +30,18 @@ def test_each_stage_costs_its_trials_and_epochs_shared_by_the_workers(digits: Wo
     assert total_s([stage, confirm]) == stage.wall_s + confirm.wall_s > 0
 
 
-def test_more_workers_than_trials_do_not_help(digits: Workshop) -> None:
+def test_more_workers_than_trials_do_not_help(digits: WorkloadBuilder) -> None:
     stage, _ = estimate(STUDY, digits, CPU, 100)
     assert stage.wall_s == pytest.approx(2 * stage.epoch_s)
 
 
-def test_pruning_is_expected_to_save_its_share(digits: Workshop) -> None:
+def test_pruning_is_expected_to_save_its_share(digits: WorkloadBuilder) -> None:
     study = tiny(trials=10, epochs=4)
     stage, _ = estimate(study, digits, CPU, 1)
     assert stage.wall_s == pytest.approx(SHARE_AFTER_PRUNING * 10 * 4 * stage.epoch_s)
 
 
-def test_a_grid_has_its_cells_around_every_base(digits: Workshop) -> None:
+def test_a_grid_has_its_cells_around_every_base(digits: WorkloadBuilder) -> None:
     grid = Stage(name="grid", sampler="grid", trials=1, epochs=1, bases=3, space={"dropout": choice(0.0, 0.1)})
     _, second, _ = estimate(with_stages(STUDY.stages[0], grid), digits, CPU, 1)
     assert second.trials == 6
@@ -49,21 +49,21 @@ def test_a_grid_has_its_cells_around_every_base(digits: Workshop) -> None:
 
 @pytest.mark.parametrize("space", [{"conv_layers": choice(1, 6)}, {"learning_rate": choice(3e-3, 1e30)}])
 def test_configurations_that_cannot_be_trained_do_not_stop_the_measurement(
-    space: dict[str, object], digits: Workshop
+    space: dict[str, object], digits: WorkloadBuilder
 ) -> None:
     values = {"optimizer": "sgd", "batch_norm": False}
     study = tiny(space=space, values=values)
     assert estimate(study, digits, CPU, 1)[0].epoch_s > 0
 
 
-def test_a_study_of_which_nothing_can_be_built_is_one_line(digits: Workshop) -> None:
+def test_a_study_of_which_nothing_can_be_built_is_one_line(digits: WorkloadBuilder) -> None:
     study = tiny(values={"conv_layers": 6})
     with pytest.raises(SieveError, match="tiny: neither its start nor"):
         estimate(study, digits, CPU, 1)
 
 
 def test_stages_at_a_smaller_size_are_timed_at_theirs_and_later_ones_at_what_they_set(
-    digits: Workshop, monkeypatch: pytest.MonkeyPatch
+    digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed: list[int] = []
 

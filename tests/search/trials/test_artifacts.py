@@ -25,7 +25,7 @@ from search.trials.artifacts import Artifacts, ObjectStore, SharedFolder, open_a
 from search.trials.run_trial import WorkerStopped
 from search.trials.trial_run import TrialContext
 from search.trials.working_files import remove_working_files
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
 from tests.search.conftest import CONFIG, CPU, open_stage, settings_at, tiny
 
@@ -69,7 +69,7 @@ class Machine:
 
 @pytest.fixture
 def make_machine(
-    url: str, sqlite: Storage, digits: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Machine]:
     """Makes machines that share nothing but the database and the place for artifacts."""
     monkeypatch.setattr(artifacts_module, "BACK_UP_EVERY_S", 0.0)
@@ -77,7 +77,7 @@ def make_machine(
     def make(name: str, on_epoch: Callable[..., None] = lambda claim, metrics, config: None) -> Machine:
         artifacts = open_artifacts(replace(settings_at(tmp_path / name), artifacts_url=url))
         artifacts.check()
-        context = TrialContext(storage=sqlite, workshop=digits, device=CPU, artifacts=artifacts, on_epoch=on_epoch)
+        context = TrialContext(storage=sqlite, workloads=digits, device=CPU, artifacts=artifacts, on_epoch=on_epoch)
         return Machine(artifacts=artifacts, context=context)
 
     return make

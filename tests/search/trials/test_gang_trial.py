@@ -27,7 +27,7 @@ from search.trials.artifacts import SharedFolder
 from search.trials.gang_trial import gang_limit, member_key, run_gang
 from search.trials.run_trial import run_trial
 from search.trials.trial_run import TrialContext, TrialRun
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, Stage, Study, choice
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
 
@@ -58,11 +58,11 @@ def pin(config: BackboneConfig) -> PinnedStage:
 
 
 @pytest.fixture
-def make_context(digits: Workshop, tmp_path: Path) -> Context:
+def make_context(digits: WorkloadBuilder, tmp_path: Path) -> Context:
     def make(storage: Storage) -> TrialContext:
         return TrialContext(
             storage=storage,
-            workshop=digits,
+            workloads=digits,
             device=CPU,
             artifacts=SharedFolder(tmp_path),
             on_epoch=lambda claim, metrics, config: None,
@@ -122,14 +122,14 @@ def test_each_trial_of_a_gang_reports_its_epochs(
 
 
 def test_a_trial_whose_lease_is_lost_leaves_the_gang_without_a_result(
-    sqlite: Storage, config: BackboneConfig, digits: Workshop, tmp_path: Path
+    sqlite: Storage, config: BackboneConfig, digits: WorkloadBuilder, tmp_path: Path
 ) -> None:
     def lose_the_second(claim: Claim, metrics: EpochMetrics, config: TrainConfig) -> None:
         if claim.number == 1:
             raise LeaseLost("somebody else has it")
 
     context = TrialContext(
-        storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=lose_the_second
+        storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=lose_the_second
     )
     runs = courses_of(open_stage(sqlite, pin(config)), context)
     assert [claim.number for claim, _ in run_gang(runs)] == [0, 2, 3]
@@ -188,7 +188,7 @@ def test_finalists_of_a_gang_keep_a_whole_classifier_each(
     context = make_context(sqlite)
     runs = courses_of(open_stage(sqlite, pinned, position=1), context)
     results = dict(run_gang(runs))
-    images = context.workshop.open_data(config).search.val
+    images = context.workloads.open_data(config).search.val
     for run in runs:
         classifier = load_bundle(run.folder / names.BUNDLE_FOLDER)
         answers = classifier.predict_proba(images.pool_NHWC[images.rows_M]).argmax(axis=1)

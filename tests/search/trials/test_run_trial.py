@@ -30,7 +30,7 @@ from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import TimeIsUp, WorkerStopped
 from search.trials.trial_run import OUT_OF_TIME, TrialContext
 from search.trials.working_files import remove_working_files
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, choice
 from tests.search.conftest import CONFIG, CPU, open_stage, tiny
 
@@ -38,10 +38,10 @@ OnEpoch = Callable[[Claim, EpochMetrics, TrainConfig], None]
 
 
 @pytest.fixture
-def make_context(sqlite: Storage, digits: Workshop, tmp_path: Path) -> Callable[[OnEpoch], TrialContext]:
+def make_context(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> Callable[[OnEpoch], TrialContext]:
     def make(on_epoch: OnEpoch = lambda claim, metrics, config: None) -> TrialContext:
         return TrialContext(
-            storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=on_epoch
+            storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=on_epoch
         )
 
     return make

@@ -20,7 +20,7 @@ from search.store.records import create_study, read_study
 from search.store.storage import Storage
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_run import TrialContext
-from search.trials.workload import Workshop
+from search.trials.workload import WorkloadBuilder
 from search.verdict.ablation import AblationResult, read_ablation
 from search.verdict.ablation_table import print_ablation
 from search.verdict.champion import Finalist, cell_ties, ties
@@ -73,17 +73,17 @@ def test_a_time_budget_keeps_every_cell_and_gives_up_seeds_before_epochs() -> No
 
 
 @pytest.fixture
-def done(sqlite: Storage, digits: Workshop, tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
+def done(sqlite: Storage, digits: WorkloadBuilder, tmp_path_factory: pytest.TempPathFactory) -> AblationResult:
     """The tiny ablation, trained."""
     home = tmp_path_factory.mktemp("home")
     context = TrialContext(
-        storage=sqlite, workshop=digits, device=CPU, artifacts=SharedFolder(home), on_epoch=lambda *_: None
+        storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(home), on_epoch=lambda *_: None
     )
     return run_ablation(sqlite, context, pin_ablation(STUDY, ABLATION, CONFIG))
 
 
 def run_ablation(storage: Storage, context: TrialContext, pinned: PinnedStage) -> AblationResult:
-    classes = context.workshop.open_data(CONFIG).search.classes
+    classes = context.workloads.open_data(CONFIG).search.classes
     create_study(storage, STUDY.name, definition={}, data={"classes": list(classes)})
     stage = open_stage(storage, pinned)
     for _ in range(pinned.trials):
