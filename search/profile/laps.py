@@ -64,7 +64,7 @@ class Laps:
 
 
 @dataclass(kw_only=True, eq=False)
-class TimedCourse(TrialRun):
+class TimedTrialRun(TrialRun):
     """A trial's run that says when its epochs have come, and when they are reported."""
 
     laps: Laps

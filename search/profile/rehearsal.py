@@ -18,7 +18,7 @@ from data.spec import DataSpec
 from models.config import TrainConfig
 from models.registry import resolved
 from search import names
-from search.profile.laps import Laps, TimedCourse, TimedWorkloadBuilder, timing_optimizers
+from search.profile.laps import Laps, TimedTrialRun, TimedWorkloadBuilder, timing_optimizers
 from search.settings import Settings
 from search.stage.describe import describe_data, describe_study
 from search.stage.pinned import PinnedStage
@@ -93,7 +93,7 @@ def rehearse(
         artifacts=SharedFolder(settings.home),
         on_epoch=lambda claim, metrics, config: None,
     )
-    run = TimedCourse(
+    run = TimedTrialRun(
         trial=storage.open_trial(study, claim.trial_id), claim=claim, stage=stage, context=context, laps=laps
     )
     with timing_optimizers(laps):

@@ -21,7 +21,7 @@ from models.training.finetuned import WeightedLogits
 from search import names
 from search.cli import command_parser
 from search.profile.__main__ import COMPONENTS, find_subject
-from search.profile.laps import Laps, TimedCourse, TimedWorkloadBuilder, timing_optimizers
+from search.profile.laps import Laps, TimedTrialRun, TimedWorkloadBuilder, timing_optimizers
 from search.stage.describe import describe_data, describe_study
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
@@ -53,7 +53,7 @@ def _run_timed(stage: OpenStage, context: TrialContext, laps: Laps) -> int:
     study = stage.storage.load_study(stage.record.optuna_study, sampler=sampler, pruner=pruner)
     trial = stage.storage.open_trial(study, claim.trial_id)
     with timing_optimizers(laps):
-        result = run_trial(TimedCourse(trial=trial, claim=claim, stage=stage.pinned, context=context, laps=laps))
+        result = run_trial(TimedTrialRun(trial=trial, claim=claim, stage=stage.pinned, context=context, laps=laps))
     assert result.outcome == "complete", result.attributes
     return claim.trial_id
 

@@ -71,7 +71,7 @@ def make_context(digits: WorkloadBuilder, tmp_path: Path) -> Context:
     return make
 
 
-def courses_of(stage: OpenStage, context: TrialContext) -> list[TrialRun]:
+def runs_of(stage: OpenStage, context: TrialContext) -> list[TrialRun]:
     study = stage.storage.load_study(
         stage.record.optuna_study, sampler=make_sampler(stage.pinned), pruner=make_pruner(stage.pinned)
     )
@@ -88,7 +88,7 @@ def alone(tmp_path: Path, make_context: Context) -> Callable[[PinnedStage], list
 
     def run(pinned: PinnedStage) -> list[Result]:
         storage = open_storage(settings_at(tmp_path / "alone").storage_url, create=True)
-        results = [run_trial(run) for run in courses_of(open_stage(storage, pinned), make_context(storage))]
+        results = [run_trial(run) for run in runs_of(open_stage(storage, pinned), make_context(storage))]
         storage.close()
         return results
 
@@ -99,7 +99,7 @@ def test_a_gang_gives_each_trial_what_it_would_be_worth_alone(
     sqlite: Storage, config: BackboneConfig, make_context: Context, alone: Callable[[PinnedStage], list[Result]]
 ) -> None:
     pinned = pin(config)
-    runs = courses_of(open_stage(sqlite, pinned), make_context(sqlite))
+    runs = runs_of(open_stage(sqlite, pinned), make_context(sqlite))
     together = dict(run_gang(runs))
     expected = alone(pinned)
     assert [result.outcome for result in together.values()] == ["complete"] * 4
@@ -113,7 +113,7 @@ def test_a_gang_gives_each_trial_what_it_would_be_worth_alone(
 def test_each_trial_of_a_gang_reports_its_epochs(
     sqlite: Storage, config: BackboneConfig, make_context: Context
 ) -> None:
-    runs = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    runs = runs_of(open_stage(sqlite, pin(config)), make_context(sqlite))
     for claim, result in run_gang(runs):
         finish(sqlite, claim, result)
     trials = [sqlite.optuna.get_trial(run.claim.trial_id) for run in runs]
@@ -131,7 +131,7 @@ def test_a_trial_whose_lease_is_lost_leaves_the_gang_without_a_result(
     context = TrialContext(
         storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=lose_the_second
     )
-    runs = courses_of(open_stage(sqlite, pin(config)), context)
+    runs = runs_of(open_stage(sqlite, pin(config)), context)
     assert [claim.number for claim, _ in run_gang(runs)] == [0, 2, 3]
 
 
@@ -153,7 +153,7 @@ def test_trials_that_cannot_be_trained_together_are_trained_alone(
 
     iterate = Gang.__iter__
     monkeypatch.setattr(Gang, "__iter__", fail_in_the_second_epoch)
-    runs = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    runs = runs_of(open_stage(sqlite, pin(config)), make_context(sqlite))
     results = dict(run_gang(runs))
     assert [result.outcome for result in results.values()] == ["complete"] * 4
     for run in runs:
@@ -169,13 +169,13 @@ def test_a_broken_accelerator_ends_the_whole_gang(
 
     monkeypatch.setattr(Gang, "__iter__", break_down)
     with pytest.raises(torch.AcceleratorError):
-        list(run_gang(courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))))
+        list(run_gang(runs_of(open_stage(sqlite, pin(config)), make_context(sqlite))))
 
 
 def test_a_trial_that_broke_a_process_is_trained_alone(
     sqlite: Storage, config: BackboneConfig, make_context: Context
 ) -> None:
-    (run, *_) = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    (run, *_) = runs_of(open_stage(sqlite, pin(config)), make_context(sqlite))
     assert member_key(run, config) is not None
     run.faults = 1
     assert member_key(run, config) is None
@@ -186,7 +186,7 @@ def test_finalists_of_a_gang_keep_a_whole_classifier_each(
 ) -> None:
     pinned = pin_confirmation(study_of(config), Confirm(finalists=1, seeds=2), [config])
     context = make_context(sqlite)
-    runs = courses_of(open_stage(sqlite, pinned, position=1), context)
+    runs = runs_of(open_stage(sqlite, pinned, position=1), context)
     results = dict(run_gang(runs))
     images = context.workloads.open_data(config).search.val
     for run in runs:
@@ -199,7 +199,7 @@ def test_finalists_of_a_gang_keep_a_whole_classifier_each(
 def test_heads_of_another_shape_and_random_backbones_are_trained_apart(
     sqlite: Storage, config: BackboneConfig, make_context: Context
 ) -> None:
-    (run, *_) = courses_of(open_stage(sqlite, pin(config)), make_context(sqlite))
+    (run, *_) = runs_of(open_stage(sqlite, pin(config)), make_context(sqlite))
     same, wider, random, thawed = (
         BackboneConfig(**{**vars(config), **change})
         for change in ({"dropout": 0.4}, {"head_width": 8}, {"weights": "none"}, {"freezing": "unfreeze_all"})
