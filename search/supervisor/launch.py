@@ -38,7 +38,7 @@ class Launcher(Protocol):
     def start(self) -> None:
         """Start all workers."""
 
-    def tend(self) -> int:
+    def restart_dead(self) -> int:
         """Start again what died; returns how many were. Raises SieveError where workers die as soon as they start."""
 
     def drain(self) -> None:
@@ -73,12 +73,12 @@ class WorkerProcess:
         return time.monotonic() - self.started_at
 
     @property
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log, in one line."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return " | ".join(lines[-LOG_TAIL_LINES:])
 
-    def let_go(self) -> None:
+    def begin(self) -> None:
         """Tell it that its study can be worked on; one that reads nothing more was given up, see `search.worker`."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # It died; whoever started it sees to that.
@@ -89,7 +89,7 @@ class WorkerProcess:
 def start_worker(
     settings: Settings, study: str, index: int, *, device: str, threads: int, decoders: int = 1
 ) -> WorkerProcess:
-    """Start a worker that waits for `let_go`, and ends with the process that calls this, in a session of its own.
+    """Start a worker that waits for `begin`, and ends with the process that calls this, in a session of its own.
 
     `index` tells the workers of a study apart: each has its own log below the home folder. `decoders` are processes
     that it may decode images with, where those are too many to be kept decoded.
@@ -124,11 +124,11 @@ class EarlyDeaths:
         self._allowed = MAX_EARLY_DEATHS * max(1, workers)
         self._in_a_row = 0
 
-    def note(self, lived_s: float, last_words: str) -> None:
+    def note(self, lived_s: float, log_tail: str) -> None:
         """A worker died. Raises SieveError where workers die as soon as they start."""
         self._in_a_row = self._in_a_row + 1 if lived_s < EARLY_DEATH_S else 0
         if self._in_a_row >= self._allowed:
-            raise SieveError(f"workers die as soon as they start; the last one said: {last_words}")
+            raise SieveError(f"workers die as soon as they start; the last one said: {log_tail}")
 
 
 class LocalLauncher:
@@ -160,18 +160,18 @@ class LocalLauncher:
         if not self._running:
             self.prepare()
         for worker in self._running.values():
-            worker.let_go()
+            worker.begin()
 
-    def tend(self) -> int:
+    def restart_dead(self) -> int:
         died = {index: worker for index, worker in self._running.items() if worker.process.poll() is not None}
         for index, worker in died.items():
             del self._running[index]
             if index >= self._asked_for and worker.lived_s < EARLY_DEATH_S:
                 self._stop_adding_workers(index, worker)
             elif not self._stopping:
-                self._early_deaths.note(worker.lived_s, worker.last_words)
+                self._early_deaths.note(worker.lived_s, worker.log_tail)
                 self._running[index] = self._launch(index)
-                self._running[index].let_go()
+                self._running[index].begin()
         if self._gpu_capacity and not self._stopping:
             self._add_worker(self._gpu_capacity)
         return len(died)
@@ -183,12 +183,12 @@ class LocalLauncher:
             index = len(self._device_of)
             self._device_of.append(device)
             self._running[index] = self._launch(index)
-            self._running[index].let_go()
+            self._running[index].begin()
 
     def _stop_adding_workers(self, index: int, worker: WorkerProcess) -> None:
         """A worker that nobody asked for has no place on its GPU; the study goes on without it."""
         self._gpu_capacity = None
-        say(f"{self._device_of[index]} takes no more workers: {worker.last_words}")
+        say(f"{self._device_of[index]} takes no more workers: {worker.log_tail}")
 
     def drain(self) -> None:
         self._stopping = True

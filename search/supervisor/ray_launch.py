@@ -71,7 +71,7 @@ class WorkerActor:
 
     def __init__(self, settings: Settings, study: str, index: int, device: str) -> None:
         self._worker = start_worker(settings, study, index, device=device, threads=1)
-        self._worker.let_go()
+        self._worker.begin()
 
     def ready(self) -> None:
         """Answers once the process is started."""
@@ -79,7 +79,7 @@ class WorkerActor:
     def wait(self) -> tuple[float, str]:
         """Wait until the process ends; how long it lived in seconds, and its last words."""
         self._worker.process.wait()
-        return self._worker.lived_s, self._worker.last_words
+        return self._worker.lived_s, self._worker.log_tail
 
     def terminate(self) -> None:
         """Send one SIGTERM."""
@@ -119,20 +119,22 @@ class RayLauncher:
         self._connection.enter_context(connected())
         self._running = {index: self._launch(index) for index in range(self._workers)}
 
-    def tend(self) -> int:
+    def restart_dead(self) -> int:
         self._send_signals()
         died = self._ended()
         for index in died:
             actor = self._running.pop(index)
-            lived_s, last_words = _end_of(actor)
+            lived_s, log_tail = _end_of(actor)
             ray.kill(actor.handle)
             if not self._signals:
-                self._early_deaths.note(lived_s, last_words)
+                self._early_deaths.note(lived_s, log_tail)
                 self._running[index] = self._launch(index)
         return len(died)
 
     def drain(self) -> None:
-        self._signals += 1  # Sent by the next `tend` or `alive`: this is called from a signal handler, in mid-call.
+        self._signals += (
+            1  # Sent by the next `restart_dead` or `alive`: this is called from a signal handler, in mid-call.
+        )
 
     def alive(self) -> int:
         self._send_signals()

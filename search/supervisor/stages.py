@@ -162,7 +162,7 @@ class StageRunner:
                 if record.deadline != until and (has_result or _all_waiting(unfinished)):
                     record = replace(record, deadline=until)
                     with_retries(update_stage, self._storage, record, deadline=record.deadline)
-            self._launcher.tend()
+            self._launcher.restart_dead()
             with_retries(reap, self._storage, [record.optuna_study])
             self._on_tick()
             if self._is_interrupted() and self._launcher.alive() == 0:

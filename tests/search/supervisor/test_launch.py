@@ -59,7 +59,7 @@ def test_a_worker_that_dies_is_started_again(make_launcher: Callable[..., LocalL
     launcher = make_launcher(WAITS, workers=2)
     launcher._running[0].process.kill()
     wait_for(lambda: launcher.alive() == 1)
-    assert launcher.tend() == 1
+    assert launcher.restart_dead() == 1
     assert launcher.alive() == 2
 
 
@@ -73,13 +73,13 @@ def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
             return "cpu" if workers == {"cpu": 1} else None
 
     launcher = make_launcher(WAITS, gpu_capacity=RoomOnce([]))
-    assert launcher.tend() == launcher.tend() == 0
+    assert launcher.restart_dead() == launcher.restart_dead() == 0
     assert launcher.alive() == 2
     assert "cpu is not filled: one more worker there" in capsys.readouterr().err
     monkeypatch.setattr(launch, "EARLY_DEATH_S", 0.0)
     launcher._running[1].process.kill()
     wait_for(lambda: launcher.alive() == 1)
-    assert launcher.tend() == 1
+    assert launcher.restart_dead() == 1
     assert launcher.alive() == 2
 
 
@@ -91,11 +91,11 @@ def test_a_worker_too_many_that_cannot_start_does_not_end_the_study(
             return "cpu"
 
     launcher = make_launcher(WAITS, gpu_capacity=AlwaysRoom([]))
-    launcher.tend()
+    launcher.restart_dead()
     launcher._running[1].process.kill()
     wait_for(lambda: launcher.alive() == 1)
     for _ in range(10):
-        launcher.tend()
+        launcher.restart_dead()
     assert launcher.alive() == 1
     assert "cpu takes no more workers" in capsys.readouterr().err
 
@@ -108,7 +108,7 @@ def test_workers_that_die_as_soon_as_they_start_end_the_run_with_what_they_said(
     with pytest.raises(SieveError, match=r"workers die as soon as they start.*no such device"):
         while True:
             wait_for(lambda: not launcher.alive())
-            deaths += launcher.tend()
+            deaths += launcher.restart_dead()
     assert deaths == MAX_EARLY_DEATHS - 1
 
 
@@ -123,14 +123,14 @@ def test_early_deaths_count_only_in_a_row(
     for death in range(3 * MAX_EARLY_DEATHS):
         wait_for(lambda: not launcher.alive())
         monkeypatch.setattr(launch, "EARLY_DEATH_S", 0.0 if death % 3 == 2 else 20.0)
-        assert launcher.tend() == 1
+        assert launcher.restart_dead() == 1
 
 
 def test_workers_that_were_told_to_end_are_not_started_again(make_launcher: Callable[..., LocalLauncher]) -> None:
     launcher = make_launcher(WAITS, workers=2)
     launcher.drain()
     wait_for(lambda: launcher.alive() == 0)
-    assert launcher.tend() == 2 and launcher.alive() == 0
+    assert launcher.restart_dead() == 2 and launcher.alive() == 0
 
 
 def test_a_worker_that_does_not_listen_is_killed(

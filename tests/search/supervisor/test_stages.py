@@ -51,7 +51,7 @@ class Workers:
 
     def start(self) -> None: ...
 
-    def tend(self) -> int:
+    def restart_dead(self) -> int:
         for record in read_stages(self._storage, STUDY.name, state="open"):
             if self._left and (claim := claim_next(self._storage, record.optuna_study, process_name())):
                 self._left -= 1
