@@ -68,7 +68,7 @@ def where(url: str) -> str:
     return f"{scheme}://{urlsplit(url).hostname or ''}/..." if _is_webhook(url) else f"{scheme}://..."
 
 
-def tell_result(url: str | None, result: dict[str, Any]) -> None:
+def notify_result(url: str | None, result: dict[str, Any]) -> None:
     """Tell of a study that came to its champion; `result` is what `search.run --json` prints."""
     champion, test = result["champion"], result["test"]
     told = "sealed" if test is None else f"{test['accuracy']:.4f}"
@@ -90,7 +90,7 @@ def tell_result(url: str | None, result: dict[str, Any]) -> None:
 
 
 @contextmanager
-def tells_bad_end(url: str | None, study: str) -> Iterator[None]:
+def notify_bad_end(url: str | None, study: str) -> Iterator[None]:
     """Tell of a study that is stopped or fails inside; the error goes on as it came."""
     started_at = time.monotonic()
     try:

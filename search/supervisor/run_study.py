@@ -29,7 +29,7 @@ from search.store.seal import looks
 from search.store.storage import Storage, open_storage, with_retries
 from search.supervisor.gpu_capacity import GpuCapacity
 from search.supervisor.launch import Launcher, LocalLauncher
-from search.supervisor.notify import tell_result, tells_bad_end
+from search.supervisor.notify import notify_bad_end, notify_result
 from search.supervisor.prepare import Request
 from search.supervisor.run_budget import run_budget
 from search.supervisor.run_progress import RunProgress
@@ -65,7 +65,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> dict[str, 
     try:
         with supervising(storage, study.name) as confirm_lock:
             _pin_study(storage, request, data)
-            with tells_bad_end(request.notify_url, study.name):
+            with notify_bad_end(request.notify_url, study.name):
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
                     _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
@@ -76,7 +76,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> dict[str, 
     finally:
         launcher.stop()
         storage.close()
-    tell_result(request.notify_url, result)
+    notify_result(request.notify_url, result)
     return result
 
 

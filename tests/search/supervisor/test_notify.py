@@ -14,7 +14,7 @@ import pytest
 
 from data.errors import SieveError, UserError
 from search.supervisor import notify
-from search.supervisor.notify import check_address, tell_result, tells_bad_end, where
+from search.supervisor.notify import check_address, notify_bad_end, notify_result, where
 from search.supervisor.stages import Interrupted
 
 SECRET = "T0K3N"
@@ -73,14 +73,14 @@ def serve() -> Iterator[Serve]:
 
 @contextmanager
 def failing(url: str, error: BaseException) -> Iterator[None]:
-    with pytest.raises(type(error)), tells_bad_end(url, "partA"):
+    with pytest.raises(type(error)), notify_bad_end(url, "partA"):
         raise error
     yield
 
 
 def test_a_finished_study_is_told_as_one_object(serve: Serve) -> None:
     server = serve()
-    tell_result(server.url, RESULT)
+    notify_result(server.url, RESULT)
     ((path, told),) = server.posts
     text = told.pop("text")
     assert path == f"/hook/{SECRET}"
@@ -93,7 +93,7 @@ def test_a_finished_study_is_told_as_one_object(serve: Serve) -> None:
 
 def test_a_look_at_the_test_set_is_told_with_its_accuracy(serve: Serve) -> None:
     server = serve()
-    tell_result(server.url, {**RESULT, "test": {"accuracy": 0.8}})
+    notify_result(server.url, {**RESULT, "test": {"accuracy": 0.8}})
     assert server.posts[0][1]["test"] == 0.8
 
 
@@ -121,7 +121,7 @@ def test_a_server_that_refuses_or_is_not_there_costs_one_line_without_the_secret
     closed = serve()
     closed.close()
     for server, said in ((serve(status=500), "answered 500"), (serve(status=302), "answered 302"), (closed, "Error")):
-        tell_result(server.url, RESULT)
+        notify_result(server.url, RESULT)
         (line,) = capsys.readouterr().err.splitlines()
         assert said in line and "nobody was told that partA is done" in line
         assert SECRET not in line and "http://127.0.0.1/..." in line
@@ -133,13 +133,13 @@ def test_a_server_that_takes_its_time_is_not_waited_for(
     monkeypatch.setattr(notify, "PATIENCE_S", 0.2)
     server = serve(delay_s=3.0)
     before = time.monotonic()
-    tell_result(server.url, RESULT)
+    notify_result(server.url, RESULT)
     assert time.monotonic() - before < 2.5
     assert "no answer within 0.2 s" in capsys.readouterr().err
 
 
 def test_without_an_address_nobody_is_told() -> None:
-    tell_result(None, RESULT)
+    notify_result(None, RESULT)
 
 
 @pytest.mark.parametrize("url", ["hooks.example.com", "http:///path", "", "https://"])
@@ -164,7 +164,7 @@ def test_every_other_address_is_one_of_apprise(serve: Serve) -> None:
     server = serve()
     address = server.url.replace("http://", "json://")
     check_address(address)
-    tell_result(address, RESULT)
+    notify_result(address, RESULT)
     ((_, told),) = server.posts
     assert told["title"] == "Sieve: partA is done" and "validation 0.8125" in told["message"]
     with pytest.raises(UserError, match="nosuch"):
