@@ -30,8 +30,8 @@ from search.store.locks import is_supervised
 from search.store.records import StudyRecord, read_study, study_names
 from search.store.seal import looks
 from search.store.storage import Storage, open_storage, with_retries
-from search.supervisor.outlook import planned_epochs, stage_names, time_left_s
 from search.supervisor.run_progress import render
+from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
 from search.terminal import print_json, show_eta
 
 WATCH_S = 2.0

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from search.stage.describe import describe_study
 from search.stage.snapshot import Snapshot, StageSnapshot
-from search.supervisor.outlook import planned_epochs, stage_names, time_left_s
+from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
 from search.terminal import PLAIN_INTERVAL_S, show_eta
 from studies.definition import Study
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from search.stage.describe import describe_study
-from search.supervisor.outlook import planned_epochs, stage_names, time_left_s
+from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
 from tests.search.conftest import tiny
 from tests.search.supervisor.test_run_progress import snapshot, stage
 
