@@ -18,7 +18,7 @@ from search.store.storage import Storage
 from search.store.tables import leases
 from search.sync import sync
 from search.trials.artifacts import open_artifacts
-from search.trials.working_files import collect_leftovers, leftover_checkpoints
+from search.trials.working_files import leftover_checkpoints, remove_leftovers
 
 
 def mend(settings: Settings, storage: Storage) -> Iterator[str]:
@@ -29,7 +29,7 @@ def mend(settings: Settings, storage: Storage) -> Iterator[str]:
     for study in study_names(storage):
         left = len(list(leftover_checkpoints(storage, open_artifacts(settings).root, study)))
         if left:
-            collect_leftovers(storage, open_artifacts(settings), study)
+            remove_leftovers(storage, open_artifacts(settings), study)
             yield f"{study}: {left} checkpoints removed"
     removed = remove_cache_leftovers(settings.cache_home)
     if removed:

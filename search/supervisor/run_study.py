@@ -37,7 +37,7 @@ from search.supervisor.stages import StageRunner
 from search.terminal import DataProgress, say
 from search.tracking.mirror import Mirror
 from search.trials.artifacts import open_artifacts
-from search.trials.working_files import collect_leftovers
+from search.trials.working_files import remove_leftovers
 from search.verdict.result import result_json
 
 OpenSeal = Callable[[Settings, str, Progress], object]
@@ -167,7 +167,7 @@ def _search(
         from search.supervisor.promotion import promote
 
         promote(storage, request, mirror, confirmation)
-        collect_leftovers(storage, open_artifacts(settings), study.name)
+        remove_leftovers(storage, open_artifacts(settings), study.name)
         with_retries(update_study, storage, study.name, state="done")
     finally:
         launcher.stop()

@@ -56,10 +56,10 @@ class Artifacts(Protocol):
     def back_up(self, checkpoint: Path) -> None:
         """A checkpoint was written: keep it, if that is due. Never fails: it only saves work."""
 
-    def keep(self, folder: Path) -> None:
+    def upload(self, folder: Path) -> None:
         """A classifier was written: keep it. Raises ArtifactsAway."""
 
-    def forget_checkpoints(self, folder: Path) -> None:
+    def remove_checkpoints(self, folder: Path) -> None:
         """The trial's checkpoints are gone here: keep them no longer."""
 
 
@@ -93,10 +93,10 @@ class SharedFolder:
     def back_up(self, checkpoint: Path) -> None:
         """It is kept."""
 
-    def keep(self, folder: Path) -> None:
+    def upload(self, folder: Path) -> None:
         """It is kept."""
 
-    def forget_checkpoints(self, folder: Path) -> None:
+    def remove_checkpoints(self, folder: Path) -> None:
         """They are forgotten."""
 
 
@@ -141,11 +141,11 @@ class ObjectStore:
             say(f"the checkpoint was not sent: {_first_line(error)}")
         self._backed_up_at = time.monotonic()
 
-    def keep(self, folder: Path) -> None:
+    def upload(self, folder: Path) -> None:
         for path in sorted(folder.iterdir()):
             self._insist(self._fs.put_file, str(path), self._at(path))
 
-    def forget_checkpoints(self, folder: Path) -> None:
+    def remove_checkpoints(self, folder: Path) -> None:
         try:
             for found in self._list(folder):
                 if not (folder / unquote(found.removeprefix(f"{self._at(folder)}/"))).exists():

@@ -209,10 +209,10 @@ class TrialRun:
             folder, model, config,
             classes=data.search.classes, input_shape=data.input_shape, mean=seen.mean, std=seen.std,
         )  # fmt: skip
-        self.context.artifacts.keep(folder)
+        self.context.artifacts.upload(folder)
         if self.stage.cells:
             save_predictions(self.folder, model, data.val_batches(seen))
-            self.context.artifacts.keep((self.folder / names.PREDICTIONS_FILE).parent)
+            self.context.artifacts.upload((self.folder / names.PREDICTIONS_FILE).parent)
         self.attributes[names.CLASSIFIER_HASH] = hash_folder(folder)
 
     def _value(self, metrics: EpochMetrics) -> float:

@@ -22,7 +22,7 @@ def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int)
         shutil.rmtree(half, ignore_errors=True)
     if folder.is_dir() and not any(folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
-    artifacts.forget_checkpoints(folder)
+    artifacts.remove_checkpoints(folder)
 
 
 def leftover_checkpoints(storage: Storage, root: Path, study: str) -> Iterator[Path]:
@@ -32,7 +32,7 @@ def leftover_checkpoints(storage: Storage, root: Path, study: str) -> Iterator[P
         yield from folder.glob(f"*{names.CHECKPOINT_FILE}*")
 
 
-def collect_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None:
+def remove_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None:
     """Delete the checkpoints of all finished trials, whole ones and those that a killed worker was writing.
 
     A worker does so itself when it has told its result, but one that is killed in between cannot. Trials that wait or

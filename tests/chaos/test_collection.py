@@ -18,7 +18,7 @@ from search.store.storage import open_storage
 from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import WorkerStopped
 from search.trials.trial_run import TrialContext
-from search.trials.working_files import collect_leftovers
+from search.trials.working_files import remove_leftovers
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
 from tests.chaos.conftest import Print
@@ -44,7 +44,7 @@ class Collector(threading.Thread):
     def run(self) -> None:
         storage = open_storage(self._live.storage.url, create=False)
         while not self._stop_asked.wait(0.01):
-            collect_leftovers(storage, SharedFolder(self._live.home), "tiny")
+            remove_leftovers(storage, SharedFolder(self._live.home), "tiny")
             self.rounds += 1
         storage.close()
 
@@ -128,12 +128,12 @@ def test_what_a_killed_worker_was_writing_is_collected(live_stage: MakeStage) ->
     (half,) = live.checkpoints()
     assert half.suffix == ".part"
     lose(live)
-    collect_leftovers(live.storage, SharedFolder(live.home), "tiny")
+    remove_leftovers(live.storage, SharedFolder(live.home), "tiny")
     for _ in range(MAX_LOSSES):
         live.stage.claim()
         lose(live)
     assert live.states() == {"FAIL": 1}
 
-    collect_leftovers(live.storage, SharedFolder(live.home), "tiny")
+    remove_leftovers(live.storage, SharedFolder(live.home), "tiny")
 
     assert live.checkpoints() == []

@@ -34,8 +34,8 @@ STEPS = [
     KillAt(target=f"{CLIENT}.create_model_version", when="after"),
     KillAt(target=f"{CLIENT}.set_registered_model_alias", when="before"),
     KillAt(target=f"{CLIENT}.set_registered_model_alias", when="after"),
-    KillAt(target="search.trials.working_files:collect_leftovers", when="before"),
-    KillAt(target="search.trials.working_files:collect_leftovers", when="after"),
+    KillAt(target="search.trials.working_files:remove_leftovers", when="before"),
+    KillAt(target="search.trials.working_files:remove_leftovers", when="after"),
 ]
 
 

@@ -24,7 +24,7 @@ from search.store.seal import close_look, open_look
 from search.store.storage import Storage
 from search.store.tables import epochs, leases
 from search.trials.artifacts import SharedFolder
-from search.trials.working_files import collect_leftovers, leftover_checkpoints
+from search.trials.working_files import leftover_checkpoints, remove_leftovers
 from tests.search.conftest import OpenStage, open_stage, settings_at
 
 
@@ -109,7 +109,7 @@ def test_only_checkpoints_of_trials_that_have_ended_are_collected(stage: OpenSta
     assert left == [paths[ended.number]]
     assert states(check_checkpoints(settings_at(tmp_path), stage.storage)) == ["warning"]
 
-    collect_leftovers(stage.storage, SharedFolder(tmp_path), "tiny")
+    remove_leftovers(stage.storage, SharedFolder(tmp_path), "tiny")
 
     assert not paths[ended.number].exists() and paths[running.number].exists()
     assert len(list(tmp_path.rglob("classifier.json"))) == 2

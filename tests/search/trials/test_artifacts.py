@@ -169,7 +169,7 @@ def test_a_store_that_is_away_costs_no_checkpoint_but_keeps_a_classifier_from_be
     store.back_up(folder / "weights")
     assert "nobody answers" in capsys.readouterr().err
     with pytest.raises(ArtifactsAway, match="nobody answers"):
-        store.keep(folder)
+        store.upload(folder)
 
 
 def test_a_short_outage_is_waited_for(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_a_short_outage_is_waited_for(store: ObjectStore, monkeypatch: pytest.Mo
     folder = store.root / "classifier"
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"w")
-    store.keep(folder)
+    store.upload(folder)
     assert next(answers, "both were asked for") == "both were asked for"
 
 
@@ -191,7 +191,7 @@ def test_a_study_s_name_may_hold_what_is_a_pattern_elsewhere(store: ObjectStore,
     folder = names.trial_folder(store.root, "mine [2]* %41?", "one", 0)
     folder.mkdir(parents=True)
     (folder / "file").write_bytes(b"content")
-    store.keep(folder)
+    store.upload(folder)
     (folder / "file").unlink()
     store.fetch(folder)
     assert (folder / "file").read_bytes() == b"content"
