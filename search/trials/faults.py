@@ -18,7 +18,7 @@ MAX_RETRIES = 1
 """So often a trial is tried again, by another process, after it broke the one that ran it."""
 
 
-def raise_unless_its_own(error: Exception, device: torch.device) -> None:
+def raise_unless_trial_at_fault(error: Exception, device: torch.device) -> None:
     """Raise what a trial is not to be blamed for: a lost lease, a database or store that is away, a full disk,
     a broken device.
 

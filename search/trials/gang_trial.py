@@ -23,7 +23,7 @@ from models.training.metrics import EpochMetrics
 from models.weights import NONE
 from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Result
-from search.trials.faults import raise_unless_its_own
+from search.trials.faults import raise_unless_trial_at_fault
 from search.trials.run_trial import TimeIsUp, run_trial
 from search.trials.trial_run import BELOW_THE_LINE, OUT_OF_TIME, TrialRun
 
@@ -64,7 +64,7 @@ def run_gang(runs: Sequence[TrialRun]) -> Iterator[Ended]:
         for run in running.values():
             yield run.claim, run.pruned(OUT_OF_TIME)
     except Exception as error:
-        raise_unless_its_own(error, runs[0].context.device)
+        raise_unless_trial_at_fault(error, runs[0].context.device)
         for run in running.values():
             with suppress(LeaseLost):
                 yield run.claim, run_trial(run.begun_again())

@@ -18,7 +18,7 @@ from models.training.micro_batches import is_out_of_memory
 from search import names
 from search.store.claims import Result
 from search.store.records import StageRecord
-from search.trials.faults import first_line, raise_unless_its_own, traceback_tail
+from search.trials.faults import first_line, raise_unless_trial_at_fault, traceback_tail
 from search.trials.trial_run import BELOW_THE_LINE, OUT_OF_TIME, TrialRun
 from search.trials.workload import Workload
 
@@ -45,7 +45,7 @@ def run_trial(run: TrialRun) -> Result:
     except TimeIsUp:
         return run.pruned(OUT_OF_TIME)
     except Exception as error:  # A bug in the model or the study must cost one trial, not the search.
-        raise_unless_its_own(error, run.context.device)
+        raise_unless_trial_at_fault(error, run.context.device)
         if is_out_of_memory(error):
             return _infeasible(run, f"out of memory: {first_line(error)}")
         return run.result("failed", told={names.REASON: traceback_tail(error)})
