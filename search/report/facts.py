@@ -15,7 +15,7 @@ from sqlalchemy import select
 from search import names
 from search.report.metric import Metric
 from search.stage.pinned import PinnedStage
-from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_state
+from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_status
 from search.store.find import find_study
 from search.store.history import Command, read_commands
 from search.store.records import StageRecord, StudyRecord, read_stages
@@ -144,7 +144,7 @@ _TRIAL_COLUMNS = [
 def _trial_row(trial: FrozenTrial, pinned: PinnedStage) -> dict[str, Any]:
     attributes = trial.user_attrs
     return {
-        "state": trial_state(trial),
+        "state": trial_status(trial),
         "value": _value(trial, maximize=pinned.direction == "maximize"),
         "val_accuracy": attributes.get(names.VAL_ACCURACY, math.nan),
         "epochs": len(trial.intermediate_values),

@@ -143,9 +143,12 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
 def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
     """A row per stage: trials by what became of them, best, time."""
     rows = []
+    has_cuts = any(stage.snapshot.out_of_time for stage in facts.all_stages)
     for stage, time in zip(facts.all_stages, times, strict=True):
         snapshot = stage.snapshot
-        counts = (snapshot.planned, snapshot.complete, snapshot.pruned, snapshot.failed, snapshot.infeasible)
+        counts = [snapshot.planned, snapshot.complete, snapshot.pruned, snapshot.failed, snapshot.infeasible]
+        if has_cuts:
+            counts.insert(3, snapshot.out_of_time)
         sampler = "same seeds for all" if stage.pinned.is_final else f"{stage.pinned.sampler}, {stage.pinned.pruner}"
         rows.append(
             (
@@ -163,7 +166,8 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
     return Table(
         caption="Trials of every stage. Worker time adds up over workers that ran side by side; wall time does not.",
         headings=(
-            "stage", "sampler, pruner", "epochs", "trials", "complete", "pruned", "failed", "infeasible",
+            "stage", "sampler, pruner", "epochs", "trials", "complete", "pruned",
+            *(["out of time"] if has_cuts else []), "failed", "infeasible",
             "best single run", "worker time", "wall time",
         ),
         rows=tuple(rows),

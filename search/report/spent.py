@@ -12,7 +12,10 @@ from search.report.facts import StageFacts, StudyFacts
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """What the pruner did in a stage. What a time budget or a diverging loss stopped counts as pruned as well."""
+    """What the pruner did in a stage.
+
+    A trial whose loss diverged counts as pruned; a trial that the time budget cut does not.
+    """
 
     stage: str
     trials: int

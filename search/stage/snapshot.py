@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search import names
 from search.stage.pinned import PinnedStage
 from search.store.records import StageRecord, WorkerRecord, read_stages, read_workers
+from search.store.states import MARKS, STATUS_OF_STATE, TrialStatus
 from search.store.storage import Storage
 from search.store.trial_counts import epochs_per_s, tally
 
@@ -25,6 +24,8 @@ class StageSnapshot:
     complete: int
     pruned: int
     failed: int
+    out_of_time: int
+    """Cut by the time budget in mid-training."""
     infeasible: int
     skipped: int
     running: int
@@ -83,6 +84,7 @@ def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterat
             complete=kinds["complete"],
             pruned=kinds["pruned"],
             failed=kinds["failed"],
+            out_of_time=kinds["out of time"],
             infeasible=kinds["infeasible"],
             skipped=kinds["skipped"],
             running=kinds["running"],
@@ -114,14 +116,9 @@ def rank_trials(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[Frozen
     return sorted(complete, key=key)
 
 
-def trial_state(trial: FrozenTrial) -> str:
-    """What became of a trial, in the words that people see."""
-    if trial.state == TrialState.PRUNED:
-        return "infeasible" if trial.user_attrs.get(names.INFEASIBLE) else "pruned"
-    if trial.state == TrialState.FAIL:
-        return "skipped" if trial.user_attrs.get(names.SKIPPED) else "failed"
-    return {
-        TrialState.COMPLETE: "complete",
-        TrialState.RUNNING: "running",
-        TrialState.WAITING: "waiting",
-    }[optuna.trial.TrialState(trial.state)]
+def trial_status(trial: FrozenTrial) -> TrialStatus:
+    """The status of a trial that people see."""
+    for (state, mark), status in MARKS.items():
+        if trial.state.name == state and trial.user_attrs.get(mark):
+            return status
+    return STATUS_OF_STATE[trial.state.name]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb.models import StudyModel, TrialModel
@@ -20,13 +20,13 @@ from sqlalchemy import delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
+from search.store.states import Outcome
 from search.store.storage import OUTAGE_S, Storage, with_retries
 from search.store.tables import leases
 
 LEASE_S = OUTAGE_S + 30.0
 """Seconds after which a worker that says nothing has lost its trial; an outage alone must not cost it."""
 
-Outcome = Literal["complete", "pruned", "failed"]
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from search.store.states import StageState, StudyState
 from search.store.storage import Storage
 from search.store.tables import epochs, insert_new, stages, studies, workers
 
@@ -24,7 +25,7 @@ class StudyRecord:
     name: str
     definition: dict[str, Any]
     data: dict[str, Any]
-    state: str
+    state: StudyState
     created_at: float
     deadline: float | None
     champion: dict[str, Any] | None
@@ -39,7 +40,7 @@ class StageRecord:
     name: str
     optuna_study: str
     pinned: dict[str, Any]
-    state: str
+    state: StageState
     opened_at: float
     deadline: float | None
 
@@ -104,7 +105,7 @@ def update_study(storage: Storage, name: str, **values: Any) -> None:
         connection.execute(update(studies).where(studies.c.name == name).values(**values))
 
 
-def read_stages(storage: Storage, study: str, *, state: str | None = None) -> list[StageRecord]:
+def read_stages(storage: Storage, study: str, *, state: StageState | None = None) -> list[StageRecord]:
     """The stages pinned so far, in order; only those in `state`, if given."""
     query = select(stages).where(stages.c.study == study).order_by(stages.c.position)
     if state is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, String, and_, cast, column, func, select, table
 from sqlalchemy.sql import ColumnElement
 
-from search import names
+from search.store.states import MARKS, STATUS_OF_STATE, TrialStatus
 from search.store.storage import Storage
 from search.store.tables import epochs
 
@@ -28,24 +28,12 @@ _values = table("trial_values", column("trial_id"), column("objective"), column(
 _attributes = table("trial_user_attributes", column("trial_id"), column("key"))
 _state = cast(_trials.c.state, String)  # Postgres has a type of its own for it.
 
-_KINDS = {
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-    "RUNNING": "running",
-    "WAITING": "waiting",
-}
-_MARKED: dict[tuple[str, str | None], str] = {
-    ("PRUNED", names.INFEASIBLE): "infeasible",
-    ("FAIL", names.SKIPPED): "skipped",
-}
-
 
 @dataclass(kw_only=True)
 class Tally:
-    """One stage's trials, in the words of `search.stage.snapshot.trial_state`."""
+    """One stage's trials, counted by the statuses of `search.store.states`."""
 
-    kinds: dict[str, int] = field(default_factory=dict)
+    kinds: dict[TrialStatus, int] = field(default_factory=dict)
     best: float | None = None
     best_trial: int | None = None
     epochs: int = 0
@@ -57,7 +45,9 @@ def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) ->
     tallies = {name: Tally() for name in optuna_studies}
     with storage.reader.begin() as connection:
         for name, state, key, count in _counts(connection, optuna_studies):
-            kinds, kind = tallies[name].kinds, _MARKED.get((state, key), _KINDS[state])  # Marked before it is told.
+            kinds, kind = tallies[name].kinds, STATUS_OF_STATE[state]
+            if key is not None:
+                kind = MARKS.get((state, key), kind)  # A mark does not count before the trial has ended.
             kinds[kind] = kinds.get(kind, 0) + count
         for name, number, value in _best(connection, optuna_studies, maximize=maximize):
             tallies[name].best_trial, tallies[name].best = number, value
@@ -85,7 +75,7 @@ def epochs_per_s(storage: Storage, optuna_studies: Sequence[str]) -> float | Non
 
 
 def _counts(connection: Connection, optuna_studies: Sequence[str]) -> list[tuple[str, str, str | None, int]]:
-    marks = and_(_attributes.c.trial_id == _trials.c.trial_id, _attributes.c.key.in_([names.INFEASIBLE, names.SKIPPED]))
+    marks = and_(_attributes.c.trial_id == _trials.c.trial_id, _attributes.c.key.in_([mark for _, mark in MARKS]))
     query = (
         select(_studies.c.study_name, _state, _attributes.c.key, func.count())
         .join(_trials, _trials.c.study_id == _studies.c.study_id)

@@ -20,6 +20,7 @@ import requests
 
 from data.errors import SieveError, UserError
 from search.durations import show_duration
+from search.store.states import RunEnding
 from search.terminal import say
 
 ANSWER_S = 5.0
@@ -27,15 +28,13 @@ ANSWER_S = 5.0
 PATIENCE_S = 10.0
 """For all of it, however slowly names are resolved and answers trickle in."""
 
-Outcome = Literal["done", "stopped", "failed"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """How a study ended; its fields are those of the JSON object."""
 
     study: str
-    outcome: Outcome
+    outcome: RunEnding
     champion: str | None
     """The model's address in MLflow."""
     val: float | None
@@ -98,7 +97,7 @@ def notify_bad_end(url: str | None, study: str) -> Iterator[None]:
     except BaseException as error:
         wall_s = time.monotonic() - started_at
         if isinstance(error, KeyboardInterrupt):
-            outcome: Outcome = "stopped"
+            outcome: RunEnding = "stopped"
             text = f"{study} was stopped after {show_duration(wall_s)}; the same command goes on where it was"
         else:
             outcome = "failed"

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search import names
 from search.store.records import StageRecord, StudyRecord
 from search.store.software import software
+from search.store.states import MARKS
 from search.tracking import tags
 
 if TYPE_CHECKING:
@@ -55,7 +56,12 @@ def trial_tags(stage: StageRecord, trial: FrozenTrial, parent_run: str) -> dict[
 
 def state_tags(trial: FrozenTrial) -> dict[str, str]:
     """Tags that may change while a trial runs, and when it ends."""
-    state = names.INFEASIBLE if trial.user_attrs.get(names.INFEASIBLE) else trial.state.name.lower()
+    marks = [
+        status
+        for (state, mark), status in MARKS.items()
+        if (trial.state.name, True) == (state, trial.user_attrs.get(mark))
+    ]
+    state = marks[0] if marks else trial.state.name.lower()
     facts = {tag: str(trial.user_attrs[key]) for key, tag in _TRIAL_FACTS.items() if key in trial.user_attrs}
     return {**facts, tags.STATE: state}
 

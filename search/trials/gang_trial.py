@@ -25,7 +25,7 @@ from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Result
 from search.trials.faults import raise_unless_trial_at_fault
 from search.trials.run_trial import TimeIsUp, run_trial
-from search.trials.trial_run import BELOW_THE_LINE, OUT_OF_TIME, TrialRun
+from search.trials.trial_run import BELOW_THE_LINE, TrialRun
 
 ROUNDS = 4
 """Gangs of a stage at least, since the sampler learns nothing while one is in training."""
@@ -62,7 +62,7 @@ def run_gang(runs: Sequence[TrialRun]) -> Iterator[Ended]:
             del running[run.claim.number]
     except TimeIsUp:
         for run in running.values():
-            yield run.claim, run.pruned(OUT_OF_TIME)
+            yield run.claim, run.out_of_time()
     except Exception as error:
         raise_unless_trial_at_fault(error, runs[0].context.device)
         for run in running.values():

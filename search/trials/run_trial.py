@@ -19,7 +19,7 @@ from search import names
 from search.store.claims import Result
 from search.store.records import StageRecord
 from search.trials.faults import first_line, raise_unless_trial_at_fault, traceback_tail
-from search.trials.trial_run import BELOW_THE_LINE, OUT_OF_TIME, TrialRun
+from search.trials.trial_run import BELOW_THE_LINE, TrialRun
 from search.trials.workload import Workload
 
 
@@ -43,7 +43,7 @@ def run_trial(run: TrialRun) -> Result:
     except TrainingDiverged as error:
         return run.pruned(str(error))
     except TimeIsUp:
-        return run.pruned(OUT_OF_TIME)
+        return run.out_of_time()
     except Exception as error:  # A bug in the model or the study must cost one trial, not the search.
         raise_unless_trial_at_fault(error, run.context.device)
         if is_out_of_memory(error):

@@ -29,7 +29,8 @@ from search import names
 from search.stage.draw_parameters import draw
 from search.stage.feasibility import Feasible, anything
 from search.stage.pinned import PinnedStage
-from search.store.claims import Claim, Outcome, Result, renew
+from search.store.claims import Claim, Result, renew
+from search.store.states import Outcome
 from search.store.storage import Storage, with_retries
 from search.trials.artifacts import Artifacts
 from search.trials.data_source import TrialData
@@ -175,6 +176,10 @@ class TrialRun:
     def pruned(self, reason: str) -> Result:
         """The trial ended before its time."""
         return self.result("pruned", told={names.REASON: reason})
+
+    def out_of_time(self) -> Result:
+        """The time budget cut the trial in mid-training."""
+        return self.result("pruned", told={names.OUT_OF_TIME: True, names.REASON: OUT_OF_TIME})
 
     def result(self, outcome: Outcome, value: float | None = None, *, told: Mapping[str, Any]) -> Result:
         """What became of the trial, with all that is known of it; its epochs are written by then."""

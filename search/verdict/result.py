@@ -14,11 +14,12 @@ from search.stage.pareto import front_json
 from search.stage.snapshot import stage_snapshot, stage_trials
 from search.store.records import StageRecord, read_stages, read_study
 from search.store.seal import describe_look, looks
+from search.store.states import ENDED
 from search.store.storage import Storage
 from search.verdict.ablation_table import print_ablation
 
-COUNTS = ("complete", "pruned", "infeasible", "failed", "skipped")
-"""What became of a stage's trials: together all that were planned."""
+COUNTS = tuple(status.replace(" ", "_") for status in ENDED)
+"""The counts of a stage's trials by how they ended; together they are all that were planned."""
 
 
 def result_json(storage: Storage, name: str, root: Path, *, wall_s: float) -> dict[str, Any]:
@@ -55,10 +56,12 @@ def _stage_json(storage: Storage, record: StageRecord) -> dict[str, Any]:
 def print_result(result: dict[str, Any], console: Console) -> None:
     """Print what `search.run --json` holds."""
     table = Table(title=f"{result['study']} in {show_duration(result['wall_s'])}", title_justify="left")
-    for heading in ("stage", *COUNTS, "best"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    has_cuts = any(stage["out_of_time"] for stage in result["stages"])  # Without --budget there are none.
+    shown = [key for key in COUNTS if key != "out_of_time" or has_cuts]
+    for heading in ("stage", *shown, "best"):
+        table.add_column(heading.replace("_", " "), justify="left" if heading == "stage" else "right")
     for stage in result["stages"]:
-        counts = (str(stage[key]) for key in COUNTS)
+        counts = (str(stage[key]) for key in shown)
         best = "-" if stage["best"] is None else f"{stage['best']:.4f}"
         table.add_row(stage["name"], *counts, best)
     console.print(table)

@@ -74,7 +74,8 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
         part = curves[curves["state"] == state]
         figure.add_scatter(
             **_with_gaps(part, metric.name), mode="lines+markers", name=state,
-            line={"color": STATES[state][0], "width": 1.2}, marker={"size": 5 if state == "pruned" else 2},
+            line={"color": STATES[state][0], "width": 1.2},
+            marker={"size": 5 if state in ("pruned", "out of time") else 2},
             opacity=1.0 if count <= FEW_CURVES else 0.55,
             hovertemplate=f"%{{text}}, {state}<br>epoch %{{x}}: %{{y:{metric.axis_format}}}<extra></extra>",
         )  # fmt: skip

@@ -124,7 +124,7 @@ def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:
 
 def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric: Metric) -> Plot:
     figure = blank(yaxis_tickformat=metric.axis_format, showlegend=False)
-    for state in ("pruned", "complete"):
+    for state in ("pruned", "out of time", "complete"):
         rows = trials[(trials["state"] == state) & trials["value"].notna() & values.notna()]
         color, symbol = STATES[state]
         drawn = values[rows.index]

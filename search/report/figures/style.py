@@ -11,6 +11,7 @@ BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3a7fc4", "#d9822b", "#2f9e77", "#b065
 STATES = {
     "complete": (BLUE, "circle"),
     "pruned": (GREY, "circle-open"),
+    "out of time": (ORANGE, "square-open"),
     "infeasible": (PURPLE, "diamond-open"),
     "failed": (RED, "x"),
     "skipped": (GREY, "line-ew-open"),

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from data.errors import UserError
+from search import names
 from search.report.facts import read_facts
+from search.report.figures.outcome import funnel
+from search.report.html_tables import stage_table
 from search.report.spent import measure_pruning, measure_time, states, worker_hours
-from tests.search.report.conftest import DATA, STUDY, MadeStudy
+from search.store.storage import open_storage
+from tests.search.report.conftest import DATA, STUDY, MadeStudy, settings_at
 
 
 def test_every_trial_and_every_epoch_of_the_database_is_a_row(made: MadeStudy) -> None:
@@ -41,6 +49,29 @@ def test_the_time_saved_is_the_cut_epochs_at_each_trial_s_own_pace(made: MadeStu
     pruning = measure_pruning(stage)
     assert pruning.epochs_saved == 4 * pruned
     assert pruning.saved_s == pytest.approx(4 * pruned * 1.25)
+
+
+def test_what_the_time_budget_cut_is_not_shown_as_what_the_pruner_cut(unfinished: MadeStudy, tmp_path: Path) -> None:
+    before = unfinished.facts().stages[0]
+    number = int(before.trials.index[before.trials["state"] == "pruned"][0])
+    copy = tmp_path / names.STORAGE_FILE
+    with closing(sqlite3.connect(unfinished.settings.home / names.STORAGE_FILE)) as connection:
+        connection.execute("VACUUM INTO ?", [str(copy)])
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        marked = (before.optuna_trials[number]._trial_id, names.OUT_OF_TIME, "true")
+        connection.execute("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?, ?, ?)", marked)
+    storage = open_storage(settings_at(tmp_path).storage_url, create=False)
+    facts = read_facts(storage, STUDY.name)
+    storage.close()
+
+    after = facts.stages[0]
+    assert after.trials["state"][number] == "out of time"
+    assert (after.snapshot.out_of_time, after.snapshot.pruned) == (1, before.snapshot.pruned - 1)
+    assert measure_pruning(after).trials == measure_pruning(before).trials - 1
+    assert measure_pruning(after).epochs_saved == measure_pruning(before).epochs_saved - 4
+    table = stage_table(facts, [measure_time(stage, DATA["train"]) for stage in facts.stages])
+    assert table.rows[0][table.headings.index("out of time")].text == "1"
+    assert "out of time" in [bar.name for bar in funnel(facts).figure.data]
 
 
 def test_epochs_that_patience_would_have_saved_are_not_the_pruner_s(made: MadeStudy) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from search import names
 from search.stage.snapshot import rank_trials, stage_snapshot, stage_trials, take_snapshot
-from search.store.claims import Outcome, Result, finish
+from search.store.claims import Result, finish
 from search.store.records import pin_stage
+from search.store.states import Outcome
 from search.store.storage import Storage
 from tests.search.conftest import OpenStage, open_stage
 
@@ -24,19 +25,21 @@ def tell(
 
 
 def test_every_trial_is_counted_once_and_the_counts_add_up(sqlite: Storage) -> None:
-    stage = open_stage(sqlite, trials=9, epochs=2)
+    stage = open_stage(sqlite, trials=10, epochs=2)
     tell(stage, "complete", 0.5)
     tell(stage, "complete", 0.7)
     tell(stage, "pruned")
     tell(stage, "pruned", attributes=INFEASIBLE)
+    tell(stage, "pruned", attributes={names.OUT_OF_TIME: True})
     tell(stage, "failed")
     tell(stage, "failed", attributes=SKIPPED)
     stage.claim()
     (shown,) = take_snapshot(sqlite, "tiny").stages
     assert (shown.complete, shown.pruned, shown.infeasible, shown.failed, shown.skipped) == (2, 1, 1, 1, 1)
-    assert (shown.running, shown.waiting, shown.finished, shown.planned) == (1, 2, 6, 9)
+    assert shown.out_of_time == 1
+    assert (shown.running, shown.waiting, shown.finished, shown.planned) == (1, 2, 7, 10)
     assert (shown.best, shown.best_trial) == (0.7, 1)
-    assert shown.epochs_planned == 18
+    assert shown.epochs_planned == 20
 
 
 def test_a_stage_whose_queue_is_not_filled_yet_waits_whole(sqlite: Storage) -> None:

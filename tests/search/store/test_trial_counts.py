@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import event
 
 from search import names
-from search.stage.snapshot import rank_trials, stage_trials, take_snapshot, trial_state
-from search.store.claims import Outcome, Result, finish
+from search.stage.snapshot import rank_trials, stage_trials, take_snapshot, trial_status
+from search.store.claims import Result, finish
 from search.store.records import EpochRecord, add_epochs
+from search.store.states import Outcome
 from search.store.storage import Storage
 from search.store.trial_counts import epochs_per_s, tally
 from tests.search.conftest import OpenStage, open_stage
@@ -24,18 +25,19 @@ def tell(stage: OpenStage, outcome: Outcome, value: float | None = None, **attri
 
 @pytest.mark.parametrize("maximize", [True, False])
 def test_the_counts_and_the_best_are_those_of_optuna(storage: Storage, maximize: bool) -> None:
-    stage = open_stage(storage, trials=10)
+    stage = open_stage(storage, trials=11)
     for value in (0.7, 0.9, 0.9, 0.4, 0.4):
         tell(stage, "complete", value)
     tell(stage, "pruned", **{names.INFEASIBLE: True})
     tell(stage, "pruned")
+    tell(stage, "pruned", **{names.OUT_OF_TIME: True})
     tell(stage, "failed", **{names.SKIPPED: True})
     running = stage.claim()
     storage.optuna.set_trial_user_attr(running.trial_id, names.INFEASIBLE, True)  # Marked, but not told yet.
     trials = stage_trials(storage, stage.record)
     found = tally(storage, [stage.record.optuna_study], maximize=maximize)[stage.record.optuna_study]
     best = rank_trials(trials, maximize=maximize)[0]
-    assert found.kinds == Counter(trial_state(trial) for trial in trials)
+    assert found.kinds == Counter(trial_status(trial) for trial in trials)
     assert found.kinds["waiting"] == 1
     assert (found.best, found.best_trial) == (best.value, best.number)
 

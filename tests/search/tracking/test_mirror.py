@@ -81,6 +81,7 @@ def test_each_way_a_trial_ends_is_told_apart(searched):
     searched.pin()
     searched.end(searched.begin(), TrialState.PRUNED, **{names.REASON: "below the pruner's line"})
     searched.end(searched.begin(), TrialState.PRUNED, **{names.INFEASIBLE: True})
+    searched.end(searched.begin(), TrialState.PRUNED, **{names.OUT_OF_TIME: True})
     searched.end(searched.begin(), TrialState.FAIL, **{names.REASON: "Traceback"})
     searched.end(searched.begin(), TrialState.FAIL, **{names.SKIPPED: True})
     Mirror(searched.settings, searched.storage, searched.name).sync()
@@ -88,6 +89,7 @@ def test_each_way_a_trial_ends_is_told_apart(searched):
     assert shown == [
         ("KILLED", "pruned", "below the pruner's line"),
         ("KILLED", "infeasible", None),
+        ("KILLED", "out of time", None),
         ("FAILED", "fail", "Traceback"),
     ]
 

@@ -146,12 +146,13 @@ def test_the_trial_is_not_blamed_for(
         stage.run(stage.claim(), context)
 
 
-def test_a_trial_whose_time_is_up_is_pruned_with_what_it_has(
+def test_a_trial_that_the_time_budget_cuts_is_marked_as_out_of_time_and_keeps_its_epochs(
     sqlite: Storage, make_context: Callable[..., TrialContext]
 ) -> None:
     stage = open_stage(sqlite, epochs=3)
     result = stage.run(stage.claim(), make_context(raising(TimeIsUp())))
     assert (result.outcome, result.attributes[names.REASON]) == ("pruned", OUT_OF_TIME)
+    assert result.attributes[names.OUT_OF_TIME]
     assert result.attributes[names.EPOCHS_DONE] == 1
 
 
