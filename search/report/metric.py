@@ -103,11 +103,6 @@ def show_p(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 trial`, `12 trials`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def show_time(seconds: float) -> str:
     """A duration with two or three significant digits: `4.7 s`, `40 s`, `12 min`, `3.4 h`."""
     for limit_s, unit_s, name in ((90, 1, "s"), (5400, 60, "min")):
