@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from search.store.champion_record import ChampionRecord
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from search.store.tables import epochs, insert_new, stages, studies, workers
 
 WORKER_SEEN_S = 30.0
@@ -23,11 +25,17 @@ class StudyRecord:
 
     name: str
     definition: dict[str, Any]
-    data: dict[str, Any]
+    data: StudyData
     state: str
     created_at: float
     deadline: float | None
-    champion: dict[str, Any] | None
+    champion: ChampionRecord | None
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> StudyRecord:
+        """Read a row of sieve_study."""
+        champion = None if row.champion is None else ChampionRecord.from_json(row.champion)
+        return cls(**{**row._mapping, "data": StudyData.from_json(row.data), "champion": champion})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +86,7 @@ def read_study(storage: Storage, name: str) -> StudyRecord | None:
     """The pinned study, or None."""
     with storage.reader.begin() as connection:
         row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
-    return StudyRecord(**row._mapping) if row else None
+    return StudyRecord.from_row(row) if row else None
 
 
 def study_names(storage: Storage) -> list[str]:
@@ -87,9 +95,15 @@ def study_names(storage: Storage) -> list[str]:
         return list(connection.execute(select(studies.c.name).order_by(studies.c.created_at)).scalars())
 
 
-def create_study(storage: Storage, name: str, *, definition: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+def create_study(storage: Storage, name: str, *, definition: Mapping[str, Any], data: StudyData) -> bool:
     """Pin a study; False if somebody else did so first."""
-    row = {"name": name, "definition": definition, "data": data, "state": "running", "created_at": time.time()}
+    row = {
+        "name": name,
+        "definition": definition,
+        "data": data.to_json(),
+        "state": "running",
+        "created_at": time.time(),
+    }
     try:
         with storage.engine.begin() as connection:
             connection.execute(insert(studies).values(**row))
