@@ -40,6 +40,7 @@ from search.stage.samplers import make_sampler
 from search.store.claims import claim_next, release
 from search.store.records import StageRecord, create_study, pin_stage
 from search.store.storage import Storage, open_storage
+from search.store.study_data import StudyData
 from search.supervisor.stages import fill_queue
 from studies.registry import load_study
 
@@ -75,7 +76,7 @@ def pinned_stage(sampler: str, trials: int) -> PinnedStage:
 
 def open_stage(storage: Storage, name: str, trials: int) -> StageRecord:
     """A stage whose trials wait, under a name of its own."""
-    create_study(storage, name, definition={}, data={})
+    create_study(storage, name, definition={}, data=StudyData())
     record = StageRecord(
         study=name, position=0, name="architecture", optuna_study=names.optuna_study(name, 0, "architecture"),
         pinned=pinned_stage("random", trials).to_json(), state="open", opened_at=time.time(), deadline=None,

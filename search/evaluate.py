@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
 
 from data.arrays import ImageSet
 from data.errors import SieveError, UserError
@@ -27,6 +26,7 @@ from search.pictures.predictions import Predictions, look_file, predictions_of, 
 from search.report.make import try_report
 from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
+from search.store.look_result import LookResult
 from search.store.records import StudyRecord
 from search.store.seal import close_look, looks_by_others, open_look, whoami
 from search.store.storage import open_storage
@@ -39,8 +39,8 @@ BATCH_IMAGES = 256
 
 def evaluate(
     settings: Settings, study: str, *, again: str | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Take one look at the test set with the study's champion and return what `--json` prints.
+) -> LookResult:
+    """Take one look at the test set with the study's champion and return its result.
 
     Raises UserError if there is no such study or champion, SealBroken for another look without a reason in `again`.
     Whatever stops it after that, the look stays on record.
@@ -48,14 +48,13 @@ def evaluate(
     storage = open_storage(settings.storage_url, create=False)
     try:
         record = find_study(storage, study)
-        champion = load_champion(settings, find_champion(record)["model_uri"])
-        spec = TypeAdapter(DataSpec).validate_python(record.data["spec"])
-        _check_unchanged(settings, spec, record, progress)
+        champion = load_champion(settings, find_champion(record).model_uri)
+        _check_unchanged(settings, record, progress)
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
         # Only now: of two studies that look at the same moment, one at least knows of the other.
-        others = [look.name for look in looks_by_others(storage, record)]
-        scores, predictions = _measure(settings, spec, champion, f"test images (look {number})", progress)
-        result = {"look": number, "looks_by_others": others, **scores}
+        others = tuple(look.name for look in looks_by_others(storage, record))
+        result, predictions = _measure(settings, record.data.spec, champion, number, progress)
+        result = replace(result, looks_by_others=others)
         close_look(storage, study, number, result)
     finally:
         storage.close()
@@ -70,21 +69,24 @@ def evaluate(
     return result
 
 
-def _check_unchanged(settings: Settings, spec: DataSpec, record: StudyRecord, progress: Progress | None) -> None:
+def _check_unchanged(settings: Settings, record: StudyRecord, progress: Progress | None) -> None:
     """Before the seal is opened: data that is gone or has changed must not cost the look."""
-    partition = open_partition(spec, settings.data_home, settings.cache_home, progress)
-    found = {"fingerprint": partition.fingerprint, "sealed_fingerprint": partition.sealed_fingerprint}
-    for key, images in (("fingerprint", "searched on"), ("sealed_fingerprint", "to be tested on")):
-        if found[key] != record.data[key]:
+    pinned = record.data
+    partition = open_partition(pinned.spec, settings.data_home, settings.cache_home, progress)
+    for images, found, expected in (
+        ("searched on", partition.fingerprint, pinned.fingerprint),
+        ("to be tested on", partition.sealed_fingerprint, pinned.sealed_fingerprint),
+    ):
+        if found != expected:
             raise UserError(
-                f"{spec.source}: not the images that {record.name} was {images} (fingerprint {found[key][:12]}, "
-                f"then {record.data[key][:12]}); put those back: the seal stays closed"
+                f"{pinned.spec.source}: not the images that {record.name} was {images} (fingerprint {found[:12]}, "
+                f"then {expected[:12]}); put those back: the seal stays closed"
             )
 
 
 def _measure(
-    settings: Settings, spec: DataSpec, champion: Champion, source: str, progress: Progress | None
-) -> tuple[dict[str, Any], Predictions]:
+    settings: Settings, spec: DataSpec, champion: Champion, look: int, progress: Progress | None
+) -> tuple[LookResult, Predictions]:
     """The scores, and what the pictures need: it is kept now, as nothing else may open the test images."""
     channels, height, _ = champion.input_shape
     test = open_test_images(
@@ -98,15 +100,16 @@ def _measure(
         progress=progress,
     )
     probabilities_NC = _predict(champion, test.images, progress)
-    predictions = predictions_of(test.images, probabilities_NC, champion.classes, source)
-    scores = {
-        **score(predictions.labels_N, predictions.predicted_N, champion.classes),
-        "classes": list(champion.classes),
-        "model_uri": champion.registered.uri,
-        "fingerprint": test.fingerprint,
-        "note": test.note,
-    }
-    return scores, predictions
+    predictions = predictions_of(test.images, probabilities_NC, champion.classes, f"test images (look {look})")
+    result = LookResult(
+        **vars(score(predictions.labels_N, predictions.predicted_N, champion.classes)),
+        look=look,
+        classes=tuple(champion.classes),
+        model_uri=champion.registered.uri,
+        fingerprint=test.fingerprint,
+        note=test.note,
+    )
+    return result, predictions
 
 
 def _predict(champion: Champion, images: ImageSet, progress: Progress | None) -> npt.NDArray[np.float32]:
@@ -132,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with DataProgress() as progress:
         result = evaluate(settings, arguments.study, again=arguments.again, progress=progress)
     if arguments.json:
-        print_json(result)
+        print_json(result.to_json())
     else:
         show(arguments.study, result)
     if report := try_report(settings, arguments.study, pictures=True):

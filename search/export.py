@@ -40,10 +40,10 @@ def export(settings: Settings, study: str, output: Path | None = None) -> dict[s
     _check_onnx()
     folder = output or study_folder(settings.home, study) / "export"
     with output_folder(folder) as part:
-        download_bundle(settings, champion["model_uri"], part)
+        download_bundle(settings, champion.model_uri, part)
         write_onnx(part, part / ONNX_FILE)
         written = sorted(path.name for path in part.iterdir())
-    return {"study": study, "model_uri": champion["model_uri"], "files": [str(folder / name) for name in written]}
+    return {"study": study, "model_uri": champion.model_uri, "files": [str(folder / name) for name in written]}
 
 
 def write_onnx(bundle: Path, path: Path) -> None:

@@ -39,7 +39,7 @@ def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int 
     paths = find_pictures(places)
     storage = open_storage(settings.storage_url, create=False)
     try:
-        uri = find_champion(find_study(storage, study))["model_uri"]
+        uri = find_champion(find_study(storage, study)).model_uri
     finally:
         storage.close()
     champion = load_champion(settings, uri)

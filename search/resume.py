@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial
 
 from data.errors import UserError
 from data.files import writing_below
-from data.spec import DataSpec
 from models.bundle import save_bundle
 from models.registry import resolved
 from models.training.checkpoint import kept_checkpoint, read_history
@@ -98,7 +97,7 @@ def _train(
         raise UserError(f"trial {trial.number} was trained on {len(folds)} folds in turn; it has no single end")
     device = torch.device(device_name)
     config, seed = resolved(from_flat(trial.user_attrs[names.CONFIG])), trial.user_attrs[names.SEED]
-    workloads = open_workload_builder(DataSpec(**study.data["spec"]), settings, device)
+    workloads = open_workload_builder(study.data.spec, settings, device)
     data = workloads.open_data(config, folds[0])
     work = workloads.prepare(config, data, seed)
     history = read_history(checkpoint)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import optuna
 from rich.console import Console
@@ -26,11 +25,11 @@ from search.supervisor.prepare import Request, check_request
 from search.supervisor.run_budget import estimate_run, time_budget
 from search.supervisor.run_study import open_data, run_study
 from search.terminal import print_json, say
-from search.verdict.result import print_report, print_result
+from search.verdict.result import StudyResult, print_report, print_result
 
 
-def run(request: Request, *, test: bool = False) -> dict[str, Any]:
-    """Run a study, or go on with it, and return what `--json` prints; `test` opens the sealed test set at the end.
+def run(request: Request, *, test: bool = False) -> StudyResult:
+    """Run a study, or go on with it, and return its result; `test` opens the sealed test set at the end.
 
     Raises UserError for a study that was started differently, SieveError if it cannot reach a champion, and Interrupted
     if the user stopped it.
@@ -59,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if not options.json:
         print_result(result, Console())
-    report = try_report(request.settings, request.study.name, pictures=result["test"] is not None)
+    report = try_report(request.settings, request.study.name, pictures=result.test is not None)
     if options.json:
-        print_json({**result, "report": None if report is None else str(report)})
+        print_json({**result.to_json(), "report": None if report is None else str(report)})
     elif report:
         print_report(report, Console())
 

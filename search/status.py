@@ -68,7 +68,7 @@ class Standing:
             "eta_s": None if self.eta_s is None else round(self.eta_s, 1),
             "stages": [asdict(stage) for stage in self.snapshot.stages],
             "workers": [asdict(worker) for worker in self.snapshot.workers],
-            "champion": self.record.champion,
+            "champion": self.record.champion and self.record.champion.to_json(),
         }
 
 
@@ -78,7 +78,7 @@ def standing(storage: Storage, record: StudyRecord) -> Standing:
     supervised = is_supervised(storage, record.name)
     eta_s = None
     if record.state == "running" and supervised:
-        planned = planned_epochs(record.definition, record.data["spec"].get("folds", 0))
+        planned = planned_epochs(record.definition, record.data.spec.folds)
         eta_s = time_left_s(snapshot, planned, record.deadline)
     return Standing(record=record, snapshot=snapshot, is_supervised=supervised, eta_s=eta_s)
 
@@ -146,7 +146,7 @@ def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
     for one in standings:
         parts.append(render(one.snapshot, stage_names(one.record.definition), one.state))
         if champion := one.record.champion:
-            parts.append(Text(f"champion {champion['model_uri']} {champion['val_accuracy']:.4f}"))
+            parts.append(Text(f"champion {champion.model_uri} {champion.val_accuracy:.4f}"))
         elif best := _best_so_far(one):
             parts.append(Text(best))
         parts.append(Text())

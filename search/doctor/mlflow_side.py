@@ -53,7 +53,7 @@ def check_champions(settings: Settings, storage: Storage) -> Iterator[Finding]:
             text = f"{study}: its champion is being registered, or that was interrupted"
             yield warning(REGISTRY, text, "type its `search.run` command again if nobody runs it")
         elif record.champion is not None and not _is_missing_file(settings.tracking_url):
-            yield _check_champion(settings, record, str(record.champion["model_uri"]))
+            yield _check_champion(settings, record, record.champion.model_uri)
 
 
 def _check_champion(settings: Settings, record: StudyRecord, uri: str) -> Finding:

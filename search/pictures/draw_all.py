@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from data.cache import open_search_data
 from data.errors import SieveError, UserError
 from data.files import read_json, write_json, writing_below
 from data.progress import Progress
-from data.spec import DataSpec
 from models.bundle import Classifier
 from search import names
 from search.pictures.attribution import grad_cam_picture, guided_backprop_picture
@@ -51,7 +49,7 @@ def draw_pictures(
     storage = open_storage(settings.storage_url, create=False)
     try:
         record = find_study(storage, study)
-        uri = find_champion(record)["model_uri"]
+        uri = find_champion(record).model_uri
         taken = [look.number for look in looks(storage, study) if look.result and look.model_uri == uri]
     finally:
         storage.close()
@@ -73,7 +71,7 @@ def draw_pictures(
 def _predict_validation(
     settings: Settings, record: StudyRecord, classifier: Classifier, progress: Progress | None
 ) -> Predictions:
-    spec = TypeAdapter(DataSpec).validate_python(record.data["spec"])
+    spec = record.data.spec
     data = open_search_data(
         spec,
         image_size=classifier.input_shape[1],
@@ -82,10 +80,10 @@ def _predict_validation(
         cache_home=settings.cache_home,
         progress=progress,
     )
-    if data.fingerprint != record.data["fingerprint"]:
+    if data.fingerprint != record.data.fingerprint:
         raise UserError(
             f"{spec.source}: not the images that {record.name} was searched on (fingerprint {data.fingerprint[:12]}, "
-            f"then {record.data['fingerprint'][:12]}); put those back to draw its pictures"
+            f"then {record.data.fingerprint[:12]}); put those back to draw its pictures"
         )
     probabilities = []
     for start in range(0, len(data.val), _BATCH_IMAGES):
@@ -93,7 +91,7 @@ def _predict_validation(
         probabilities.append(classifier.predict_proba(data.val.pool_NHWC[rows], precision="auto"))
         if progress:
             progress("validation images", start + len(rows), len(data.val))
-    refit = "refit_images" in (record.champion or {})
+    refit = record.champion is not None and record.champion.refit_images is not None
     source = "images of the first fold, which it was trained on" if refit else "validation images"
     return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
 

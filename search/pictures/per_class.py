@@ -15,19 +15,19 @@ _MARKERS = {"precision": (">", WRONG), "recall": ("<", RIGHT), "f1": ("o", INK)}
 def class_scores_picture(predictions: Predictions) -> Sheet:
     """A row per class, the best F1 above."""
     result = score(predictions.labels_N, predictions.predicted_N, predictions.classes)
-    rows = sorted(result["per_class"], key=lambda row: -row["f1"])
-    names = [elide(row["class"], _NAME_CHARACTERS) for row in rows]
+    rows = sorted(result.per_class, key=lambda row: -row.f1)
+    names = [elide(row.name, _NAME_CHARACTERS) for row in rows]
     names_in = 0.2 + 0.085 * max(len(name) for name in names)
-    low, high = result["interval"]
+    low, high = result.interval
     caption = (
-        f"{len(predictions):,} {predictions.source}, best F1 first. Accuracy {result['accuracy']:.1%} (95 % interval "
-        f"{low:.1%} to {high:.1%}), macro-F1 {result['macro_f1']:.3f}."
+        f"{len(predictions):,} {predictions.source}, best F1 first. Accuracy {result.accuracy:.1%} (95 % interval "
+        f"{low:.1%} to {high:.1%}), macro-F1 {result.macro_f1:.3f}."
     )
     height_in = _ROW_IN * len(rows)
     sheet = Sheet("Scores per class", caption, width_in=names_in + _PLOT_IN + 1.2, height_in=height_in + 0.75)
     axes = sheet.axes(names_in, 0.25, _PLOT_IN, height_in)
     places = range(len(rows))
-    values = {key: [row[key] for row in rows] for key in _MARKERS}
+    values = {key: [getattr(row, key) for row in rows] for key in _MARKERS}
     for key, (marker, color) in _MARKERS.items():
         axes.plot(values[key], places, marker, color=color, label="F1" if key == "f1" else key, clip_on=False, zorder=3)
     lowest, highest = (list(map(end, *values.values())) for end in (min, max))
@@ -40,5 +40,5 @@ def class_scores_picture(predictions: Predictions) -> Sheet:
     sheet.text(right_in, 0.12, "images", size=9, verticalalignment="center", color=FAINT)
     for place, row in enumerate(rows):
         middle_in = 0.25 + (place + 0.5) * _ROW_IN
-        sheet.text(right_in, middle_in, f"{row['support']:,}", size=9, verticalalignment="center")
+        sheet.text(right_in, middle_in, f"{row.support:,}", size=9, verticalalignment="center")
     return sheet

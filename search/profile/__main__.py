@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 
 from data.errors import UserError
-from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.process import tune_process
 from models.values import from_flat, to_flat, with_values
@@ -94,9 +93,9 @@ def find_subject(options: argparse.Namespace, settings: Settings) -> Subject:
         try:
             record = find_study(storage, options.study)
             name, metric = record.name, record.definition["metric"]
-            spec = DataSpec(**record.data["spec"])
+            spec = record.data.spec
             if options.trial == "champion":
-                config = from_flat(find_champion(record)["config"])
+                config = from_flat(dict(find_champion(record).config))
             else:
                 config = _trial_config(storage, name, options.trial)
         finally:

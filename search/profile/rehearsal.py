@@ -118,7 +118,7 @@ def _pin(subject: Subject, storage: Storage, workloads: TimedWorkloadBuilder) ->
         metric=subject.metric,
     )
     data = describe_data(subject.spec, workloads.open_data(resolved(subject.config)).search)
-    for note in data["notes"]:
+    for note in data.notes:
         say(note)
     create_study(storage, study.name, definition=describe_study(study), data=data)
     pinned = pin_search(study, 0, stage, [subject.config])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import effect_plots as figures
@@ -36,7 +35,7 @@ class AblationChapter:
 
 def ablation_chapter(facts: StudyFacts, result: AblationResult, stage: StageFacts) -> AblationChapter:
     """The chapter, from what the ablation found so far and the epochs of its trials."""
-    metric, counts = facts.metric, facts.record.data["label_distribution"]["train"]
+    metric, counts = facts.metric, facts.record.data.label_distribution["train"]
     value = metric.axis_format
     plots = (
         figures.curves(result, stage, metric.name, metric.label, value),
@@ -129,10 +128,10 @@ def _effect_table(result: AblationResult, metric: Metric) -> Table:
 
 
 def _cell_table(result: AblationResult, metric: Metric) -> Table:
-    keys = ("accuracy", "balanced_accuracy", "macro_f1")
     rows = []
     for cell in result.cells:
-        scores = mean_scores(cell.answers, result.classes) or {}
+        scores = mean_scores(cell.answers, result.classes)
+        means = (scores.accuracy, scores.balanced_accuracy, scores.macro_f1) if scores else (None,) * 3
         rows.append(
             (
                 *(_text(level) for level in cell.levels.values()),
@@ -140,7 +139,7 @@ def _cell_table(result: AblationResult, metric: Metric) -> Table:
                 Cell(text=metric.show(cell.runs.mean), key=cell.runs.mean),
                 _text(metric.show_interval(cell.runs.interval)),
                 *(_difference(cell.difference, metric) if cell.difference else (_text("base model"), _text("-"))),
-                *(_share(scores.get(key), metric.digits) for key in keys),
+                *(_share(value, metric.digits) for value in means),
             )
         )
     return Table(
@@ -175,10 +174,10 @@ def _class_table(result: AblationResult) -> Table | None:
 
 
 def _class_rows(cell: CellResult, classes: tuple[str, ...]) -> Iterator[tuple[Cell, ...]]:
-    scores: dict[str, Any] = mean_scores(cell.answers, classes) or {"per_class": []}
-    for entry in scores["per_class"]:
+    scores = mean_scores(cell.answers, classes)
+    for entry in scores.per_class if scores else ():
         levels = (_text(level) for level in cell.levels.values())
-        yield (_text(entry["class"]), *levels, *(_share(entry[key]) for key in ("recall", "precision", "f1")))
+        yield (_text(entry.name), *levels, _share(entry.recall), _share(entry.precision), _share(entry.f1))
 
 
 def _difference(contrast: Contrast, metric: Metric) -> tuple[Cell, Cell]:

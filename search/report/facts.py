@@ -18,6 +18,7 @@ from search.stage.pinned import PinnedStage
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_status
 from search.store.find import find_study
 from search.store.history import Command, read_commands
+from search.store.look_result import LookResult
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.seal import Look, looks, looks_by_others
 from search.store.storage import Storage
@@ -99,8 +100,8 @@ class StudyFacts:
         return read_finalists(self.confirmation.record, self.confirmation.optuna_trials)
 
     @property
-    def test(self) -> dict[str, Any] | None:
-        """What the last look that came to a result saw; None while the test set is sealed."""
+    def test(self) -> LookResult | None:
+        """The result of the last look that finished; None while the test set is sealed."""
         results = [look.result for look in self.looks if look.result]
         return results[-1] if results else None
 
@@ -111,7 +112,7 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
     stages = [_read_stage(storage, stage) for stage in read_stages(storage, study)]
     return StudyFacts(
         record=record,
-        metric=Metric(name=record.definition["metric"], images=record.data["val"]),
+        metric=Metric(name=record.definition["metric"], images=record.data.val),
         stages=tuple(stage for stage in stages if not stage.pinned.is_final),
         confirmation=next((stage for stage in stages if stage.pinned.is_final), None),
         looks=tuple(looks(storage, study)),

@@ -21,7 +21,9 @@ from search.report.metric import Metric, percent, show_time, show_value
 from search.report.spent import StageTime
 from search.stage.pinned import PinnedStage
 from search.stage.snapshot import rank_trials
+from search.store.look_result import LookResult
 from search.verdict.champion import ties
+from search.verdict.scores import show_mistake
 
 BEST_SHOWN = 12
 
@@ -59,7 +61,7 @@ def champion_table(facts: StudyFacts) -> Table | None:
     start = facts.record.definition["config"]
     rows = [
         (_text(field), _value(value), _value(start.get(field, "-")), _text(_tried(facts, field)))
-        for field, value in facts.record.champion["searched"].items()
+        for field, value in facts.record.champion.searched.items()
     ]
     return Table(
         caption="The champion's configuration, where it was searched; every other field is as the study set it.",
@@ -225,7 +227,7 @@ def look_table(facts: StudyFacts) -> Table | None:
     """Every look at the test images, also those that came to nothing, and those of other studies."""
     rows = []
     for look in sorted((*facts.looks, *facts.looks_by_others), key=lambda look: look.opened_at):
-        result = percent(look.result["accuracy"], 2) if look.result else "no result: it crashed or still runs"
+        result = percent(look.result.accuracy, 2) if look.result else "no result: it crashed or still runs"
         rows.append(
             (
                 _text(look.study),
@@ -264,18 +266,16 @@ def command_table(facts: StudyFacts) -> Table | None:
     )
 
 
-def class_table(test: dict[str, Any]) -> Table:
+def class_table(test: LookResult) -> Table:
     """Scores per class of a look at the test set."""
     rows = []
-    for index, entry in enumerate(test["per_class"]):
-        wrong = [count if other != index else 0 for other, count in enumerate(test["confusion"][index])]
-        worst = max(range(len(wrong)), key=wrong.__getitem__)
+    for label, entry in enumerate(test.per_class):
         rows.append(
             (
-                _text(entry["class"]),
-                _count(entry["support"]),
-                *(Cell(text=percent(entry[key]), key=entry[key]) for key in ("recall", "precision", "f1")),
-                _text(f"{test['classes'][worst]} ({wrong[worst]})" if wrong[worst] else "-"),
+                _text(entry.name),
+                _count(entry.support),
+                *(Cell(text=percent(value), key=value) for value in (entry.recall, entry.precision, entry.f1)),
+                _text(show_mistake(test, label)),
             )
         )
     return Table(

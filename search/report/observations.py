@@ -115,8 +115,8 @@ def _overfitting(facts: StudyFacts) -> Iterator[Observation]:
 def _test(facts: StudyFacts) -> Iterator[Observation]:
     if facts.test is None or facts.record.champion is None:
         return
-    val, test, digits = facts.record.champion["val_accuracy"], facts.test["accuracy"], facts.metric.digits
-    low, high = facts.test["interval"]
+    val, test, digits = facts.record.champion.val_accuracy, facts.test.accuracy, facts.metric.digits
+    low, high = facts.test.interval
     agrees = low <= val <= high
     yield Observation(
         about="test",

@@ -52,7 +52,7 @@ def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationRes
     }
     pruning = {stage.name: cost.measure_pruning(stage) for stage in facts.stages}
     observations = observe(facts, effects, pruning)
-    times = [cost.measure_time(stage, facts.record.data["train"]) for stage in facts.all_stages]
+    times = [cost.measure_time(stage, facts.record.data.train) for stage in facts.all_stages]
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -110,9 +110,9 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
             Figure(label=metric.label, value=metric.show(so_far), detail="best single run, not yet confirmed")
         )
     if test:
-        low, high = test["interval"]
-        detail = f"{100 * low:.1f} to {percent(high)} · {test['images']:,} images, {describe_look(test)}"
-        figures.append(Figure(label="test accuracy", value=percent(test["accuracy"], metric.digits), detail=detail))
+        low, high = test.interval
+        detail = f"{100 * low:.1f} to {percent(high)} · {test.images:,} images, {describe_look(test)}"
+        figures.append(Figure(label="test accuracy", value=percent(test.accuracy, metric.digits), detail=detail))
     elif champion:
         others = ", ".join(look.name for look in facts.looks_by_others)
         detail = f"but for {others}" if others else "no test image has been looked at"
@@ -132,7 +132,7 @@ def _command(facts: StudyFacts) -> str:
     """What began the search."""
     if facts.commands:
         return facts.commands[0].command
-    return f"python -m search.run --study {facts.record.name} --data {facts.record.data['spec']['source']}"
+    return f"python -m search.run --study {facts.record.name} --data {facts.record.data.spec.source}"
 
 
 def _overview(facts: StudyFacts, pruning: list[Pruning], times: list[cost.StageTime]) -> dict[str, Plot | None]:

@@ -17,6 +17,7 @@ from search.report.importance import Importance, rank_parameters
 from search.report.observations import Observation
 from search.report.pooling import pool_trials
 from search.report.spaces import parameters_of
+from search.stage.warm_start import read_warm_start
 from search.text import plural
 
 
@@ -71,12 +72,12 @@ def _stage_section(stage: StageFacts, facts: StudyFacts, observations: tuple[Obs
 
 
 def _lead(stage: StageFacts, facts: StudyFacts) -> str:
-    pinned, warm = stage.pinned, facts.record.definition.get("warm_start")
+    pinned, warm = stage.pinned, read_warm_start(facts.record)
     around = plural(len(pinned.bases), "starting point")
     aims = f", {facts.metric.label} against {pinned.against}" if pinned.against else ""
     lead = f"{plural(pinned.trials, 'trial')} around {around}, {pinned.sampler} sampler, {pinned.pruner} pruner{aims}."
     if warm and stage.record.position == 0:
-        lead += f" Warm start: {plural(len(warm['taken']), 'trial')} with what was best in {warm['study']}."
+        lead += f" Warm start: {plural(len(warm.taken), 'trial')} with what was best in {warm.study}."
     return lead
 
 

@@ -16,6 +16,7 @@ from models.values import to_flat, with_values
 from search.stage.distributions import describe_distribution
 from search.stage.pinning import pin_space
 from search.store.records import StudyRecord
+from search.store.study_data import StudyData
 from studies.definition import Stage, Study
 
 MAX_CHANGES_SHOWN = 3
@@ -36,20 +37,20 @@ def describe_study(study: Study) -> dict[str, Any]:
     return described if study.warm_start is None else {**described, "warm_start": {"study": study.warm_start}}
 
 
-def describe_data(spec: DataSpec, data: SearchData) -> dict[str, Any]:
-    """Which images a study learns from."""
-    return {
-        "spec": asdict(spec),
-        "fingerprint": data.fingerprint,
-        "sealed_fingerprint": data.sealed_fingerprint,
-        "split_hash": data.split_hash,
-        "classes": list(data.classes),
-        "channels": data.channels,
-        "train": len(data.train),
-        "val": len(data.val),
-        "label_distribution": label_distribution(data),
-        "notes": [*data.notes, _label_note(data)],
-    }
+def describe_data(spec: DataSpec, data: SearchData) -> StudyData:
+    """The record of the images that a study learns from."""
+    return StudyData(
+        spec=spec,
+        fingerprint=data.fingerprint,
+        sealed_fingerprint=data.sealed_fingerprint,
+        split_hash=data.split_hash,
+        classes=tuple(data.classes),
+        channels=data.channels,
+        train=len(data.train),
+        val=len(data.val),
+        label_distribution=label_distribution(data),
+        notes=(*data.notes, _label_note(data)),
+    )
 
 
 def _label_note(data: SearchData) -> str:
@@ -60,11 +61,11 @@ def _label_note(data: SearchData) -> str:
     return f"{len(data.classes)} classes, {counts.min():,} ({fewest}) to {counts.max():,} ({most}) training images each"
 
 
-def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: StudyData) -> None:
     """Raise UserError, naming what changed, if a study's definition, data or split is not the pinned one any more."""
     ignored = {"description", "notes", "taken", "skipped"}  # The last two: what a warm start came to.
-    pinned = {"study": record.definition, "data": record.data}
-    asked = {"study": definition, "data": data}
+    pinned = {"study": record.definition, "data": record.data.to_json()}
+    asked = {"study": definition, "data": data.to_json()}
     changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
     if changes:
         shown = "; ".join(changes[:MAX_CHANGES_SHOWN])

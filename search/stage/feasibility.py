@@ -6,12 +6,12 @@ is not spent on one: its parameters are drawn again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from data.errors import InfeasibleConfig, UserError
 from models.config import TrainConfig
 from models.registry import check_buildable
+from search.store.study_data import StudyData
 
 DRAWS = 30
 """Of one trial at most, then it is told as infeasible: 1 in 24 trials where a tenth of the space can be built."""
@@ -25,12 +25,12 @@ def anything(config: TrainConfig) -> bool:
     return True
 
 
-def feasible_on(data: Mapping[str, Any]) -> Feasible:
-    """What is feasible on a study's data, as its record describes it."""
+def feasible_on(data: StudyData) -> Feasible:
+    """A function that says whether a configuration's network can be built for a study's images."""
 
     def is_feasible(config: TrainConfig) -> bool:
         try:
-            check_buildable(config, data["channels"], len(data["classes"]))
+            check_buildable(config, data.channels, len(data.classes))
         except InfeasibleConfig:
             return False
         except UserError:

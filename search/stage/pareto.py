@@ -6,6 +6,7 @@ A stage with `against` keeps one value per trial, the metric, as every stage doe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
@@ -31,12 +32,30 @@ def front(trials: Sequence[FrozenTrial], against: str, *, maximize: bool) -> lis
     return chosen
 
 
-def front_json(trials: Sequence[FrozenTrial], against: str, *, maximize: bool) -> list[dict[str, Any]]:
-    """The front for `--json`."""
-    return [
-        {"trial": trial.number, "value": trial.value, against: trial.user_attrs[against]}
+@dataclass(frozen=True, kw_only=True)
+class FrontTrial:
+    """A trial that no other beats in both aims."""
+
+    trial: int
+    """Number of the trial."""
+    value: float
+    """The study's metric."""
+    against: str
+    """Name of the trial attribute that is kept small, such as `macs`."""
+    cost: int
+    """Value of that attribute."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `search.run --json` holds for the trial."""
+        return {"trial": self.trial, "value": self.value, self.against: self.cost}
+
+
+def front_trials(trials: Sequence[FrozenTrial], against: str, *, maximize: bool) -> tuple[FrontTrial, ...]:
+    """The trials of `front`, reduced to what is shown of them."""
+    return tuple(
+        FrontTrial(trial=trial.number, value=_value(trial), against=against, cost=trial.user_attrs[against])
         for trial in front(trials, against, maximize=maximize)
-    ]
+    )
 
 
 class AgainstCost(BaseSampler):

@@ -6,7 +6,7 @@ budget, so that it stays as it was planned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from models.values import to_flat, with_values
 from search import names
 from search.stage.bases import best_configs
 from search.stage.distributions import holds
-from search.stage.pinned import PinnedParameter, Values
+from search.stage.pinned import PinnedParameter, PinnedStage, Values
 from search.stage.pinning import pin_space
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
@@ -58,7 +58,17 @@ class WarmStart:
 
     def to_json(self) -> dict[str, Any]:
         """As the study's definition keeps it."""
-        return {**asdict(self), "taken": [asdict(taken) for taken in self.taken], "skipped": list(self.skipped)}
+        return {
+            **asdict(self),
+            "taken": [{**asdict(one), "moved": list(one.moved)} for one in self.taken],
+            "skipped": list(self.skipped),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> WarmStart:
+        """Read what a study's definition keeps."""
+        taken = (Taken(**{**entry, "moved": tuple(entry["moved"])}) for entry in stored.get("taken", ()))
+        return cls(study=stored["study"], taken=tuple(taken), skipped=tuple(stored.get("skipped", ())))
 
     def lines(self) -> list[str]:
         """What people are told."""
@@ -102,9 +112,16 @@ def find_warm_start(storage: Storage, study: Study) -> WarmStart:
     return WarmStart(study=name, taken=tuple(taken), skipped=tuple(skipped))
 
 
+def read_warm_start(record: StudyRecord) -> WarmStart | None:
+    """The warm start that was found when the study was started; None for a study without one."""
+    stored = record.definition.get("warm_start")
+    return None if stored is None else WarmStart.from_json(stored)
+
+
 def warm_parameters(record: StudyRecord) -> list[Values]:
-    """The parameters with which the first stage of a study begins, as they were found when it was started."""
-    return [taken["parameters"] for taken in record.definition.get("warm_start", {}).get("taken", ())]
+    """The parameters of the trials that the first stage takes over from an earlier study."""
+    warm = read_warm_start(record)
+    return [taken.parameters for taken in warm.taken] if warm else []
 
 
 def _best(storage: Storage, study: str) -> Iterator[tuple[str, float, Values]]:
@@ -115,7 +132,8 @@ def _best(storage: Storage, study: str) -> Iterator[tuple[str, float, Values]]:
     for record in reversed(read_stages(storage, study)):
         if record.name == names.CONFIRM_STAGE:
             continue  # The same configurations as in the last stage.
-        trials, maximize = stage_trials(storage, record), record.pinned["direction"] == "maximize"
+        trials = stage_trials(storage, record)
+        maximize = PinnedStage.from_json(record.pinned).direction == "maximize"
         for trial, config in best_configs(trials, len(trials), maximize=maximize):
             assert trial.value is not None
             yield f"{record.optuna_study} #{trial.number}", trial.value, to_flat(config)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from data.errors import UserError
 from models.spelling import nearest
 from search.settings import redact
+from search.store.champion_record import ChampionRecord
 from search.store.records import StudyRecord, read_study, study_names
 from search.store.storage import Storage
 
@@ -23,8 +22,8 @@ def find_study(storage: Storage, name: str) -> StudyRecord:
     return record
 
 
-def find_champion(record: StudyRecord) -> dict[str, Any]:
-    """What the study's row says of its champion; UserError if there is none yet."""
+def find_champion(record: StudyRecord) -> ChampionRecord:
+    """The study's champion; UserError if there is none yet."""
     if record.champion is None:
         raise UserError(
             f"{record.name} has no champion yet; type its `search.run` command again to go on with the search"

@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from search.store.champion_record import ChampionRecord
 from search.store.states import StageState, StudyState
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from search.store.tables import epochs, insert_new, stages, studies, workers
 
 WORKER_SEEN_S = 30.0
@@ -24,11 +26,17 @@ class StudyRecord:
 
     name: str
     definition: dict[str, Any]
-    data: dict[str, Any]
+    data: StudyData
     state: StudyState
     created_at: float
     deadline: float | None
-    champion: dict[str, Any] | None
+    champion: ChampionRecord | None
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> StudyRecord:
+        """Read a row of sieve_study."""
+        champion = None if row.champion is None else ChampionRecord.from_json(row.champion)
+        return cls(**{**row._mapping, "data": StudyData.from_json(row.data), "champion": champion})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +87,7 @@ def read_study(storage: Storage, name: str) -> StudyRecord | None:
     """The pinned study, or None."""
     with storage.reader.begin() as connection:
         row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
-    return StudyRecord(**row._mapping) if row else None
+    return StudyRecord.from_row(row) if row else None
 
 
 def study_names(storage: Storage) -> list[str]:
@@ -88,9 +96,15 @@ def study_names(storage: Storage) -> list[str]:
         return list(connection.execute(select(studies.c.name).order_by(studies.c.created_at)).scalars())
 
 
-def create_study(storage: Storage, name: str, *, definition: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+def create_study(storage: Storage, name: str, *, definition: Mapping[str, Any], data: StudyData) -> bool:
     """Pin a study; False if somebody else did so first."""
-    row = {"name": name, "definition": definition, "data": data, "state": "running", "created_at": time.time()}
+    row = {
+        "name": name,
+        "definition": definition,
+        "data": data.to_json(),
+        "state": "running",
+        "created_at": time.time(),
+    }
     try:
         with storage.engine.begin() as connection:
             connection.execute(insert(studies).values(**row))

@@ -16,8 +16,10 @@ from sqlalchemy.exc import IntegrityError
 
 from data.errors import SealBroken
 from search.store import tables
+from search.store.look_result import LookResult
 from search.store.records import StudyRecord
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 
 FIRST_LOOK = "first look"
 
@@ -34,7 +36,7 @@ class Look:
     """Seconds since the epoch."""
     reason: str
     model_uri: str
-    result: dict[str, Any] | None
+    result: LookResult | None
     """None while the look goes on, and for ever if it crashed."""
 
     @property
@@ -44,7 +46,7 @@ class Look:
 
     def __str__(self) -> str:
         when = datetime.fromtimestamp(self.opened_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        result = f"accuracy {self.result['accuracy']:.4f}" if self.result else "no result: it crashed or still runs"
+        result = f"accuracy {self.result.accuracy:.4f}" if self.result else "no result: it crashed or still runs"
         return f"look {self.number} on {when} by {self.by} ({result})"
 
 
@@ -77,18 +79,18 @@ def open_look(storage: Storage, study: str, *, by: str, model_uri: str, reason: 
         return number
 
 
-def close_look(storage: Storage, study: str, number: int, result: Mapping[str, Any]) -> None:
+def close_look(storage: Storage, study: str, number: int, result: LookResult) -> None:
     """Store what a look saw; the first result stands."""
     look = (tables.looks.c.study == study) & (tables.looks.c.number == number) & tables.looks.c.result.is_(None)
     with storage.engine.begin() as connection:
-        connection.execute(update(tables.looks).where(look).values(result=dict(result)))
+        connection.execute(update(tables.looks).where(look).values(result=result.to_json()))
 
 
 def looks(storage: Storage, study: str) -> list[Look]:
     """Every look at a study's test set, in order."""
     query = select(tables.looks).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
     with storage.reader.begin() as connection:
-        return [Look(**row._mapping) for row in connection.execute(query)]
+        return [_look(dict(row._mapping)) for row in connection.execute(query)]
 
 
 def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
@@ -101,14 +103,18 @@ def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
     )
     with storage.reader.begin() as connection:
         rows = [dict(row._mapping) for row in connection.execute(query)]
-    sealed = record.data["sealed_fingerprint"]
-    return [Look(**row) for row in rows if row.pop("data").get("sealed_fingerprint") == sealed]
+    sealed = record.data.sealed_fingerprint
+    return [_look(row) for row in rows if StudyData.from_json(row.pop("data")).sealed_fingerprint == sealed]
 
 
-def describe_look(result: Mapping[str, Any]) -> str:
+def _look(row: Mapping[str, Any]) -> Look:
+    return Look(**{**row, "result": LookResult.from_json(row["result"]) if row["result"] else None})
+
+
+def describe_look(result: LookResult) -> str:
     """Which look a result is of, and who else has looked at the same images before."""
-    others = result.get("looks_by_others")
-    return f"look {result['look']}" + (f", after {', '.join(others)} at the same images" if others else "")
+    others = ", ".join(result.looks_by_others)
+    return f"look {result.look}" + (f", after {others} at the same images" if others else "")
 
 
 def whoami() -> str:

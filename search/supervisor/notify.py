@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import requests
@@ -22,6 +22,7 @@ from data.errors import SieveError, UserError
 from search.durations import show_duration
 from search.store.states import RunEnding
 from search.terminal import say
+from search.verdict.result import StudyResult
 
 ANSWER_S = 5.0
 """For each of: the connection, and the first byte of the answer."""
@@ -67,22 +68,22 @@ def where(url: str) -> str:
     return f"{scheme}://{urlsplit(url).hostname or ''}/..." if _is_webhook(url) else f"{scheme}://..."
 
 
-def notify_result(url: str | None, result: dict[str, Any]) -> None:
-    """Tell of a study that came to its champion; `result` is what `search.run --json` prints."""
-    champion, test = result["champion"], result["test"]
-    told = "sealed" if test is None else f"{test['accuracy']:.4f}"
+def notify_result(url: str | None, result: StudyResult) -> None:
+    """Send the result of a study that has named its champion."""
+    champion, test = result.champion, result.test
+    told = "sealed" if test is None else f"{test.accuracy:.4f}"
     text = (
-        f"{result['study']} is done after {show_duration(result['wall_s'])}: "
-        f"validation {champion['val_accuracy']:.4f}, "
-        f"mean of {len(champion['val_accuracy_seeds'])} runs; test {told}; {champion['model_uri']}"
+        f"{result.study} is done after {show_duration(result.wall_s)}: "
+        f"validation {champion.val_accuracy:.4f}, "
+        f"mean of {len(champion.val_accuracy_seeds)} runs; test {told}; {champion.model_uri}"
     )
     ending = Ending(
-        study=result["study"],
+        study=result.study,
         outcome="done",
-        champion=champion["model_uri"],
-        val=champion["val_accuracy"],
-        test="sealed" if test is None else test["accuracy"],
-        wall_s=result["wall_s"],
+        champion=champion.model_uri,
+        val=champion.val_accuracy,
+        test="sealed" if test is None else test.accuracy,
+        wall_s=result.wall_s,
         text=text,
     )
     tell(url, ending)

@@ -14,12 +14,13 @@ from models.config import BackboneConfig
 from search.durations import show_duration
 from search.stage.budget import TimeBudget, describe_fit
 from search.stage.warm_start import WarmStart
+from search.store.study_data import StudyData
 from search.supervisor.estimate import StageCost, total_s
 from studies.definition import Stage, Study, When
 
 
 def plan_json(
-    study: Study, costs: Sequence[StageCost], data: Mapping[str, Any], warm: WarmStart | None = None
+    study: Study, costs: Sequence[StageCost], data: StudyData, warm: WarmStart | None = None
 ) -> dict[str, Any]:
     """The plan for `--json`."""
     return {
@@ -30,7 +31,7 @@ def plan_json(
         ],
         "warm_start": warm and warm.to_json(),
         "expected_s": total_s(costs),
-        "data": {key: data[key] for key in ("fingerprint", "train", "val", "classes")},
+        "data": {"fingerprint": data.fingerprint, "train": data.train, "val": data.val, "classes": list(data.classes)},
     }
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from optuna.trial import TrialState
 
 from search import names
 from search.report.model_card import model_card
+from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
+from search.store.champion_record import ChampionRecord
 from search.store.find import find_study
 from search.store.records import StageRecord, read_stages, update_study
 from search.store.storage import Storage, with_retries
@@ -30,7 +32,8 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
     artifacts = open_artifacts(settings)
     champion, bundle = choose_champion(confirmation, trials, artifacts.root)
     if request.study.folds:
-        bundle, champion["refit_images"] = _refit(request, champion)
+        bundle, images = _refit(request, champion)
+        champion = replace(champion, refit_images=images)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
     for number, run_id in run_ids.items():
@@ -42,29 +45,30 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
         settings,
         name,
         bundle,
-        run_id=run_ids[champion["trial"]],
-        metrics={"val_accuracy_mean": champion["val_accuracy"]},
+        run_id=run_ids[champion.trial],
+        metrics={"val_accuracy_mean": champion.val_accuracy},
         description=model_card(record, champion),
     )
-    config = champion["config"]  # Without the fields of the other families, where the family was searched too.
+    config = champion.config  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
-    with_retries(update_study, storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
+    champion = replace(champion, searched=searched, model_uri=registered.uri)
+    with_retries(update_study, storage, name, champion=champion.to_json())
 
 
-def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
+def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
     """The champion of a study with folds, trained on all of them."""
     device = torch.device(request.devices[0])
     workloads = open_workload_builder(request.spec, request.settings, device)
     folder = names.study_folder(request.settings.home, request.study.name) / "refit"
-    return refit(workloads, champion["config"], request.study.seed, folder, device)
+    return refit(workloads, dict(champion.config), request.study.seed, folder, device)
 
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:
     """The fields that any stage varied, in the order in which they were first searched, and those of an ablation."""
     records = with_retries(read_stages, storage, name)
-    spaces = (space for record in records for space in record.pinned["spaces"])
-    searched = [parameter["name"] for space in spaces for parameter in space]
+    stages = [PinnedStage.from_json(record.pinned) for record in records]
+    searched = [parameter.name for stage in stages for space in stage.spaces for parameter in space]
     if records[-1].name == names.ABLATION_STAGE:
-        base, *cells = records[-1].pinned["bases"]
+        base, *cells = stages[-1].bases
         searched += [field for field in base if any(cell.get(field) != base[field] for cell in cells)]
     return list(dict.fromkeys(searched))

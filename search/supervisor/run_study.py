@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from data.arrays import SearchData
 from data.cache import open_search_data
@@ -27,6 +26,7 @@ from search.store.reaping import reap
 from search.store.records import create_study, read_stages, read_study, update_study
 from search.store.seal import looks
 from search.store.storage import Storage, open_storage, with_retries
+from search.store.study_data import StudyData
 from search.supervisor.gpu_capacity import GpuCapacity
 from search.supervisor.launch import Launcher, LocalLauncher
 from search.supervisor.notify import notify_bad_end, notify_result
@@ -38,14 +38,14 @@ from search.terminal import DataProgress, say
 from search.tracking.mirror import Mirror
 from search.trials.artifacts import open_artifacts
 from search.trials.working_files import remove_leftovers
-from search.verdict.result import result_json
+from search.verdict.result import StudyResult, read_result
 
 OpenSeal = Callable[[Settings, str, Progress], object]
 """Evaluates a study's champion on the sealed test set. Passed in, because only `search.evaluate` may reach that set."""
 
 
-def run_study(request: Request, open_seal: OpenSeal | None = None) -> dict[str, Any]:
-    """Run a study, or go on with it, and return what `--json` prints; `open_seal` is called once at the end.
+def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResult:
+    """Run a study, or go on with it, and return its result; `open_seal` is called once at the end.
 
     Raises UserError for a study that was started differently, SieveError if it cannot reach a champion, and Interrupted
     if the user stopped it.
@@ -56,7 +56,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> dict[str, 
     launcher.prepare()  # While the data and the database are opened.
     try:
         data = describe_data(request.spec, open_data(request))
-        for note in data["notes"]:
+        for note in data.notes:
             say(note)
         storage = open_storage(settings.storage_url, create=True)
     except BaseException:
@@ -72,7 +72,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> dict[str, 
                 launcher.stop()  # Of a study that was done before: there was nothing to train.
                 if open_seal:
                     _test_once(storage, settings, study.name, open_seal)
-        result = result_json(storage, study.name, open_artifacts(settings).root, wall_s=time.monotonic() - started_at)
+        result = read_result(storage, study.name, open_artifacts(settings).root, wall_s=time.monotonic() - started_at)
     finally:
         launcher.stop()
         storage.close()
@@ -105,7 +105,7 @@ def open_data(request: Request) -> SearchData:
         )
 
 
-def _pin_study(storage: Storage, request: Request, data: dict[str, Any]) -> None:
+def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
     """Write the study down, or check that it is still the one that was written down."""
     study = request.study
     definition = describe_study(study)

@@ -27,8 +27,8 @@ def study_tags(study: StudyRecord) -> dict[str, str]:
     return {
         tags.STUDY: study.name,
         tags.STUDY_KEY: str(study.created_at),
-        tags.DATA_FINGERPRINT: study.data.get("fingerprint", ""),
-        tags.SPLIT_HASH: study.data.get("split_hash", ""),
+        tags.DATA_FINGERPRINT: study.data.fingerprint,
+        tags.SPLIT_HASH: study.data.split_hash,
         **software(),
     }
 

@@ -19,6 +19,7 @@ from data.errors import SieveError, UserError
 from data.files import hash_folder
 from search import names
 from search.settings import Settings, redact
+from search.store.look_result import LookResult
 from search.tracking import tags
 from search.tracking.client import answering, quiet_pyfunc
 from search.tracking.packaging import save_model
@@ -129,20 +130,21 @@ def download_bundle(settings: Settings, uri: str, folder: Path) -> Path:
     return folder
 
 
-def log_test_result(settings: Settings, registered: RegisteredModel, result: Mapping[str, Any]) -> None:
+def log_test_result(settings: Settings, registered: RegisteredModel, result: LookResult) -> None:
     """Add a look at the test set to the version that was looked at and to its run.
 
     `result` is what `search.evaluate` gives. It can be repeated: the number of the look comes last, and says that all
     the rest is there. Raises SieveError where MLflow does not answer.
     """
-    summary = {f"test_{key}": float(result[key]) for key in ("accuracy", "macro_f1")}
+    summary = {"test_accuracy": result.accuracy, "test_macro_f1": result.macro_f1}
+    stored = result.to_json()
     with answering(settings.tracking_url) as client:
         run_id = str(client.get_model_version(registered.name, registered.version).run_id)
         for key in ("per_class", "confusion"):
-            content = {"classes": result["classes"], key: result[key]}
-            client.log_dict(run_id, content, f"test/look-{result['look']}/{key}.json")
-        for key, value in {**summary, tags.TEST_LOOKS: result["look"]}.items():
-            client.log_metric(run_id, key, value, step=result["look"])
+            content = {"classes": stored["classes"], key: stored[key]}
+            client.log_dict(run_id, content, f"test/look-{result.look}/{key}.json")
+        for key, value in {**summary, tags.TEST_LOOKS: result.look}.items():
+            client.log_metric(run_id, key, value, step=result.look)
             client.set_model_version_tag(registered.name, registered.version, key, str(value))
 
 

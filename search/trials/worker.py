@@ -16,7 +16,6 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import ArtifactsAway, LeaseLost, SieveError, StorageAway, UserError
-from data.spec import DataSpec
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search import names
@@ -82,7 +81,7 @@ class Worker:
         self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
         self._keeper = LeaseKeeper(storage, supervisor_pid=supervisor_pid, show=self._show)
         self._watchdog = Watchdog(settings.trial_timeout_s, self._on_hang)
-        workloads = open_workload_builder(DataSpec(**study.data["spec"]), settings, device)
+        workloads = open_workload_builder(study.data.spec, settings, device)
         self._context = TrialContext(
             storage=storage,
             workloads=workloads,

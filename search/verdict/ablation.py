@@ -23,7 +23,39 @@ METHOD = (
     "least squares with a term per cell and per seed (randomised complete blocks); intervals 95 % each by itself, "
     "Student's t; p after Holm's correction over all effects"
 )
-CLASS_SCORES = ("precision", "recall", "f1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanClassScores:
+    """Scores of one class, each the mean over a cell's runs."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanScores:
+    """Scores on validation images, each the mean over a cell's runs."""
+
+    accuracy: float
+    balanced_accuracy: float
+    """Mean of the classes' recalls."""
+    macro_f1: float
+    """Mean of the classes' F1 scores."""
+    per_class: tuple[MeanClassScores, ...]
+    """Scores of each class, in the order of the labels."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Number of images by true class (rows) and predicted class (columns), added up over the runs."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `search.run --json` holds for the cell."""
+        per_class = [
+            {"class": entry.name, "precision": entry.precision, "recall": entry.recall, "f1": entry.f1}
+            for entry in self.per_class
+        ]
+        return {**vars(self), "per_class": per_class, "confusion": [list(row) for row in self.confusion]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +109,7 @@ def read_ablation(
     return AblationResult(
         metric=pinned.metric,
         maximize=pinned.direction == "maximize",
-        classes=tuple(study.data["classes"]),
+        classes=study.data.classes,
         cells=tuple(
             CellResult(
                 name=_name(pinned.cells[f.index], pinned.cells[0]),
@@ -96,20 +128,26 @@ def _name(cell: Mapping[str, str], base: Mapping[str, str]) -> str:
     return describe_cell({factor: level for factor, level in cell.items() if level != base[factor]}) or "base model"
 
 
-def mean_scores(answers: Sequence[ValidationPredictions], classes: tuple[str, ...]) -> dict[str, Any] | None:
-    """Means over the runs, and the confusion matrix of all of them added up; None without any answers."""
+def mean_scores(answers: Sequence[ValidationPredictions], classes: tuple[str, ...]) -> MeanScores | None:
+    """Scores on validation images, mean over the runs whose `answers` these are; None without any answers."""
     if not answers:
         return None
     scores = [score_answers(one, classes) for one in answers]
-    per_class = [
-        {"class": name, **{key: _mean(run["per_class"][index][key] for run in scores) for key in CLASS_SCORES}}
-        for index, name in enumerate(classes)
-    ]
-    return {
-        **{key: _mean(run[key] for run in scores) for key in ("accuracy", "balanced_accuracy", "macro_f1")},
-        "per_class": per_class,
-        "confusion": np.sum([run["confusion"] for run in scores], axis=0).tolist(),
-    }
+    return MeanScores(
+        accuracy=_mean(run.accuracy for run in scores),
+        balanced_accuracy=_mean(run.balanced_accuracy for run in scores),
+        macro_f1=_mean(run.macro_f1 for run in scores),
+        per_class=tuple(
+            MeanClassScores(
+                name=name,
+                precision=_mean(run.per_class[label].precision for run in scores),
+                recall=_mean(run.per_class[label].recall for run in scores),
+                f1=_mean(run.per_class[label].f1 for run in scores),
+            )
+            for label, name in enumerate(classes)
+        ),
+        confusion=tuple(map(tuple, np.sum([run.confusion for run in scores], axis=0).tolist())),
+    )
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -117,7 +155,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _cell_json(cell: CellResult, classes: tuple[str, ...]) -> dict[str, Any]:
-    runs = cell.runs
+    runs, scores = cell.runs, mean_scores(cell.answers, classes)
     return {
         "index": runs.index,
         "name": cell.name,
@@ -128,7 +166,7 @@ def _cell_json(cell: CellResult, classes: tuple[str, ...]) -> dict[str, Any]:
         "mean": runs.mean,
         "interval": runs.interval,
         "difference": cell.difference and vars(cell.difference),
-        "scores": mean_scores(cell.answers, classes),
+        "scores": scores and scores.to_json(),
     }
 
 

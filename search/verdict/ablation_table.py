@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from search.verdict.ablation import METHOD, AblationResult
 from studies.ablation import describe_level
 
 
-def print_ablation(result: Mapping[str, Any], console: Console) -> None:
-    """Print what `AblationResult.to_json` gave: the cells, then the table of effects."""
-    cells = _table(f"{result['metric']} by cell, mean over its runs", ["cell"])
+def print_ablation(result: AblationResult, console: Console) -> None:
+    """Print an ablation: the cells, then the table of effects."""
+    cells = _table(f"{result.metric} by cell, mean over its runs", ["cell"])
     for heading in ("runs", "mean (95 %)", "from the base model (95 %)"):
         cells.add_column(heading, justify="right", no_wrap=True)
-    for cell in result["cells"]:
-        mean, difference = _figure(cell["mean"], cell["interval"], ".3f"), cell["difference"]
-        against = _figure(difference["estimate"], difference["interval"], "+.3f") if difference else "-"
-        cells.add_row(cell["name"], str(cell["runs"]), mean, against)
+    for cell in result.cells:
+        mean, difference = _figure(cell.runs.mean, cell.runs.interval, ".3f"), cell.difference
+        from_base = _figure(difference.estimate, difference.interval, "+.3f") if difference else "-"
+        cells.add_row(cell.name, str(len(cell.runs.values)), mean, from_base)
     effects = _table("effects, each against the factor's first level", ["effect"])
     for heading in ("difference (95 %)", "p"):
         effects.add_column(heading, justify="right", no_wrap=True)
     effects.add_column("")
-    for effect in result["effects"]:
-        p = "-" if effect["adjusted_p"] is None else _p_value(effect["adjusted_p"])
-        name = " x ".join(map(describe_level, effect["factors"], effect["levels"]))
-        value = _figure(effect["estimate"], effect["interval"], "+.3f")
-        effects.add_row(name, value, p, "clear" if effect["clear"] else "unclear")
-    console.print(cells, effects, f"({result['method']})\n", highlight=False)
+    for effect in result.effects:
+        p = "-" if effect.adjusted_p is None else _p_value(effect.adjusted_p)
+        name = " x ".join(map(describe_level, effect.factors, effect.levels))
+        value = _figure(effect.contrast.estimate, effect.contrast.interval, "+.3f")
+        effects.add_row(name, value, p, "clear" if effect.is_clear else "unclear")
+    console.print(cells, effects, f"({METHOD})\n", highlight=False)
 
 
 def _table(title: str, headings: Sequence[str]) -> Table:

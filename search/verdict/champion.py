@@ -16,6 +16,7 @@ from data.errors import SieveError
 from data.files import hash_folder
 from search import names
 from search.stage.pinned import PinnedStage
+from search.store.champion_record import ChampionRecord, FinalistRecord
 from search.store.records import StageRecord
 from search.verdict.factorial import BlockModel, Run
 
@@ -128,37 +129,33 @@ def cell_ties(cells: Sequence[Finalist]) -> list[int]:
     return tied
 
 
-def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Path) -> tuple[dict[str, Any], Path]:
-    """The champion as JSON, and the folder of its best seed's classifier."""
+def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Path) -> tuple[ChampionRecord, Path]:
+    """The champion, not yet registered, and the folder of its best run's classifier."""
     finalists = read_finalists(record, trials)
     champion = finalists[0]
     pinned = PinnedStage.from_json(record.pinned)
     best_of = max if pinned.direction == "maximize" else min
     seed = best_of(champion.values, key=lambda value: champion.values[value])
     number = champion.trials[seed]
-    description = {
-        "trial": number,
-        "finalist": champion.index,
-        "config": champion.config,
-        "cell": pinned.cells[champion.index] if pinned.cells else None,
-        "metric": pinned.metric,
-        "value": champion.mean,
-        "value_interval": champion.interval,
-        "values": list(champion.values.values()),
-        "val_accuracy": statistics.fmean(champion.val_accuracies.values()),
-        "val_accuracy_interval": accuracy_interval(list(champion.val_accuracies.values())),
-        "val_accuracy_seeds": list(champion.val_accuracies.values()),
-        "seeds": list(champion.values),
-        "ties": cell_ties(finalists) if pinned.cells else ties(finalists),
-        "finalists": [
-            {
-                "finalist": f.index,
-                "mean": f.mean,
-                "interval": f.interval,
-                "values": list(f.values.values()),
-                "config": f.config,
-            }
+    chosen = ChampionRecord(
+        trial=number,
+        finalist=champion.index,
+        config=champion.config,
+        cell=pinned.cells[champion.index] if pinned.cells else None,
+        metric=pinned.metric,
+        value=champion.mean,
+        value_interval=champion.interval,
+        values=tuple(champion.values.values()),
+        val_accuracy=statistics.fmean(champion.val_accuracies.values()),
+        val_accuracy_interval=accuracy_interval(list(champion.val_accuracies.values())),
+        val_accuracy_seeds=tuple(champion.val_accuracies.values()),
+        seeds=tuple(champion.values),
+        ties=tuple(cell_ties(finalists) if pinned.cells else ties(finalists)),
+        finalists=tuple(
+            FinalistRecord(
+                finalist=f.index, mean=f.mean, interval=f.interval, values=tuple(f.values.values()), config=f.config
+            )
             for f in finalists
-        ],
-    }
-    return description, names.trial_folder(home, record.study, record.name, number) / names.BUNDLE_FOLDER
+        ),
+    )
+    return chosen, names.trial_folder(home, record.study, record.name, number) / names.BUNDLE_FOLDER

@@ -28,9 +28,9 @@ def sealed(finished: Settings, storage: Storage) -> Settings:
     known = open_storage(finished.storage_url, create=False)
     record = read_study(known, "partA")
     known.close()
-    assert record is not None
+    assert record is not None and record.champion is not None
     create_study(storage, "partA", definition=record.definition, data=record.data)
-    update_study(storage, "partA", champion=record.champion, state="done")
+    update_study(storage, "partA", champion=record.champion.to_json(), state="done")
     return replace(finished, storage_url=storage.url)
 
 
@@ -66,7 +66,7 @@ def _attempted(taken: list[Look]) -> None:
 
 def _looked(taken: list[Look]) -> None:
     (look,) = taken
-    assert look.result is not None and look.result["look"] == 1
+    assert look.result is not None and look.result.look == 1
 
 
 STEPS: list[tuple[KillAt, Callable[[list[Look]], None]]] = [
@@ -91,6 +91,6 @@ def test_an_evaluator_killed_at_any_step_never_leads_to_a_second_look(
         with pytest.raises(SealBroken, match="look 1 on"):
             evaluate(sealed, "partA")
     else:
-        assert evaluate(sealed, "partA")["look"] == 1
+        assert evaluate(sealed, "partA").look == 1
 
     assert len(looks(storage, "partA")) == 1

@@ -22,6 +22,7 @@ from search.store.claims import Claim, Result, claim_next
 from search.store.processes import process_name
 from search.store.records import StageRecord, pin_stage
 from search.store.storage import Storage, open_storage
+from search.store.study_data import StudyData
 from search.supervisor.stages import fill_queue
 from search.trials.run_trial import run_trial
 from search.trials.trial_run import TrialContext, TrialRun
@@ -29,8 +30,8 @@ from search.trials.workload import WorkloadBuilder, open_workload_builder
 from studies.definition import Stage, Study, choice
 
 CPU = torch.device("cpu")
-DATA: dict[str, Any] = {"spec": {"source": "digits"}, "channels": 1, "classes": [*"0123456789"]}
-"""Of the digits, as far as workers look at it."""
+DATA = StudyData(spec=DataSpec(source="digits"), channels=1, classes=tuple("0123456789"))
+"""The digits' record, as far as workers read it."""
 CONFIG = FlexCNNConfig(image_size=8, conv_layers=1, filters=4, dense_width=8, batch_size=256, learning_rate=3e-3)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from search.stage.pinning import pin_confirmation
 from search.store.claims import finish
 from search.store.records import create_study
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_run import TrialContext
 from search.trials.working_files import remove_working_files
@@ -30,7 +31,7 @@ KEEPING = replace(CONFIG, epochs=3, keep_checkpoints=True, dropout=0.3, optimize
 def trained(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> Settings:
     """A finalist of three epochs, every one of them kept."""
     study = tiny()
-    create_study(sqlite, study.name, definition={}, data={"spec": asdict(DataSpec(source="digits"))})
+    create_study(sqlite, study.name, definition={}, data=StudyData(spec=DataSpec(source="digits")))
     stage = open_stage(sqlite, pin_confirmation(study, Confirm(finalists=1, seeds=1), [KEEPING]), position=1)
     claim = stage.claim()
     artifacts = SharedFolder(tmp_path)

@@ -17,6 +17,7 @@ from search.status import main
 from search.store.locks import supervising
 from search.store.records import WorkerRecord, create_study, forget_worker, show_worker, update_study
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from tests.search.conftest import open_stage
 
 DEFINITION = {
@@ -24,7 +25,7 @@ DEFINITION = {
     "stages": {"1-one": {"trials": 5, "epochs": 2}, "2-two": {"trials": 4, "epochs": 2}},
     "confirm": {"finalists": 3, "seeds": 3, "epochs": None},
 }
-DATA = {"spec": {"folds": 0}}
+DATA = StudyData()
 
 
 @pytest.fixture

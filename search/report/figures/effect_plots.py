@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from search.report.facts import StageFacts
 from search.report.figures.style import BLUE, GREY, SERIES, Plot, blank
 from search.report.metric import Metric, percent
-from search.verdict.ablation import AblationResult, CellResult, mean_scores
+from search.verdict.ablation import AblationResult, CellResult, MeanScores, mean_scores
 from search.verdict.factorial import Effect
 from studies.ablation import WITH, WITHOUT, describe_level
 
@@ -124,8 +124,8 @@ def confusions(result: AblationResult) -> Plot | None:
     )
 
 
-def _add_confusion(figure: Any, scores: Mapping[str, Any], classes: Sequence[str], place: Mapping[str, int]) -> None:
-    counts = pd.DataFrame(scores["confusion"])
+def _add_confusion(figure: Any, scores: MeanScores, classes: Sequence[str], place: Mapping[str, int]) -> None:
+    counts = pd.DataFrame(scores.confusion)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0).round(4)
     figure.add_heatmap(
         z=shares.values.tolist(), x=classes, y=classes, coloraxis="coloraxis", xgap=1, ygap=1,

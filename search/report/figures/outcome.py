@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,8 @@ from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
 from search.report.metric import Metric, percent
 from search.report.spent import Pruning, StageTime
+from search.store.look_result import LookResult
+from search.store.study_data import StudyData
 from search.verdict.champion import Finalist
 
 ROW_PX = 34
@@ -29,8 +31,8 @@ def comparison(facts: StudyFacts) -> Plot | None:
         champion = facts.finalists[0]
         rows.append(("champion", champion.mean, champion.interval, BLUE))
     if facts.test and metric.name == "val_accuracy":
-        low, high = facts.test["interval"]
-        rows.append(("test", facts.test["accuracy"], (low, high), ORANGE))
+        low, high = facts.test.interval
+        rows.append(("test", facts.test.accuracy, (low, high), ORANGE))
     if not rows:
         return None
     figure = blank(showlegend=False, xaxis_tickformat=metric.axis_format, xaxis_nticks=5)
@@ -176,13 +178,13 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
     )
 
 
-def labels(data: Mapping[str, Any], test: Mapping[str, Any] | None) -> Plot:
+def labels(data: StudyData, test: LookResult | None) -> Plot:
     """Images per class in every split that may be shown."""
-    classes = data["classes"]
+    classes = data.classes
     figure = blank(barmode="group", yaxis_title="images")
-    splits = {name: [counts[label] for label in classes] for name, counts in data["label_distribution"].items()}
+    splits = {name: [counts[label] for label in classes] for name, counts in data.label_distribution.items()}
     if test:
-        splits["test"] = [row["support"] for row in test["per_class"]]
+        splits["test"] = [row.support for row in test.per_class]
     for (name, counts), color in zip(splits.items(), (BLUE, GREEN, ORANGE), strict=False):
         figure.add_bar(
             x=classes,
@@ -200,9 +202,9 @@ def labels(data: Mapping[str, Any], test: Mapping[str, Any] | None) -> Plot:
     )
 
 
-def confusion(test: Mapping[str, Any]) -> Plot:
+def confusion(test: LookResult) -> Plot:
     """The confusion matrix of a look at the test set."""
-    classes, counts = test["classes"], pd.DataFrame(test["confusion"])
+    classes, counts = test.classes, pd.DataFrame(test.confusion)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     figure = blank(xaxis_title="predicted class", yaxis_title="true class")
     figure.add_heatmap(
@@ -218,7 +220,7 @@ def confusion(test: Mapping[str, Any]) -> Plot:
         title="Confusion matrix",
         caption=(
             f"Test images by true class (rows) and predicted class (columns); colour by share of the row. "
-            f"The diagonal is right: {percent(test['accuracy'])} of {test['images']:,} images."
+            f"The diagonal is right: {percent(test.accuracy)} of {test.images:,} images."
         ),
         figure=figure,
         height_px=max(320, min(900, 120 + 34 * len(classes))),

@@ -19,9 +19,11 @@ from search.doctor.finding import Finding
 from search.doctor.home import check_cache, check_checkpoints, check_disk
 from search.doctor.mend import _requeue
 from search.store.claims import Result, finish
+from search.store.look_result import LookResult
 from search.store.records import create_study
 from search.store.seal import close_look, open_look
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from search.store.tables import epochs, leases
 from search.trials.artifacts import SharedFolder
 from search.trials.working_files import leftover_checkpoints, remove_leftovers
@@ -30,7 +32,7 @@ from tests.search.conftest import OpenStage, open_stage, settings_at
 
 @pytest.fixture
 def stage(storage: Storage) -> OpenStage:
-    create_study(storage, "tiny", definition={}, data={})
+    create_study(storage, "tiny", definition={}, data=StudyData())
     return open_stage(storage)
 
 
@@ -91,7 +93,7 @@ def test_a_look_without_a_result_is_a_warning_with_the_way_to_look_again(stage: 
     finding = only(check_seal(stage.storage))
     assert finding.state == "warning" and finding.mend is not None
     assert finding.mend.startswith("python -m search.evaluate --study tiny --again")
-    close_look(stage.storage, "tiny", number, {"accuracy": 0.5})
+    close_look(stage.storage, "tiny", number, LookResult(accuracy=0.5))
     assert states(check_seal(stage.storage)) == ["ok"]
 
 

@@ -7,7 +7,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from data.spec import DataSpec
 from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
@@ -28,6 +29,7 @@ from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.snapshot import stage_trials
 from search.store.history import add_command
+from search.store.look_result import LookResult
 from search.store.records import (
     EpochRecord,
     StageRecord,
@@ -39,6 +41,7 @@ from search.store.records import (
 )
 from search.store.seal import close_look, open_look
 from search.store.storage import Storage, open_storage
+from search.store.study_data import StudyData
 from search.verdict.champion import choose_champion
 from search.verdict.scores import score
 from studies.definition import Confirm, Stage, Study, choice
@@ -77,21 +80,21 @@ STUDY = Study(
     ),
     confirm=Confirm(finalists=3, seeds=3),
 )
-DATA: dict[str, Any] = {
-    "spec": {"source": "made-up", "split_seed": 0},
-    "fingerprint": "f" * 64,
-    "sealed_fingerprint": "e" * 64,
-    "split_hash": "a" * 32,
-    "classes": list(CLASSES),
-    "channels": 3,
-    "train": 800,
-    "val": 200,
-    "label_distribution": {
+DATA = StudyData(
+    spec=DataSpec(source="made-up"),
+    fingerprint="f" * 64,
+    sealed_fingerprint="e" * 64,
+    split_hash="a" * 32,
+    classes=CLASSES,
+    channels=3,
+    train=800,
+    val=200,
+    label_distribution={
         "train": dict(zip(CLASSES, (400, 300, 100), strict=True)),
         "val": dict(zip(CLASSES, (100, 75, 25), strict=True)),
     },
-    "notes": ["3 classes, made up"],
-}
+    notes=("3 classes, made up",),
+)
 
 
 def accuracy(config: FlexCNNConfig, noise: random.Random) -> float:
@@ -149,14 +152,15 @@ def made(unfinished: MadeStudy, tmp_path_factory: pytest.TempPathFactory) -> Ite
     finalists = [config for _, config in best_configs(last, STUDY.confirm.finalists, maximize=True)]
     record = _run_stage(storage, 2, pin_confirmation(STUDY, STUDY.confirm, finalists))
     champion, _ = choose_champion(record, stage_trials(storage, record), settings.home)
-    searched = {name: champion["config"][name] for name in ("activation", "filters", "learning_rate", "weight_decay")}
-    champion |= {"model_uri": "models:/made/1", "searched": searched}
-    update_study(storage, STUDY.name, state="done", champion=champion)
+    searched = {name: champion.config[name] for name in ("activation", "filters", "learning_rate", "weight_decay")}
+    champion = replace(champion, model_uri="models:/made/1", searched=searched)
+    update_study(storage, STUDY.name, state="done", champion=champion.to_json())
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 200)
     predictions = np.where(generator.random(200) < 0.85, labels, generator.integers(0, 3, 200))
     number = open_look(storage, STUDY.name, by="me@here", model_uri="models:/made/1", reason=None)
-    result = {**score(labels, predictions, CLASSES), "look": number, "classes": list(CLASSES), "note": "200 images"}
+    scores = score(labels, predictions, CLASSES)
+    result = LookResult(**vars(scores), look=number, classes=CLASSES, note="200 images")
     close_look(storage, STUDY.name, number, result)
     yield MadeStudy(settings, storage)
     storage.close()

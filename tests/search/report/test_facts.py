@@ -84,7 +84,7 @@ def test_epochs_that_patience_would_have_saved_are_not_the_pruner_s(made: MadeSt
 
 def test_the_parts_of_a_stage_s_time_add_up_to_its_trials(made: MadeStudy) -> None:
     stage = made.facts().stages[1]
-    time = measure_time(stage, DATA["train"])
+    time = measure_time(stage, DATA.train)
     assert time.worker_s == pytest.approx(stage.trials["duration_s"].sum())
     assert time.training_s == pytest.approx(len(stage.epochs) * 800 / 800.0)
     assert time.checkpoint_s == pytest.approx(0.1 * stage.trials["epochs"].sum())

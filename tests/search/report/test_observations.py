@@ -125,7 +125,7 @@ def test_the_lead_over_other_finalists_has_an_interval_and_a_verdict(made: MadeS
     facts = made.facts()
     leads = [o for o in observed(made) if o.about == "champion" and "shared seeds" in o.text]
     assert len(leads) == len(facts.finalists) - 1
-    tied = {f"finalist {index + 1} " for index in facts.record.champion["ties"]} if facts.record.champion else set()
+    tied = {f"finalist {index + 1} " for index in facts.record.champion.ties} if facts.record.champion else set()
     for lead in leads:
         is_tied = any(name in lead.text for name in tied)
         assert ("not told apart" in lead.text) == is_tied == (lead.strength == "unclear")

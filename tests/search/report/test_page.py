@@ -27,6 +27,7 @@ from search.report.model_card import model_card
 from search.stage.describe import describe_study
 from search.store.records import create_study
 from search.store.storage import open_storage
+from search.store.study_data import StudyData
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import CLASSES, DATA, STUDY, MadeStudy, settings_at
 
@@ -94,7 +95,7 @@ def test_the_first_screen_holds_the_figures_of_the_database(made: MadeStudy, rep
     test = facts.test
     assert test is not None
     assert f"{100 * facts.finalists[0].mean:.1f} %" in text
-    assert f"{100 * test['accuracy']:.1f} %" in text and "200 images, look 1" in text
+    assert f"{100 * test.accuracy:.1f} %" in text and "200 images, look 1" in text
     counts = facts.trials["state"].value_counts()
     for state in ("complete", "pruned", "infeasible"):
         assert f"{counts[state]} {state}" in text
@@ -157,7 +158,7 @@ def test_another_command_does_not_fail_for_a_report_that_cannot_be_made(
 ) -> None:
     settings = settings_at(tmp_path)
     with closing(open_storage(settings.storage_url, create=True)) as storage:
-        create_study(storage, STUDY.name, definition={"metric": "val_accuracy"}, data={})  # Half of what is needed.
+        create_study(storage, STUDY.name, definition={}, data=StudyData())  # Without the metric.
     assert try_report(settings, STUDY.name, pictures=True) is None
     _, first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("no pictures: made has no champion yet") and "search.pictures --study made" in first
@@ -201,7 +202,7 @@ def test_the_model_card_names_data_figures_limits_and_seeds(made: MadeStudy) -> 
     card = model_card(record, record.champion)
     for heading in ("Intended use", "Data", "Figures", "Limits", "Seeds"):
         assert f"## {heading}" in card
-    assert "800 training and 200 validation images" in card and str(record.champion["seeds"][0]) in card
+    assert "800 training and 200 validation images" in card and str(record.champion.seeds[0]) in card
     assert "- activation: gelu" in card
 
 

@@ -9,11 +9,12 @@ import pytest
 from data.errors import UserError
 from search.stage.describe import check_unchanged, describe_study
 from search.store.records import StudyRecord
+from search.store.study_data import StudyData
 from studies.definition import Study, choice
 from studies.registry import STUDIES
 
 QUICKSTART = STUDIES["quickstart"]
-DATA: dict[str, Any] = {"fingerprint": "a", "split_hash": "b", "notes": ["old words"]}
+DATA = StudyData(fingerprint="a", split_hash="b", notes=("old words",))
 
 
 def record_of(study: Study) -> StudyRecord:
@@ -54,9 +55,9 @@ def test_a_changed_definition_is_named_with_the_way_on(study: Study, named: str)
 
 def test_changed_images_are_named() -> None:
     with pytest.raises(UserError, match=r"data\.fingerprint was a, is c"):
-        check_unchanged(record_of(QUICKSTART), describe_study(QUICKSTART), {**DATA, "fingerprint": "c"})
+        check_unchanged(record_of(QUICKSTART), describe_study(QUICKSTART), replace(DATA, fingerprint="c"))
 
 
 def test_other_words_for_the_same_study_are_no_change() -> None:
     study = replace(QUICKSTART, description="other words")
-    check_unchanged(record_of(QUICKSTART), describe_study(study), {**DATA, "notes": ["new words"]})
+    check_unchanged(record_of(QUICKSTART), describe_study(study), replace(DATA, notes=("new words",)))

@@ -15,7 +15,7 @@ from models.config import BackboneConfig
 from models.values import to_flat
 from search import names
 from search.stage.bases import best_configs
-from search.stage.pareto import front, front_json
+from search.stage.pareto import front, front_trials
 from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_sampler
@@ -42,7 +42,7 @@ def test_the_front_holds_what_no_trial_beats_in_both_best_first() -> None:
     trials = trials_of((0.9, 500), (0.8, 100), (0.7, 200), (0.95, 900), (0.9, 400), (0.8, 100))
     assert [trial.number for trial in front(trials, "macs", maximize=True)] == [3, 4, 1]
     assert [trial.number for trial in front(trials, "macs", maximize=False)] == [2, 1]
-    assert front_json(trials, "macs", maximize=True)[0] == {"trial": 3, "value": 0.95, "macs": 900}
+    assert front_trials(trials, "macs", maximize=True)[0].to_json() == {"trial": 3, "value": 0.95, "macs": 900}
     assert front([], "macs", maximize=True) == []
 
 

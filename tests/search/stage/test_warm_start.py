@@ -18,6 +18,7 @@ from search.store.claims import Result, claim_next, finish
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, pin_stage, read_study
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from search.supervisor.stages import fill_queue
 from studies.definition import Stage, Study, choice, when
 from tests.search.conftest import CONFIG, tiny
@@ -25,7 +26,7 @@ from tests.search.conftest import CONFIG, tiny
 
 def earlier(storage: Storage, *stages: Sequence[tuple[float, dict[str, Any]]], config: TrainConfig = CONFIG) -> None:
     """A study whose trials came to these values with these fields, stage by stage."""
-    create_study(storage, "earlier", definition={}, data={})
+    create_study(storage, "earlier", definition={}, data=StudyData())
     for position, outcomes in enumerate(stages):
         stage = Stage(name=f"s{position}", trials=len(outcomes), epochs=1, space={"dropout": choice(0.0, 0.1)})
         study = Study(name="earlier", description="", config=config, stages=(stage,))
@@ -133,11 +134,11 @@ def test_a_study_goes_on_only_with_the_warm_start_it_began_with(sqlite: Storage)
     earlier(sqlite, [(0.9, {"dropout": 0.1})])
     study = replace(tiny(), warm_start="earlier")
     definition = {**describe_study(study), "warm_start": find_warm_start(sqlite, study).to_json()}
-    create_study(sqlite, study.name, definition=definition, data={})
+    create_study(sqlite, study.name, definition=definition, data=StudyData())
     record = read_study(sqlite, study.name)
     assert record is not None
-    check_unchanged(record, describe_study(study), {})
+    check_unchanged(record, describe_study(study), StudyData())
     with pytest.raises(UserError, match=r"warm_start\.study was earlier, is other"):
-        check_unchanged(record, describe_study(replace(study, warm_start="other")), {})
+        check_unchanged(record, describe_study(replace(study, warm_start="other")), StudyData())
     with pytest.raises(UserError, match=r"warm_start was .* is absent"):
-        check_unchanged(record, describe_study(tiny()), {})
+        check_unchanged(record, describe_study(tiny()), StudyData())

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from data.errors import SealBroken
+from search.store.look_result import LookResult
 from search.store.records import create_study, read_study
 from search.store.seal import close_look, describe_look, looks, looks_by_others, open_look, whoami
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 
 
 def look(storage: Storage, study: str = "partA", reason: str | None = None) -> int:
@@ -23,7 +25,7 @@ def test_the_first_look_needs_no_reason_and_is_number_1(storage):
 
 
 def test_a_refusal_says_when_and_by_whom_and_with_which_result(storage):
-    close_look(storage, "partA", look(storage), {"accuracy": 0.428})
+    close_look(storage, "partA", look(storage), LookResult(accuracy=0.428))
     with pytest.raises(
         SealBroken, match=r"^partA: .*look 1 on \d{4}-\d\d-\d\d \d\d:\d\d UTC by ann@lab.*0\.4280.*--again"
     ):
@@ -50,9 +52,9 @@ def test_every_look_is_listed_for_ever(storage):
 
 def test_a_result_cannot_be_replaced(storage):
     number = look(storage)
-    close_look(storage, "partA", number, {"accuracy": 0.4})
-    close_look(storage, "partA", number, {"accuracy": 0.9})
-    assert looks(storage, "partA")[0].result == {"accuracy": 0.4}
+    close_look(storage, "partA", number, LookResult(accuracy=0.4))
+    close_look(storage, "partA", number, LookResult(accuracy=0.9))
+    assert looks(storage, "partA")[0].result == LookResult(accuracy=0.4)
 
 
 def test_studies_have_seals_of_their_own(storage):
@@ -85,14 +87,14 @@ def test_a_look_is_signed_with_user_and_host():
 
 def test_looks_of_other_studies_at_the_same_images_are_known(storage):
     for study, images in {"partA": "same", "again": "same", "other": "others", "new": "same"}.items():
-        create_study(storage, study, definition={}, data={"sealed_fingerprint": images})
+        create_study(storage, study, definition={}, data=StudyData(sealed_fingerprint=images))
     for study in ("again", "other", "partA"):
         look(storage, study)
     record = read_study(storage, "new")
     assert record is not None
     seen = [one.name for one in looks_by_others(storage, record)]
     assert seen == ["look 1 by again", "look 1 by partA"]
-    assert describe_look({"look": 1, "looks_by_others": seen}) == (
+    assert describe_look(LookResult(look=1, looks_by_others=seen)) == (
         "look 1, after look 1 by again, look 1 by partA at the same images"
     )
-    assert describe_look({"look": 2, "looks_by_others": []}) == "look 2"
+    assert describe_look(LookResult(look=2)) == "look 2"

@@ -18,6 +18,7 @@ from search.store.locks import supervising
 from search.store.processes import process_name
 from search.store.records import EpochRecord, add_epochs, create_study, read_epochs, read_study
 from search.store.storage import Storage, open_storage, with_retries
+from search.store.study_data import StudyData
 from search.store.tables import locks
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -61,7 +62,7 @@ def test_sqlite_takes_the_write_lock_when_a_transaction_begins(tmp_path: Path) -
 def _create(url: str) -> bool:
     storage = open_storage(url, create=True)
     try:
-        return create_study(storage, "mine", definition={}, data={})
+        return create_study(storage, "mine", definition={}, data=StudyData())
     finally:
         storage.close()
 

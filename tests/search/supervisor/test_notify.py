@@ -7,27 +7,36 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from data.errors import SieveError, UserError
+from search.store.champion_record import ChampionRecord
+from search.store.look_result import LookResult
+from search.store.study_data import StudyData
 from search.supervisor import notify
 from search.supervisor.notify import check_address, notify_bad_end, notify_result, where
 from search.supervisor.stages import Interrupted
+from search.verdict.result import StudyResult
 
 SECRET = "T0K3N"
-RESULT = {
-    "study": "partA",
-    "champion": {"model_uri": "models:/partA/1", "val_accuracy": 0.8125, "val_accuracy_seeds": [0.81, 0.815]},
-    "test": None,
-    "wall_s": 7500.0,
-}
+RESULT = StudyResult(
+    study="partA",
+    stages=(),
+    warm_start=None,
+    champion=ChampionRecord(model_uri="models:/partA/1", val_accuracy=0.8125, val_accuracy_seeds=(0.81, 0.815)),
+    ablation=None,
+    test=None,
+    data=StudyData(),
+    wall_s=7500.0,
+)
 
 
 class Server:
-    """Answers every POST with a status, after a while, and keeps what it was sent."""
+    """ValidationPredictions every POST with a status, after a while, and keeps what it was sent."""
 
     def __init__(self, status: int = 200, delay_s: float = 0.0) -> None:
         self.posts: list[tuple[str, Any]] = []
@@ -93,7 +102,7 @@ def test_a_finished_study_is_told_as_one_object(serve: Serve) -> None:
 
 def test_a_look_at_the_test_set_is_told_with_its_accuracy(serve: Serve) -> None:
     server = serve()
-    notify_result(server.url, {**RESULT, "test": {"accuracy": 0.8}})
+    notify_result(server.url, replace(RESULT, test=LookResult(accuracy=0.8)))
     assert server.posts[0][1]["test"] == 0.8
 
 

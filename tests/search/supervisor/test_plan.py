@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from rich.console import Console
 
 from search.stage.budget import REGISTRATION_S, TimeBudget
+from search.store.study_data import StudyData
 from search.supervisor.estimate import StageCost
 from search.supervisor.plan import plan_json, print_plan
 from studies.definition import choice, when
@@ -61,7 +62,7 @@ def test_a_budget_that_is_enough_changes_nothing_in_a_plan() -> None:
 
 
 def test_a_plan_as_json_holds_stages_time_and_data() -> None:
-    data = {"fingerprint": "f", "train": 8, "val": 2, "classes": ["a", "b"], "notes": ["not shown"]}
+    data = StudyData(fingerprint="f", train=8, val=2, classes=("a", "b"), notes=("not shown",))
     plan = json.loads(json.dumps(plan_json(STUDY, COSTS, data)))
     assert [stage["name"] for stage in plan["stages"]] == ["one", "confirm"]
     assert plan["expected_s"] == 660

@@ -20,7 +20,8 @@ from tests.search.conftest import tiny
 def stage(**changes: object) -> StageSnapshot:
     values = {
         "name": "one", "planned": 10, "complete": 3, "pruned": 2, "failed": 1, "out_of_time": 0, "infeasible": 0,
-        "skipped": 0, "running": 2, "waiting": 2, "best": 0.75, "best_trial": 4, "epochs_done": 12, "epochs_planned": 20,
+        "skipped": 0, "running": 2, "waiting": 2, "best": 0.75, "best_trial": 4,
+        "epochs_done": 12, "epochs_planned": 20,
     }  # fmt: skip
     return StageSnapshot(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from search.store.records import (
     update_study,
 )
 from search.store.storage import Storage, open_storage
+from search.store.study_data import StudyData
 from search.tracking.client import connect
 from search.tracking.mirror import Mirror
 from search.tracking.registry import register_champion
@@ -121,7 +122,7 @@ def searched(tmp_path: Path, empty_mlflow: Path) -> Iterator[Searched]:
     settings = make_settings(tmp_path)
     storage = open_storage(settings.storage_url, create=True)
     searched = Searched(settings, storage)
-    create_study(storage, searched.name, definition={}, data={"fingerprint": "f" * 16, "split_hash": "5" * 16})
+    create_study(storage, searched.name, definition={}, data=StudyData(fingerprint="f" * 16, split_hash="5" * 16))
     yield searched
     storage.close()
 
@@ -172,12 +173,12 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path, 
     searched = Searched(settings, storage)
     spec = DataSpec(source=str(pictures))
     partition = open_partition(spec, settings.data_home, settings.cache_home)
-    data = {
-        "spec": asdict(spec),
-        "fingerprint": partition.fingerprint,
-        "sealed_fingerprint": partition.sealed_fingerprint,
-        "split_hash": "5" * 16,
-    }
+    data = StudyData(
+        spec=spec,
+        fingerprint=partition.fingerprint,
+        sealed_fingerprint=partition.sealed_fingerprint,
+        split_hash="5" * 16,
+    )
     create_study(storage, searched.name, definition={}, data=data)
     searched.pin(names.CONFIRM_STAGE, trials=1)
     trial = searched.begin(names.CONFIRM_STAGE)

@@ -47,16 +47,16 @@ def test_the_scores_are_those_of_the_classifier_on_the_test_folder(finished, pic
     truth = np.array([classifier.classes.index(file.parent.name) for file in files])
     pixels_NHWC = np.stack([np.asarray(Image.open(file)) for file in files])
     predictions = classifier.predict_proba(pixels_NHWC, precision="auto").argmax(axis=1)
-    assert result["accuracy"] == (truth == predictions).mean()
-    assert result["macro_f1"] == pytest.approx(f1_score(truth, predictions, average="macro", zero_division=0))
-    assert result["images"] == 21
-    assert result["look"] == 1
-    assert result["classes"] == ["ants", "bees", "cats"]
-    assert result["model_uri"] == "models:/partA/1"
-    low, high = result["interval"]
-    assert 0 <= low < result["accuracy"] < high <= 1
-    assert np.array(result["confusion"]).sum(axis=1).tolist() == [7, 7, 7]
-    assert [row["support"] for row in result["per_class"]] == [7, 7, 7]
+    assert result.accuracy == (truth == predictions).mean()
+    assert result.macro_f1 == pytest.approx(f1_score(truth, predictions, average="macro", zero_division=0))
+    assert result.images == 21
+    assert result.look == 1
+    assert result.classes == ("ants", "bees", "cats")
+    assert result.model_uri == "models:/partA/1"
+    low, high = result.interval
+    assert 0 <= low < result.accuracy < high <= 1
+    assert np.array(result.confusion).sum(axis=1).tolist() == [7, 7, 7]
+    assert [row.support for row in result.per_class] == [7, 7, 7]
     assert [look.result for look in taken(finished)] == [result]
 
 
@@ -79,7 +79,7 @@ def test_a_second_look_is_refused_with_what_the_first_one_saw(finished, monkeypa
     with pytest.raises(SealBroken) as refused:
         evaluate(finished, "partA")
     message = str(refused.value)
-    assert f"accuracy {first['accuracy']:.4f}" in message
+    assert f"accuracy {first.accuracy:.4f}" in message
     assert "@" in message
     assert "--again REASON" in message
     assert "\n" not in message
@@ -87,14 +87,14 @@ def test_a_second_look_is_refused_with_what_the_first_one_saw(finished, monkeypa
 
 def test_a_reason_opens_the_seal_again_and_stays_on_record(finished):
     evaluate(finished, "partA")
-    assert evaluate(finished, "partA", again="a label was wrong")["look"] == 2
+    assert evaluate(finished, "partA", again="a label was wrong").look == 2
     assert [(look.number, look.reason) for look in taken(finished)] == [(1, "first look"), (2, "a label was wrong")]
 
 
 def test_of_two_racing_evaluators_one_looks(finished):
     def attempt(_: int) -> str:
         try:
-            return f"look {evaluate(finished, 'partA')['look']}"
+            return f"look {evaluate(finished, 'partA').look}"
         except SealBroken:
             return "refused"
 
@@ -107,16 +107,16 @@ def test_the_result_is_shown_on_the_model_version_and_its_run(finished):
     result = evaluate(finished, "partA")
     client = connect(finished.tracking_url)
     version = client.get_model_version("partA", "1")
-    assert version.tags["test_accuracy"] == str(result["accuracy"])
+    assert version.tags["test_accuracy"] == str(result.accuracy)
     assert version.tags["test_looks"] == "1"
-    assert client.get_run(version.run_id).data.metrics["test_macro_f1"] == result["macro_f1"]
+    assert client.get_run(version.run_id).data.metrics["test_macro_f1"] == result.macro_f1
     shown = {Path(file.path).name for file in client.list_artifacts(version.run_id, "test/look-1")}
     assert shown == {"per_class.json", "confusion.json"}
 
 
 def test_images_that_changed_since_the_search_do_not_cost_the_look(finished, pictures, tmp_path):
     storage = open_storage(finished.storage_url, create=False)
-    data = read_study(storage, "partA").data
+    data = read_study(storage, "partA").data.to_json()
     storage.close()
     change_study(finished, data={**data, "fingerprint": "0" * 64})
     with pytest.raises(UserError, match="not the images that partA was searched on"):
@@ -161,7 +161,7 @@ def run_command(settings, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_prints_json_and_refuses_with_exit_code_1(finished):
     done = run_command(finished, "--study", "partA", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == taken(finished)[0].result
+    assert json.loads(done.stdout) == taken(finished)[0].result.to_json()
 
     refused = run_command(finished, "--study", "partA", "--json")
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -90,7 +90,7 @@ def test_a_look_keeps_its_predictions_and_the_images_to_show(finished, pictures,
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
     expected = load_bundle(bundle).predict_proba(pixels)
     np.testing.assert_allclose(kept.probabilities_NC, expected, atol=1e-5)
-    assert kept.is_right_N.mean() == result["accuracy"]
+    assert kept.is_right_N.mean() == result.accuracy
     assert np.array_equal(kept.images(kept.grid), pixels[kept.grid])
 
 
@@ -106,7 +106,7 @@ def test_a_look_at_another_champion_is_not_shown(finished):
     storage = open_storage(finished.storage_url, create=False)
     champion = read_study(storage, "partA").champion
     storage.close()
-    change_study(finished, champion={**champion, "model_uri": "models:/partA@champion"})
+    change_study(finished, champion={**champion.to_json(), "model_uri": "models:/partA@champion"})
     draw_pictures(finished, "partA")
     assert all("validation images" in caption for caption in captions(finished).values())
 
@@ -114,7 +114,7 @@ def test_a_look_at_another_champion_is_not_shown(finished):
 def test_a_look_whose_predictions_cannot_be_kept_still_counts(finished, monkeypatch, capsys):
     (finished.home / "studies").write_text("a file where the folder should be")
     result = evaluate(finished, "partA")
-    assert result["images"] == 21
+    assert result.images == 21
     assert "the result is stored" in capsys.readouterr().err
     monkeypatch.setattr(evaluation, "open_test_images", lambda *a, **k: pytest.fail("looked again"))
     with pytest.raises(UserError, match="cannot write here"):
@@ -138,7 +138,7 @@ def test_changed_images_are_a_bad_request_and_nothing_is_written(finished):
     storage = open_storage(finished.storage_url, create=False)
     searched = read_study(storage, "partA").data
     storage.close()
-    change_study(finished, data={**searched, "fingerprint": "0" * 64})
+    change_study(finished, data={**searched.to_json(), "fingerprint": "0" * 64})
     with pytest.raises(UserError, match="not the images that partA was searched on"):
         draw_pictures(finished, "partA")
     assert not (finished.home / "studies").exists()

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 import search.sync as module
 from search.cli import main_guard
 from search.store.locks import supervising
+from search.store.look_result import LookResult
 from search.store.records import update_study
 from search.store.seal import close_look, open_look
 from search.store.storage import open_storage
@@ -19,13 +20,7 @@ from search.tracking.backlog import looks_behind, trials_behind
 from search.tracking.client import connect
 
 DOWN = "http://127.0.0.1:9"
-SCORES = {
-    "accuracy": 0.5,
-    "macro_f1": 0.4,
-    "classes": ["a", "b"],
-    "per_class": [0.5, 0.5],
-    "confusion": [[1, 0], [1, 0]],
-}
+RESULT = LookResult(accuracy=0.5, macro_f1=0.4, classes=("a", "b"), confusion=((1, 0), (1, 0)))
 
 
 @pytest.fixture
@@ -93,7 +88,7 @@ def test_a_look_that_mlflow_does_not_show_is_sent_once(finished):
     storage = open_storage(finished.storage_url, create=False)
     number = open_look(storage, "partA", by="me", model_uri="models:/partA/1", reason=None)
     assert sync(finished, storage, "partA").looks_sent == 0  # It is going on.
-    close_look(storage, "partA", number, {"look": number, **SCORES})
+    close_look(storage, "partA", number, replace(RESULT, look=number))
 
     assert sync(finished, storage, "partA").looks_sent == 1
     assert sync(finished, storage, "partA").looks_sent == 0

@@ -20,6 +20,7 @@ from search.store.claims import finish, release
 from search.store.find import find_study
 from search.store.records import create_study
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from search.trials import artifacts as artifacts_module
 from search.trials.artifacts import Artifacts, ObjectStore, SharedFolder, open_artifacts
 from search.trials.run_trial import WorkerStopped
@@ -226,7 +227,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_would_keep_its_files_where_nobody_finds_them_is_refused(tmp_path: Path, sqlite: Storage) -> None:
-    create_study(sqlite, "mine", definition={}, data={})
+    create_study(sqlite, "mine", definition={}, data=StudyData())
     study, here = find_study(sqlite, "mine"), SharedFolder(tmp_path / "here")
     here.announce(study)
     here.check_shared(study)

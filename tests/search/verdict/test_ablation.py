@@ -18,6 +18,7 @@ from search.stage.snapshot import stage_trials
 from search.store.claims import finish
 from search.store.records import create_study, read_study
 from search.store.storage import Storage
+from search.store.study_data import StudyData
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_run import TrialContext
 from search.trials.workload import WorkloadBuilder
@@ -84,7 +85,7 @@ def done(sqlite: Storage, digits: WorkloadBuilder, tmp_path_factory: pytest.Temp
 
 def run_ablation(storage: Storage, context: TrialContext, pinned: PinnedStage) -> AblationResult:
     classes = context.workloads.open_data(CONFIG).search.classes
-    create_study(storage, STUDY.name, definition={}, data={"classes": list(classes)})
+    create_study(storage, STUDY.name, definition={}, data=StudyData(classes=tuple(classes)))
     stage = open_stage(storage, pinned)
     for _ in range(pinned.trials):
         claim = stage.claim()
@@ -114,14 +115,14 @@ def test_a_trained_ablation_gives_cells_effects_and_scores_on_the_validation_ima
 
 def test_the_table_of_effects_is_printed_with_intervals(done: AblationResult) -> None:
     console = Console(file=io.StringIO(), width=160)
-    print_ablation(json.loads(json.dumps(done.to_json())), console)
+    print_ablation(done, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for said in ("base model", "norm, dropout", "norm x dropout", "randomised complete blocks"):
         assert said in text
 
 
 def test_another_last_stage_is_no_ablation(sqlite: Storage, tmp_path: Path) -> None:
-    create_study(sqlite, STUDY.name, definition={}, data={"classes": ["a"]})
+    create_study(sqlite, STUDY.name, definition={}, data=StudyData(classes=("a",)))
     stage, record = open_stage(sqlite), read_study(sqlite, STUDY.name)
     assert record is not None
     assert read_ablation(record, stage.record, stage_trials(sqlite, stage.record), tmp_path) is None

@@ -44,11 +44,11 @@ def confirmed(values: list[list[float]]) -> tuple[StageRecord, list[FrozenTrial]
 def test_the_champion_has_the_best_mean_not_the_best_single_run() -> None:
     record, trials = confirmed([[0.70, 0.90, 0.71], [0.80, 0.81, 0.82]])
     champion, bundle = choose_champion(record, trials, Path("home"))
-    assert champion["finalist"] == 1 and champion["config"]["dropout"] == 0.1
-    assert champion["val_accuracy"] == pytest.approx(0.81)
-    assert champion["val_accuracy_seeds"] == [0.80, 0.81, 0.82]
-    assert trials[champion["trial"]].value == 0.82  # the weights are those of its best seed
-    assert bundle == Path("home/studies/mine/trials") / f"confirm-{champion['trial']}" / "classifier"
+    assert champion.finalist == 1 and champion.config["dropout"] == 0.1
+    assert champion.val_accuracy == pytest.approx(0.81)
+    assert champion.val_accuracy_seeds == (0.80, 0.81, 0.82)
+    assert trials[champion.trial].value == 0.82  # the weights are those of its best seed
+    assert bundle == Path("home/studies/mine/trials") / f"confirm-{champion.trial}" / "classifier"
 
 
 def test_only_the_classifier_that_a_trial_kept_is_promoted(tmp_path: Path) -> None:
