@@ -45,6 +45,10 @@ COMMANDS = {
     "detect": Command("search.detect.__main__", "find objects in images or a video with a pre-trained detector"),
 }
 
+_FILES = frozenset({"data", "weights", "output", "places", "source"})
+_FOLDERS = frozenset({"home", "artifacts"})
+"""Options whose values the shell completes with files, and with folders."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; return its exit code. Without arguments, list the commands."""
@@ -54,10 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     if options.completion:
-        from search.completion import completion_script
-
-        parsers = {name: (command.summary, command_module(name).build_parser()) for name, command in COMMANDS.items()}
-        print(completion_script(options.completion, parser, parsers))
+        print(_completion_script(options.completion))
     else:
         parser.print_help()
     return 0
@@ -81,9 +82,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def command_module(name: str) -> Any:
-    """The module of a command, which has `main` and `build_parser`."""
-    return import_module(COMMANDS[name].module)
+def _completion_script(shell: str) -> str:
+    """A script with which `shell` completes commands, their options, files, and the names of studies."""
+    import shtab
+
+    from studies.registry import STUDIES
+
+    parser = build_parser()
+    commands = parser.add_subparsers()
+    for name, command in COMMANDS.items():
+        options = _module(name).build_parser()
+        for action in options._actions:
+            if action.dest == "study":
+                action.choices = list(STUDIES)
+            elif action.dest in _FILES:
+                action.complete = shtab.FILE
+            elif action.dest in _FOLDERS:
+                action.complete = shtab.DIRECTORY
+        commands.add_parser(name, help=command.summary, parents=[options], add_help=False)
+    script: str = shtab.complete(parser, shell)
+    return script
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -93,6 +111,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     from search.cli import main_guard, program  # Here, so that listing the commands imports no database driver.
 
     if name == "complexity":  # It belongs to models/, which imports nothing of search/.
-        code: int = command_module(name).main(arguments, prog=program("models.complexity"))
+        code: int = _module(name).main(arguments, prog=program("models.complexity"))
         return code
-    return main_guard(lambda: command_module(name).main(arguments))
+    return main_guard(lambda: _module(name).main(arguments))
+
+
+def _module(name: str) -> Any:
+    """The module of a command, which has `main` and `build_parser`."""
+    return import_module(COMMANDS[name].module)

@@ -23,6 +23,7 @@ from search.store.locks import supervising
 from search.store.records import study_names
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json
+from search.text import plural
 from search.tracking.backlog import show_looks, trials_behind
 from search.tracking.mirror import Mirror
 
@@ -41,13 +42,9 @@ class Synced:
     """Why the study was skipped, or that it is not finished."""
 
     def __str__(self) -> str:
-        sent = f"{_count(self.trials_sent, 'trial')} and {_count(self.looks_sent, 'look')} sent"
-        line = f"{self.study}: {sent}, {_count(self.trials_left, 'trial')} left"
+        sent = f"{plural(self.trials_sent, 'trial')} and {plural(self.looks_sent, 'look')} sent"
+        line = f"{self.study}: {sent}, {plural(self.trials_left, 'trial')} left"
         return f"{line} ({self.note})" if self.note else line
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def sync(settings: Settings, storage: Storage, study: str) -> Synced:

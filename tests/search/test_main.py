@@ -97,7 +97,9 @@ def test_bash_completes_commands_options_and_studies(tmp_path: Path) -> None:
 
     def completed(*words: str) -> list[str]:
         line = " ".join(f"'{word}'" for word in ("sieve", *words))
-        ask = f"COMP_WORDS=({line}); COMP_CWORD={len(words)}; _shtab_sieve sieve '{words[-1]}' x; echo ${{COMPREPLY[@]}}"
+        ask = (
+            f"COMP_WORDS=({line}); COMP_CWORD={len(words)}; _shtab_sieve sieve '{words[-1]}' x; echo ${{COMPREPLY[@]}}"
+        )
         done = subprocess.run(
             ["bash", "-c", f"source {tmp_path}/sieve.bash; {ask}"], capture_output=True, text=True, check=True
         )
