@@ -1,11 +1,11 @@
-"""python -m models.complexity [--image-size 224] [--channels 3] [--classes 10] [--set FIELD=VALUE ...] [--json]
+"""Count the multiply-accumulates (MACs) for one image and the learned parameters of a FlexCNN, layer by layer.
 
-How many multiply-accumulates (MACs) one image costs in a FlexCNN's forward pass, and how many parameters are learned:
-exactly, layer by layer, from the configuration alone.
+    sieve complexity --image-size 64 --set conv_layers=3 --set filters=32
 
-Counted: the products of convolutions and dense layers, including those with zero padding; a bias is a parameter but no
-MAC; batch norm has parameters but no MACs. Not counted: activations, pooling, and the norms' running statistics, which
-are not learned. A library that reports FLOPs counts two for each MAC.
+The counts are exact and follow from the configuration alone. MACs are the products of convolutions and dense layers,
+including those with zero padding. A bias is a parameter but no MAC; batch norm has parameters but no MACs. Activations,
+pooling, and batch norm's running statistics, which are not learned, are not counted. A library that reports FLOPs
+counts two for each MAC.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -104,17 +105,26 @@ def closed_form(config: FlexCNNConfig, input_shape: InputShape, classes: int) ->
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the table and the closed form. Returns the exit code: 0 done, 2 bad input."""
+def build_parser(prog: str = "python -m models.complexity") -> argparse.ArgumentParser:
+    """The command's options. `prog` is the command as the user typed it."""
     parser = argparse.ArgumentParser(
-        prog="python -m models.complexity", description="MACs and parameters of a FlexCNN."
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--image-size", type=int, default=224, help="height and width in pixels")
-    parser.add_argument("--channels", type=int, default=3)
-    parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="any field of FlexCNNConfig")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--image-size", metavar="N", type=int, default=224, help="height and width in pixels (default: 224)"
+    )
+    parser.add_argument("--channels", metavar="N", type=int, default=3, help="channels of an image (default: 3)")
+    parser.add_argument("--classes", metavar="N", type=int, default=10, help="classes to tell apart (default: 10)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="set a field of the network, e.g. filters=64"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m models.complexity") -> int:
+    """Print the table and the closed form. Returns the exit code: 0 done, 2 bad input."""
+    options = build_parser(prog).parse_args(arguments)
     try:
         assignments = dict(parse_assignment(text) for text in options.set)
         config = with_values(FlexCNNConfig(), {"image_size": options.image_size, **assignments})
@@ -123,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         costs = layers(config, input_shape, options.classes)
         formula = closed_form(config, input_shape, options.classes)
     except (UserError, InfeasibleConfig) as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     if options.json:
         print(_as_json(costs, formula))

@@ -25,10 +25,10 @@ __all__ = ["StudyFacts", "load_study", "report", "run"]
 
 
 def run(study: str, *, test: bool = False, **options: str | int | float | Path) -> StudyFacts:
-    """Run a study, or go on with it, and return it as `load_study` does.
+    """Run a study, or continue it, and return it as `load_study` does.
 
-    `options` are those of `python -m search.run`, with underscores: `data`, `trials_scale`, `workers`, `home`. Raises
-    UserError for what the command would refuse.
+    `options` are the options of `sieve run`, with underscores: `data`, `trials_scale`, `workers`, `home`. Raises
+    UserError for options that the command would refuse.
     """
     parser = command_parser("search.run", None)
     add_run_arguments(parser)
@@ -43,7 +43,7 @@ def load_study(
 ) -> StudyFacts:
     """A study's `trials`, `configs` and `epochs` as data frames, its finalists, and every look at its test set.
 
-    Raises UserError if there is no study of that name.
+    Raises UserError if there is no study with that name.
     """
     return _read(_settings(home, storage, tracking), study)
 
@@ -56,7 +56,7 @@ def report(
     storage: str | None = None,
     tracking: str | None = None,
 ) -> Path:
-    """Write a study's `report.html`, by default in its folder below `home`, and return where it lies."""
+    """Write a study's `report.html`, by default in its folder below `home`, and return its path."""
     return make_report(_settings(home, storage, tracking), study, None if output is None else Path(output))
 
 

@@ -1,7 +1,12 @@
-"""What every command shares: its parser, its exit code, one line per error, and one JSON object on stdout.
+"""What every command shares: its parser, its exit codes, and errors of one line.
+
+    def build_parser() -> CommandParser:
+        parser = command_parser("search.status", __doc__)
+        parser.add_argument("--study", help="show only this study (default: all)")
+        return parser
 
     def main(argv: Sequence[str] | None = None) -> None:
-        arguments = command_parser("search.status", __doc__).parse_args(argv)
+        options = build_parser().parse_args(argv)
         ...
 
     if __name__ == "__main__":
@@ -16,6 +21,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from data.errors import SieveError, UserError
@@ -33,17 +39,28 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def command_parser(module: str, description: str | None) -> CommandParser:
-    """A parser for `python -m MODULE` with the options that every command takes, `--json` among them."""
+    """A parser for the command in `module`, with the options that every command takes."""
     parser = CommandParser(
-        prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program(module), description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    settings.add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+    common = parser.add_argument_group("options of every command")
+    settings.add_arguments(common)
+    common.add_argument("--json", action="store_true", help="print one JSON object to stdout, and nothing else there")
     return parser
 
 
+def program(module: str) -> str:
+    """The command as the user typed it: `sieve run`, `python -m search run` or `python -m search.run`."""
+    called, name = Path(sys.argv[0]), module.rpartition(".")[2]
+    if called.name == "sieve":
+        return f"sieve {name}"
+    if called == Path(__file__).with_name("__main__.py"):
+        return f"python -m search {name}"
+    return f"python -m {module}"
+
+
 def main_guard(command: Callable[[], object]) -> int:
-    """Run a command and return its exit code; an error that Sieve raises on purpose becomes one line on stderr."""
+    """Run a command and return its exit code. An error that Sieve raises on purpose becomes one line on stderr."""
     try:
         command()
     except UserError as error:
@@ -52,12 +69,12 @@ def main_guard(command: Callable[[], object]) -> int:
         return _fail(error, FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # Whoever read the output has seen enough, as `head` has.
+    except BrokenPipeError:  # The program that read the output, e.g. `head`, has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
         if trouble := disk_trouble(error):
-            line = f"cannot write: {trouble}; free some space, or choose another folder with --home"
+            line = f"cannot write: {trouble}; free some disk space, or choose another folder with --home"
             return _fail(UserError(line), BAD_INPUT)
         if not is_outage(error):
             raise  # A bug.

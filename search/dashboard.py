@@ -1,9 +1,10 @@
-"""Show studies in the browser: optuna-dashboard and MLflow's pages, on this machine only.
+"""Show studies in the browser, with optuna-dashboard and MLflow.
 
-    python -m search.dashboard [--port 8080] [--mlflow-port 5000]
+    sieve dashboard
+    sieve dashboard --port 8081 --mlflow-port 5001
 
-Neither page has a login, so both listen on the loopback address alone; optuna-dashboard is served read-only. Ctrl-C or
-SIGTERM ends both.
+Neither page has a login, so both are reachable from this machine only (127.0.0.1), and optuna-dashboard is read-only.
+Ctrl-C or SIGTERM stops both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import requests
 
 from data.errors import SieveError, UserError
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments, redact
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
@@ -45,15 +46,15 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are not worth a line each."""
+        """Print no line for a request."""
 
 
 def serve(
     settings: Settings, *, port: int, mlflow_port: int, ready: Callable[[str, str], None], stop: threading.Event
 ) -> None:
-    """Serve both pages until `stop` is set; `ready` gets the addresses of optuna-dashboard and MLflow once both answer.
+    """Serve both pages until `stop` is set; call `ready` with the URLs of optuna-dashboard and MLflow once both answer.
 
-    Raises UserError if there is nothing to show or a port is taken, SieveError if MLflow's server ends by itself.
+    Raises UserError if there is no study or a port is in use, and SieveError if MLflow's server ends by itself.
     """
     storage = open_storage(settings.storage_url, create=False)
     try:
@@ -85,7 +86,7 @@ def _optuna_dashboard(storage: Storage, port: int) -> Iterator[str]:
 
 
 def read_only(app: WSGIApplication) -> WSGIApplication:
-    """An application that refuses whatever could change a study: a deleted one would break its search."""
+    """Wrap an application so that it refuses every request that could change or delete a study."""
 
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
@@ -97,20 +98,20 @@ def read_only(app: WSGIApplication) -> WSGIApplication:
 
 
 class _RemoteMLflow:
-    """A tracking server that somebody else runs."""
+    """A tracking server that was running before this command, and keeps running after it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def wait_until_ready(self, stop: threading.Event) -> None:
-        """Nothing was started."""
+        """Return at once: this command did not start the server."""
 
     def check(self) -> None:
-        """Its end is not ours."""
+        """Do nothing: this command is not responsible for the server."""
 
 
 class _LocalMLflow:
-    """An MLflow server of our own, as a child process."""
+    """An MLflow server that this command started as a child process."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], port: int) -> None:
         origin = f"http://{HOST}:{port}/"
@@ -120,7 +121,7 @@ class _LocalMLflow:
         self._log = log
 
     def wait_until_ready(self, stop: threading.Event) -> None:
-        """Return once the server answers, or `stop` is set; SieveError if it ends or takes too long."""
+        """Return once the server answers or `stop` is set. Raises SieveError if the server ends or takes too long."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             self.check()
@@ -136,11 +137,11 @@ class _LocalMLflow:
         """Raise SieveError if the server has ended."""
         if self._process.poll() is not None:
             self._log.seek(0)
-            last = (self._log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            last = (self._log.read().decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
             raise SieveError(f"MLflow's server ended with code {self._process.returncode}: {last}")
 
     def end(self) -> None:
-        """End the server and the workers it started: they share its process group."""
+        """End the server and its worker processes, which share its process group."""
         for kind in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, kind)
@@ -157,15 +158,15 @@ def _mlflow_server(settings: Settings, port: int) -> Iterator[_LocalMLflow | _Re
         return
     _require_free(port)
     with answering(settings.tracking_url):
-        pass  # Makes the schema, should no search have done so yet; the server would race for it.
-    # In the environment, not on the command line: the database's URL may hold a password.
+        pass  # Creates the tables if no search has done so yet: the server's own processes would race to create them.
+    # By environment and not on the command line, which `ps` shows: the database's URL may contain a password.
     environment = {
         **os.environ,
         "MLFLOW_BACKEND_STORE_URI": settings.tracking_url,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     if settings.artifact_location:
         command += ["--default-artifact-root", settings.artifact_location]
     with tempfile.TemporaryFile() as log:
@@ -189,15 +190,20 @@ def _require_free(port: int) -> None:
 
 
 def _taken(port: int, option: str) -> UserError:
-    return UserError(f"port {port} on {HOST} is taken; choose another one with {option}")
+    return UserError(f"port {port} on {HOST} is in use; choose another port with {option}")
+
+
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.dashboard", __doc__)
+    parser.add_argument("--port", metavar="N", type=int, default=8080, help="port of optuna-dashboard (default: 8080)")
+    parser.add_argument("--mlflow-port", metavar="N", type=int, default=5000, help="port of MLflow (default: 5000)")
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.dashboard", __doc__)
-    parser.add_argument("--port", type=int, default=8080, help="of optuna-dashboard (default: 8080)")
-    parser.add_argument("--mlflow-port", type=int, default=5000, help="of MLflow (default: 5000)")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
 
     def ready(optuna_url: str, mlflow_url: str) -> None:
         if arguments.json:
@@ -205,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             print(f"optuna-dashboard  {optuna_url}\nMLflow            {mlflow_url}")
         sys.stdout.flush()
-        say("No login: what is started here listens on this machine's loopback address only. Ctrl-C ends it.")
+        say("The pages have no login and are reachable from this machine only. Ctrl-C stops them.")
 
     settings = from_arguments(arguments)
     with _stop_signals() as stop:
@@ -214,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set."""
+    """Yield an event that Ctrl-C and SIGTERM set."""
     stop = threading.Event()
     before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:

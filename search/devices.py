@@ -8,11 +8,14 @@ from data.errors import UserError
 from data.parallel import cpu_cores
 
 _DRIVERS = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
-"""Without one of them torch has no GPU to see."""
+"""GPU drivers. If none is installed, torch finds no GPU."""
 
 
 def parse_devices(text: str) -> list[str]:
-    """`auto` is every GPU, or the CPU where there is none; raises UserError for a device that is not there."""
+    """The torch devices that an option names. `auto` is every GPU, or the CPU if there is none.
+
+    Raises UserError for a device that this machine does not have.
+    """
     gpus = _gpus()
     if text == "auto":
         return gpus or ["cpu"]
@@ -21,13 +24,13 @@ def parse_devices(text: str) -> list[str]:
     if text != "cuda" and not text.startswith("cuda:"):
         raise UserError(f"--devices {text}: give auto, cpu, cuda, or a list such as cuda:0,1")
     if not gpus:
-        raise UserError(f"--devices {text}: torch sees no GPU on this machine; use --devices cpu")
+        raise UserError(f"--devices {text}: torch finds no GPU on this machine; use --devices cpu")
     if text == "cuda":
         return gpus
     chosen = [f"cuda:{part.strip().removeprefix('cuda:')}" for part in text.removeprefix("cuda:").split(",")]
     for device in chosen:
         if device not in gpus:
-            raise UserError(f"--devices {text}: there is no {device} on this machine, only {', '.join(gpus)}")
+            raise UserError(f"--devices {text}: this machine has no {device}, only {', '.join(gpus)}")
     return chosen
 
 
@@ -48,5 +51,8 @@ def _is_installed(library: str) -> bool:
 
 
 def default_workers(devices: list[str]) -> int:
-    """One worker per GPU; on the CPU one per core, since two one-thread workers beat one of two threads."""
+    """The default number of workers: one per GPU, or one per CPU core.
+
+    On a CPU, two workers with one thread each are faster than one worker with two threads.
+    """
     return cpu_cores() if devices == ["cpu"] else len(devices)

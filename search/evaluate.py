@@ -1,9 +1,9 @@
 """Open the seal: measure a study's registered champion on the test images, once.
 
-    python -m search.evaluate --study NAME [--again REASON] [--json]
+    sieve evaluate --study NAME
 
-The look is on record before the first test image is decoded. A second look is refused (exit code 1) unless --again
-gives a reason, which every report then shows.
+The look at the test images is recorded before the first of them is decoded. A second look is refused (exit code 1),
+unless --again gives a reason, which every report then shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from data.partition import open_partition
 from data.progress import Progress
 from data.sealed import open_test_images
 from data.spec import DataSpec
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.report.make import try_report
 from search.settings import Settings, from_arguments
@@ -42,8 +42,8 @@ def evaluate(
 ) -> LookResult:
     """Take one look at the test set with the study's champion and return its result.
 
-    Raises UserError if there is no such study or champion, SealBroken for another look without a reason in `again`.
-    Whatever stops it after that, the look stays on record.
+    Raises UserError if there is no such study or champion, and SealBroken for another look without a reason in `again`.
+    Once it is recorded, the look stays on record even if the evaluation fails.
     """
     storage = open_storage(settings.storage_url, create=False)
     try:
@@ -51,7 +51,7 @@ def evaluate(
         champion = load_champion(settings, find_champion(record).model_uri)
         _check_unchanged(settings, record, progress)
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
-        # Only now: of two studies that look at the same moment, one at least knows of the other.
+        # Read after the own look is recorded: if two studies look at the same moment, at least one sees the other.
         others = tuple(look.name for look in looks_by_others(storage, record))
         result, predictions = _measure(settings, record.data.spec, champion, number, progress)
         result = replace(result, looks_by_others=others)
@@ -60,11 +60,11 @@ def evaluate(
         storage.close()
     try:
         save_predictions(predictions, look_file(settings.home, study, number))
-    except OSError as error:  # As below: the pictures are made of it, and go on showing validation images.
-        say(f"the result is stored, but not what the pictures of the test images need: {error}")
+    except OSError as error:  # The result is stored all the same; the pictures keep showing validation images.
+        say(f"the result is stored, but its predictions for the pictures could not be written: {error}")
     try:
         log_test_result(settings, champion.registered, result)
-    except SieveError as error:  # The look is over and its result stored; MLflow only shows it.
+    except SieveError as error:  # The look is over and its result is stored; MLflow only shows it.
         say(f"the result is stored, but MLflow does not show it: {error}")
     return result
 
@@ -123,14 +123,22 @@ def _predict(champion: Champion, images: ImageSet, progress: Progress | None) ->
     return np.concatenate(probabilities)
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.evaluate", __doc__)
+    parser.add_argument("--study", metavar="NAME", required=True, help="the study whose champion to measure")
+    parser.add_argument(
+        "--again", metavar="REASON",
+        help="take another look at the test images; the reason stays on record, e.g. 'the labels were corrected'",
+    )  # fmt: skip
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.evaluate", __doc__)
-    parser.add_argument("--study", required=True, help="the study whose champion is measured")
-    parser.add_argument("--again", metavar="REASON", help="look once more; the reason stays on record")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     if arguments.again is not None and not arguments.again.strip():
-        raise UserError("--again: the reason is empty; say why another look is needed")
+        raise UserError("--again: the reason is empty; give the reason why another look is needed")
     settings = from_arguments(arguments)
     with DataProgress() as progress:
         result = evaluate(settings, arguments.study, again=arguments.again, progress=progress)

@@ -1,9 +1,9 @@
-"""Write a study's champion as plain files: ONNX, and a state dict with its configuration.
+"""Write a study's champion as plain files: an ONNX model, and its weights with their configuration.
 
-    python -m search.export --study NAME [--output FOLDER] [--json]
+    sieve export --study NAME --output FOLDER
 
-`model.onnx` takes uint8 images (N, height, width, channels), normalises them itself and gives class probabilities.
-`weights.safetensors` and `classifier.json` are what `models.bundle.load_bundle` reads.
+`model.onnx` takes uint8 images (N, height, width, channels), normalises them itself and returns class probabilities.
+`models.bundle.load_bundle` reads `weights.safetensors` and `classifier.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.outputs import output_folder
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.names import study_folder
 from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
@@ -68,15 +68,22 @@ def _check_onnx() -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
-        raise UserError("exporting to ONNX needs two more packages: pip install 'sieve-search[export]'") from None
+        raise UserError("export needs the packages onnx and onnxscript: pip install 'sieve-search[export]'") from None
+
+
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.export", __doc__)
+    parser.add_argument("--study", metavar="NAME", required=True, help="the study whose champion to export")
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=Path, help="folder for the files (default: export/ in the study's folder)"
+    )
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.export", __doc__)
-    parser.add_argument("--study", required=True, help="a study that has a champion")
-    parser.add_argument("--output", type=Path, help="folder for the files (default: export/ in the study's folder)")
-    options = parser.parse_args(argv)
+    options = build_parser().parse_args(argv)
     result = export(from_arguments(options), options.study, options.output)
     if options.json:
         print_json(result)

@@ -1,6 +1,6 @@
-"""How busy this machine's GPUs are, as the driver's own `nvidia-smi` says; nothing where there is none.
+"""How busy this machine's GPUs are, from the driver's `nvidia-smi`.
 
-torch cannot tell without another package, and would take up memory on every GPU for asking.
+torch needs another package for that, and would occupy memory on every GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FIELDS = ("index", "name", "utilization.gpu", "memory.used", "memory.total")
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One GPU at one moment; None for what the driver does not tell, as for the slices of a divided GPU."""
+    """The state of one GPU. A value is None where the driver does not report it, e.g. for slices of a divided GPU."""
 
     index: int
     name: str
@@ -26,7 +26,7 @@ class Gpu:
 
 
 def read_gpus() -> list[Gpu]:
-    """Every GPU of this machine; an empty list where there is none, or where the driver does not answer in time."""
+    """The state of every GPU of this machine; empty without GPUs, or if the driver does not answer in time."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []

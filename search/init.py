@@ -1,8 +1,8 @@
-"""Create the tables of Sieve, Optuna and MLflow in shared databases, before several processes could race for them.
+"""Create the tables of Sieve, Optuna and MLflow in shared databases, before several processes race to create them.
 
-    python -m search.init
+    sieve init --storage postgresql://USER@HOST/NAME
 
-On one machine nobody needs it: `search.run` does the same. Doing it again changes nothing.
+On one machine you do not need it: `sieve run` creates the tables itself. Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.settings import from_arguments, redact
 from search.store.storage import open_storage
 from search.terminal import print_json, say
 from search.tracking.client import answering
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    return command_parser("search.init", __doc__)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    arguments = command_parser("search.init", __doc__).parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     settings = from_arguments(arguments)
     open_storage(settings.storage_url, create=True).close()
-    with answering(settings.tracking_url):  # A database gets its tables; a server has made its own.
+    with answering(settings.tracking_url):  # Creates the tables of a database; a server has its own already.
         pass
     ready = {"storage": redact(settings.storage_url), "tracking": redact(settings.tracking_url)}
     if arguments.json:

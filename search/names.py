@@ -1,4 +1,4 @@
-"""Every name that is stored somewhere: files, Optuna studies and attributes, MLflow tags. One spelling, one place."""
+"""Every name that is stored: files, Optuna studies and attributes, MLflow tags. Each is spelled in this file only."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ PREDICTIONS_FILE = "answers/validation.npz"
 
 # Parameters and user attributes of an Optuna trial
 BASE = "base"
-"""Parameter: which of the stage's bases (in the confirmation: which finalist) the trial started from."""
+"""Parameter: the index of the base that the trial started from; in the confirmation, of the finalist."""
 CONFIG = "config"
-"""The whole configuration, flat."""
+"""Attribute: the whole configuration as a flat dict."""
 SEED = "seed"
 REASON = "reason"
-"""Why a trial was pruned, ran out of time, was found infeasible, or failed."""
+"""Attribute: why a trial was pruned, ran out of time, was found infeasible, or failed."""
 INFEASIBLE = "infeasible"
-"""Marks a trial whose network cannot be built or does not fit into memory."""
+"""Attribute: marks a trial whose network cannot be built or does not fit into memory."""
 OUT_OF_TIME = "out_of_time"
-"""Marks a trial that the time budget cut in mid-training."""
+"""Attribute: marks a trial that the time budget cut in mid-training."""
 SKIPPED = "skipped"
-"""Marks a planned trial that was never begun because the time budget was used up."""
+"""Attribute: marks a planned trial that was never begun because the time budget was used up."""
 BEST_EPOCH = "best_epoch"
 VAL_ACCURACY = "val_accuracy"
-"""At the best epoch, whatever metric the study optimises."""
+"""Attribute: validation accuracy at the best epoch, whatever metric the study optimises."""
 DURATION_S = "duration_s"
 EPOCHS_DONE = "epochs_done"
 EPOCH_S = "epoch_s"
-"""Seconds of an epoch, training and validation, without what comes before and after."""
+"""Attribute: mean seconds per epoch, training and validation, without start-up and saving."""
 SPENT_S = "spent_s"
-"""Of the trial's time: `checkpoint`, on keeping weights and writing checkpoints; `service`, on telling the database of
-epochs and asking the pruner. One attribute, since each costs a transaction."""
+"""Attribute: seconds spent on `checkpoint` (keeping weights, writing checkpoints) and `service` (reporting epochs to
+the database, asking the pruner). It is one attribute because each attribute costs a transaction."""
 PARAMETERS = "parameters"
 MACS = "macs"
-"""Multiply-accumulates of one image, where they are counted."""
+"""Attribute: multiply-accumulates for one image, for networks that Sieve can count."""
 LEARNING_PARAMETERS = "learning_parameters"
-"""Of those, the ones that training changes."""
+"""Attribute: the number of parameters that training changes."""
 WORKER = "worker"
 DEVICE = "device"
-"""The torch device that trained it."""
+"""Attribute: the torch device that trained the trial."""
 MICRO_BATCHES = "micro_batches"
-"""Pieces that its batches were cut into because the device's memory ran out."""
+"""Attribute: the number of pieces each batch was split into because the device ran out of memory."""
 FAULTS = "faults"
-"""How often this trial broke the process that ran it."""
+"""Attribute: how often this trial broke the process that ran it."""
 CLASSIFIER_HASH = "classifier_hash"
-"""Of a finalist's classifier, when it was kept: what is promoted is that."""
+"""Attribute: the hash of a finalist's classifier when it was saved. Promotion checks that it is unchanged."""
 LOSSES = "losses"
-"""How often the worker of this trial was lost."""
+"""Attribute: how often the worker of this trial was lost."""
 
 CHAMPION_ALIAS = "champion"
 
 
 def optuna_study(study: str, position: int, stage: str) -> str:
-    """`partA/1-architecture`; the confirmation is `partA/confirm`, an ablation `partA/ablation`."""
+    """The name of a stage's Optuna study, e.g. `partA/1-architecture`, `partA/confirm` or `partA/ablation`."""
     return f"{study}/{stage}" if stage in LAST_STAGES else f"{study}/{position + 1}-{stage}"
 
 
 def study_folder(home: Path, study: str) -> Path:
-    """Where a study keeps its files."""
+    """The folder with a study's files."""
     return home / "studies" / study
 
 
 def trial_folder(home: Path, study: str, stage: str, number: int) -> Path:
-    """Where one trial keeps its checkpoint and, if it is a finalist's, its classifier."""
+    """The folder with one trial's checkpoint and, for a finalist, its classifier."""
     return study_folder(home, study) / "trials" / f"{stage}-{number}"

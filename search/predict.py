@@ -1,8 +1,8 @@
-"""Ask a study's champion about new pictures.
+"""Classify new images with a study's champion.
 
-    python -m search.predict --study NAME IMAGE_OR_FOLDER... [--top 3] [--json]
+    sieve predict --study NAME photo.jpg more-photos/
 
-A folder stands for all pictures below it. A picture that cannot be read is listed with the reason.
+A folder stands for all images in it and in its subfolders. An image that cannot be read is listed with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from data.arrays import UInt8Array
 from data.decode import UnreadableImage, decode
 from data.errors import UserError
 from data.find_pictures import find_pictures
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
@@ -32,9 +32,9 @@ BATCH_IMAGES = 256
 
 
 def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int = 3) -> dict[str, Any]:
-    """The `top` likeliest classes of every picture, in the order given, as `--json` prints them.
+    """The `top` most likely classes of every image, in the order given, as `--json` prints them.
 
-    Raises UserError if there is no such study, champion or place, or no picture that can be read.
+    Raises UserError if there is no such study, champion or file, or if no image can be read.
     """
     paths = find_pictures(places)
     storage = open_storage(settings.storage_url, create=False)
@@ -47,7 +47,8 @@ def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int 
     for start in range(0, len(paths), BATCH_IMAGES):
         answers += _answer(champion, paths[start : start + BATCH_IMAGES], top)
     if all("error" in answer for answer in answers):
-        raise UserError(f"{answers[0]['path']}: {answers[0]['error']}; none of {len(answers)} pictures can be read")
+        others = f"; none of the {len(answers)} images can be read" if len(answers) > 1 else ""
+        raise UserError(f"{answers[0]['path']}: {answers[0]['error']}{others}")
     return {"study": study, "model_uri": champion.registered.uri, "predictions": answers}
 
 
@@ -64,7 +65,7 @@ def _answer(champion: Champion, paths: Sequence[Path], top: int) -> list[dict[st
 
 
 def _decode(champion: Champion, path: Path) -> UInt8Array | str:
-    """The picture as the champion sees it, or why it cannot be read."""
+    """The image in the champion's size, or the reason why it cannot be read."""
     channels, height, _ = champion.input_shape
     try:
         return decode(path.read_bytes(), image_size=height, image_fit=champion.image_fit, channels=channels)
@@ -80,22 +81,31 @@ def _likeliest(champion: Champion, probabilities: np.ndarray[Any, Any], top: int
 
 
 def _show(result: dict[str, Any]) -> None:
-    table = Table("picture", "answer", title=f"{result['study']}: {result['model_uri']}", title_justify="left")
+    table = Table(
+        "image", "most likely classes", title=f"{result['study']}: {result['model_uri']}", title_justify="left"
+    )
     for answer in result["predictions"]:
         likeliest = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer.get("classes", ()))
         table.add_row(Text(answer["path"]), Text(likeliest) if likeliest else Text(answer["error"], style="red"))
     Console().print(table)
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.predict", __doc__)
+    parser.add_argument("--study", metavar="NAME", required=True, help="the study whose champion classifies the images")
+    parser.add_argument(
+        "places", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="images, or folders that hold images"
+    )
+    parser.add_argument("--top", metavar="N", type=int, default=3, help="show the N most likely classes (default: 3)")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.predict", __doc__)
-    parser.add_argument("--study", required=True, help="the study whose champion is asked")
-    parser.add_argument("places", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--top", type=int, default=3, help="how many classes to name (default: 3)")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     if arguments.top < 1:
-        raise UserError(f"--top {arguments.top}: at least 1 class must be named")
+        raise UserError(f"--top {arguments.top}: give a number of 1 or more")
     result = predict(from_arguments(arguments), arguments.study, arguments.places, top=arguments.top)
     if arguments.json:
         print_json(result)

@@ -1,9 +1,10 @@
-"""Train a trial again from any epoch that it kept: `--set keep_checkpoints=true` keeps them all.
+"""Train a trial again from the checkpoint of one of its epochs.
 
-    python -m search.resume --study NAME --trial STAGE-NUMBER --epoch K [--output FOLDER]
+    sieve run --study NAME --set keep_checkpoints=true
+    sieve resume --study NAME --trial confirm-0 --epoch 2
 
-The training goes on as it did, with the trial's own configuration, images and seed: on one CPU thread the weights at
-the end are those of the trial, bit for bit. The trial stays as it was; the classifier goes to a folder of its own.
+Training continues with the trial's configuration, images and seed. On one CPU thread the final weights equal the
+trial's, bit for bit. The trial itself is not changed: the new classifier goes to a folder of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from models.training.metrics import best_epoch
 from models.training.process import tune_process
 from models.values import from_flat
 from search import names
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import Settings, from_arguments
 from search.stage.pinned import PinnedStage
@@ -45,9 +46,9 @@ from search.trials.workload import open_workload_builder
 def resume(
     settings: Settings, study: str, trial: str, epoch: int, *, output: Path | None = None, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Train from the state after `epoch` to the end, and save the classifier; returns what `--json` prints.
+    """Train from the checkpoint of `epoch` to the end, save the classifier, and return what `--json` prints.
 
-    Raises UserError if there is no such study, trial or kept checkpoint, or if the output folder is taken.
+    Raises UserError if there is no such study, trial or checkpoint, or if the output folder exists.
     """
     storage = open_storage(settings.storage_url, create=False)
     try:
@@ -58,10 +59,12 @@ def resume(
     folder = names.trial_folder(open_artifacts(settings).root, study, stage.name, found.number)
     kept = kept_checkpoint(folder / f"0-{names.CHECKPOINT_FILE}", epoch)
     if not read_history(kept):
-        raise UserError(f"{kept}: no such checkpoint; only a study run with --set keep_checkpoints=true keeps them")
+        raise UserError(
+            f"{kept}: no such checkpoint; checkpoints are kept if the study runs with --set keep_checkpoints=true"
+        )
     output = output or folder / f"resumed-from-{epoch:03d}"
     if output.exists():
-        raise UserError(f"{output}: exists already; give another folder with --output")
+        raise UserError(f"{output}: already exists; give another folder with --output")
     with writing_below(settings.home), tempfile.TemporaryDirectory(dir=folder) as work:
         checkpoint = Path(shutil.copyfile(kept, Path(work) / names.CHECKPOINT_FILE))
         history = _train(settings, record, PinnedStage.from_json(stage.pinned), found, checkpoint, output, device)
@@ -69,7 +72,7 @@ def resume(
 
 
 def _find_trial(storage: Storage, study: StudyRecord, trial: str) -> tuple[StageRecord, FrozenTrial]:
-    """Of `confirm-0`, as the trial's folder is called."""
+    """The stage and the trial that a name such as `confirm-0` stands for."""
     known = [
         (stage, found)
         for stage in read_stages(storage, study.name)
@@ -79,7 +82,7 @@ def _find_trial(storage: Storage, study: StudyRecord, trial: str) -> tuple[Stage
     by_name = {f"{stage.name}-{found.number}": (stage, found) for stage, found in known}
     if trial not in by_name:
         examples = ", ".join(list(by_name)[-3:]) or "none yet"
-        raise UserError(f"{study.name}: no trial {trial!r} was trained; there are {examples} and others like them")
+        raise UserError(f"study {study.name} has no trained trial {trial!r}; trained trials are e.g. {examples}")
     return by_name[trial]
 
 
@@ -94,7 +97,9 @@ def _train(
 ) -> list[dict[str, Any]]:
     folds = stage.folds_of(trial.number)
     if len(folds) > 1:
-        raise UserError(f"trial {trial.number} was trained on {len(folds)} folds in turn; it has no single end")
+        raise UserError(
+            f"trial {trial.number} was trained on {len(folds)} folds, one after the other; it cannot be resumed"
+        )
     device = torch.device(device_name)
     config, seed = resolved(from_flat(trial.user_attrs[names.CONFIG])), trial.user_attrs[names.SEED]
     workloads = open_workload_builder(study.data.spec, settings, device)
@@ -115,15 +120,25 @@ def _train(
     return [asdict(metrics) for metrics in history]
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.resume", __doc__)
+    parser.add_argument("--study", metavar="NAME", required=True, help="the study that the trial belongs to")
+    parser.add_argument("--trial", metavar="STAGE-NUMBER", required=True, help="the trial to resume, e.g. confirm-0")
+    parser.add_argument(
+        "--epoch", metavar="K", required=True, type=int, help="the epoch whose checkpoint to start from"
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=Path,
+        help="folder for the new classifier (default: resumed-from-K in the trial's folder)",
+    )  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="cpu (default) or a GPU, e.g. cuda:0")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.resume", __doc__)
-    parser.add_argument("--study", required=True, help="the study that the trial belongs to")
-    parser.add_argument("--trial", required=True, metavar="STAGE-NUMBER", help="the trial, such as confirm-0")
-    parser.add_argument("--epoch", required=True, type=int, help="the epoch after which to go on")
-    parser.add_argument("--output", metavar="FOLDER", type=Path, help="default: resumed-from-K in the trial's folder")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
-    options = parser.parse_args(argv)
+    options = build_parser().parse_args(argv)
     (device,) = parse_devices(options.device)[:1]
     tune_process(1)
     result = resume(

@@ -1,9 +1,9 @@
-"""Run a staged search to its champion. Stop it at any time; the same command goes on where it was.
+"""Run a staged search to its champion. You can stop it at any time; the same command continues it.
 
-    python -m search.run --study quickstart --test
-    python -m search.run --study partA --data FOLDER --image-size 64 --budget 2h --test
+    sieve run --study quickstart --test
+    sieve run --study partA --data FOLDER --image-size 64 --budget 2h --test
 
-The first Ctrl-C lets running trials end, the second stops at once; nothing that was finished is lost either way.
+The first Ctrl-C lets running trials finish, the second stops at once. Finished trials are kept either way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import optuna
 from rich.console import Console
 
 from data.progress import Progress
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings
 from search.stage.describe import describe_data
 from search.stage.warm_start import WarmStart, find_warm_start
@@ -29,10 +29,10 @@ from search.verdict.result import StudyResult, print_report, print_result
 
 
 def run(request: Request, *, test: bool = False) -> StudyResult:
-    """Run a study, or go on with it, and return its result; `test` opens the sealed test set at the end.
+    """Run a study, or continue it, and return its result; `test` opens the sealed test set at the end.
 
-    Raises UserError for a study that was started differently, SieveError if it cannot reach a champion, and Interrupted
-    if the user stopped it.
+    Raises UserError if the study was started with other options, SieveError if it cannot reach a champion, and
+    Interrupted if the user stopped it.
     """
     return run_study(request, _open_seal if test else None)
 
@@ -43,11 +43,16 @@ def _open_seal(settings: Settings, study: str, progress: Progress) -> None:
     evaluate(settings, study, progress=progress)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command."""
+def build_parser() -> CommandParser:
+    """The command's options."""
     parser = command_parser("search.run", __doc__)
     add_run_arguments(parser)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = build_parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     request = check_request(options)
     if options.plan:

@@ -1,4 +1,4 @@
-"""Seeds that do not depend on who runs a trial or when: hashes of the study's seed and the trial's place."""
+"""Seeds that depend only on the study's seed and the trial's place, not on the worker or the time."""
 
 from __future__ import annotations
 

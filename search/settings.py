@@ -18,38 +18,40 @@ from search import names
 from search.durations import parse_duration
 
 _DRIVERS = {"sqlite": "sqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
-"""Of each kind of database, the one that Sieve ships."""
-
+"""SQLAlchemy's driver name for each scheme of a database URL. Sieve installs these drivers."""
 
 TRIAL_TIMEOUT_S = 1800.0
-"""Far beyond what a batch takes, on a CPU too; what waits longer waits for something that is gone."""
+"""Default of `Settings.trial_timeout_s`: much longer than any batch takes, even on a CPU."""
 NO_TIMEOUT = "off"
+"""The value of `--trial-timeout` that switches it off."""
 GANG_SIZE = 16
+"""Default of `Settings.gang_size`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The places of one command, and what its workers have to know besides."""
+    """Where one command reads and writes, and the settings that it passes on to its workers."""
 
     home: Path
+    """Folder for everything that Sieve writes."""
     storage_url: str
     """SQLAlchemy URL of the database that Optuna and Sieve share."""
     tracking_url: str
     """MLflow tracking URI."""
     artifact_location: str | None
-    """Where MLflow's artifacts go for a local tracking database; None leaves it to the server."""
+    """URI where MLflow keeps artifacts of a local tracking database. None: the tracking server decides."""
     data_home: Path
-    """Downloaded data sets."""
+    """Folder for downloaded data sets."""
     cache_limit: CacheLimit = field(default_factory=CacheLimit)
-    """How much disk decoded images may take, and how many processes decode what would take more."""
+    """Disk space for decoded images, and the number of processes that decode a set which needs more."""
     notify_url: str | None = None
-    """Who is told when a study ends; may hold a secret."""
+    """Address of the notification that is sent when a study ends. May contain a secret."""
     trial_timeout_s: float | None = TRIAL_TIMEOUT_S
-    """A training that finishes no batch in this time hangs; None: it may."""
+    """A trial that finishes no batch for this many seconds is ended. None: never."""
     gang_size: int = GANG_SIZE
-    """So many heads of one frozen network are trained together at most."""
+    """Maximum number of heads of one frozen network that are trained together."""
     artifacts_url: str | None = None
-    """Where checkpoints and finalists' classifiers lie, if not below the home: `file://` or the URL of a store."""
+    """URL of the folder or object store for checkpoints and finalists' classifiers. None: below `home`."""
 
     @property
     def cache_home(self) -> Path:
@@ -61,9 +63,12 @@ class Settings:
 
 
 def normalise_storage_url(url: str) -> str:
-    """`postgres://` and `postgresql://` name psycopg 3, the driver that Sieve ships; a plain path is a SQLite file."""
+    """A database URL with the driver that Sieve installs. A plain path becomes the URL of a SQLite file.
+
+    Raises UserError for a URL that cannot be parsed, and for a database that Sieve does not support.
+    """
     scheme, colon, _ = url.partition(":")
-    is_url = "://" in url or (colon and len(scheme) > 1 and scheme.isalnum())  # `postgresql:/name` was meant as one.
+    is_url = "://" in url or (colon and len(scheme) > 1 and scheme.isalnum())  # `postgresql:/name` is a mistyped URL.
     if not is_url:
         return f"sqlite:///{Path(url).expanduser().resolve()}"
     try:
@@ -84,12 +89,12 @@ def normalise_storage_url(url: str) -> str:
 
 
 def normalise_artifacts_url(url: str) -> str:
-    """A plain path is a folder of this machine, or one that is mounted here."""
+    """The URL of an artifact store. A plain path becomes a `file://` URL."""
     return url if "://" in url else Path(url).expanduser().resolve().as_uri()
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """What a worker process needs to find the same places."""
+    """Environment variables that give a worker process the same settings."""
     return {
         "SIEVE_HOME": str(settings.home),
         "SIEVE_STORAGE": settings.storage_url,
@@ -109,52 +114,59 @@ def redact(url: str) -> str:
         return url
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that every command takes."""
-    parser.add_argument("--home", help="folder for everything Sieve writes (default: runs/, or SIEVE_HOME)")
-    parser.add_argument("--storage", help="database URL (default: SQLite below --home, or SIEVE_STORAGE)")
-    parser.add_argument("--tracking", help="MLflow tracking URI (default: SQLite below --home, or SIEVE_TRACKING)")
+def add_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the options that say where a command reads and writes."""
     parser.add_argument(
-        "--artifacts",
-        metavar="URL",
-        help="folder or s3://BUCKET/PATH for checkpoints and classifiers (default: below --home, or SIEVE_ARTIFACTS)",
+        "--home", metavar="FOLDER", help="folder for everything that Sieve writes (default: runs/, or SIEVE_HOME)"
     )
+    parser.add_argument(
+        "--storage", metavar="URL",
+        help="database, e.g. postgresql://USER@HOST/NAME (default: a SQLite file in --home, or SIEVE_STORAGE)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tracking", metavar="URI",
+        help="MLflow tracking URI, e.g. http://HOST:5000 (default: a SQLite file in --home, or SIEVE_TRACKING)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--artifacts", metavar="URL",
+        help="folder or object store for checkpoints and classifiers, e.g. s3://BUCKET/PATH "
+        "(default: in --home, or SIEVE_ARTIFACTS)",
+    )  # fmt: skip
 
 
 def add_cache_argument(parser: argparse.ArgumentParser) -> None:
-    """The option of the commands that train."""
+    """Add the option that limits the disk space for decoded images."""
     parser.add_argument(
-        "--cache-limit",
-        metavar="SIZE",
-        help="disk that decoded images may take, such as 20G; a set that needs more is decoded in every epoch "
-        "(default: half of what the disk has free, or SIEVE_CACHE_LIMIT)",
-    )
+        "--cache-limit", metavar="SIZE",
+        help="disk space for decoded images, e.g. 20G; a larger data set is decoded anew in every epoch "
+        "(default: half of the free space, or SIEVE_CACHE_LIMIT)",
+    )  # fmt: skip
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `500M`, `20G`, `1.5T` or a plain number; raises UserError for anything else."""
+    """The bytes that `500M`, `20G`, `1.5T` or a plain number stand for. Raises UserError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise UserError(f"--cache-limit {text!r} is no size; write 500M, 20G or 1.5T")
+        raise UserError(f"--cache-limit {text!r} is not a size; write e.g. 500M, 20G or 1.5T")
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
 
 def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the commands whose workers run trials."""
+    """Add the options of commands that run trials."""
     parser.add_argument(
         "--trial-timeout", metavar="TIME",
-        help=f"end a trial that finishes no batch for so long, such as 10m (default: 30m, or SIEVE_TRIAL_TIMEOUT); "
-        f"{NO_TIMEOUT}: never",
+        help=f"end a trial that finishes no batch for this long, e.g. 10m; {NO_TIMEOUT} never ends one "
+        "(default: 30m, or SIEVE_TRIAL_TIMEOUT)",
     )  # fmt: skip
     parser.add_argument(
         "--gang-size", metavar="N",
-        help=f"heads of one frozen network that are trained together at most; 1: each alone, which takes less memory "
+        help=f"maximum number of heads on one frozen network that are trained together; 1 needs the least memory "
         f"(default: {GANG_SIZE}, or SIEVE_GANG_SIZE)",
     )  # fmt: skip
 
 
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Command line first, then environment, then defaults below the home folder. Writes nothing."""
+    """The settings of a command: its options, then the environment, then defaults below the home folder."""
     home = Path(arguments.home or environment.get("SIEVE_HOME") or "runs").expanduser().resolve()
     storage = arguments.storage or environment.get("SIEVE_STORAGE") or str(home / names.STORAGE_FILE)
     tracking = arguments.tracking or environment.get("SIEVE_TRACKING")
@@ -182,7 +194,7 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
 
 def _gang_size(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
-        raise UserError(f"--gang-size {text!r}: give 1 or more")
+        raise UserError(f"--gang-size {text!r}: give a number of 1 or more")
     return int(text)
 
 

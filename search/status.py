@@ -1,9 +1,10 @@
-"""Where a study stands: stages, trials by state, best, when it will end, who works on what, how busy the GPUs are.
+"""Show the progress of every study: stages, trials by state, the best value, the time left, workers and GPUs.
 
-    python -m search.status [--study NAME] [--watch] [--json]
+    sieve status
+    sieve status --study NAME --watch
 
-Prints once. With --watch it stays on the terminal and follows every study that is not done, until all are or until
-Ctrl-C, which ends only the watching. A look costs the database a few short statements, whatever the study's size.
+It prints once. With --watch it updates the page until every study is done, or until Ctrl-C, which stops only the page.
+An update costs the database a few short statements, whatever the size of the study.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.errors import UserError
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.gpus import Gpu, read_gpus
 from search.settings import from_arguments, redact
 from search.stage.snapshot import Snapshot, take_snapshot
@@ -35,19 +36,19 @@ from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
 from search.terminal import print_json, show_eta
 
 WATCH_S = 2.0
-"""Between two looks at the database."""
+"""Seconds between two updates of `--watch`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A study at one moment, and what to expect of it."""
+    """A study's progress at one moment, and the time that it still needs."""
 
     record: StudyRecord
     snapshot: Snapshot
     is_supervised: bool
-    """Whether a `search.run` is at work on it."""
+    """Whether a `sieve run` is working on the study."""
     eta_s: float | None
-    """Seconds to the end of the search; None once it is over, and while it is too early to tell."""
+    """Seconds to the end of the search. None if it is over, or if it is too early to tell."""
 
     @property
     def is_over(self) -> bool:
@@ -55,9 +56,9 @@ class Standing:
 
     @property
     def state(self) -> str:
-        """In words."""
+        """The state as text for people."""
         if self.is_over or not self.is_supervised:
-            return "done" if self.is_over else "stopped; its search.run command goes on"
+            return "done" if self.is_over else "stopped; repeat its `sieve run` command to continue"
         return "naming the champion" if self.record.state == "promoting" else show_eta(self.eta_s)
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +74,7 @@ class Standing:
 
 
 def standing(storage: Storage, record: StudyRecord) -> Standing:
-    """How a study stands now."""
+    """Read a study's progress from the database."""
     snapshot = take_snapshot(storage, record.name)
     supervised = is_supervised(storage, record.name)
     eta_s = None
@@ -83,15 +84,20 @@ def standing(storage: Storage, record: StudyRecord) -> Standing:
     return Standing(record=record, snapshot=snapshot, is_supervised=supervised, eta_s=eta_s)
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.status", __doc__)
+    parser.add_argument("--study", metavar="NAME", help="show only this study (default: all studies)")
+    parser.add_argument("--watch", action="store_true", help="keep the page on the terminal up to date until Ctrl-C")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.status", __doc__)
-    parser.add_argument("--study", help="default: all studies")
-    parser.add_argument("--watch", action="store_true", help="stay, and show how it goes on; Ctrl-C ends it")
-    options = parser.parse_args(argv)
+    options = build_parser().parse_args(argv)
     settings, console = from_arguments(options), Console()
     if options.watch and (options.json or not console.is_terminal):
-        raise UserError("--watch draws on a terminal; without it, status prints once, with --json as one object")
+        raise UserError("--watch needs a terminal and does not go with --json; leave it out to print the status once")
     storage = open_storage(settings.storage_url, create=False)
     try:
         if options.watch:
@@ -117,8 +123,8 @@ def _standings(storage: Storage, study: str | None) -> list[Standing]:
 
 
 def _watch(storage: Storage, study: str | None, console: Console) -> None:
-    """Draw again and again until every study is done; the last picture stays, and the terminal gets its cursor back."""
-    # Noted, and not raised: in the middle of a call to the database a KeyboardInterrupt may get lost.
+    """Update the page until every study is done. The last page stays, and the terminal gets its cursor back."""
+    # Ctrl-C is noted and not raised: a KeyboardInterrupt in the middle of a call to the database may get lost.
     interrupts: list[int] = []
     before = signal.signal(signal.SIGINT, lambda signum, frame: interrupts.append(signum))
     try:
@@ -135,7 +141,7 @@ def _watch(storage: Storage, study: str | None, console: Console) -> None:
 
 
 def _sleep(seconds: float, interrupts: Sequence[int]) -> None:
-    """At most so long: an interrupt ends it soon."""
+    """Sleep for at most this many seconds; an interrupt ends the sleep within 0.1 s."""
     deadline = time.monotonic() + seconds
     while not interrupts and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -154,7 +160,7 @@ def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
 
 
 def _best_so_far(one: Standing) -> str | None:
-    """The best single run of any stage."""
+    """Text for the best single trial of all stages; None without a finished trial."""
     metric = one.record.definition["metric"]
     pick = min if metric == "val_loss" else max
     found = [(stage.best, stage) for stage in one.snapshot.stages if stage.best is not None]

@@ -1,9 +1,9 @@
-"""Bring MLflow up to date with the database: whatever an outage has left behind.
+"""Send MLflow everything that it missed during an outage.
 
-    python -m search.sync [--study NAME] [--json]
+    sieve sync
+    sieve sync --study NAME
 
-Exit code 1 where MLflow still does not answer. A study that is being run is left to its supervisor, which does the
-same all the time.
+The exit code is 1 if MLflow still does not answer. A running study is skipped: its supervisor keeps MLflow up to date.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 
 from data.errors import SieveError
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments, redact
 from search.store.find import find_study
 from search.store.locks import supervising
 from search.store.records import study_names
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json
+from search.text import plural
 from search.tracking.backlog import show_looks, trials_behind
 from search.tracking.mirror import Mirror
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synced:
-    """What was sent of one study, and what is left to send."""
+    """The trials and looks of one study that were sent to MLflow, and the trials that are left to send."""
 
     study: str
     trials_sent: int = 0
     looks_sent: int = 0
     trials_left: int
     failure: str | None = None
-    """What MLflow said, where it does not answer."""
+    """The error, if MLflow does not answer."""
     note: str | None = None
-    """What else there is to know or to do."""
+    """Why the study was skipped, or that it is not finished."""
 
     def __str__(self) -> str:
-        sent = (
-            f"{self.study}: {self.trials_sent} trials and {self.looks_sent} looks sent, {self.trials_left} trials left"
-        )
-        return f"{sent} ({self.note})" if self.note else sent
+        sent = f"{plural(self.trials_sent, 'trial')} and {plural(self.looks_sent, 'look')} sent"
+        line = f"{self.study}: {sent}, {plural(self.trials_left, 'trial')} left"
+        return f"{line} ({self.note})" if self.note else line
 
 
 def sync(settings: Settings, storage: Storage, study: str) -> Synced:
-    """Send MLflow what it lacks of a study; a failure is in what is returned, so that other studies can follow."""
+    """Send MLflow what it lacks of a study. A failure is returned, not raised, so that other studies can follow."""
     record = find_study(storage, study)
     with ExitStack() as held:
         try:
@@ -62,7 +62,7 @@ def sync(settings: Settings, storage: Storage, study: str) -> Synced:
                 looks_sent = show_looks(settings, storage, study)
             except SieveError as error:
                 failure = str(error)
-    unfinished = f"{record.state}: type its `search.run` command again to go on"
+    unfinished = f"{record.state}: repeat its `sieve run` command to continue"
     return Synced(
         study=study,
         trials_sent=trials_sent,
@@ -73,11 +73,16 @@ def sync(settings: Settings, storage: Storage, study: str) -> Synced:
     )
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.sync", __doc__)
+    parser.add_argument("--study", metavar="NAME", help="send only this study (default: all studies)")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.sync", __doc__)
-    parser.add_argument("--study", help="default: all studies")
-    options = parser.parse_args(argv)
+    options = build_parser().parse_args(argv)
     settings = from_arguments(options)
     storage = open_storage(settings.storage_url, create=False)
     try:

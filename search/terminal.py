@@ -1,4 +1,4 @@
-"""Lines, JSON and progress bars on the terminal, for every command and whatever works behind it."""
+"""Lines, JSON and progress bars on the terminal, for the commands and everything that they call."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ PLAIN_INTERVAL_S = 10.0
 
 
 def print_json(value: object) -> None:
-    """Print one JSON object on stdout. Raises ValueError for a NaN, which JSON does not have."""
+    """Print one JSON object on stdout. Raises ValueError for NaN and infinity, which JSON does not have."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def say(line: str) -> None:
-    """Tell people something on stderr, so that stdout stays with the result."""
+    """Print a line for people on stderr; stdout is for the result."""
     print(line, file=sys.stderr, flush=True)
 
 
 def show_eta(eta_s: float | None) -> str:
-    """`3 min 20 s left`."""
+    """Text for the time left in seconds, e.g. `3 min 20 s left`; `measuring` while it is None."""
     return "measuring" if eta_s is None else f"{show_duration(eta_s)} left"
 
 
 class DataProgress:
-    """A bar for whatever takes long before or after the search: downloading, hashing, decoding, testing.
+    """A progress bar for long work before or after the search: downloading, hashing, decoding, testing.
 
-    Leave its context to give a terminal back as it was, whatever stopped the work.
+    It is a context manager: on leaving it, the bar is removed and the terminal gets its cursor back.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class DataProgress:
             self._clear()
 
     def _left(self, what: str, done: int, total: int) -> str:
-        """Time to the end of this work, at its pace since it was first heard of; empty where that says nothing yet."""
+        """Time to the end of this work, from its pace since its first report; empty until that is known."""
         if self._begun[0] != what:
             self._begun = what, time.monotonic(), done
         _, begun_at, done_then = self._begun

@@ -1,10 +1,10 @@
-"""One more worker for a study, here or on another machine.
+"""Add a worker to a study that is running, on this machine or another.
 
-    python -m search.worker --study NAME [--device cpu|cuda:0]
+    sieve worker --study NAME --device cuda:0
 
-A long-lived process bound to one device that claims trials of the study's open stage and runs them, until the study is
-done or it is told to stop. The first SIGTERM or Ctrl-C lets the running trial end; the second puts it
-back into the queue, with its checkpoint, and stops at once.
+The worker claims trials of the study's open stage and trains them on its device, until the study is done. The first
+SIGTERM or Ctrl-C lets the running trial finish; the second puts the trial back into the queue, with its checkpoint, and
+stops the worker at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 from data.errors import UserError
 from models.training.process import tune_process
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import add_cache_argument, add_trial_arguments, from_arguments
 from search.store.find import find_study
@@ -27,25 +27,34 @@ from search.trials.artifacts import open_artifacts
 from search.trials.worker import Worker
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command."""
+def build_parser() -> CommandParser:
+    """The command's options."""
     parser = command_parser("search.worker", __doc__)
-    parser.add_argument("--study", required=True, help="a study that `search.run` has started")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda:N")
-    parser.add_argument("--threads", type=int, default=1, help="threads of a CPU worker (default: 1)")
+    parser.add_argument("--study", metavar="NAME", required=True, help="the study to work on; `sieve run` starts it")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or a GPU, e.g. cuda:0")
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=1, help="threads of a worker on the CPU (default: 1)"
+    )
     add_cache_argument(parser)
     add_trial_arguments(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = build_parser().parse_args(argv)
     devices = parse_devices(options.device)
     if len(devices) > 1:
-        raise UserError(f"--device {options.device}: a worker has one; start one for each of {', '.join(devices)}")
+        raise UserError(
+            f"--device {options.device}: a worker uses one device; start one worker each for {', '.join(devices)}"
+        )
     if options.threads < 1:
-        raise UserError(f"--threads {options.threads}: give 1 or more")
+        raise UserError(f"--threads {options.threads}: give a number of 1 or more")
     settings = from_arguments(options)
     tune_process(options.threads)
     if options.supervisor_pid and not sys.stdin.readline():
-        return  # The supervisor ended before the study was ready, and has said why.
+        return  # The supervisor ended before the study was ready, and has printed the reason.
     storage = open_storage(settings.storage_url, create=False)
     study = find_study(storage, options.study)
     artifacts = open_artifacts(settings)
@@ -53,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if study.state == "running":
         artifacts.check_shared(study)
     else:
-        say(f"{study.name} is {study.state}: there is nothing to train")
+        say(f"study {study.name} is {study.state}: there is nothing to train")
     Worker(settings, storage, study, torch.device(devices[0]), supervisor_pid=options.supervisor_pid).run()
     storage.close()
 

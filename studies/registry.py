@@ -6,6 +6,8 @@ import importlib.util
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -66,7 +68,8 @@ def _load_file(path: Path) -> Study:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        with _importable(path.absolute().parent):
+            spec.loader.exec_module(module)
     except SieveError as error:
         raise UserError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # Whatever a user's file raises is a bad input, with its line.
@@ -78,6 +81,21 @@ def _load_file(path: Path) -> Study:
     if not isinstance(study, Study):
         raise UserError(f"{path} defines no STUDY = Study(...)")
     return study
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let a study file import the modules beside it, first in the block and last after it.
+
+    Sieve's own packages are imported by then, so that a `models.py` in the folder does not replace them.
+    """
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))  # For an import inside a function, which is called later.
 
 
 def _hint(said: str) -> str:

@@ -1,9 +1,10 @@
-"""Find objects in pictures or a video with a pre-trained detector; boxes drawn, counts per class as CSV.
+"""Find objects in images or a video with a pre-trained detector; draw their boxes and count them.
 
-    python -m search.detect SOURCE [--threshold 0.5] [--detector NAME] [--weights FILE] [--output FOLDER] [--json]
+    sieve detect photos/
+    sieve detect street.mp4 --every 5 --threshold 0.7
 
-SOURCE is a picture, a folder that stands for all pictures below it, or a video (extra `video`). The drawn pictures,
-`counts.csv` (objects per class) and `detections.csv` (each box) go to detections/ below the home folder.
+SOURCE is an image, a folder of images, or a video (needs `pip install 'sieve-search[video]'`). The images with boxes,
+`counts.csv` (objects per class) and `detections.csv` (every box) go to detections/ in the home folder.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rich.text import Text
 from data.errors import UserError
 from models.detector import DETECTORS, load_detector
 from models.weights import DEFAULT
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.detect.counts import COUNTS_FILE
 from search.detect.find_objects import Found, detect, open_medium
 from search.devices import parse_devices
@@ -31,23 +32,40 @@ DEFAULT_DETECTOR = "fasterrcnn_mobilenet_v3_large_fpn"
 DETECTIONS_FOLDER = "detections"
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.detect", __doc__)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="an image, a folder of images, or a video")
+    parser.add_argument(
+        "--detector", metavar="NAME", default=DEFAULT_DETECTOR,
+        help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT_DETECTOR})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--weights", metavar="FILE", default=DEFAULT, help="file of tensors (default: torchvision's download)"
+    )
+    parser.add_argument(
+        "--threshold", metavar="X", type=float, default=0.5,
+        help="count only objects with at least this score, 0 to 1 (default: 0.5)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--every", metavar="N", type=int, default=1, help="search only every Nth frame of a video (default: 1)"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, or a GPU, e.g. cuda:0")
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=Path, help="folder for the results (default: detections/ in the home folder)"
+    )
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.detect", __doc__)
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="a picture, a folder of pictures, or a video")
-    parser.add_argument("--detector", default=DEFAULT_DETECTOR, help=f"{', '.join(DETECTORS)} (default: the second)")
-    parser.add_argument("--weights", default=DEFAULT, help="a file of tensors (default: torchvision's download)")
-    parser.add_argument("--threshold", type=float, default=0.5, help="smallest score to count, 0 to 1 (default: 0.5)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="of a video, every Nth frame (default: 1)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, or cuda:N")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the results go")
-    options = parser.parse_args(argv)
+    options = build_parser().parse_args(argv)
     if options.detector not in DETECTORS:
         raise UserError(f"--detector {options.detector}: give one of {', '.join(DETECTORS)}")
     if not 0 <= options.threshold <= 1:
         raise UserError(f"--threshold {options.threshold}: give a score between 0 and 1")
     if options.every < 1:
-        raise UserError(f"--every {options.every}: give 1 or more")
+        raise UserError(f"--every {options.every}: give a number of 1 or more")
     source: Path = options.source
     medium = open_medium(source, options.every)
     output = options.output or from_arguments(options).home / DETECTIONS_FOLDER / source.resolve().name
@@ -62,14 +80,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _show(found: Found, console: Console) -> None:
-    table = Table("class", "objects", "pictures", "most in one")
+    table = Table("class", "objects", "images", "most in one image")
     for label, count in found.counts.items():
         table.add_row(label, *(f"{number:,}" for number in count.values()))
-    console.print(table if found.counts else "no object above the threshold")
+    console.print(table if found.counts else "no object reached the threshold")
     for name, reason in found.unreadable.items():
         console.print(Text(f"{name}: {reason}", style="red"))
     counts = Path(found.output) / COUNTS_FILE
-    console.print(f"{found.pictures:,} pictures looked at: {counts}", highlight=False, soft_wrap=True, markup=False)
+    searched = f"{found.pictures:,} image{'' if found.pictures == 1 else 's'} searched"
+    console.print(f"{searched}; counts in {counts}", highlight=False, soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

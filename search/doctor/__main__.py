@@ -1,10 +1,11 @@
-"""Check everything that a search relies on, and say how to mend what is not as it should be.
+"""Check everything that a search relies on, and print how to repair what is wrong.
 
-    python -m search.doctor [--mend] [--json]
+    sieve doctor
+    sieve doctor --mend
 
-Changes nothing. With --mend it first does what is safe: puts trials back whose workers are gone, removes checkpoints of
-trials that have ended and useless entries of the cache, and brings MLflow up to date. Exit code 1 if something is
-broken.
+It changes nothing. With --mend it first makes the repairs that are safe: it requeues trials whose workers are gone,
+deletes checkpoints of finished trials and useless files of the cache, and brings MLflow up to date. The exit code is 1
+if something is broken.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.errors import SieveError, UserError
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.doctor.database import STORAGE, check_schema, check_seal, check_sqlite, check_trials
 from search.doctor.devices import check_devices
 from search.doctor.finding import Finding, broken
@@ -47,11 +48,16 @@ def examine(settings: Settings, storage: Storage | None) -> Iterator[Finding]:
     yield from check_devices()
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.doctor", __doc__)
+    parser.add_argument("--mend", action="store_true", help="first make the repairs that are safe")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.doctor", __doc__)
-    parser.add_argument("--mend", action="store_true", help="first do what is safe to do")
-    options = parser.parse_args(argv)
+    options = build_parser().parse_args(argv)
     settings = from_arguments(options)
     storage, findings = _open(settings)
     mended: list[str] = []

@@ -1,9 +1,9 @@
-"""Draw the pictures of a study's champion: what it says of images, where it errs, what its layers look at.
+"""Draw pictures of a study's champion: its predictions, its mistakes, its filters and feature maps.
 
-    python -m search.pictures --study NAME [--json]
+    sieve pictures --study NAME
 
-They go to pictures/ in the study's folder, as PNG files, and beside the champion's model in MLflow. Validation images
-are shown until `search.evaluate` has looked at the test images, and those afterwards.
+The PNG files go to pictures/ in the study's folder, and to the champion's model in MLflow. They show validation images,
+and test images once `sieve evaluate` has opened the seal.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.draw_all import draw_pictures
 from search.settings import from_arguments
 from search.terminal import DataProgress, print_json
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.pictures", __doc__)
+    parser.add_argument("--study", metavar="NAME", required=True, help="the study whose champion to draw")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = command_parser("search.pictures", __doc__)
-    parser.add_argument("--study", required=True, help="the study whose champion is shown")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     with DataProgress() as progress:
         drawn = draw_pictures(from_arguments(arguments), arguments.study, progress=progress)
     paths = [str(path) for path in drawn]

@@ -1,12 +1,13 @@
-"""Where the time of one trial goes: start-up, and each component of its epochs. Writes nothing to the study.
+"""Measure where the time of one trial goes: its start-up, and each component of its epochs.
 
-    python -m search.profile --study quickstart
-    python -m search.profile --study partA --data FOLDER --image-size 96 --epochs 2
-    python -m search.profile --study NAME --trial champion
-    python -m search.profile --study NAME --trial regularization/3 --json
+    sieve profile --study quickstart
+    sieve profile --study partA --data FOLDER --image-size 96 --epochs 2
+    sieve profile --study NAME --trial champion
+    sieve profile --study NAME --trial regularization/3
 
-The trial goes the way of every trial: claimed, trained by one worker with one thread, checkpointed, reported and
-mirrored into MLflow, in a scratch database on the study's disk. Decoded images and stored features are the study's.
+The trial runs like any other: one worker with one thread claims it, trains it, writes checkpoints, and reports to a
+database and to MLflow. Both are scratch databases that are deleted afterwards, so the study is not changed. Decoded
+images and stored features are shared with the study.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from models.config import TrainConfig
 from models.training.process import tune_process
 from models.values import from_flat, to_flat, with_values
 from search import names
-from search.cli import command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.profile.laps import Laps, TimedWorkloadBuilder
 from search.profile.rehearsal import START_MLFLOW, Subject, rehearse, scratch_home
@@ -88,7 +89,7 @@ def find_subject(options: argparse.Namespace, settings: Settings) -> Subject:
         name, config, metric, spec = study.name, study.config, study.metric, data_spec(study, options.data)
     else:
         if options.data:
-            raise UserError("--data: a trial that was run is profiled on its own images; leave --data out")
+            raise UserError("--data: a finished trial is profiled on its own images; leave --data out")
         storage = open_storage(settings.storage_url, create=False)
         try:
             record = find_study(storage, options.study)
@@ -108,11 +109,11 @@ def _trial_config(storage: Storage, study: str, trial: str) -> TrainConfig:
     stage, _, number = trial.rpartition("/")
     records = {record.name: record for record in read_stages(storage, study)}
     if stage not in records or not number.isdigit():
-        raise UserError(f"--trial {trial}: give start, champion, or STAGE/NUMBER with a stage of {', '.join(records)}")
+        raise UserError(f"--trial {trial}: give start, champion, or STAGE/NUMBER; the stages are {', '.join(records)}")
     for found in stage_trials(storage, records[stage]):
         if found.number == int(number) and names.CONFIG in found.user_attrs:
             return from_flat(found.user_attrs[names.CONFIG])
-    raise UserError(f"--trial {trial}: {stage} has no trial {number} that has begun")
+    raise UserError(f"--trial {trial}: stage {stage} has no trial {number} that was started")
 
 
 def print_profile(result: dict[str, Any], console: Console) -> None:
@@ -136,15 +137,25 @@ def print_profile(result: dict[str, Any], console: Console) -> None:
     console.print(start)
 
 
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.profile", __doc__)
+    add_study_arguments(parser)
+    parser.add_argument(
+        "--trial", default="start",
+        help="what to train: start (the study's start configuration, default), champion, or a trial, e.g. confirm/0",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", metavar="N", type=int, default=EPOCHS, help=f"train this many epochs (default: {EPOCHS})"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, or a GPU, e.g. cuda:0")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     imports_s = time.time() - psutil.Process().create_time()
-    parser = command_parser("search.profile", __doc__)
-    add_study_arguments(parser)
-    parser.add_argument("--trial", default="start", help="start (default), champion, or STAGE/NUMBER")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"epochs that are trained (default: {EPOCHS})")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
-    options = parser.parse_args(argv)
+    options = build_parser().parse_args(argv)
     settings = from_arguments(options)
     device = torch.device(parse_devices(options.device)[0])
     subject = find_subject(options, settings)

@@ -1,4 +1,4 @@
-"""The options of `search.run`, and the command line that gives a parsed set of them again."""
+"""The options of `sieve run`, and the command line that reproduces a parsed set of them."""
 
 from __future__ import annotations
 
@@ -12,57 +12,70 @@ _NOT_PART_OF_THE_SEARCH = frozenset({"home", "storage", "tracking", "json", "pla
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say which study, on which images, and what of its configuration is fixed."""
-    parser.add_argument("--study", required=True, help="a study's name, or a Python file that defines STUDY")
-    parser.add_argument("--data", metavar="FOLDER", help="an image folder, or the name of a data set")
-    parser.add_argument("--image-size", metavar="N", type=int, help="pixels; the same as --set image_size=N")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="fix a field for all stages")
+    """Add the options that select a study and its images, and fix fields of its configuration."""
+    parser.add_argument(
+        "--study", metavar="NAME", required=True,
+        help="a study's name, e.g. quickstart, or a Python file that defines STUDY, e.g. mine.py",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="image folder, or a data set's name, e.g. cifar10 (default: the study's own)"
+    )
+    parser.add_argument(
+        "--image-size", metavar="N", type=int, help="scale images to N pixels; short for --set image_size=N"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE",
+        help="fix a field of the configuration in all stages, e.g. dropout=0.3",
+    )  # fmt: skip
     add_cache_argument(parser)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `search.run`."""
+    """Add the options of `sieve run`."""
     add_study_arguments(parser)
-    parser.add_argument("--name", help="keep the results under this name instead of the study's own")
     parser.add_argument(
-        "--warm-start",
-        metavar="NAME",
-        help="begin with the best configurations of an earlier study",
-    )
-    parser.add_argument("--plan", action="store_true", help="print stages, spaces, trials and expected time, and stop")
-    parser.add_argument("--budget", metavar="TIME", help="wall time for the whole run, such as 10m or 2h")
-    parser.add_argument(
-        "--trials-scale", metavar="X", type=float, default=1.0, help="run so many times the trials, such as 0.1"
+        "--name", help="keep the results under this name, e.g. first-look (default: the study's own name)"
     )
     parser.add_argument(
-        "--epochs-scale", metavar="X", type=float, default=1.0, help="run so many times the epochs, such as 0.5"
+        "--warm-start", metavar="NAME", help="start with the best configurations of the earlier study NAME"
+    )
+    parser.add_argument("--plan", action="store_true", help="print stages, spaces, trials and expected time, then exit")
+    parser.add_argument("--budget", metavar="TIME", help="wall-clock time for the whole run, e.g. 10m or 2h")
+    parser.add_argument(
+        "--trials-scale", metavar="X", type=float, default=1.0, help="multiply every stage's number of trials, e.g. 0.1"
     )
     parser.add_argument(
-        "--flat", action="store_true", help="search what all stages vary at once, in one stage of as many epochs"
+        "--epochs-scale", metavar="X", type=float, default=1.0, help="multiply every stage's number of epochs, e.g. 0.5"
     )
     parser.add_argument(
-        "--train-images", metavar="N", type=int, help="use only so many images, drawn per class before the split"
+        "--flat", action="store_true", help="search the parameters of all stages at once, in a single stage"
     )
     parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=_workers,
-        help="default: one per GPU, or per CPU core; 0 only supervises; auto: more on a GPU that is not filled",
-    )
-    parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or cuda:0,1")
-    parser.add_argument(
-        "--launcher", choices=("local", "ray"), default="local", help="workers here (default), or on the Ray cluster"
+        "--train-images", metavar="N", type=int, help="use N images only, sampled from each class before the split"
     )
     parser.add_argument(
-        "--gpus-per-worker", metavar="X", type=float, default=1.0, help="of the Ray cluster's, such as 0.5 (default: 1)"
+        "--workers", metavar="N", type=_workers,
+        help="number of workers; 0 only supervises, auto adds workers to GPUs with room "
+        "(default: one per GPU, or one per CPU core)",
+    )  # fmt: skip
+    parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or a list of GPUs, e.g. cuda:0,1")
+    parser.add_argument(
+        "--launcher", choices=("local", "ray"), default="local",
+        help="start workers on this machine (local, default) or on a Ray cluster (ray)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gpus-per-worker", metavar="X", type=float, default=1.0,
+        help="GPUs of a Ray cluster per worker, e.g. 0.5 (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--notify", metavar="URL", help="webhook to notify when the study ends (default: none, or SIEVE_NOTIFY)"
     )
-    parser.add_argument("--notify", metavar="URL", help="a webhook that is told when the study ends (or SIEVE_NOTIFY)")
     add_trial_arguments(parser)
-    parser.add_argument("--test", action="store_true", help="open the sealed test set at the end, once")
+    parser.add_argument("--test", action="store_true", help="open the sealed test set at the end of the search")
 
 
 def typed_command(options: argparse.Namespace) -> str:
-    """The command that gives these options, for a shell; defaults are left out, and so is what may be a secret."""
+    """The shell command with these options. It leaves out defaults, and URLs that may contain a secret."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
     add_run_arguments(parser)
@@ -76,7 +89,7 @@ def typed_command(options: argparse.Namespace) -> str:
             continue
         for entry in value if isinstance(value, list) else [value]:
             words += [flag, f"{entry:g}" if isinstance(entry, float) else str(entry)]
-    return f"python -m search.run {shlex.join(words)}"
+    return f"sieve run {shlex.join(words)}"
 
 
 def _workers(text: str) -> int | str:

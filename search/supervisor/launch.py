@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections import Counter
 from contextlib import suppress
@@ -94,14 +95,16 @@ def start_worker(
     `index` tells the workers of a study apart: each has its own log below the home folder. `decoders` are processes
     that it may decode images with, where those are too many to be kept decoded.
     """
+    # -P keeps the working folder off the worker's path: a `search.py` there would be taken for this package.
     command = [
-        sys.executable, "-m", "search.worker", "--study", study, "--device", device,
+        sys.executable, "-P", "-m", "search.worker", "--study", study, "--device", device,
         "--threads", str(threads), "--supervisor-pid", str(os.getpid()),
     ]  # fmt: skip
     # By environment, not by command line: a storage URL may hold a password, and `ps` shows arguments to everybody.
     environment = {
         **os.environ,
         **as_environment(settings),
+        **_import_path(),
         "OMP_NUM_THREADS": str(threads),
         "SIEVE_DECODERS": str(decoders),
         "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait take the cores of other workers.
@@ -115,6 +118,14 @@ def start_worker(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
         )
     return WorkerProcess(process=process, log=path, started_at=time.monotonic())
+
+
+def _import_path() -> dict[str, str]:
+    """The variable with which a worker finds this package where it is not installed, e.g. in a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if root == Path(sysconfig.get_path("purelib")).resolve():
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))}
 
 
 class EarlyDeaths:
