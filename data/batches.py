@@ -163,10 +163,23 @@ class TrainBatches:
 
     def epoch(self, generator: Generator) -> Iterator[Batch]:
         """The batches of one epoch. `generator` is on the images' device and decides everything."""
-        order_M = epoch_order(self.images.labels_M, generator, balanced=self._balanced).to(self.images.index_device)
+        order_M = self.order(generator)
         steps = (order_M[step * self.batch_size : (step + 1) * self.batch_size] for step in range(len(self)))
         for images_NHWC, labels_N in self.images.in_turn(steps):
             yield self._batch(images_NHWC, labels_N, generator)
+
+    @property
+    def resident(self) -> bool:
+        """Whether `pick` takes everything from the device."""
+        return _is_resident(self.images)
+
+    def order(self, generator: Generator) -> Tensor:
+        """Positions of an epoch's images, in order, where `pick` expects them: what `epoch` draws first."""
+        return epoch_order(self.images.labels_M, generator, balanced=self._balanced).to(self.images.index_device)
+
+    def pick(self, index_N: Tensor, generator: Generator) -> Batch:
+        """One batch: these images, augmented with the generator's next draws."""
+        return self._batch(*self.images.take(index_N), generator)
 
     def _batch(self, images_NHWC: Tensor, labels_N: Tensor, generator: Generator) -> Batch:
         images_NHWC = self._normalise(augment(images_NHWC, self.augmentation, self._fill_C, generator))
@@ -200,7 +213,19 @@ class EvalBatches:
         order_M = torch.arange(len(self.images), device=self.images.index_device)
         batches = (order_M[start : start + self.batch_size] for start in range(0, len(order_M), self.batch_size))
         for images_NHWC, labels_N in self.images.in_turn(batches):
-            yield Batch(_channels_last(self._normalise(images_NHWC)), labels_N)
+            yield self._batch(images_NHWC, labels_N)
+
+    @property
+    def resident(self) -> bool:
+        """Whether `pick` takes everything from the device."""
+        return _is_resident(self.images)
+
+    def pick(self, index_N: Tensor) -> Batch:
+        """One batch: these images."""
+        return self._batch(*self.images.take(index_N))
+
+    def _batch(self, images_NHWC: Tensor, labels_N: Tensor) -> Batch:
+        return Batch(_channels_last(self._normalise(images_NHWC)), labels_N)
 
 
 class _Normalise:
@@ -218,6 +243,10 @@ class _Normalise:
     def __call__(self, images_NHWC: Tensor) -> Tensor:
         rows_NHX = images_NHWC.flatten(2).to(torch.float32)
         return torch.addcmul(self._shift_WC, rows_NHX, self._scale_WC).to(self._dtype).view(images_NHWC.shape)
+
+
+def _is_resident(images: PlacedImages) -> bool:
+    return isinstance(images, DeviceImages) and images.pool_NHWC.device == images.device
 
 
 def _channels_last(images_NHWC: Tensor) -> Tensor:

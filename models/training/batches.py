@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -35,3 +35,34 @@ class ValidationBatches(Protocol):
     """Every image once, in order."""
 
     def __iter__(self) -> Iterator[Batch]: ...
+
+
+@runtime_checkable
+class PickedTraining(TrainingBatches, Protocol):
+    """Training batches of which each can be picked by the positions of its images: what a captured step needs."""
+
+    @property
+    def resident(self) -> bool:
+        """Whether `pick` takes everything from the device."""
+
+    def order(self, generator: Generator) -> Tensor:
+        """Positions of an epoch's images, in order: what `epoch` draws first."""
+
+    def pick(self, index_N: Tensor, generator: Generator) -> Batch:
+        """One batch: these images, varied with the generator's next draws."""
+
+
+@runtime_checkable
+class PickedValidation(ValidationBatches, Protocol):
+    """Validation batches of which each can be picked by the positions of its images."""
+
+    @property
+    def images(self) -> Labelled: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def resident(self) -> bool:
+        """Whether `pick` takes everything from the device."""
+
+    def pick(self, index_N: Tensor) -> Batch:
+        """One batch: these images."""

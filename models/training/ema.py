@@ -25,9 +25,28 @@ class MovingAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards the weights of `model` after step `step`, counted from 0."""
         weights, counters = _tensors(model)
-        torch._foreach_lerp_(self._averages, weights, 1 - min(self._decay, (1 + step) / (10 + step)))
+        torch._foreach_lerp_(self._averages, weights, self.weight_at(step))
         for own, other in zip(self._others, counters, strict=True):
             own.copy_(other)
+
+    def weight_at(self, step: int) -> float:
+        """How far step `step` moves the average towards the weights, as a share of the way."""
+        return 1 - min(self._decay, (1 + step) / (10 + step))
+
+    @torch.no_grad()
+    def move(self, model: nn.Module, weight: Tensor) -> None:
+        """`update` by a share that is on the device, a scalar tensor."""
+        weights, counters = _tensors(model)
+        # lerp with a tensor takes one of each average's size.
+        ways = torch._foreach_sub(weights, self._averages)
+        torch._foreach_mul_(ways, weight)
+        torch._foreach_add_(self._averages, ways)
+        if counters:
+            torch._foreach_copy_(self._others, counters)
+
+    def tensors(self) -> list[Tensor]:
+        """All that an update changes."""
+        return [*self._averages, *self._others]
 
 
 def _tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -28,15 +28,27 @@ def evaluate(
 
     Leaves the network in eval mode. Calls `on_batch` after each batch. Raises InfeasibleConfig where memory runs out.
     """
-
-    def logits_of(pieces: Sequence[Batch]) -> Tensor:
-        return torch.cat([model(piece.images_NCHW).float() for piece in pieces])
-
-    tally, micro_batches = Tally(classes, device), MicroBatches()
+    step = EvalStep(model, classes=classes, device=device, dtype=dtype)
     model.eval()
-    with torch.inference_mode(), autocast(device, dtype):
-        for batch in batches:
-            logits_NC = micro_batches.run(batch, logits_of)
-            tally.add(logits_NC, batch.labels_N, F.cross_entropy(logits_NC, batch.labels_N))
-            on_batch()
-    return tally.read()
+    for batch in batches:
+        step(batch)
+        on_batch()
+    return step.tally.read()
+
+
+class EvalStep:
+    """Counts a network's answers to a batch; the network is in eval mode."""
+
+    def __init__(self, model: nn.Module, *, classes: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.tally = Tally(classes, device)
+        self.micro_batches = MicroBatches()
+        self._model, self._device, self._dtype = model, device, dtype
+
+    def __call__(self, batch: Batch) -> None:
+        """Score a batch."""
+        with torch.inference_mode(), autocast(self._device, self._dtype):
+            logits_NC = self.micro_batches.run(batch, self._logits_of)
+            self.tally.add(logits_NC, batch.labels_N, F.cross_entropy(logits_NC, batch.labels_N))
+
+    def _logits_of(self, pieces: Sequence[Batch]) -> Tensor:
+        return torch.cat([self._model(piece.images_NCHW).float() for piece in pieces])

@@ -13,6 +13,7 @@ from torch import nn
 from data.errors import TrainingDiverged
 from models.config import TrainConfig
 from models.training.batches import TrainingBatches, ValidationBatches
+from models.training.capture import CaptureChoice, chosen_capture
 from models.training.checkpoint import kept_checkpoint, load_checkpoint, save_checkpoint
 from models.training.evaluate import evaluate
 from models.training.metrics import EpochMetrics, Scores, best_epoch
@@ -21,6 +22,7 @@ from models.training.process import memory_mib
 from models.training.schedule import learning_rate
 from models.training.seeds import epoch_seeds
 from models.training.state import TrainingState
+from models.training.validation import captured_validation
 from models.values import to_flat
 
 
@@ -36,6 +38,7 @@ def fit(
     metric: str = "val_accuracy",
     checkpoint: Path | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    capture: CaptureChoice = "auto",
 ) -> Iterator[EpochMetrics]:
     """Train `model` in place and yield the metrics of each epoch as it ends.
 
@@ -53,7 +56,11 @@ def fit(
 
     `seed` decides shuffling, augmentation and dropout; the weights are initialised by the caller. Each epoch reseeds
     torch's global generator. On one CPU thread the same seed and configuration give bit-identical metrics.
-    `on_batch` is called whenever a batch is done, in training and in validation.
+    `on_batch` is called whenever a batch is done, in training and in validation; on a GPU, whenever it is launched.
+
+    On a GPU, and where the images lie on it, a step is recorded once and replayed (`capture`), with the same draws and
+    rates; the first replays are compared with the steps themselves, which are run instead where the two differ or
+    the recording fails. `EpochMetrics.steps` says which it was, and why.
 
     Raises TrainingDiverged if a loss is NaN or infinite, InfeasibleConfig if memory runs out all the same, and
     UserError for an unknown metric, a checkpoint of another training, or one that cannot be written.
@@ -64,41 +71,54 @@ def fit(
         torch.cuda.reset_peak_memory_stats(device)
     example_1CHW = next(iter(val)).images_NCHW[:1]
     dtype = compute_dtype(config.precision, device, model, example_1CHW, batch_size=train.batch_size)
-    state = TrainingState(model, train, config, classes=classes, device=device, dtype=dtype)
+    recorder = chosen_capture(capture, device)
+    state = TrainingState(model, train, config, classes=classes, device=device, dtype=dtype, capture=recorder)
+    validation = captured_validation(recorder, val, state.judged_model, classes=classes, device=device, dtype=dtype)
     identity = {**to_flat(config), "classes": classes, "seed": seed, "metric": metric}
     if checkpoint is not None and (saved := load_checkpoint(checkpoint, identity, device)):
         state.restore(saved)
 
-    while (finished := len(state.history)) < config.epochs:
-        if config.patience and finished - best_epoch(state.history, metric) >= config.patience:
-            break
-        epoch = finished + 1
-        started_s = time.perf_counter()
-        train_scores = state.train_epoch(epoch, _seed_epoch(seed, epoch, device), on_batch)
-        trained_s = time.perf_counter()
-        _refuse_divergence(train_scores, f"epoch {epoch}: the training loss", config)
-        val_scores = evaluate(state.judged_model, val, classes=classes, device=device, dtype=dtype, on_batch=on_batch)
-        _refuse_divergence(val_scores, f"epoch {epoch}: the validation loss", config)
-        metrics = EpochMetrics(
-            epoch=epoch,
-            train_loss=train_scores.loss,
-            train_accuracy=train_scores.accuracy,
-            val_loss=val_scores.loss,
-            val_accuracy=val_scores.accuracy,
-            val_macro_f1=val_scores.macro_f1,
-            learning_rate=learning_rate(epoch * len(train) - 1, config, len(train)),
-            duration_s=time.perf_counter() - started_s,
-            images_per_s=train_scores.images / (trained_s - started_s),
-            memory_mib=memory_mib(device),
-            micro_batches=state.micro_batches.count,
-        )
-        state.finish_epoch(metrics, metric)
-        if checkpoint is not None:
-            saved = state.checkpoint(identity)
-            if config.keep_checkpoints:
-                save_checkpoint(kept_checkpoint(checkpoint, epoch), saved)
-            save_checkpoint(checkpoint, saved)
-        yield metrics
+    try:
+        while (finished := len(state.history)) < config.epochs:
+            if config.patience and finished - best_epoch(state.history, metric) >= config.patience:
+                break
+            epoch = finished + 1
+            started_s = time.perf_counter()
+            train_scores = state.train_epoch(epoch, _seed_epoch(seed, epoch, device), on_batch)
+            trained_s = time.perf_counter()
+            _refuse_divergence(train_scores, f"epoch {epoch}: the training loss", config)
+            if validation:
+                val_scores = validation.scores(on_batch)
+            else:
+                val_scores = evaluate(
+                    state.judged_model, val, classes=classes, device=device, dtype=dtype, on_batch=on_batch
+                )
+            _refuse_divergence(val_scores, f"epoch {epoch}: the validation loss", config)
+            metrics = EpochMetrics(
+                epoch=epoch,
+                train_loss=train_scores.loss,
+                train_accuracy=train_scores.accuracy,
+                val_loss=val_scores.loss,
+                val_accuracy=val_scores.accuracy,
+                val_macro_f1=val_scores.macro_f1,
+                learning_rate=learning_rate(epoch * len(train) - 1, config, len(train)),
+                duration_s=time.perf_counter() - started_s,
+                images_per_s=train_scores.images / (trained_s - started_s),
+                memory_mib=memory_mib(device),
+                micro_batches=state.micro_batches.count,
+                steps=state.steps,
+            )
+            state.finish_epoch(metrics, metric)
+            if checkpoint is not None:
+                saved = state.checkpoint(identity)
+                if config.keep_checkpoints:
+                    save_checkpoint(kept_checkpoint(checkpoint, epoch), saved)
+                save_checkpoint(checkpoint, saved)
+            yield metrics
+    finally:
+        state.close()
+        if validation:
+            validation.close()
 
     model.load_state_dict(state.best_weights)
 

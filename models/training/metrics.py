@@ -39,6 +39,8 @@ class EpochMetrics:
     """On a GPU the most that tensors took in this training, on a CPU what the process holds now."""
     micro_batches: int = 1
     """Pieces that each training batch was cut into, its gradients accumulated, because memory ran out."""
+    steps: str = "eager"
+    """How the steps were run: `captured` once and replayed, or `eager`, with the reason where a capture was tried."""
 
 
 def best_epoch(history: list[EpochMetrics], metric: str) -> int:
@@ -73,6 +75,15 @@ class Tally:
         # bincount would be shorter, but on a GPU it waits for the result to know its size.
         self._confusion.index_add_(0, cells_N, torch.ones_like(cells_N, dtype=torch.float64))
         self._loss_sum += mean_loss.detach() * len(labels_N)
+
+    def clear(self) -> None:
+        """Start anew, on the same tensors."""
+        for tensor in self.tensors():
+            tensor.zero_()
+
+    def tensors(self) -> list[Tensor]:
+        """All that `add` changes."""
+        return [self._loss_sum, self._confusion]
 
     def read(self) -> Scores:
         """The figures so far, in one transfer from the device. Raises ValueError if nothing was added."""

@@ -28,6 +28,8 @@ class MicroBatches:
     def __init__(self) -> None:
         self.count = 1
         """Pieces that a batch is cut into now."""
+        self.retries = True
+        """Whether `run` tries again with smaller pieces; a capture cannot, for what it has recorded stays recorded."""
 
     def run(self, batch: Batch, work: Callable[[Sequence[Batch]], T]) -> T:
         """What `work` makes of the pieces of a batch; where memory runs out, it is called again with smaller ones.
@@ -38,7 +40,7 @@ class MicroBatches:
             try:
                 return work(_cut(batch, self.count))
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if not self.retries or not is_out_of_memory(error):
                     raise
                 images = len(batch.labels_N) // self.count
                 if images < 2 * SMALLEST:
@@ -48,6 +50,10 @@ class MicroBatches:
             # Not in the handler: the error's traceback keeps what the attempt has allocated.
             self.count *= 2
             torch.cuda.empty_cache()
+
+    def can_shrink(self, images: int) -> bool:
+        """Whether a batch of so many images may be cut into twice as many pieces."""
+        return images // self.count >= 2 * SMALLEST
 
 
 def is_out_of_memory(error: BaseException) -> bool:

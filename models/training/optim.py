@@ -16,7 +16,9 @@ from models.training.finetuned import FineTuned
 Kind = TypeVar("Kind", bound=Optimizer)
 
 _RATE = "rate_multiplier"
-"""Of a parameter group: its learning rate over the configured one."""
+"""Key of a parameter group's learning rate over the configured one."""
+_PLACED = ("lr", "capturable", "fused", "foreach")
+"""Keys of a parameter group that follow the device, not the training: a checkpoint does not bring them."""
 
 
 def _eager(kind: type[Kind]) -> type[Kind]:
@@ -35,35 +37,86 @@ Adam, AdamW = _eager(torch_optim.Adam), _eager(torch_optim.AdamW)
 NAdam, RAdam, SGD = _eager(torch_optim.NAdam), _eager(torch_optim.RAdam), _eager(torch_optim.SGD)
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+def build_optimizer(model: nn.Module, config: TrainConfig, *, capturable: bool = False) -> Optimizer:
     """The configured optimiser over the parameters of `model` that learn.
+
+    With `capturable` it keeps all that changes from step to step in tensors on the device, and its state exists from
+    the start: what a captured step reads and writes.
 
     Weight decay is not applied to vectors, that is to norms and biases (He et al. 2019, Bag of Tricks, section 3.1). It
     is decoupled for AdamW (Loshchilov and Hutter 2019) and added to the gradient for the others.
     """
     groups = _parameter_groups(model, config.weight_decay)
-    # The learning rate is set before each step, see `set_learning_rate`.
+    # The learning rate is set before each step, see `set_learning_rate` and `read_rates_from`.
+    optimizer: Optimizer
     match config.optimizer:
         case "adam":
-            return Adam(groups, fused=True)
+            optimizer = Adam(groups, fused=True, capturable=capturable)
         case "adamw":
-            return AdamW(groups, fused=True)
+            optimizer = AdamW(groups, fused=True, capturable=capturable)
         case "nadam":
-            return NAdam(groups, foreach=True)
+            optimizer = NAdam(groups, foreach=True, capturable=capturable)
         case "radam":
-            return RAdam(groups, foreach=True)
+            optimizer = RAdam(groups, foreach=True, capturable=capturable)
         case "sgd":
-            # Nesterov's correction of no momentum is plain SGD, which torch asks to be said so.
+            # Nesterov's correction of no momentum is plain SGD, which torch wants spelled that way.
             nesterov = config.nesterov and config.momentum > 0
-            # The fused form fails where a parameter gets its first gradient later than others.
-            fused = not isinstance(model, FineTuned)
-            return SGD(groups, momentum=config.momentum, nesterov=nesterov, fused=fused, foreach=not fused)
+            # The fused form fails where a parameter gets its first gradient later than others and has no state yet.
+            fused = capturable or not isinstance(model, FineTuned)
+            optimizer = SGD(groups, momentum=config.momentum, nesterov=nesterov, fused=fused, foreach=not fused)
+    if capturable:
+        _create_state(optimizer)
+    return optimizer
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
     """Use this learning rate from the next step on, and its share where a network has a rate for each depth."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group[_RATE]
+
+
+def rate_multipliers(optimizer: Optimizer) -> list[float]:
+    """The learning rate of each parameter group over the configured one."""
+    return [group[_RATE] for group in optimizer.param_groups]
+
+
+def read_rates_from(optimizer: Optimizer, rates_G: Tensor) -> None:
+    """Take the learning rate of each parameter group from this tensor whenever a step is taken."""
+    for group, rate in zip(optimizer.param_groups, rates_G, strict=True):
+        group["lr"] = rate
+
+
+def optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
+    """All that a step of a capturable optimiser changes, other than the weights."""
+    return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+
+
+def restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Load a state that was saved on any device; the optimiser keeps its own form, and the source of its rates."""
+    own = [{key: group[key] for key in _PLACED if key in group} for group in optimizer.param_groups]
+    fresh = dict(optimizer.state)
+    groups = [{**group, **mine} for group, mine in zip(saved["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**saved, "param_groups": groups})
+    for group, mine in zip(optimizer.param_groups, own, strict=True):
+        group.update(mine)
+    for parameter, state in fresh.items():
+        optimizer.state[parameter] = optimizer.state.get(parameter) or state
+
+
+def _create_state(optimizer: Optimizer) -> None:
+    """Give every parameter the state that it has before its first step.
+
+    torch creates it in the first step, which a capture would repeat for ever. A step of rate 0 leaves the weights.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    for state in optimizer.state.values():
+        for name, value in state.items():
+            value.fill_(1.0 if name == "mu_product" else 0.0)  # NAdam's product of momenta starts at 1.
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

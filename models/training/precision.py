@@ -37,8 +37,13 @@ def compute_dtype(
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Compute in `dtype` where that is safe; does nothing for float32."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    """Compute in `dtype` where that is safe; does nothing for float32.
+
+    On a GPU weights that were cast are not kept for the next use: kept in the capture of a graph, they would be found
+    after it, in memory that belongs to the graph.
+    """
+    cached = device.type != "cuda"
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=cached)
 
 
 def count_macs(model: nn.Module, images_NCHW: Tensor) -> int:

@@ -73,7 +73,7 @@ def _gang(configs: list[BackboneConfig], batches: Batches, **options: Any) -> tu
 
 def _numbers(metrics: EpochMetrics) -> list[float]:
     """All that must be the same: everything but times and memory."""
-    measured = ("duration_s", "images_per_s", "memory_mib")
+    measured = ("duration_s", "images_per_s", "memory_mib", "steps")
     return [value for name, value in dataclasses.asdict(metrics).items() if name not in measured]
 
 

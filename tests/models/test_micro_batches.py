@@ -94,7 +94,7 @@ def test_the_accumulated_gradient_is_the_batch_s(
         state = TrainingState(model, batches, config, classes=3, device=CPU, dtype=torch.float32)
         state.micro_batches.count = pieces
         batch = next(batches.epoch(torch.Generator().manual_seed(0)))
-        state.micro_batches.run(batch, state._add_gradients)
+        state.micro_batches.run(batch, state._step.add_gradients)
         gradients.append([parameter.grad for parameter in model.parameters()])
 
     for whole, accumulated in zip(*gradients, strict=True):

@@ -1,0 +1,133 @@
+"""Steps that are recorded once and replayed, as long as that gives what the steps themselves give."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from torch import Generator
+
+from data.errors import InfeasibleConfig
+from models.training.agreement import Groups, Snapshot, disagreement
+from models.training.capture import Body, Branch, Capture, Replay
+from models.training.micro_batches import MicroBatches, is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+EAGER = "eager"
+CAPTURED = "captured"
+CHECKED_STEPS = 3
+"""Steps that are compared before a capture is trusted: with three learning rates, and the last two steps apart."""
+
+
+class Recorded:
+    """Work that is done again and again: recorded, checked against itself and replayed, or done as it is written.
+
+    `mode` says which, with the reason where a recording was tried and given up.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        branches: Sequence[Branch],
+        *,
+        state: Callable[[], Groups],
+        generators: Sequence[Generator],
+        micro_batches: Sequence[MicroBatches],
+        images: int,
+    ) -> None:
+        """`state` and `generators` are all that the work changes; `micro_batches` cut its batches of so many images."""
+        self.mode = EAGER
+        self._capture, self._branches, self._state, self._generators = capture, branches, state, generators
+        self._micro_batches, self._images = micro_batches, images
+        self._replay: Replay | None = None
+
+    def __call__(self) -> None:
+        """Do the work once."""
+        if self._replay is not None:
+            self._replay()
+        else:
+            self._capture.run(self._branches)
+
+    def release(self) -> None:
+        """Forget the recording; the work is done as it is written from now on."""
+        if self._replay is not None:
+            self._replay.release()
+        self._replay, self.mode = None, EAGER
+
+    def record(self, begin: Callable[[], None] = lambda: None, steps: int = CHECKED_STEPS) -> None:
+        """Record the work and check it over so many steps, from the state that `begin` sets up.
+
+        The state is in the end what it was. What does not work, or not the same, is logged and noted in `mode`.
+        Raises InfeasibleConfig where the work takes more memory than there is even when it is done as it is written.
+        """
+        self.release()
+        now = Snapshot.of(self._state(), self._generators)
+        counts = [pieces.count for pieces in self._micro_batches]
+        try:
+            problem = self._recorded(begin, steps)
+        except InfeasibleConfig:
+            raise
+        except Exception as error:
+            problem = f"the capture failed: {_first_line(error)}"
+            log.debug("a capture failed", exc_info=True)
+        now.restore(self._state(), self._generators)
+        if problem:
+            self.release()
+            for pieces, count in zip(self._micro_batches, counts, strict=True):
+                pieces.count = count
+            self.mode = f"{EAGER}: {problem}"
+            log.warning("steps are run one by one: %s", problem)
+        else:
+            self.mode = CAPTURED
+
+    def _recorded(self, begin: Callable[[], None], steps: int) -> str:
+        begin()
+        before = Snapshot.of(self._state(), self._generators)
+        while True:
+            # Twice: the first run sets up what is set up once, and both show how exactly a run can be repeated.
+            eager, again = (self._after(before, lambda: self._capture.run(self._branches), steps) for _ in range(2))
+            before.restore(self._state(), self._generators)
+            try:
+                self._replay = self._record()
+                break
+            except Exception as error:
+                if not (_was_out_of_memory(error) and self._shrink()):
+                    raise
+        return disagreement(before, eager, again, self._after(before, self._replay, steps))
+
+    def _record(self) -> Replay:
+        for pieces in self._micro_batches:
+            pieces.retries = False
+        try:
+            return self._capture.capture(self._branches)
+        finally:
+            for pieces in self._micro_batches:
+                pieces.retries = True
+
+    def _shrink(self) -> bool:
+        """Let the work take less memory; False where it cannot."""
+        if not all(pieces.can_shrink(self._images) for pieces in self._micro_batches):
+            return False
+        for pieces in self._micro_batches:
+            pieces.count *= 2
+        return True
+
+    def _after(self, before: Snapshot, work: Body, steps: int) -> Snapshot:
+        before.restore(self._state(), self._generators)
+        for _ in range(steps):
+            work()
+        return Snapshot.of(self._state(), self._generators)
+
+
+def _was_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out in a capture; its end, which fails as well, may be what is reported."""
+    while error is not None:
+        if is_out_of_memory(error):
+            return True
+        error = error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

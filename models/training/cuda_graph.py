@@ -1,0 +1,147 @@
+"""Work recorded as CUDA graphs: launched as a whole, not kernel by kernel from Python."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from models.training.capture import Branch, default_generator, drawing_from
+
+
+class CudaGraphs:
+    """Records branches side by side in one CUDA graph. Its graphs share memory: replay them one after the other.
+
+    What a graph reads and writes besides has to outlive it, and belongs to the caller.
+    """
+
+    worthwhile_steps = 50
+
+    def __init__(self, device: torch.device) -> None:
+        index = torch.cuda.current_device() if device.index is None else device.index
+        self._device = torch.device("cuda", index)
+        # Always the same streams: what libraries allocate for a stream when it is first used is then there.
+        self._main = _new_stream(self._device)
+        self._sides: list[torch.cuda.Stream] = []
+        self._graphs: list[CudaReplay] = []
+        self._pool: Any = None
+
+    def run(self, branches: Sequence[Branch]) -> None:
+        """Do the work once, on the streams of the capture."""
+        with torch.cuda.device(self._device):
+            caller = torch.cuda.current_stream()
+            self._main.wait_stream(caller)
+            with torch.cuda.stream(self._main):
+                self._issue(branches)
+            caller.wait_stream(self._main)
+
+    def capture(self, branches: Sequence[Branch]) -> CudaReplay:
+        """Record the work, which is not done. Run it before: nothing may be set up for the first time in a capture."""
+        graph = torch.cuda.CUDAGraph()
+        registered = [
+            *(generator for branch in branches for generator in branch.generators),
+            *(branch.dropout for branch in branches if branch.dropout is not None),
+        ]
+        generators = [default_generator(self._device), *registered]  # torch registers the default one by itself.
+        states = [generator.get_state() for generator in generators]
+        if not self._graphs:
+            self._pool = torch.cuda.graph_pool_handle()
+        with torch.cuda.device(self._device), _same_stream_after(), _no_garbage_collection():
+            try:
+                for generator in registered:
+                    graph.register_generator_state(generator)
+                # Other threads may use the GPU meanwhile: theirs is no part of the graph, and no error.
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._main, capture_error_mode="thread_local"):
+                    self._issue(branches)
+            except BaseException:
+                self._recover(graph, generators, states)
+                raise
+        replay = CudaReplay(graph, self._device, self._graphs)
+        self._graphs.append(replay)
+        return replay
+
+    def _issue(self, branches: Sequence[Branch]) -> None:
+        """Launch the branches, each on a stream of its own, from and back to the current stream."""
+        if len(branches) == 1:
+            self._do(branches[0])
+            return
+        while len(self._sides) < len(branches):
+            self._sides.append(_new_stream(self._device))
+        origin = torch.cuda.current_stream()
+        for branch, stream in zip(branches, self._sides, strict=False):
+            stream.wait_stream(origin)
+            with torch.cuda.stream(stream):
+                self._do(branch)
+        for stream in self._sides[: len(branches)]:
+            origin.wait_stream(stream)
+
+    def _do(self, branch: Branch) -> None:
+        with drawing_from(branch.dropout, self._device):
+            branch.body()
+
+    def _recover(self, graph: torch.cuda.CUDAGraph, generators: Sequence[Generator], states: Sequence[Tensor]) -> None:
+        """After a capture that failed: no generator, no allocation and no error of it remains."""
+        with suppress(RuntimeError):
+            graph.reset()
+        # Up to torch 2.13 at least, the allocator would go on serving the pool: it is ended by hand, if it was not.
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(self._device.index, self._pool)
+        self._pool = torch.cuda.graph_pool_handle()
+        for generator, state in zip(generators, states, strict=True):
+            # Its state may still count as capturing and refuse every later draw: it gets a new one.
+            fresh = Generator(self._device)
+            fresh.set_state(state)
+            generator.graphsafe_set_state(fresh.graphsafe_get_state())
+        for _ in range(2):  # The first call may report what went wrong in the capture once more.
+            with suppress(RuntimeError):
+                torch.cuda.synchronize(self._device)
+        torch.cuda.empty_cache()
+
+
+class CudaReplay:
+    """One recorded graph."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, device: torch.device, siblings: list[CudaReplay]) -> None:
+        self._graph, self._device, self._siblings = graph, device, siblings
+
+    def __call__(self) -> None:
+        """Launch it on the current stream."""
+        with torch.cuda.device(self._device):
+            self._graph.replay()
+
+    def release(self) -> None:
+        """Give its memory back, once the device has ended what was launched."""
+        if self in self._siblings:
+            self._siblings.remove(self)
+            torch.cuda.synchronize(self._device)
+            self._graph.reset()
+
+
+def _new_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _same_stream_after() -> Iterator[None]:
+    """Torch's own context leaves the capture's stream as the current one where the capture fails."""
+    stream = torch.cuda.current_stream()
+    try:
+        yield
+    finally:
+        torch.cuda.set_stream(stream)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """What the collector frees might be another graph, or memory that a capture must not touch."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,86 @@
+"""One step of a training: the same whether it is run as it is written or recorded and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from data.batches import Batch
+from models.config import TrainConfig
+from models.training.ema import MovingAverage
+from models.training.finetuned import training_outputs
+from models.training.loss import batch_weight, total_loss
+from models.training.metrics import Tally
+from models.training.micro_batches import MicroBatches
+from models.training.precision import autocast
+
+
+class TrainStep:
+    """What a batch does to a training: forward pass, loss, gradients, clipping, optimiser, moving average, tally."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        average: MovingAverage | None,
+        config: TrainConfig,
+        *,
+        class_weights_C: Tensor | None,
+        classes: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.tally = Tally(classes, device)
+        self.micro_batches = MicroBatches()
+        self._model, self._optimizer, self._average, self._config = model, optimizer, average, config
+        self._class_weights_C, self._device, self._dtype = class_weights_C, device, dtype
+        self._outputs_of = training_outputs(model)
+
+    def __call__(self, batch: Batch, averaging: int | Tensor) -> None:
+        """Take the step. `averaging`: its number, or the share by which it moves the average, on the device."""
+        logits_NC, loss = self.micro_batches.run(batch, self.add_gradients)
+        if self._config.gradient_clip:
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._config.gradient_clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._average:
+            if isinstance(averaging, Tensor):
+                self._average.move(self._model, averaging)
+            else:
+                self._average.update(self._model, averaging)
+        self.tally.add(logits_NC, batch.labels_N, loss)
+
+    def add_gradients(self, pieces: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Leave the gradient of a batch's mean loss with the parameters; returns the batch's logits and that loss."""
+        self._optimizer.zero_grad(set_to_none=True)  # Those of an attempt that ran out of memory.
+        shares = _shares(pieces, self._class_weights_C)
+        logits: list[Tensor] = []
+        losses: list[Tensor] = []
+        for piece, share in zip(pieces, shares, strict=True):
+            with autocast(self._device, self._dtype):
+                outputs = self._outputs_of(piece.images_NCHW)
+            loss = total_loss(
+                outputs, piece,
+                class_weights_C=self._class_weights_C, label_smoothing=self._config.label_smoothing,
+                focal_gamma=self._config.focal_gamma,
+            )  # fmt: skip
+            loss.backward(share)  # type: ignore[no-untyped-call]
+            logits.append(outputs[0].logits_NC.detach())
+            losses.append(loss.detach() if share is None else loss.detach() * share)
+        if len(pieces) == 1:
+            return logits[0], losses[0]
+        return torch.cat(logits), torch.stack(losses).sum()
+
+
+def _shares(pieces: Sequence[Batch], class_weights_C: Tensor | None) -> list[Tensor | None]:
+    """What the mean loss of each piece counts in that of the batch; None for the whole of it."""
+    if len(pieces) == 1:
+        return [None]
+    weights = [batch_weight(piece, class_weights_C) for piece in pieces]
+    # Filled on the device: a number that is copied there waits for it.
+    labels_N = pieces[0].labels_N
+    weights_P = torch.stack([w if isinstance(w, Tensor) else labels_N.new_full((), w) for w in weights])
+    return list(weights_P / weights_P.sum())
