@@ -1,23 +1,20 @@
-"""Decoding many files at once, in order, on all cores; what cannot be read is told apart, up to a point."""
+"""Decoding many pictures at once; what cannot be read is told apart, up to a point."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from data.arrays import IntArray, UInt8Array
-from data.decode import PixelFormat, UnreadableImage, decode_file, pillow_warnings
+from data.decode import PixelFormat, UnreadableImage, decode_file
 from data.errors import UserError
-from data.layout import ImageFile, Layout
-from data.parallel import map_files
-from data.progress import Progress
 
 _TOLERATED_SHARE = 0.01
-_CHUNK_BYTES = 4 * 2**20
-"""Of decoded pictures: what a thread works on at a time."""
+_CHUNK_PICTURES, _CHUNK_BYTES = 64, 4 * 2**20
+"""Decoded at a time at most: bounds the memory that a process works in."""
 
 
 class DecodedChunk(NamedTuple):
@@ -28,27 +25,24 @@ class DecodedChunk(NamedTuple):
     unreadable: dict[str, str]
 
 
-def decode_files(
-    layout: Layout, files: Sequence[ImageFile], pixel_format: PixelFormat, progress: Progress | None
-) -> Generator[DecodedChunk]:
-    """Decode `files` in order on all cores; an unreadable one gives a black picture and its reason.
+def decode_chunks(
+    read: Callable[[str], bytes], names: Sequence[str], pixel_format: PixelFormat
+) -> Iterator[DecodedChunk]:
+    """Decode the files of these names in order; an unreadable one gives a black picture and its reason.
 
-    To be closed by whoever stops early: warning filters are changed until then.
+    To be used within `data.decode.pillow_warnings`.
     """
-
-    def decode_chunk(chunk: Sequence[ImageFile]) -> DecodedChunk:
+    size = max(1, min(_CHUNK_PICTURES, _CHUNK_BYTES // math.prod(pixel_format.shape)))
+    for start in range(0, len(names), size):
+        chunk = names[start : start + size]
         images_NHWC = np.zeros((len(chunk), *pixel_format.shape), dtype=np.uint8)
         unreadable = {}
-        for row, file in enumerate(chunk):
+        for row, name in enumerate(chunk):
             try:
-                images_NHWC[row] = decode_file(layout, file, pixel_format)
+                images_NHWC[row] = decode_file(read, name, pixel_format)
             except UnreadableImage as error:
-                unreadable[file.name] = str(error)
-        return DecodedChunk(images_NHWC, _channel_sums(images_NHWC), unreadable)
-
-    chunk_size = max(1, min(64, _CHUNK_BYTES // math.prod(pixel_format.shape)))
-    with pillow_warnings():
-        yield from map_files(decode_chunk, files, label="decoding images", progress=progress, chunk_size=chunk_size)
+                unreadable[name] = str(error)
+        yield DecodedChunk(images_NHWC, _channel_sums(images_NHWC), unreadable)
 
 
 def check_unreadable(unreadable: dict[str, str], files: int, where: str) -> None:
@@ -62,8 +56,14 @@ def check_unreadable(unreadable: dict[str, str], files: int, where: str) -> None
 
 
 def _channel_sums(images_NHWC: UInt8Array) -> IntArray:
-    """Sums of values and of squares, shape (N, 2, C): exact, as no sum of these integers exceeds a float64's 2^53."""
-    values_NPC = images_NHWC.reshape(len(images_NHWC), -1, images_NHWC.shape[-1]).astype(np.float64)
-    # As products with ones: four times as fast as sums over an axis that is not the last.
-    ones_1P = np.ones((1, values_NPC.shape[1]))
-    return np.concatenate((ones_1P @ values_NPC, ones_1P @ np.square(values_NPC)), axis=1).astype(np.int64)
+    """Sums of values and of squares, shape (N, 2, C), exact.
+
+    First down the columns, whose sums fit into 32 bits: six times as fast as in floating point.
+    """
+    count, height, width, channels = images_NHWC.shape
+    rows_NHX = images_NHWC.reshape(count, height, width * channels)
+    squares_NHX = np.square(rows_NHX, dtype=np.uint16)
+    columns = [values_NHX.sum(axis=1, dtype=np.uint32) for values_NHX in (rows_NHX, squares_NHX)]
+    return np.stack(
+        [sums_NX.reshape(count, width, channels).sum(axis=1, dtype=np.int64) for sums_NX in columns], axis=1
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import closing, suppress
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +13,14 @@ import numpy as np
 
 from data.arrays import ImageSet, IntArray, SearchData
 from data.catalog import DATASETS
-from data.decode import Header, ImageFit, PixelFormat, UnreadableImage, pillow_warnings, read_header
+from data.decode import Header, ImageFit, PixelFormat
 from data.errors import UserError
 from data.files import CacheLimit, read_json, write_json, writing_below
 from data.layout import ImageFile
-from data.parallel import map_files
-from data.partition import Partition, check_class_sizes, open_partition
+from data.partition import Partition, check_class_sizes, read_partition
 from data.pixels import Pixels, open_pixels
 from data.progress import Progress
+from data.readers import Readers
 from data.source import find_layout
 from data.spec import DataSpec
 from data.splits import split_files
@@ -77,15 +78,16 @@ def open_search_data(
     before it writes anything where the folder's listing tells.
     """
     cache_home = cache_home.expanduser().absolute()
-    partition = open_partition(spec, data_home, cache_home, progress)
-    common = _common_format(partition, cache_home, progress)
-    pixel_format = PixelFormat(
-        image_size=image_size or common.square_size or DEFAULT_IMAGE_SIZE,
-        image_fit=image_fit,
-        channels=1 if common.gray else 3,
-    )
-    searched = partition.searched
-    pixels = open_pixels(partition.layout, searched, partition.fingerprint, pixel_format, cache_home, progress, limit)
+    with _no_collection(), Readers(find_layout(spec.source, data_home, progress)) as readers:
+        partition = read_partition(spec, readers, cache_home, progress)
+        searched = partition.searched
+        common = _common_format(partition, readers, cache_home, progress)
+        pixel_format = PixelFormat(
+            image_size=image_size or common.square_size or DEFAULT_IMAGE_SIZE,
+            image_fit=image_fit,
+            channels=1 if common.gray else 3,
+        )
+        pixels = open_pixels(readers, searched, partition.fingerprint, pixel_format, cache_home, progress, limit)
     readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
     readable = [searched[row] for row in readable_rows]
     split = split_files(readable, partition.layout.classes, spec)
@@ -102,6 +104,18 @@ def open_search_data(
         split_hash=split.split_hash,
         notes=(*partition.notes, pixels.note, *_unreadable_notes(pixels.unreadable), *split.notes),
     )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's collector from going through some 100,000 new names and hashes again and again, for no garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def label_distribution(data: SearchData) -> dict[str, dict[str, int]]:
@@ -138,19 +152,23 @@ class _CommonFormat(NamedTuple):
     gray: bool
 
 
-def _common_format(partition: Partition, cache_home: Path, progress: Progress | None) -> _CommonFormat:
+def _common_format(
+    partition: Partition, readers: Readers, cache_home: Path, progress: Progress | None
+) -> _CommonFormat:
     """From the pictures' headers, or from what an earlier start remembered of them."""
     path = cache_home / f"{partition.fingerprint[:16]}.format.json"
     known = read_json(path)
     if known is not None:
         return _CommonFormat(**known)
     headers: set[Header] = set()
-    with pillow_warnings(), closing(_read_headers(partition, progress)) as chunks:
-        for chunk in chunks:
-            headers |= chunk
+    with closing(readers.headers(partition.searched, progress)) as found:
+        for header in found:
+            if header in headers:
+                continue
+            headers.add(header)
             common = _shared(headers)
             if common == _CommonFormat(square_size=0, gray=False):
-                break  # Nothing in common already: photographs seldom need more than the first chunk.
+                break  # Nothing in common already: photographs seldom need more than the first few.
     if not headers:
         raise UserError(
             f"{partition.layout.root}: none of {len(partition.searched)} images can be read; check the files"
@@ -158,18 +176,6 @@ def _common_format(partition: Partition, cache_home: Path, progress: Progress | 
     with writing_below(cache_home):
         write_json(path, common._asdict())
     return common
-
-
-def _read_headers(partition: Partition, progress: Progress | None) -> Generator[set[Header]]:
-    def read_chunk(chunk: Sequence[ImageFile]) -> set[Header]:
-        headers = set()
-        for file in chunk:
-            # What is unreadable is found again, and reported, when it is decoded.
-            with suppress(OSError, UnreadableImage):
-                headers.add(read_header(partition.layout.read(file.name)))
-        return headers
-
-    yield from map_files(read_chunk, partition.searched, label="reading headers", progress=progress)
 
 
 def _shared(headers: set[Header]) -> _CommonFormat:

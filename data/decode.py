@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.arrays import UInt8Array
-from data.layout import ImageFile, Layout
+from data.plain_jpeg import decode_plain_jpeg, plain_jpeg
 
 ImageFit = Literal["crop", "pad", "squash"]
 
@@ -55,10 +55,10 @@ class PixelFormat:
         return self.image_size, self.image_size, self.channels
 
 
-def decode_file(layout: Layout, file: ImageFile, pixel_format: PixelFormat) -> UInt8Array:
-    """Read and decode one picture. Raises UnreadableImage with the reason."""
+def decode_file(read: Callable[[str], bytes], name: str, pixel_format: PixelFormat) -> UInt8Array:
+    """Read and decode the picture of that name. Raises UnreadableImage with the reason."""
     try:
-        content = layout.read(file.name)
+        content = read(name)
     except OSError as error:
         raise UnreadableImage(f"cannot be read: {error.strerror}") from error
     return decode(
@@ -76,6 +76,10 @@ def decode(content: bytes, *, image_size: int, image_fit: ImageFit, channels: in
     gives its first frame. Resized with bicubic interpolation that averages over all pixels it merges. Raises
     UnreadableImage with the reason.
     """
+    if channels == 3:
+        plain = decode_plain_jpeg(content, (image_size, image_size))
+        if plain is not None:
+            return plain
     with _reasons(), _opened(content) as image:
         # A JPEG is decoded at a fraction of its size, but at least twice what is needed.
         image.draft(None, (2 * image_size, 2 * image_size))
@@ -95,6 +99,9 @@ def decode_whole(content: bytes) -> UInt8Array:
 
 def read_header(content: bytes) -> Header:
     """Size and kind of a picture, without decoding it. Raises UnreadableImage with the reason."""
+    plain = plain_jpeg(content)
+    if plain is not None and plain.size[0] * plain.size[1] <= MAX_PIXELS:
+        return Header(*plain)
     with _reasons(), _opened(content) as image:
         return Header(image.size, image.mode in _GRAY_MODES)
 

@@ -91,7 +91,7 @@ class _Decoding:
         images_NHWC = np.empty((len(rows_N), *self.pixel_format.shape), dtype=np.uint8)
         with pillow_warnings():
             for image_HWC, row in zip(images_NHWC, rows_N, strict=True):
-                image_HWC[...] = decode_file(self.layout, self.files[row], self.pixel_format)
+                image_HWC[...] = decode_file(self.layout.read, self.files[row].name, self.pixel_format)
         return images_NHWC
 
 

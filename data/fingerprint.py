@@ -10,8 +10,8 @@ from pathlib import Path
 from data.errors import UserError
 from data.files import locked, read_json, write_json, writing_below
 from data.layout import ImageFile, Layout
-from data.parallel import map_files
 from data.progress import Progress
+from data.readers import Readers
 
 _SETTLED_NS = 2_000_000_000
 """A file changed just before it is read can change again without a new time stamp: its hash is not remembered."""
@@ -20,14 +20,15 @@ _Manifest = dict[str, list[int | str]]
 """Name -> size in bytes, mtime in ns, hash."""
 
 
-def content_hashes(layout: Layout, cache_home: Path, progress: Progress | None = None) -> dict[str, str]:
+def content_hashes(readers: Readers, cache_home: Path, progress: Progress | None = None) -> dict[str, str]:
     """Name -> BLAKE2b hash of each file's content, 128 bits in hex.
 
     Files of the size and time that the manifest below `cache_home` remembers are not read again. Raises UserError for
     a file that cannot be read.
     """
+    layout = readers.layout
     if layout.root is None:
-        return _hash_files(layout, layout.files, progress)
+        return _hash_files(readers, layout.files, progress)
     key = hashlib.blake2b(bytes(layout.root), digest_size=16).hexdigest()
     path = cache_home / "manifests" / f"{key}.json"
     known = _known_hashes(path, layout)
@@ -35,7 +36,7 @@ def content_hashes(layout: Layout, cache_home: Path, progress: Progress | None =
         with locked(path.with_suffix(".lock")):
             # Who waited for another process here finds its work done.
             known = _known_hashes(path, layout)
-            known |= _hash_files(layout, [file for file in layout.files if file.name not in known], progress)
+            known |= _hash_files(readers, [file for file in layout.files if file.name not in known], progress)
             with writing_below(cache_home):
                 write_json(path, {"root": str(layout.root), "files": _settled(layout.files, known)})
     return known
@@ -64,12 +65,8 @@ def _settled(files: Sequence[ImageFile], hashes: Mapping[str, str]) -> _Manifest
     }
 
 
-def _hash_files(layout: Layout, files: Sequence[ImageFile], progress: Progress | None) -> dict[str, str]:
-    def hash_chunk(chunk: Sequence[ImageFile]) -> list[tuple[str, str]]:
-        return [(file.name, hashlib.blake2b(layout.read(file.name), digest_size=16).hexdigest()) for file in chunk]
-
+def _hash_files(readers: Readers, files: Sequence[ImageFile], progress: Progress | None) -> dict[str, str]:
     try:
-        chunks = map_files(hash_chunk, files, label="reading files", progress=progress)
-        return {name: digest for chunk in chunks for name, digest in chunk}
+        return readers.hash_contents(files, progress)
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}; make it readable or remove it") from error

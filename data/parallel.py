@@ -1,7 +1,6 @@
 """Work over many files at once, in threads, with the results in order.
 
-Threads, not processes: Pillow and hashlib let go of the interpreter while they work, pixels need not be sent between
-processes, and a process that is spawned imports its parent's main module (torch and all) before it decodes a picture.
+For the sealed test pictures, which no other process sees; all other files are read by the processes of `data.readers`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from data.errors import UserError
 from data.fingerprint import content_hashes, fingerprint
 from data.layout import ImageFile, Layout
 from data.progress import Progress
+from data.readers import Readers
 from data.source import find_layout
 from data.spec import DataSpec
 from data.splits import Draw, stratified_part
@@ -39,9 +40,14 @@ class Partition:
 
 def open_partition(spec: DataSpec, data_home: Path, cache_home: Path, progress: Progress | None = None) -> Partition:
     """Find the data, hash what is new of it, and divide it. Raises UserError for data that cannot be divided."""
-    layout = find_layout(spec.source, data_home, progress)
-    check_class_sizes(layout, spec)
-    return divide(layout, content_hashes(layout, cache_home, progress), spec.test_fraction)
+    with Readers(find_layout(spec.source, data_home, progress)) as readers:
+        return read_partition(spec, readers, cache_home, progress)
+
+
+def read_partition(spec: DataSpec, readers: Readers, cache_home: Path, progress: Progress | None = None) -> Partition:
+    """`open_partition` of files that somebody is going to decode next: the readers keep what they have read."""
+    check_class_sizes(readers.layout, spec)
+    return divide(readers.layout, content_hashes(readers, cache_home, progress), spec.test_fraction)
 
 
 def check_class_sizes(layout: Layout, spec: DataSpec) -> None:

@@ -10,21 +10,22 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.arrays import IntArray, Pool, UInt8Array
-from data.bulk import check_unreadable, decode_files
+from data.bulk import check_unreadable
 from data.decode import DECODER_VERSION, PixelFormat
 from data.decoders import StreamedPool
 from data.errors import UserError
+from data.file_reader import Target
 from data.files import CacheLimit, locked, read_json, show_bytes, write_json, writing_below
-from data.layout import ImageFile, Layout
+from data.layout import ImageFile
 from data.parallel import cpu_cores
 from data.progress import Progress
+from data.readers import Readers
 
 _FREE_SHARE = 0.5
 """Of what the disk has free that decoded pictures may take where nobody says how much. Memory sets no limit: what the
@@ -45,7 +46,7 @@ class Pixels:
 
 
 def open_pixels(
-    layout: Layout,
+    readers: Readers,
     files: Sequence[ImageFile],
     fingerprint: str,
     pixel_format: PixelFormat,
@@ -64,7 +65,7 @@ def open_pixels(
     kept, note = _are_kept(len(files) * math.prod(pixel_format.shape), folder, limit)
     cached = _Cached(
         folder=folder if kept else folder.with_name(f"{folder.name}-sums"),
-        layout=layout,
+        readers=readers,
         files=files,
         pixel_format=pixel_format,
         streamed_by=None if kept else limit.processes or cpu_cores(),
@@ -103,7 +104,7 @@ class _Cached:
     """A folder that holds the pictures and their sums, or the sums alone."""
 
     folder: Path
-    layout: Layout
+    readers: Readers
     files: Sequence[ImageFile]
     pixel_format: PixelFormat
     streamed_by: int | None
@@ -140,7 +141,7 @@ class _Cached:
             mapped: UInt8Array = np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
             return mapped
         return StreamedPool(
-            layout=self.layout, files=self.files, pixel_format=self.pixel_format, processes=self.streamed_by
+            layout=self.readers.layout, files=self.files, pixel_format=self.pixel_format, processes=self.streamed_by
         )
 
     def build(self, progress: Progress | None) -> None:
@@ -154,7 +155,7 @@ class _Cached:
             try:
                 unreadable = self._write(part, progress)
                 entries = [{"path": name, "reason": reason} for name, reason in unreadable.items()]
-                root, images = str(self.layout.root), len(self.files)
+                root, images = str(self.readers.layout.root), len(self.files)
                 write_json(self.report, {"root": root, "images": images, "unreadable": entries})
                 check_unreadable(unreadable, images, str(self.report))
                 part.rename(self.folder)
@@ -162,24 +163,17 @@ class _Cached:
                 shutil.rmtree(part, ignore_errors=True)
 
     def _write(self, part: Path, progress: Progress | None) -> dict[str, str]:
-        """Write the pictures as they come; returns the unreadable ones."""
-        unreadable: dict[str, str] = {}
-        sums = []
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(self.files), *self.pixel_format.shape)}
-        # Written, not mapped: a full disk is then an error that can be told, and not a bus error that ends the process.
-        with ExitStack() as opened:
-            stream = None if self.streamed_by else opened.enter_context((part / "images.npy").open("wb"))
-            if stream:
+        """Write the pictures, unless they are not kept, and their sums; returns the unreadable ones."""
+        if self.streamed_by:
+            decoded = self.readers.decode(self.files, self.pixel_format, None, progress)
+        else:
+            shape = (len(self.files), *self.pixel_format.shape)
+            with (part / "images.npy").open("wb") as stream:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(stream, header)
-            for chunk in opened.enter_context(
-                closing(decode_files(self.layout, self.files, self.pixel_format, progress))
-            ):
-                if stream:
-                    stream.write(chunk.images_NHWC.data)
-                sums.append(chunk.sums_N2C)
-                unreadable |= chunk.unreadable
-            if stream:
-                stream.flush()
+                target = Target(part / "images.npy", stream.tell())
+                stream.truncate(target.offset + math.prod(shape))
+                decoded = self.readers.decode(self.files, self.pixel_format, target, progress)
                 os.fsync(stream.fileno())
-        np.save(part / "sums.npy", np.concatenate(sums))
-        return unreadable
+        np.save(part / "sums.npy", decoded.sums_N2C)
+        return decoded.unreadable

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.arrays import ImageSet
-from data.bulk import check_unreadable, decode_files
-from data.decode import ImageFit, PixelFormat
+from data.bulk import DecodedChunk, check_unreadable, decode_chunks
+from data.decode import ImageFit, PixelFormat, pillow_warnings
 from data.errors import UserError
-from data.partition import open_partition
+from data.layout import ImageFile
+from data.parallel import map_files
+from data.partition import Partition, open_partition
 from data.progress import Progress
 from data.spec import DataSpec
 
@@ -47,21 +49,21 @@ def open_test_images(
     Raises UserError where the classes are not those of the search, and where too many images are unreadable.
     """
     partition = open_partition(spec, data_home, cache_home.expanduser().absolute(), progress)
-    layout, files = partition.layout, partition.sealed
-    if layout.classes != classes:
+    files = partition.sealed
+    if partition.layout.classes != classes:
         raise UserError(
-            f"{spec.source}: has classes {', '.join(layout.classes)}, the search had {', '.join(classes)}; "
+            f"{spec.source}: has classes {', '.join(partition.layout.classes)}, the search had {', '.join(classes)}; "
             "give the folder that was searched"
         )
     pixel_format = PixelFormat(image_size=image_size, image_fit=image_fit, channels=channels)
     pool_NHWC = np.empty((len(files), *pixel_format.shape), dtype=np.uint8)
     unreadable: dict[str, str] = {}
     start = 0
-    with closing(decode_files(layout, files, pixel_format, progress)) as chunks:
-        for chunk in chunks:
-            pool_NHWC[start : start + len(chunk.images_NHWC)] = chunk.images_NHWC
-            start += len(chunk.images_NHWC)
-            unreadable |= chunk.unreadable
+    # In threads, not by the processes of `data.readers`: no other process and no file sees one of these pictures.
+    for chunk in _decode(partition, pixel_format, progress):
+        pool_NHWC[start : start + len(chunk.images_NHWC)] = chunk.images_NHWC
+        start += len(chunk.images_NHWC)
+        unreadable |= chunk.unreadable
     check_unreadable(unreadable, len(files), f"{spec.source}: test set")
     rows_M = np.array([row for row, file in enumerate(files) if file.name not in unreadable], dtype=np.int64)
     left_out = "".join(f"; {name} left out, unreadable ({reason})" for name, reason in unreadable.items())
@@ -74,3 +76,14 @@ def open_test_images(
         search_fingerprint=partition.fingerprint,
         note=f"{len(rows_M)} test images{left_out}",
     )
+
+
+def _decode(partition: Partition, pixel_format: PixelFormat, progress: Progress | None) -> Iterator[DecodedChunk]:
+    """The test pictures in order."""
+
+    def decode(files: Sequence[ImageFile]) -> list[DecodedChunk]:
+        return list(decode_chunks(partition.layout.read, [file.name for file in files], pixel_format))
+
+    with pillow_warnings():
+        for chunks in map_files(decode, partition.sealed, label="decoding images", progress=progress):
+            yield from chunks

@@ -108,7 +108,7 @@ def test_one_colour_picture_makes_a_gray_set_colour(make_folder, open_data) -> N
 def test_a_second_opening_decodes_nothing_and_maps_read_only(make_folder, open_data, monkeypatch) -> None:
     root = make_folder(FOLDERS)
     first = open_data(root)
-    monkeypatch.setattr(data.bulk, "decode_file", None)
+    monkeypatch.setattr(data.bulk, "decode_file", None)  # In this process: the set is too small for others.
     again = open_data(root, val_fraction=0.5)
     assert again.fingerprint == first.fingerprint
     assert again.split_hash != first.split_hash

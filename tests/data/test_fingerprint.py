@@ -4,10 +4,18 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.fingerprint import content_hashes, fingerprint
-from data.layout import scan_folder
+from data.fingerprint import content_hashes as hashes_of
+from data.fingerprint import fingerprint
+from data.layout import Layout, scan_folder
+from data.progress import Progress
+from data.readers import Readers
 
 FOLDERS = {"train/a": 3, "train/b": 3}
+
+
+def content_hashes(layout: Layout, cache_home: Path, progress: Progress | None = None) -> dict[str, str]:
+    with Readers(layout) as readers:
+        return hashes_of(readers, cache_home, progress)
 
 
 def test_a_second_start_reads_no_file_again(make_folder, cache_home: Path) -> None:
