@@ -1,6 +1,7 @@
 """The backward pass: gradients of the norm's weight and bias in one pass over memory, that of its input in another."""
 
-# mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
+# mypy: ignore-errors
+# What Triton compiles is a language of its own: tuples that grow, values whose type the compiler works out.
 
 import triton
 import triton.language as tl
@@ -62,9 +63,9 @@ def finish_reduction_kernel(
 ):  # fmt: skip
     """A channel's sums over all chunks, as rows of (4, channels).
 
-    The gradients of the norm's weight and bias; then what the gradient of x loses everywhere, and what it loses for each
-    unit of x's distance from the mean, because the batch's mean and variance depend on x. Source: Ioffe and Szegedy
-    2015, section 3.
+    The gradients of the norm's weight and bias; then what is subtracted from the gradient of x everywhere, and what for
+    each unit of x's distance from the mean, because the batch's mean and variance depend on x. Source: Ioffe and
+    Szegedy 2015, section 3.
     """
     channel = tl.program_id(0)
     chunk = tl.arange(0, CHUNKS)
@@ -109,10 +110,7 @@ def backward_kernel(
 
     out_across, out_down = width // K, height // K
     pooled = (right < out_across) & (lower < out_down)
-    if K == 1:
-        source = window
-    else:
-        source = (window // across // down * out_down + lower) * out_across + right
+    source = window if K == 1 else (window // across // down * out_down + lower) * out_across + right
     dy = tl.load(
         dy_ptr + source[:, None] * channels + column[None, :], mask=inside & pooled[:, None], other=0.0
     ).to(ACC)  # fmt: skip

@@ -4,7 +4,8 @@ An activation tensor in channels_last format is a matrix: a row for each pixel, 
 for each channel. A *window* is the square of K x K pixels that pooling makes one pixel of; without pooling K is 1.
 """
 
-# mypy: disable-error-code="untyped-decorator,no-untyped-def,no-untyped-call"
+# mypy: ignore-errors
+# What Triton compiles is a language of its own: tuples that grow, values whose type the compiler works out.
 
 import triton
 import triton.language as tl
@@ -48,9 +49,9 @@ def load_losses(gradient_ptr, column, channels):
 
 @triton.jit
 def store_norm(norm_ptr, channel, channels, mean, var, weight, bias, eps):
-    """Rows of (4, channels) for one channel: mean, scale (weight over standard deviation), bias, and one over the latter.
+    """Rows of (4, channels) for one channel: mean, scale, bias, and 1 / deviation, which scale is the weight times of.
 
-    Brought together in one tensor because the tensors of a layer need not lie where a GPU loads 16 bytes at once.
+    They are brought together in one tensor because those of a layer need not be aligned for loads of 16 bytes.
     """
     inverse = tl.rsqrt(var + eps)
     tl.store(norm_ptr + channel, mean)

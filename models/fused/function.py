@@ -27,7 +27,7 @@ def run_tail(x_NCHW: Tensor, norm: nn.BatchNorm2d | None, tail: Tail) -> Tensor 
     run = _Run(Geometry.of(x_NCHW, tail), norm, keep=learns and torch.is_grad_enabled())
     if x_NCHW.is_cuda and torch.cuda.is_current_stream_capturing() and not run.has_run(x_NCHW.device):
         return None
-    y_NCHW: Tensor = _FusedTail.apply(x_NCHW, weight, bias, run)  # type: ignore[no-untyped-call]
+    y_NCHW: Tensor = _FusedTail.apply(x_NCHW, weight, bias, run)
     _have_run.add(run.key(x_NCHW.device, "forward"))
     return y_NCHW
 
@@ -65,7 +65,7 @@ class _FusedTail(torch.autograd.Function):
         return y_NCHW
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy_NCHW: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x_NCHW, chosen_NCHW, norm_4C = ctx.saved_tensors
         run: _Run = ctx.run

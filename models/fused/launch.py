@@ -31,6 +31,8 @@ _REDUCED_VALUES, _REDUCED_WARPS = 4096, 8
 """Values of a block in a pass that reduces, and warps for it: 16 values a thread."""
 _MAPPED_VALUES, _MAPPED_WARPS = 1024, 4
 """Windows times channels of a block in a pass that writes as it reads: 8 values a thread and pixel of the window."""
+_WIDE_FROM = 2**31
+"""Values of a tensor from which offsets into it need 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Geometry:
     def columns(self) -> int:
         """Channels of a block: the power of two from 16 to 64 that leaves the fewest lanes idle, and is the largest."""
         if self.channels <= 16:
-            return triton.next_power_of_2(self.channels)
+            return 1 << (self.channels - 1).bit_length()
         return min((64, 32, 16), key=lambda columns: -(-self.channels // columns) * columns)
 
     @property
@@ -84,7 +86,7 @@ class Geometry:
         return {
             "MULTIPLE": math.gcd(self.channels, 16),  # So that the compiler knows how rows are aligned.
             "COLS": self.columns,
-            "WIDE": self.rows * self.channels >= 2**31,  # Offsets need 64 bits.
+            "WIDE": self.rows * self.channels >= _WIDE_FROM,
             "ACC": triton.language.float64 if self.dtype == torch.float64 else triton.language.float32,
         }
 

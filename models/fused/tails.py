@@ -132,7 +132,7 @@ def can_fuse(layers: Sequence[nn.Module], norm: nn.BatchNorm2d | None, tail: Tai
         and (norm is None or _can_normalise(norm, values))
         and not any(_has_hooks(layer) for layer in layers)
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and is_available(values.device)
     )
 
