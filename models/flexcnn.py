@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from models.config import Activation, FlexCNNConfig
+from models.fused import run_layers
 from models.shapes import BlockShape, InputShape, network_shape
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -41,10 +42,7 @@ class FlexCNN(nn.Module):
             self.apply(_he_normal)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        values = images_NCHW
-        for layer in self.children():
-            values = layer(values)
-        return values
+        return run_layers(self.children(), images_NCHW)
 
 
 def _he_normal(layer: nn.Module) -> None:

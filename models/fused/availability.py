@@ -1,0 +1,45 @@
+"""Whether this machine can compile and run the kernels: found out once for each device, by running one."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+OLDEST_CAPABILITY = (8, 0)
+"""Ampere: the first NVIDIA GPUs that compute in bfloat16."""
+
+_available: dict[torch.device, bool] = {}
+
+
+def is_available(device: torch.device) -> bool:
+    """Whether Triton's kernels run on this device. The first call for a device takes up to a few seconds.
+
+    False, and asked again later, while a CUDA graph is captured: nothing may be compiled then.
+    """
+    if device not in _available:
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return False
+        _available[device] = _try(device)
+    return _available[device]
+
+
+def _try(device: torch.device) -> bool:
+    if device.type == "cuda" and (
+        torch.version.cuda is None or torch.cuda.get_device_capability(device) < OLDEST_CAPABILITY
+    ):
+        return False
+    try:
+        from models.fused.launch import run_probe
+
+        works = run_probe(device)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # Anything: no Triton on this platform, no C compiler, a cache that is read-only.
+        logger.warning("Layers are not fused on %s, training is slower: %s: %s", device, type(error).__name__, error)
+        return False
+    if not works:
+        logger.warning("Layers are not fused on %s, training is slower: Triton's kernels give wrong numbers", device)
+    return works

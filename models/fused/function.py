@@ -1,0 +1,80 @@
+"""Norm, activation and pooling as one function that autograd can differentiate once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from models.fused import launch
+from models.fused.launch import Geometry
+from models.fused.tails import Tail
+
+_have_run: set[tuple[Any, ...]] = set()
+"""What kernels have been compiled and loaded for, by device: a CUDA graph can be captured with these alone."""
+
+
+def run_tail(x_NCHW: Tensor, norm: nn.BatchNorm2d | None, tail: Tail) -> Tensor | None:
+    """What the tail's layers give for x, in channels_last format and in x's number format.
+
+    With a norm that trains, its running statistics are updated. None, and nothing is changed, if a CUDA graph is being
+    captured and the kernels needed have not run before: compiling them would break the capture.
+    """
+    weight, bias = (norm.weight, norm.bias) if norm else (None, None)
+    learns = any(tensor is not None and tensor.requires_grad for tensor in (x_NCHW, weight, bias))
+    run = _Run(Geometry.of(x_NCHW, tail), norm, keep=learns and torch.is_grad_enabled())
+    if x_NCHW.is_cuda and torch.cuda.is_current_stream_capturing() and not run.has_run(x_NCHW.device):
+        return None
+    y_NCHW: Tensor = _FusedTail.apply(x_NCHW, weight, bias, run)
+    _have_run.add(run.key(x_NCHW.device, "forward"))
+    return y_NCHW
+
+
+class _Run:
+    """One call: sizes, the norm, and whether a backward pass may follow."""
+
+    def __init__(self, geometry: Geometry, norm: nn.BatchNorm2d | None, *, keep: bool) -> None:
+        self.geometry, self.norm, self.keep = geometry, norm, keep
+
+    def key(self, device: torch.device, direction: str) -> tuple[Any, ...]:
+        training = None if self.norm is None else self.norm.training
+        return device, direction, self.keep, training, self.geometry.key
+
+    def has_run(self, device: torch.device) -> bool:
+        directions = ("forward", "backward") if self.keep else ("forward",)
+        return all(self.key(device, direction) in _have_run for direction in directions)
+
+    def norm_4C(self, x_NCHW: Tensor) -> Tensor | None:
+        """What normalises x; None without a norm."""
+        if self.norm is None:
+            return None
+        compute = launch.batch_norm if self.norm.training else launch.running_norm
+        return compute(x_NCHW, self.norm, self.geometry)
+
+
+class _FusedTail(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, weight: Tensor | None, bias: Tensor | None, run: _Run) -> Tensor:
+        norm_4C = run.norm_4C(x_NCHW)  # Of `weight` and `bias`, which are arguments so that they get gradients.
+        y_NCHW, chosen_NCHW = launch.forward(x_NCHW, norm_4C, run.geometry, keep=run.keep)
+        if run.keep:
+            ctx.run = run
+            ctx.save_for_backward(x_NCHW, chosen_NCHW, norm_4C)
+        return y_NCHW
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_NCHW: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        x_NCHW, chosen_NCHW, norm_4C = ctx.saved_tensors
+        run: _Run = ctx.run
+        dy_NCHW = dy_NCHW.contiguous(memory_format=torch.channels_last)
+        gradient_4C = dx_NCHW = dweight = dbias = None
+        if norm_4C is not None:
+            gradient_4C = launch.gradients_of_norm(x_NCHW, chosen_NCHW, dy_NCHW, norm_4C, run.geometry)
+            dweight, dbias = gradient_4C[0], gradient_4C[1]
+        if ctx.needs_input_grad[0]:
+            dx_NCHW = launch.gradient_of_input(x_NCHW, dy_NCHW, norm_4C, gradient_4C, run.geometry)
+        _have_run.add(run.key(x_NCHW.device, "backward"))
+        return dx_NCHW, dweight, dbias, None

@@ -1,0 +1,233 @@
+"""From tensors to kernel calls: number of blocks, their size, and what of it a kernel is compiled for.
+
+Everything is a fixed function of shape and number format. Nothing is tried out at run time, so a CUDA graph can be
+captured after one ordinary step, and sums are taken in the same order on every GPU. Sizes of images and batches are
+ordinary arguments: a kernel is compiled once for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor, nn
+
+from models.fused.backward_kernels import backward_kernel, finish_reduction_kernel, reduction_kernel
+from models.fused.forward_kernels import (
+    MOST_CHUNKS,
+    finish_statistics_kernel,
+    forward_kernel,
+    running_statistics_kernel,
+    statistics_kernel,
+)
+from models.fused.tails import Tail
+
+_REDUCED_VALUES, _REDUCED_WARPS = 4096, 8
+"""Values of a block in a pass that reduces, and warps for it: 16 values a thread."""
+_MAPPED_VALUES, _MAPPED_WARPS = 1024, 4
+"""Windows times channels of a block in a pass that writes as it reads: 8 values a thread and pixel of the window."""
+_WIDE_FROM = 2**31
+"""Values of a tensor from which offsets into it need 64 bits."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of one tail's tensors, and how they are divided into blocks."""
+
+    images: int
+    channels: int
+    height: int
+    width: int
+    dtype: torch.dtype
+    tail: Tail
+
+    @classmethod
+    def of(cls, x_NCHW: Tensor, tail: Tail) -> Geometry:
+        """The sizes for a convolution's output."""
+        images, channels, height, width = x_NCHW.shape
+        return cls(images, channels, height, width, x_NCHW.dtype, tail)
+
+    @property
+    def rows(self) -> int:
+        """Pixels of all images."""
+        return self.images * self.height * self.width
+
+    @property
+    def out_shape(self) -> tuple[int, int, int, int]:
+        """Of the pooled output, as NCHW."""
+        size = self.tail.pool_size
+        return self.images, self.channels, self.height // size, self.width // size
+
+    @property
+    def windows(self) -> int:
+        """Pixels of all pooled outputs."""
+        return self.images * math.prod(self.out_shape[2:])
+
+    @cached_property
+    def columns(self) -> int:
+        """Channels of a block: the power of two from 16 to 64 that leaves the fewest lanes idle, and is the largest."""
+        if self.channels <= 16:
+            return 1 << (self.channels - 1).bit_length()
+        return min((64, 32, 16), key=lambda columns: -(-self.channels // columns) * columns)
+
+    @property
+    def groups(self) -> int:
+        """Blocks that the channels are divided into."""
+        return -(-self.channels // self.columns)
+
+    @cached_property
+    def compiled(self) -> dict[str, Any]:
+        """What all kernels are compiled for."""
+        return {
+            "MULTIPLE": math.gcd(self.channels, 16),  # So that the compiler knows how rows are aligned.
+            "COLS": self.columns,
+            "WIDE": self.rows * self.channels >= _WIDE_FROM,
+            "ACC": triton.language.float64 if self.dtype == torch.float64 else triton.language.float32,
+        }
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for tails that the same compiled kernels serve."""
+        return self.tail, self.dtype, *self.compiled.values()
+
+    @property
+    def channel_arguments(self) -> tuple[int, int]:
+        """Channels in units of MULTIPLE, and groups."""
+        return self.channels // math.gcd(self.channels, 16), self.groups
+
+    @property
+    def mapped_rows(self) -> int:
+        """Windows of a block in a pass that has whole windows in registers."""
+        return (_MAPPED_VALUES if self.tail.pool_size <= 2 else _MAPPED_VALUES // 2) // self.columns
+
+    def chunks(self, rows: int, block_rows: int) -> tuple[int, int]:
+        """Blocks of a chunk, and number of chunks, of a reduction over so many rows."""
+        blocks = -(-rows // block_rows)
+        tiles = -(-blocks // max(1, MOST_CHUNKS // self.groups))
+        return tiles, -(-blocks // tiles)
+
+
+def batch_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tensor:
+    """What normalises a batch, shape (4, C), for the other functions; updates the norm's running statistics."""
+    block_rows = _REDUCED_VALUES // geometry.columns
+    tiles, chunks = geometry.chunks(geometry.rows, block_rows)
+    partial = _empty(x_NCHW, 2, geometry.channels, chunks)
+    norm_4C = _empty(x_NCHW, 4, geometry.channels)
+    with _on(x_NCHW):
+        statistics_kernel[(chunks * geometry.groups,)](
+            x_NCHW, partial, geometry.rows, tiles, chunks, *geometry.channel_arguments,
+            **geometry.compiled, ROWS=block_rows, num_warps=_REDUCED_WARPS,
+        )  # fmt: skip
+        finish_statistics_kernel[(geometry.channels,)](
+            partial, norm_4C, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.num_batches_tracked,
+            norm.momentum, norm.eps, geometry.rows, tiles * block_rows, chunks, geometry.channels,
+            CHUNKS=MOST_CHUNKS, ACC=geometry.compiled["ACC"],
+        )  # fmt: skip
+    # Autograd refuses a backward pass that needs them as they were.
+    torch.autograd.graph.increment_version([norm.running_mean, norm.running_var, norm.num_batches_tracked])  # type: ignore[list-item]
+    return norm_4C
+
+
+def running_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tensor:
+    """What normalises in eval mode, shape (4, C)."""
+    norm_4C = _empty(x_NCHW, 4, geometry.channels)
+    with _on(x_NCHW):
+        running_statistics_kernel[(geometry.channels,)](
+            norm_4C, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps, geometry.channels
+        )
+    return norm_4C
+
+
+def forward(x_NCHW: Tensor, norm_4C: Tensor | None, geometry: Geometry, *, keep: bool) -> tuple[Tensor, Tensor | None]:
+    """The output, and if `keep` and the pooling is `max` behind a norm, the x that it chose in each window."""
+    tail = geometry.tail
+    keep = keep and tail.pooling == "max" and norm_4C is not None
+    y_NCHW = _empty_output(x_NCHW, geometry)
+    chosen_NCHW = _empty_output(x_NCHW, geometry) if keep else None
+    block_rows = geometry.mapped_rows
+    _, _, down, across = geometry.out_shape
+    with _on(x_NCHW):
+        forward_kernel[(triton.cdiv(geometry.windows, block_rows) * geometry.groups,)](
+            x_NCHW, y_NCHW, y_NCHW if chosen_NCHW is None else chosen_NCHW, x_NCHW if norm_4C is None else norm_4C,
+            geometry.windows, across, down, geometry.height, geometry.width, *geometry.channel_arguments,
+            **_of_tail(tail), KEEP=keep, NORM=norm_4C is not None, **geometry.compiled, ROWS=block_rows,
+            num_warps=_MAPPED_WARPS,
+        )  # fmt: skip
+    return y_NCHW, chosen_NCHW
+
+
+def gradients_of_norm(
+    x_NCHW: Tensor, chosen_NCHW: Tensor | None, dy_NCHW: Tensor, norm_4C: Tensor, geometry: Geometry
+) -> Tensor:
+    """Gradients of the norm's weight and bias, the first rows of (4, C); the others are for `gradient_of_input`."""
+    values_NCHW, size = (x_NCHW, geometry.tail.pool_size) if chosen_NCHW is None else (chosen_NCHW, 1)
+    block_rows = _REDUCED_VALUES // geometry.columns if size == 1 else geometry.mapped_rows
+    tiles, chunks = geometry.chunks(geometry.windows, block_rows)
+    partial = _empty(x_NCHW, 2, geometry.channels, chunks)
+    gradient_4C = torch.empty_like(norm_4C)
+    _, _, down, across = geometry.out_shape
+    with _on(x_NCHW):
+        reduction_kernel[(chunks * geometry.groups,)](
+            values_NCHW, dy_NCHW, partial, norm_4C,
+            geometry.windows, across, down, geometry.height, geometry.width, tiles, chunks, *geometry.channel_arguments,
+            ACTIVATION=geometry.tail.activation, K=size, **geometry.compiled, ROWS=block_rows,
+            num_warps=_REDUCED_WARPS if size == 1 else _MAPPED_WARPS,
+        )  # fmt: skip
+        finish_reduction_kernel[(geometry.channels,)](
+            partial, norm_4C, gradient_4C, geometry.rows, chunks, geometry.channels,
+            CHUNKS=MOST_CHUNKS, ACC=geometry.compiled["ACC"],
+        )  # fmt: skip
+    return gradient_4C
+
+
+def gradient_of_input(
+    x_NCHW: Tensor, dy_NCHW: Tensor, norm_4C: Tensor | None, gradient_4C: Tensor | None, geometry: Geometry
+) -> Tensor:
+    """Gradient of the convolution's output, in channels_last format."""
+    dx_NCHW = torch.empty_like(x_NCHW, memory_format=torch.channels_last)
+    block_rows = geometry.mapped_rows
+    size = geometry.tail.pool_size
+    down, across = triton.cdiv(geometry.height, size), triton.cdiv(geometry.width, size)
+    windows = geometry.images * down * across  # Those at the border that pooling leaves out, too.
+    with _on(x_NCHW):
+        backward_kernel[(triton.cdiv(windows, block_rows) * geometry.groups,)](
+            x_NCHW, dy_NCHW, dx_NCHW, x_NCHW if norm_4C is None else norm_4C,
+            x_NCHW if gradient_4C is None else gradient_4C,
+            windows, across, down, geometry.height, geometry.width, *geometry.channel_arguments,
+            **_of_tail(geometry.tail), NORM=norm_4C is not None, **geometry.compiled, ROWS=block_rows,
+            num_warps=_MAPPED_WARPS,
+        )  # fmt: skip
+    return dx_NCHW
+
+
+def run_probe(device: torch.device) -> bool:
+    """Run the smallest kernel there is; whether its numbers are right. Raises whatever keeps it from running."""
+    x_NCHW = torch.linspace(-1, 1, 64, device=device).view(1, 16, 2, 2).contiguous(memory_format=torch.channels_last)
+    y_NCHW, _ = forward(x_NCHW, None, Geometry.of(x_NCHW, Tail("relu", "none", 1, pool_first=False)), keep=False)
+    return torch.equal(y_NCHW, x_NCHW.relu())
+
+
+def _of_tail(tail: Tail) -> dict[str, Any]:
+    return {
+        "ACTIVATION": tail.activation, "MAX": tail.pooling == "max", "POOL_FIRST": tail.pool_first, "K": tail.pool_size
+    }  # fmt: skip
+
+
+def _empty(like: Tensor, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+
+
+def _empty_output(like: Tensor, geometry: Geometry) -> Tensor:
+    return torch.empty(
+        geometry.out_shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )  # fmt: skip
+
+
+def _on(tensor: Tensor) -> AbstractContextManager[object]:
+    """Triton launches on the current device, which need not be the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
