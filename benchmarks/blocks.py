@@ -51,8 +51,8 @@ def task_of(workload: Workload, number: int, folder: Path, log: Path, *, box_s: 
     pinned = pinned_block(study_of(workload, number))
     return Task(
         folder=str(folder),
-        flat_configs=tuple(to_flat(pinned.config(params)) for params in pinned.queue),
-        seeds=pinned.seeds,
+        flat_configs=tuple(to_flat(pinned.config(params)) for params in pinned.queue)[: workload.others_trials],
+        seeds=pinned.seeds[: workload.others_trials],
         box_s=box_s,
         device=workload.device,
         cores=cpu_cores(),

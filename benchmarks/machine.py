@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +15,7 @@ from data.parallel import cpu_cores
 PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy")
 
 
-def describe_machine() -> dict[str, object]:
+def describe_machine() -> dict[str, Any]:
     """Hardware and versions, for the file of results."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
@@ -22,6 +24,16 @@ def describe_machine() -> dict[str, object]:
         "gpus": gpus,
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def describe_gpu() -> dict[str, str | None]:
+    """Versions that decide how fast a GPU computes."""
+    cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+    return {
+        "cuda": torch.version.cuda,
+        "cudnn": None if cudnn is None else str(cudnn),
+        "triton": version("triton") if find_spec("triton") else None,
     }
 
 

@@ -13,18 +13,18 @@ from benchmarks.machine import describe_machine
 FOLDER = Path(__file__).with_name("results")
 
 
-def write_result(name: str, result: Mapping[str, Any]) -> Path:
-    """Keep a result as `benchmarks/results/NAME.json`; the last one of a name counts."""
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{name}.json"
+def write_result(name: str, result: Mapping[str, Any], folder: Path = FOLDER) -> Path:
+    """Keep a result as `benchmarks/results/NAME.json`, or in another folder; the last one of a name counts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     stored = {**result, "measured_on": time.strftime("%Y-%m-%d"), "machine": describe_machine()}
     path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
-def read_result(name: str) -> dict[str, Any] | None:
+def read_result(name: str, folder: Path = FOLDER) -> dict[str, Any] | None:
     """A stored result, or None."""
-    path = FOLDER / f"{name}.json"
+    path = folder / f"{name}.json"
     if not path.exists():
         return None
     stored: dict[str, Any] = json.loads(path.read_text())

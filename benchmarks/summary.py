@@ -84,10 +84,11 @@ def _figures(workload: Workload, blocks: Sequence[Block], *, train_images: int, 
     startup_s = fmean(block.startup_s for block in blocks)
     images_per_s = train_images * workload.config.epochs / trial_s
     limit = workload.images_per_s_limit
+    whole_trial_s = trial_s / workload.epochs_share
     return {
         # Cold: all configurations of the definition, at the speed at which those of the blocks were finished.
-        "trials_per_hour": 3600 * TRIALS / (startup_s + TRIALS * trial_s),
-        "trials_per_hour_warm": 3600 / trial_s,
+        "trials_per_hour": 3600 * TRIALS / (startup_s + TRIALS * whole_trial_s),
+        "trials_per_hour_warm": 3600 / whole_trial_s,
         "finished_trials": trials,
         "trial_s": trial_s,
         "startup_s": startup_s,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.table import gpu_sections
 from benchmarks.results import FOLDER
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -118,8 +119,18 @@ def time_to_accuracy_table(results: Mapping[str, Result]) -> str:
     )
 
 
+def gpu_table(results: Mapping[str, Result]) -> str:
+    result = results.get("gpu")
+    if result is None:
+        return "Not measured yet."
+    failed = [f"{name}: {part['error']}" for name, part in result["parts"].items() if part["error"]]
+    tables = [_table(columns, rows) for columns, rows in gpu_sections(result)]
+    return "\n\n".join([_measured(result), *tables, *(f"Not measured: {line}." for line in failed)])
+
+
 TABLES: dict[str, Callable[[Mapping[str, Result]], str]] = {
     "throughput": throughput_table,
+    "gpu": gpu_table,
     "service-cost": service_cost_table,
     "time-to-accuracy": time_to_accuracy_table,
 }

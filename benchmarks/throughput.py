@@ -5,6 +5,9 @@
 W1 and W2 run on a CPU, W3 to W5 need a GPU. W2 and W5 take `--backbone` and `--weights`. The machine must have nothing
 else to do. Contenders take turns; each trains as many of the 64 configurations as fit into its time, and trials per
 hour are those of the trials it finished. `--save` keeps the result in `benchmarks/results`.
+
+A short run, `--epochs 2 --trials 1`: one trial of each other contender and one turn of ours, of two epochs each. Trials
+per hour are those of whole trials at the speed seen. The accuracies of so few epochs say little.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ from benchmarks.frozen_reference import reference_accuracies
 from benchmarks.machine import describe_machine
 from benchmarks.results import write_result
 from benchmarks.summary import summarise
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import WORKLOADS, Workload, shortened
 from data.errors import UserError
 from data.parallel import cpu_cores
 from models.config import BackboneConfig
@@ -52,7 +56,8 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
     reference = None
     if isinstance(workload.config, BackboneConfig) and workload.config.freezing == "freeze_all":
         say("the gate's reference: A's loop on what its frozen network makes of the images")
-        task = task_of(workload, 0, scratch / "images", scratch / "reference.jsonl", box_s=0.0)
+        every = replace(workload, others_trials=None)
+        task = task_of(every, 0, scratch / "images", scratch / "reference.jsonl", box_s=0.0)
         reference = {(0, slot): accuracy for slot, accuracy in enumerate(reference_accuracies(task))}
     devices = torch.cuda.device_count() if workload.device == "cuda" else cpu_cores()
     return {
@@ -70,6 +75,8 @@ def _turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[str, int
     theirs = [(name, number) for number in range(workload.rounds) for name in others]
     if OURS not in contenders:
         return theirs
+    if workload.others_trials:
+        return [*theirs, (OURS, 0)]
     return [turn for number, their in enumerate(theirs) for turn in (their, (OURS, number))] or [(OURS, 0)]
 
 
@@ -82,13 +89,24 @@ def main() -> None:
     parser.add_argument("--workload", required=True, choices=WORKLOADS)
     parser.add_argument("--data", required=True, type=Path, help="train/<class>/* or <class>/*")
     parser.add_argument("--contenders", help=f"comma-separated, of {', '.join(CONTENDERS)} (default: the workload's)")
-    parser.add_argument("--configs", type=int, help="configurations of a block")
+    parser.add_argument("--configs", type=_at_least_one, help="configurations of a block")
+    parser.add_argument("--epochs", type=_at_least_one, help="of each trial, fewer than the workload's")
+    parser.add_argument(
+        "--trials", type=_at_least_one, help="most trials of each other contender; ours then has one turn, at the end"
+    )
+    parser.add_argument("--box", type=_seconds, help="seconds after which another contender begins no further trial")
     parser.add_argument("--backbone", help="for W2 and W5, such as timm/tf_efficientnet_lite0")
     parser.add_argument("--weights", help="for W2 and W5: a file of the backbone's weights")
     parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args()
-    workload = _changed(WORKLOADS[options.workload], options.configs, options.backbone, options.weights)
+    workload = shortened(
+        _changed(WORKLOADS[options.workload], options.backbone, options.weights),
+        epochs=options.epochs,
+        trials=options.trials,
+        box_s=options.box,
+        configs=options.configs,
+    )
     contenders = options.contenders.split(",") if options.contenders else workload.contenders
     unknown = [name for name in contenders if name not in CONTENDERS]
     if unknown:
@@ -105,13 +123,28 @@ def main() -> None:
         _print(result)
 
 
-def _changed(workload: Workload, configs: int | None, backbone: str | None, weights: str | None) -> Workload:
+def _changed(workload: Workload, backbone: str | None, weights: str | None) -> Workload:
     asked = {"backbone": backbone, "weights": weights}
     given = {name: str(Path(value).resolve()) if name == "weights" else value for name, value in asked.items() if value}
     if given and not isinstance(workload.config, BackboneConfig):
         raise UserError(f"--{' and --'.join(given)}: this workload has no backbone")
-    config = with_values(workload.config, given)
-    return replace(workload, config=config, block_trials=configs or workload.block_trials)
+    return replace(workload, config=with_values(workload.config, given))
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, more than 0")
+    return seconds
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from optuna.distributions import FloatDistribution
 
 from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
+from models.values import with_values
 from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from studies.definition import Confirm, Space, Stage, Study, choice
@@ -50,6 +51,10 @@ class Workload:
     """What one core, or one GPU, does at most: see `docs/benchmarks.md`."""
     targets: dict[str, float]
     """Contender -> how many times its trials per hour ours should reach."""
+    epochs_share: float = 1.0
+    """Epochs trained, over those of the whole workload. The rates of a short run are those of whole trials."""
+    others_trials: int | None = None
+    """Most trials of each other contender in a block, ours then having one turn only; None: as many as time allows."""
 
 
 _FIVE_CONV = FlexCNNConfig(image_size=32, conv_layers=5, filters=32, filter_factor=1.0, batch_size=128, epochs=10)
@@ -139,6 +144,31 @@ WORKLOADS = {
         targets={"A": 3},
     ),
 }
+
+
+def shortened(
+    workload: Workload,
+    *,
+    epochs: int | None = None,
+    trials: int | None = None,
+    box_s: float | None = None,
+    configs: int | None = None,
+) -> Workload:
+    """The workload with fewer epochs, trials of the others, seconds for them, or configurations; None leaves each."""
+    short = replace(
+        workload,
+        block_trials=configs or workload.block_trials,
+        others_trials=trials or workload.others_trials,
+        box_s=dict.fromkeys(workload.box_s, box_s) if box_s else workload.box_s,
+    )
+    if not epochs:
+        return short
+    return replace(
+        short,
+        title=f"{workload.title} ({epochs} of them trained)",
+        config=with_values(workload.config, {"epochs": epochs}),
+        epochs_share=epochs / workload.config.epochs,
+    )
 
 
 def study_of(workload: Workload, block: int) -> Study:

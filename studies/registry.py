@@ -27,6 +27,7 @@ from studies.part_a import PART_A
 from studies.part_b import PART_B
 from studies.quickstart import QUICKSTART
 from studies.resnet18_cifar10 import RESNET18_CIFAR10
+from studies.resnet_cifar10 import RESNET_CIFAR10
 from studies.tiny_cifar10 import TINY_CIFAR10
 
 STUDIES = {
@@ -37,6 +38,7 @@ STUDIES = {
     "hymenoptera": HYMENOPTERA,
     "tiny-cifar10": TINY_CIFAR10,
     "resnet18-cifar10": RESNET18_CIFAR10,
+    "resnet-cifar10": RESNET_CIFAR10,
     "imagenette-transfer": IMAGENETTE_TRANSFER,
     "digits-pareto": DIGITS_PARETO,
     "imagenette-ablation": IMAGENETTE_ABLATION,

@@ -6,7 +6,7 @@ from benchmarks.blocks import Block
 from benchmarks.contenders.task import FinishedTrial
 from benchmarks.measured import Measured
 from benchmarks.summary import accuracy_difference, passes, summarise, values_of
-from benchmarks.workloads import TRIALS, WORKLOADS
+from benchmarks.workloads import TRIALS, WORKLOADS, shortened
 
 
 def block(contender: str, accuracies: list[float], *, number: int = 0, trial_s: float = 10.0) -> Block:
@@ -36,6 +36,14 @@ def test_trials_per_hour_are_those_of_the_whole_definition_with_one_start() -> N
     assert figures["trials_per_hour_warm"] == pytest.approx(360)
     assert figures["images_per_s"] == pytest.approx(10_000)
     assert figures["share_of_limit"] == pytest.approx(10_000 / 2 / 5_200)
+
+
+def test_the_rates_of_a_short_run_are_those_of_whole_trials() -> None:
+    short = shortened(WORKLOADS["W1"], epochs=2)
+    figures = summarise(short, [block("A", [0.5, 0.5])], train_images=10_000, devices=2)["contenders"]["A"]
+    assert figures["images_per_s"] == pytest.approx(2_000)  # Two epochs in ten seconds.
+    assert figures["trials_per_hour_warm"] == pytest.approx(3600 / 50)
+    assert figures["trials_per_hour"] == pytest.approx(3600 * TRIALS / (5 + TRIALS * 50))
 
 
 def test_the_ratio_is_ours_over_the_others() -> None:

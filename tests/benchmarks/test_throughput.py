@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from benchmarks import throughput
-from benchmarks.blocks import OURS, run_block
+from benchmarks.blocks import OURS, run_block, task_of
 from benchmarks.folders import lay_out
 from benchmarks.throughput import measure
-from benchmarks.workloads import WORKLOADS, Workload, pinned_block, study_of
+from benchmarks.workloads import WORKLOADS, Workload, pinned_block, shortened, study_of
 from data.errors import UserError
 from models.values import with_values
 from tests.benchmarks.test_folders import make_images
@@ -45,6 +45,29 @@ def test_blocks_differ_and_are_drawn_alike_every_time() -> None:
     first, again, second = (pinned_block(study_of(workload, number)) for number in (0, 0, 1))
     assert first == again
     assert first.queue[1:] != second.queue[1:] and not set(first.seeds) & set(second.seeds)
+
+
+def test_a_short_run_trains_fewer_epochs_and_begins_fewer_trials_of_the_others(tmp_path: Path) -> None:
+    whole = WORKLOADS["W3"]
+    short = shortened(whole, epochs=2, trials=1, box_s=5.0)
+    assert (short.config.epochs, short.epochs_share) == (2, 0.1) and "2 of them" in short.title
+    assert set(short.box_s.values()) == {5.0} and short.block_trials == whole.block_trials
+    task = task_of(short, 0, tmp_path, tmp_path / "log", box_s=1.0)
+    assert len(task.flat_configs) == len(task.seeds) == 1
+    assert task.flat_configs[0]["epochs"] == 2
+    assert len(task_of(whole, 0, tmp_path, tmp_path / "log", box_s=1.0).seeds) == whole.block_trials
+
+
+def test_in_a_short_run_ours_has_one_turn_after_the_others() -> None:
+    short = shortened(WORKLOADS["W3"], trials=1)
+    assert throughput._turns(short, ("A", "A+", OURS)) == [("A", 0), ("A+", 0), (OURS, 0)]
+    assert throughput._turns(WORKLOADS["W3"], ("A", "A+", OURS)) == [("A", 0), (OURS, 0), ("A+", 0), (OURS, 1)]
+
+
+@pytest.mark.parametrize("arguments", [("--trials", "0"), ("--epochs", "1.5"), ("--box", "-1"), ("--box", "nan")])
+def test_a_number_that_makes_no_sense_is_refused(arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=f"{arguments[0]}: {arguments[1]!r}: give"):
+        run(monkeypatch, "--workload", "W1", "--data", "nowhere", *arguments)
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_what_cannot_be_flattened_is_refused(stages: tuple[Stage, ...]) -> None:
         flatten(replace(STUDY, stages=stages))
 
 
-@pytest.mark.parametrize("name", ["quickstart", "partA", "partB", "cifar10", "hymenoptera"])
+@pytest.mark.parametrize("name", ["quickstart", "partA", "partB", "cifar10", "hymenoptera", "resnet-cifar10"])
 def test_the_staged_studies_can_be_searched_flat(name: str) -> None:
     staged = load_study(name)
     (stage,) = flatten(staged).stages

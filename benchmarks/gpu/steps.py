@@ -1,0 +1,125 @@
+"""Images per second of the training core, by network; how much of a step the device works; the batches alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.gpu.networks import NETWORKS, Network, network
+from benchmarks.gpu.setting import CLASSES, SEEN, Figures, Setting, random_data, wait_for
+from models.config import TrainConfig
+from models.registry import build_model
+from models.training.fit import fit
+from models.training.metrics import EpochMetrics
+from search.trials.data_source import TrialData
+
+WAYS: dict[str, dict[str, Any]] = {"eager": {}}
+"""How a step is run: the name of each way, and what `fit` is given for it. The first is the core's default."""
+MEASURED_S = 1.0
+"""Epochs are trained until they took so long together; the one before them warms up."""
+PROFILED_STEPS = 40
+
+
+def measure(setting: Setting) -> Iterator[Figures]:
+    """Yields the figures of each network as they are measured."""
+    data: dict[tuple[int, int, int], TrialData] = {}
+    for name in NETWORKS:
+        net = network(name, setting)
+        sizes = net.train_images, net.val_images, net.config.image_size
+        if sizes not in data:
+            data.clear()  # Large pictures take a gigabyte.
+            data[sizes] = random_data(setting.device, train=sizes[0], val=sizes[1], image_size=sizes[2])
+        yield from _measure_network(name, net, data[sizes], setting)
+
+
+def _measure_network(name: str, net: Network, data: TrialData, setting: Setting) -> Iterator[Figures]:
+    yield {"networks": {name: {"title": net.title, "batches_alone": _batches_per_s(net.config, data, setting)}}}
+    for position, (way, options) in enumerate(WAYS.items()):
+        trained, validated = _speed(net, data, setting, options)
+        figures: dict[str, Any] = {"images_per_s": trained, "images_per_s_with_validation": validated}
+        if setting.device.type == "cuda":
+            figures |= _profile(net, setting, options, step_s=net.config.batch_size / trained)
+        yield {"networks": {name: {"ways": {way: figures}}}}
+        if position == 0:
+            yield {"images_per_s": {name: trained}}
+
+
+def train(config: TrainConfig, data: TrialData, setting: Setting, options: dict[str, Any]) -> Iterator[EpochMetrics]:
+    """The epochs of a network on random pictures; close the iterator to stop."""
+    torch.manual_seed(0)
+    return fit(
+        build_model(config, data.input_shape, CLASSES),
+        data.train_batches(config, SEEN),
+        data.val_batches(SEEN),
+        config,
+        classes=CLASSES,
+        device=setting.device,
+        seed=0,
+        **options,
+    )
+
+
+def _speed(net: Network, data: TrialData, setting: Setting, options: dict[str, Any]) -> tuple[float, float]:
+    """Images per second in training alone, and over all that an epoch takes, validation included."""
+    epochs = train(net.config, data, setting, options)
+    next(epochs)
+    steps = net.train_images // net.config.batch_size
+    trained, wall_s, images = 0.0, 0.0, 0
+    while wall_s < (0 if setting.smoke else MEASURED_S) or not images:
+        started_s = time.perf_counter()
+        trained = max(trained, next(epochs).images_per_s)
+        wall_s += time.perf_counter() - started_s
+        images += steps * net.config.batch_size
+    return trained, images / wall_s
+
+
+def _batches_per_s(config: TrainConfig, data: TrialData, setting: Setting) -> float:
+    """Images per second that are picked, augmented and normalised, with no network to take them."""
+    batches = data.train_batches(config, SEEN)
+    for epoch in (0, 1):  # The first one warms up.
+        wait_for(setting.device)
+        started_s = time.perf_counter()
+        for _ in batches.epoch(torch.Generator(setting.device).manual_seed(epoch)):
+            pass
+        wait_for(setting.device)
+    return len(batches) * batches.batch_size / (time.perf_counter() - started_s)
+
+
+def _profile(net: Network, setting: Setting, options: dict[str, Any], *, step_s: float) -> dict[str, float]:
+    """Kernels of a step, and the share of a step's time in which the device computes any of them.
+
+    The step's time is that of the run that was not profiled. One batch of validation is counted with the steps.
+    """
+    size, config = net.config.batch_size, net.config
+    few = random_data(setting.device, train=PROFILED_STEPS * size, val=1, image_size=config.image_size)
+    epochs = train(config, few, setting, options)
+    next(epochs)
+    next(epochs)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        next(epochs)
+        wait_for(setting.device)
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in profiled.events()
+        if event.device_type == DeviceType.CUDA and not getattr(event, "is_user_annotation", False)
+    ]
+    device_s = covered(spans) / 1e6 / PROFILED_STEPS
+    return {
+        "kernels_per_step": len(spans) / PROFILED_STEPS,
+        "device_us_per_step": 1e6 * device_s,
+        "busy": min(1.0, device_s / step_s),
+    }
+
+
+def covered(spans: list[tuple[float, float]]) -> float:
+    """Length of the union of intervals: kernels that run at the same time count once."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
