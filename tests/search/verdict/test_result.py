@@ -15,8 +15,8 @@ from search.store.study_data import StudyData
 from search.verdict.result import StageResult, StudyResult, print_result
 
 COUNTS = StageSnapshot(
-    name="one", planned=11, complete=5, pruned=3, infeasible=1, out_of_time=0, failed=0, skipped=2, running=0, waiting=0,
-    best=0.91, best_trial=7, epochs_done=20, epochs_planned=22,
+    name="one", planned=11, complete=5, pruned=3, infeasible=1, out_of_time=0, failed=0, skipped=2,
+    running=0, waiting=0, best=0.91, best_trial=7, epochs_done=20, epochs_planned=22,
 )  # fmt: skip
 STAGE = StageResult(snapshot=COUNTS, front=None)
 CHAMPION = ChampionRecord(
