@@ -33,7 +33,7 @@ from search.terminal import say
 from search.tracking.mirror import Mirror
 from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Metric, Stage, Study
 

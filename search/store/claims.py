@@ -21,11 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
 from search.store.states import Outcome
-from search.store.storage import OUTAGE_S, Storage, with_retries
+from search.store.storage import Storage, with_retries
 from search.store.tables import leases
-
-LEASE_S = OUTAGE_S + 30.0
-"""Seconds after which a worker that says nothing has lost its trial; an outage alone must not cost it."""
+from search.timing import Timing
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -50,7 +48,7 @@ class Result:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = LEASE_S) -> Claim | None:
+def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = Timing.lease_s) -> Claim | None:
     """Claim the waiting trial with the lowest number; None if none waits."""
     token = uuid.uuid4().hex
     while True:
@@ -60,7 +58,7 @@ def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: floa
             continue  # Its last owner was about to give the lease back; the next look finds it gone.
 
 
-def renew(storage: Storage, claim: Claim, *, lease_s: float = LEASE_S) -> None:
+def renew(storage: Storage, claim: Claim, *, lease_s: float = Timing.lease_s) -> None:
     """Push the lease's end into the future; raises LeaseLost if somebody else has the trial."""
     with storage.engine.begin() as connection:
         expires_at = storage.now(connection) + lease_s

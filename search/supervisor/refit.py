@@ -46,7 +46,7 @@ def refit(
     shutil.rmtree(bundle, ignore_errors=True)  # Of a promotion that was interrupted.
     save_bundle(
         bundle, work.model, chosen,
-        classes=classes, input_shape=data.input_shape, mean=work.seen.mean, std=work.seen.std,
+        classes=classes, input_shape=data.input_shape, mean=work.preprocessing.mean, std=work.preprocessing.std,
     )  # fmt: skip
     return bundle, len(data.search.train)
 

@@ -31,7 +31,7 @@ from search.store.storage import Storage
 from search.supervisor.arguments import add_study_arguments
 from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.workload import Workload, WorkloadBuilder
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at, tiny
 
@@ -98,7 +98,7 @@ class _PartlyFrozen(nn.Module):
 
 def test_a_fine_tuned_network_s_own_forward_pass_is_timed_too() -> None:
     model, laps = _PartlyFrozen(), Laps(CPU)
-    work = Workload(model=model, learning=model, train=None, val=None, seen=None)  # type: ignore[arg-type]
+    work = Workload(model=model, learning=model, train=None, val=None, preprocessing=None)  # type: ignore[arg-type]
     workloads = argparse.Namespace(prepare=lambda config, data, seed: work)
     TimedWorkloadBuilder(cast(WorkloadBuilder, workloads), laps).prepare(None, None, 0)  # type: ignore[arg-type]
     model.training_logits(cast(Tensor, None))

@@ -20,10 +20,10 @@ from search.store.claims import finish, release
 from search.store.find import find_study
 from search.store.records import create_study
 from search.store.storage import Storage
-from search.trials import artifacts as artifacts_module
+from search.timing import Timing
 from search.trials.artifacts import Artifacts, ObjectStore, SharedFolder, open_artifacts
-from search.trials.run_trial import WorkerStopped
-from search.trials.trial_run import TrialContext
+from search.trials.interruption import WorkerStopped
+from search.trials.trial_context import TrialContext
 from search.trials.working_files import remove_working_files
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
@@ -72,10 +72,9 @@ def make_machine(
     url: str, sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Machine]:
     """Makes machines that share nothing but the database and the place for artifacts."""
-    monkeypatch.setattr(artifacts_module, "BACK_UP_EVERY_S", 0.0)
 
     def make(name: str, on_epoch: Callable[..., None] = lambda claim, metrics, config: None) -> Machine:
-        artifacts = open_artifacts(replace(settings_at(tmp_path / name), artifacts_url=url))
+        artifacts = open_artifacts(replace(settings_at(tmp_path / name), artifacts_url=url), Timing(back_up_s=0.0))
         artifacts.check()
         context = TrialContext(storage=sqlite, workloads=digits, device=CPU, artifacts=artifacts, on_epoch=on_epoch)
         return Machine(artifacts=artifacts, context=context)
@@ -136,38 +135,41 @@ def test_a_finalist_s_classifier_is_found_from_another_machine(
     assert [path.name for path in folder.iterdir()] == [names.BUNDLE_FOLDER]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
+def open_store(home: Path, timing: Timing) -> ObjectStore:
     """A store in memory."""
-    opened = open_artifacts(replace(settings_at(tmp_path), artifacts_url=f"memory://{tmp_path.name}"))
+    opened = open_artifacts(replace(settings_at(home), artifacts_url=f"memory://{home.name}"), timing)
     assert isinstance(opened, ObjectStore)
     return opened
 
 
-def test_checkpoints_are_sent_only_now_and_then(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return open_store(tmp_path, Timing())
+
+
+def test_checkpoints_are_uploaded_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[object] = []
-    monkeypatch.setattr(store._fs, "put_file", lambda *args: sent.append(args))
-    store.back_up(store.root / "checkpoint.pt")
-    assert sent == []
-    monkeypatch.setattr(artifacts_module, "BACK_UP_EVERY_S", 0.0)
-    store.back_up(store.root / "checkpoint.pt")
-    assert len(sent) == 1
+    for back_up_s, expected in ((3600.0, 0), (0.0, 1)):
+        store = open_store(tmp_path, Timing(back_up_s=back_up_s))
+        monkeypatch.setattr(store._fs, "put_file", lambda *args: sent.append(args))
+        store.back_up(store.root / "checkpoint.pt")
+        assert len(sent) == expected
 
 
 def test_a_store_that_is_away_costs_no_checkpoint_but_keeps_a_classifier_from_being_told(
-    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    store = open_store(tmp_path, Timing(back_up_s=0.0, outage_s=0.2))
+
     def away(*args: object) -> None:
         raise ConnectionError("nobody answers")
 
     monkeypatch.setattr(store._fs, "put_file", away)
-    monkeypatch.setattr(artifacts_module, "BACK_UP_EVERY_S", 0.0)
-    monkeypatch.setattr(artifacts_module, "OUTAGE_S", 0.2)
     folder = store.root / "classifier"
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"w")
     store.back_up(folder / "weights")
-    assert "nobody answers" in capsys.readouterr().err
+    assert "nobody answers" in caplog.text
     with pytest.raises(ArtifactsAway, match="nobody answers"):
         store.upload(folder)
 

@@ -26,7 +26,8 @@ from search.store.storage import Storage, open_storage
 from search.trials.artifacts import SharedFolder
 from search.trials.gang_trial import gang_limit, member_key, run_gang
 from search.trials.run_trial import run_trial
-from search.trials.trial_run import TrialContext, TrialRun
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, Stage, Study, choice
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at

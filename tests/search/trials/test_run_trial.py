@@ -27,8 +27,9 @@ from search.store.storage import Storage
 from search.store.tables import leases
 from search.trials import workload
 from search.trials.artifacts import SharedFolder
-from search.trials.run_trial import TimeIsUp, WorkerStopped
-from search.trials.trial_run import OUT_OF_TIME, TrialContext
+from search.trials.interruption import TimeIsUp, WorkerStopped
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import OUT_OF_TIME
 from search.trials.working_files import remove_working_files
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, choice
