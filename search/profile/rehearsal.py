@@ -28,7 +28,7 @@ from search.store.claims import claim_next, finish
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, pin_stage
 from search.store.storage import Storage
-from search.supervisor.stages import fill_queue
+from search.supervisor.stage_queue import fill_queue
 from search.terminal import say
 from search.tracking.mirror import Mirror
 from search.trials.artifacts import SharedFolder

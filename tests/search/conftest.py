@@ -22,7 +22,7 @@ from search.store.claims import Claim, Result, claim_next
 from search.store.processes import process_name
 from search.store.records import StageRecord, pin_stage
 from search.store.storage import Storage, open_storage
-from search.supervisor.stages import fill_queue
+from search.supervisor.stage_queue import fill_queue
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun

@@ -1,4 +1,4 @@
-"""Word of a study's end, to a real server on this machine."""
+"""Notifications of a study's end, to a real server on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from data.errors import SieveError, UserError
-from search.supervisor import notify
-from search.supervisor.notify import check_address, notify_bad_end, notify_result, where
-from search.supervisor.stages import Interrupted
+from search.supervisor.notify import Ending, check_address, notify_bad_end, notify_result, send, where
+from search.supervisor.wait_for_stage import Interrupted
+from search.timing import Timing
 
 SECRET = "T0K3N"
 RESULT = {
@@ -100,12 +100,12 @@ def test_a_look_at_the_test_set_is_told_with_its_accuracy(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("error", "outcome", "said"),
     [
-        (Interrupted(), "stopped", "the same command goes on where it was"),
+        (Interrupted(), "stopped", "the same command resumes it"),
         (SieveError("the first 5 trials all failed"), "failed", "the first 5 trials all failed"),
         (ZeroDivisionError("secret in a bug"), "failed", "ZeroDivisionError"),
     ],
 )
-def test_a_study_that_does_not_finish_is_told_and_its_error_goes_on(
+def test_a_study_that_does_not_finish_is_reported_and_its_error_is_raised_again(
     error: BaseException, outcome: str, said: str, serve: Serve
 ) -> None:
     server = serve()
@@ -123,27 +123,27 @@ def test_a_server_that_refuses_or_is_not_there_costs_one_line_without_the_secret
     for server, said in ((serve(status=500), "answered 500"), (serve(status=302), "answered 302"), (closed, "Error")):
         notify_result(server.url, RESULT)
         (line,) = capsys.readouterr().err.splitlines()
-        assert said in line and "nobody was told that partA is done" in line
+        assert said in line and "nothing was sent about partA, which is done" in line
         assert SECRET not in line and "http://127.0.0.1/..." in line
 
 
-def test_a_server_that_takes_its_time_is_not_waited_for(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(notify, "PATIENCE_S", 0.2)
+def test_the_command_does_not_wait_for_a_slow_server(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    ending = Ending(
+        study="partA", outcome="failed", champion=None, val=None, test="sealed", wall_s=1.0, text="it failed"
+    )
     server = serve(delay_s=3.0)
     before = time.monotonic()
-    notify_result(server.url, RESULT)
+    send(server.url, ending, Timing(notify_s=0.2))
     assert time.monotonic() - before < 2.5
     assert "no answer within 0.2 s" in capsys.readouterr().err
 
 
-def test_without_an_address_nobody_is_told() -> None:
+def test_without_an_address_nothing_is_sent() -> None:
     notify_result(None, RESULT)
 
 
 @pytest.mark.parametrize("url", ["hooks.example.com", "http:///path", "", "https://"])
-def test_an_address_that_leads_nowhere_is_refused_before_the_search(url: str) -> None:
+def test_an_address_that_cannot_be_used_is_refused_before_the_search(url: str) -> None:
     with pytest.raises(UserError, match="--notify"):
         check_address(url)
 
@@ -155,7 +155,7 @@ def test_an_address_that_leads_nowhere_is_refused_before_the_search(url: str) ->
         ("slack://TokenA/TokenB/TokenC", "slack://..."),
     ],
 )
-def test_of_an_address_no_more_is_shown_than_where_it_leads(url: str, shown: str) -> None:
+def test_only_the_kind_and_the_host_of_an_address_are_shown(url: str, shown: str) -> None:
     assert where(url) == shown
 
 

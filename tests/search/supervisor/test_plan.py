@@ -40,7 +40,7 @@ def test_a_plan_says_what_is_searched_how_often_and_how_long() -> None:
         "cosine, step",
         "0.1, 0.5 (where scheduler is step)",
         "the best 3 of one on 3 fresh seeds each",
-        "about 11 min 00 s in all",
+        "about 11 min 00 s in total",
     ):
         assert said in " ".join(text.split("\n")), said
 
@@ -50,8 +50,8 @@ def test_a_plan_says_what_a_budget_leaves_of_it() -> None:
     study = replace(STUDY, stages=(replace(STUDY.stages[0], trials=40),))
     print_plan(study, COSTS, console, budget=TimeBudget(study, 330 + REGISTRATION_S, [120, 540], workers=2))
     text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
-    assert "the budget allows about 20 of 40 trials" in text or "the budget allows about 19 of 40 trials" in text
-    assert "in all, from a short measurement on this machine as it is now; less with the budget" in text
+    assert "the budget cuts trials from 40 to about 20" in text or "the budget cuts trials from 40 to about 19" in text
+    assert "in total, from a short measurement on this machine; the budget shortens that" in text
 
 
 def test_a_budget_that_is_enough_changes_nothing_in_a_plan() -> None:

@@ -20,7 +20,8 @@ from tests.search.conftest import tiny
 def stage(**changes: object) -> StageSnapshot:
     values = {
         "name": "one", "planned": 10, "complete": 3, "pruned": 2, "failed": 1, "out_of_time": 0, "infeasible": 0,
-        "skipped": 0, "running": 2, "waiting": 2, "best": 0.75, "best_trial": 4, "epochs_done": 12, "epochs_planned": 20,
+        "skipped": 0, "running": 2, "waiting": 2, "best": 0.75, "best_trial": 4, "epochs_done": 12,
+        "epochs_planned": 20,
     }  # fmt: skip
     return StageSnapshot(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -63,7 +64,7 @@ def test_where_stderr_is_no_terminal_a_line_is_written_now_and_then(capsys: pyte
             shown.show(snapshot(stage(epochs_done=done)))
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["tiny · one 6/10 best 0.7500 (#4), 33% pruned · 1 workers · measuring"]
+    assert err.splitlines() == ["tiny · one 6/10 best 0.7500 (#4), 33% pruned · 1 worker · measuring"]
 
 
 def test_a_terminal_gets_its_cursor_back_whatever_stopped_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
