@@ -1,10 +1,10 @@
 """Who works on which trial: claims that two workers can never both hold, leases that expire, results that count once.
 
 A claim is a row whose primary key is the trial, so the database itself refuses a second owner. The owner renews its
-lease. A process that finds the lease expired, or its owner dead, takes the row over (`search.store.reaping`) and puts
-the trial back into the queue, with its number, parameters and checkpoint. A result is acknowledged by one statement
-that writes it into the owner's row. Optuna's trial is finished after that, by any process, so a crash in between loses
-nothing.
+lease (`search.trials.lease_keeper`). A process that finds the lease expired, or its owner dead, takes the row over
+(`search.store.reaping`) and puts the trial back into the queue, with its number, parameters and checkpoint. A result is
+acknowledged by one statement that writes it into the owner's row. Optuna's trial is finished after that, by any
+process, so a crash in between loses nothing.
 """
 
 from __future__ import annotations
