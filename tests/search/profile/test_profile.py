@@ -121,7 +121,7 @@ def _typed(study: str, *options: str) -> argparse.Namespace:
         (["--set", "filter=3"], "Did you mean 'filters'"),
     ],
 )
-def test_what_cannot_be_profiled_is_said_in_a_line_and_nothing_is_written(
+def test_a_trial_that_cannot_be_profiled_is_a_one_line_error_and_nothing_is_written(
     typed: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):

@@ -73,7 +73,7 @@ def test_only_the_gpu_with_room_grows_and_each_worker_needs_a_core(
     assert grown(clock, gpus, {"cuda:0": 1, "cuda:1": 1}) == {"cuda:0": 1, "cuda:1": 2}
 
 
-def test_the_most_memory_that_was_seen_counts(clock: list[float]) -> None:
+def test_the_largest_memory_reading_counts(clock: list[float]) -> None:
     readings = [gpu(0, 30, used) for used in (2_000, 9_000, *[2_000] * 20)]
     watch = GpuCapacity(["cuda:0"], read=lambda: [readings.pop(0)])
     found = []

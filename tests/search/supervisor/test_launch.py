@@ -143,7 +143,7 @@ def test_a_worker_that_ignores_signals_is_killed(make_launcher: Callable[..., Lo
     assert process.returncode == -9
 
 
-def test_workers_that_are_made_ready_ahead_wait_for_the_start(
+def test_workers_that_are_prepared_early_wait_for_the_start(
     make_launcher: Callable[..., LocalLauncher], tmp_path: Path
 ) -> None:
     launcher = make_launcher("import sys\nopen('input', 'w').write(sys.stdin.readline())\n", start=False)

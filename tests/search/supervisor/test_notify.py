@@ -78,20 +78,20 @@ def failing(url: str, error: BaseException) -> Iterator[None]:
     yield
 
 
-def test_a_finished_study_is_told_as_one_object(serve: Serve) -> None:
+def test_a_finished_study_is_reported_as_one_json_object(serve: Serve) -> None:
     server = serve()
     notify_result(server.url, RESULT)
-    ((path, told),) = server.posts
-    text = told.pop("text")
+    ((path, sent),) = server.posts
+    text = sent.pop("text")
     assert path == f"/hook/{SECRET}"
-    assert told == {
+    assert sent == {
         "study": "partA", "outcome": "done", "champion": "models:/partA/1", "val": 0.8125, "test": "sealed",
         "wall_s": 7500.0,
     }  # fmt: skip
     assert "partA is done after 2 h 05 min: validation 0.8125" in text and "test sealed" in text
 
 
-def test_a_look_at_the_test_set_is_told_with_its_accuracy(serve: Serve) -> None:
+def test_a_look_at_the_test_set_is_reported_with_its_accuracy(serve: Serve) -> None:
     server = serve()
     notify_result(server.url, {**RESULT, "test": {"accuracy": 0.8}})
     assert server.posts[0][1]["test"] == 0.8
@@ -110,12 +110,12 @@ def test_a_study_that_does_not_finish_is_reported_and_its_error_is_raised_again(
 ) -> None:
     server = serve()
     with failing(server.url, error):
-        told = server.posts[0][1]
-    assert (told["outcome"], told["champion"], told["val"], told["test"]) == (outcome, None, None, "sealed")
-    assert said in told["text"] and "secret" not in told["text"]
+        sent = server.posts[0][1]
+    assert (sent["outcome"], sent["champion"], sent["val"], sent["test"]) == (outcome, None, None, "sealed")
+    assert said in sent["text"] and "secret" not in sent["text"]
 
 
-def test_a_server_that_refuses_or_is_not_there_costs_one_line_without_the_secret(
+def test_an_error_of_the_server_is_one_line_without_the_secret(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     closed = serve()
@@ -165,7 +165,7 @@ def test_every_other_address_is_one_of_apprise(serve: Serve) -> None:
     address = server.url.replace("http://", "json://")
     check_address(address)
     notify_result(address, RESULT)
-    ((_, told),) = server.posts
-    assert told["title"] == "Sieve: partA is done" and "validation 0.8125" in told["message"]
+    ((_, sent),) = server.posts
+    assert sent["title"] == "Sieve: partA is done" and "validation 0.8125" in sent["message"]
     with pytest.raises(UserError, match="nosuch"):
         check_address("nosuch://place")

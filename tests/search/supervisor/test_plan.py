@@ -29,7 +29,7 @@ COSTS = [
 ]
 
 
-def test_a_plan_says_what_is_searched_how_often_and_how_long() -> None:
+def test_a_plan_shows_the_spaces_the_trials_and_the_time() -> None:
     console = Console(file=io.StringIO(), width=80)
     print_plan(STUDY, COSTS, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -45,7 +45,7 @@ def test_a_plan_says_what_is_searched_how_often_and_how_long() -> None:
         assert said in " ".join(text.split("\n")), said
 
 
-def test_a_plan_says_what_a_budget_leaves_of_it() -> None:
+def test_a_plan_names_what_the_budget_cuts() -> None:
     console = Console(file=io.StringIO(), width=80)
     study = replace(STUDY, stages=(replace(STUDY.stages[0], trials=40),))
     print_plan(study, COSTS, console, budget=TimeBudget(study, 330 + REGISTRATION_S, [120, 540], workers=2))

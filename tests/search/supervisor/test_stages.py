@@ -126,7 +126,7 @@ def test_a_queue_left_half_full_by_a_crash_is_filled_to_its_budget(sqlite: Stora
     assert len(stage_trials(sqlite, shorter)) == 6
 
 
-def test_a_study_whose_first_trials_all_fail_is_stopped_with_the_reason_and_the_way_on(sqlite: Storage) -> None:
+def test_a_study_whose_first_trials_all_fail_is_stopped_with_the_reason_and_the_remedy(sqlite: Storage) -> None:
     with pytest.raises(
         SieveError, match=r"first 5 trials all failed; most common reason \(5 trials\): ValueError: boom; .*--name NEW"
     ):
@@ -146,7 +146,7 @@ def test_trials_that_time_does_not_allow_are_skipped_once_there_is_a_result(sqli
     assert (confirm.complete, confirm.skipped, confirm.waiting) == (1, confirm.planned - 1, 0)
 
 
-def test_a_stage_without_a_complete_trial_has_nothing_to_hand_on(sqlite: Storage) -> None:
+def test_a_stage_without_a_complete_trial_ends_the_run_with_the_reason(sqlite: Storage) -> None:
     def prune(claim: Claim, pinned: PinnedStage) -> Result:
         return Result(outcome="pruned", attributes={names.REASON: "too small", names.INFEASIBLE: True})
 

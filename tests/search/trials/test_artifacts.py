@@ -96,7 +96,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return epochs
 
 
-def test_a_trial_goes_on_from_the_checkpoint_of_another_machine(
+def test_a_trial_resumes_from_the_checkpoint_of_another_machine(
     sqlite: Storage, make_machine: Callable[..., Machine], trained: list[int]
 ) -> None:
     def stop_after_two(claim: object, metrics: Any, config: object) -> None:
@@ -156,7 +156,7 @@ def test_checkpoints_are_uploaded_only_now_and_then(tmp_path: Path, monkeypatch:
         assert len(sent) == expected
 
 
-def test_a_store_that_is_away_costs_no_checkpoint_but_keeps_a_classifier_from_being_told(
+def test_a_store_that_does_not_answer_is_a_warning_for_a_checkpoint_and_an_error_for_a_classifier(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(tmp_path, Timing(back_up_s=0.0, outage_s=0.2))
@@ -174,7 +174,7 @@ def test_a_store_that_is_away_costs_no_checkpoint_but_keeps_a_classifier_from_be
         store.upload(folder)
 
 
-def test_a_short_outage_is_waited_for(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_repeated_through_a_short_outage(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([ConnectionError("reset"), None])
 
     def put(*args: object) -> None:
@@ -189,7 +189,7 @@ def test_a_short_outage_is_waited_for(store: ObjectStore, monkeypatch: pytest.Mo
     assert next(answers, "both were asked for") == "both were asked for"
 
 
-def test_a_study_s_name_may_hold_what_is_a_pattern_elsewhere(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_study_s_name_may_contain_pattern_characters(store: ObjectStore, tmp_path: Path) -> None:
     folder = names.trial_folder(store.root, "mine [2]* %41?", "one", 0)
     folder.mkdir(parents=True)
     (folder / "file").write_bytes(b"content")
@@ -203,7 +203,7 @@ def settings_with(tmp_path: Path, url: str) -> Settings:
     return replace(settings_at(tmp_path), artifacts_url=url)
 
 
-def test_without_a_word_files_lie_below_the_home(tmp_path: Path) -> None:
+def test_by_default_files_lie_below_the_home(tmp_path: Path) -> None:
     opened = open_artifacts(settings_at(tmp_path))
     assert isinstance(opened, SharedFolder) and opened.root == tmp_path
 
@@ -227,7 +227,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         open_artifacts(settings_with(tmp_path, (tmp_path / "file" / "below").as_uri())).check()
 
 
-def test_a_worker_that_would_keep_its_files_where_nobody_finds_them_is_refused(tmp_path: Path, sqlite: Storage) -> None:
+def test_a_worker_whose_supervisor_would_not_find_its_files_is_refused(tmp_path: Path, sqlite: Storage) -> None:
     create_study(sqlite, "mine", definition={}, data={})
     study, here = find_study(sqlite, "mine"), SharedFolder(tmp_path / "here")
     here.announce(study)

@@ -63,7 +63,7 @@ def test_the_lease_of_a_trial_in_training_is_renewed(sqlite: Storage, keeper: Le
     assert not keeper.held.lost
 
 
-def test_a_lease_that_somebody_else_took_over_is_noticed(sqlite: Storage, keeper: LeaseKeeper) -> None:
+def test_a_lease_that_another_worker_took_over_is_noticed(sqlite: Storage, keeper: LeaseKeeper) -> None:
     keeper.held = hold(sqlite)
     with sqlite.engine.begin() as connection:
         connection.execute(update(leases).values(token="another worker's"))

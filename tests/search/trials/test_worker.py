@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 from collections import Counter
@@ -75,7 +76,7 @@ def after_claims(monkeypatch: pytest.MonkeyPatch, count: int, act: Any) -> None:
     monkeypatch.setattr(claim_trials, "claim_next", claim)
 
 
-def test_a_worker_runs_what_waits_and_ends_with_the_study(
+def test_a_worker_trains_the_waiting_trials_and_ends_with_the_study(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_claims(monkeypatch, 3, lambda: update_study(stage.storage, "tiny", state="promoting"))
@@ -84,7 +85,16 @@ def test_a_worker_runs_what_waits_and_ends_with_the_study(
     assert read_workers(stage.storage, "tiny") == []
 
 
-def test_a_worker_that_is_told_to_stop_while_it_claims_puts_the_trial_back(
+def test_a_worker_logs_the_result_of_each_trial(
+    worker: Worker, stage: OpenStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="search"):
+        assert worker.run_next()
+    (trial, *_) = stage_trials(stage.storage, stage.record)
+    assert caplog.messages == [f"tiny/1-one #0 complete, value {trial.value:.4f}"]
+
+
+def test_a_worker_that_is_stopped_while_it_claims_puts_the_trial_back(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_claims(monkeypatch, 1, lambda: os.kill(os.getpid(), STOP_SIGNAL))
@@ -121,7 +131,7 @@ def test_the_second_signal_puts_the_running_trial_back_at_once(
     assert states(stage) == {"WAITING": 3}
 
 
-def test_a_signal_during_a_database_call_waits_until_the_training_goes_on(
+def test_a_signal_during_a_database_call_takes_effect_when_the_training_continues(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = []
@@ -175,12 +185,12 @@ def test_a_stage_whose_time_is_up_gets_no_new_trial(worker: Worker, stage: OpenS
     assert states(stage) == {"WAITING": 3}
 
 
-def test_a_worker_that_slept_asks_for_its_trial_before_it_writes_anything(
+def test_a_worker_that_slept_checks_its_lease_before_it_writes_anything(
     make_worker: MakeWorker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def taken_over() -> None:
         with stage.storage.engine.begin() as connection:
-            connection.execute(update(leases).values(token="somebody else's"))
+            connection.execute(update(leases).values(token="another worker's"))
 
     after_claims(monkeypatch, 1, taken_over)
     assert make_worker(Timing(lease_s=-1.0)).run_next()  # Whenever it reads the clock, it has slept.
