@@ -8,9 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from search.report.metric import Metric, percent, show_value
+from search.report.metric import Metric, percent, plural, show_value
 from search.store.records import StudyRecord
-from search.text import plural
 
 
 def model_card(record: StudyRecord, champion: Mapping[str, Any]) -> str:
