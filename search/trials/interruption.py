@@ -42,7 +42,7 @@ class Interruption:
         signal.signal(OUT_OF_TIME_SIGNAL, self._on_out_of_time)
 
     def begin_trials(self) -> None:
-        """Start with trials that have time. Raises WorkerStopped if a stop arrived while they were claimed."""
+        """Prepare for newly claimed trials. Raises WorkerStopped if a stop arrived while they were claimed."""
         self._out_of_time = False
         if self.stopping.is_set():
             raise WorkerStopped

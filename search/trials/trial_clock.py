@@ -48,7 +48,7 @@ class TrialClock:
         self.service_s += self.reported_at - began_at
 
     def attributes(self) -> dict[str, Any]:
-        """The trial's attributes that say how long it took."""
+        """The trial's attributes about time: epochs, duration, and where it went."""
         alone_s = self.resumed_s + time.monotonic() - self.started_at
         duration_s = self.trained_s if self.in_gang else alone_s
         spent_s = {"checkpoint": round(self.checkpoint_s, 4), "service": round(self.service_s, 4)}

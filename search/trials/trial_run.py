@@ -46,7 +46,7 @@ class TrialRun:
     best_epochs: list[EpochMetrics] = field(default_factory=list)
     """The best epoch of each fold that is trained to its end."""
     attributes: dict[str, Any] = field(default_factory=dict)
-    """What the result will say about the trial beside its value; the keys are in `search.names`."""
+    """The trial's attributes so far, which its result will hold beside its value; the keys are in `search.names`."""
 
     def __post_init__(self) -> None:
         stored = self.trial._cached_frozen_trial  # As it was when it was claimed: no other process writes to it.

@@ -1,6 +1,6 @@
 """A worker: a long-lived process on one device that claims trials of a study's open stage and trains them.
 
-What it is made of lies beside this file: `claim_trials` (one trial or a gang), `lease_keeper` (the thread that renews
+Its parts are modules beside this one: `claim_trials` (one trial or a gang), `lease_keeper` (the thread that renews
 leases), `interruption` (signals), `worker_status`, `watchdog`, `end_trials` (results, and trials that go back).
 """
 
