@@ -41,7 +41,7 @@ from search.store.claims import claim_next, release
 from search.store.records import StageRecord, create_study, pin_stage
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
-from search.supervisor.stages import fill_queue
+from search.supervisor.stage_queue import fill_queue
 from studies.registry import load_study
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"

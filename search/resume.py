@@ -114,7 +114,8 @@ def _train(
         say(f"epoch {metrics.epoch}/{config.epochs} {stage.metric} {getattr(metrics, stage.metric):.4f}")
     save_bundle(
         output, work.model, config,
-        classes=data.search.classes, input_shape=data.input_shape, mean=work.seen.mean, std=work.seen.std,
+        classes=data.search.classes, input_shape=data.input_shape,
+        mean=work.preprocessing.mean, std=work.preprocessing.std,
     )  # fmt: skip
     say(f"best epoch {best_epoch(history, stage.metric)} of {len(history)}")
     return [asdict(metrics) for metrics in history]

@@ -25,6 +25,7 @@ from search.store.storage import open_storage
 from search.terminal import say
 from search.trials.artifacts import open_artifacts
 from search.trials.worker import Worker
+from search.trials.worker_log import start_worker_log
 
 
 def build_parser() -> CommandParser:
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         artifacts.check_shared(study)
     else:
         say(f"study {study.name} is {study.state}: there is nothing to train")
+    start_worker_log()
     Worker(settings, storage, study, torch.device(devices[0]), supervisor_pid=options.supervisor_pid).run()
     storage.close()
 

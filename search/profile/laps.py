@@ -1,4 +1,4 @@
-"""A trial's time, divided without a gap: what `search.profile` measures on the very code that trains every trial."""
+"""Divides a trial's time into named parts without a gap, on the same code that trains every trial."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from search.trials.workload import Workload, WorkloadBuilder
 
 
 class Laps:
-    """A timeline. Whoever has done something says what it was: the time since the last word is counted for that.
+    """A timeline of named laps: a call of `end` names the time since the call before it.
 
-    On a GPU the marks are events in its stream, read when all is over: nothing here waits for the device, and what it
-    computes counts where it computes it, not where it was told to. A pause of the device counts for what it waits for.
+    On a GPU the marks are events in its stream, which are read at the end. So nothing here waits for the device, and a
+    computation counts for the lap in which the device runs it, not for the lap in which Python launched it. Where the
+    device idles, the time counts for the lap that it waits for.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.all_as: str | None = None
-        """Counts whatever comes for this, while it is set."""
+        self.override: str | None = None
+        """While set, every lap is counted under this name."""
         self._on_gpu = device.type == "cuda"
         self._names: list[str] = []
         self._times: list[float] = []
@@ -41,8 +42,8 @@ class Laps:
         self.end("")
 
     def end(self, name: str) -> None:
-        """Something of this name ends now."""
-        self._names.append(self.all_as or name)
+        """End a lap: the time since the last call counts under this name."""
+        self._names.append(self.override or name)
         if self._on_gpu:
             event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
@@ -51,7 +52,7 @@ class Laps:
             self._times.append(time.perf_counter())
 
     def totals_s(self) -> dict[str, float]:
-        """Seconds for each name, in the order of their first ends. They add up to the time between first and last."""
+        """Seconds by name, in the order of first use. They add up to the time between the first and the last call."""
         if self._on_gpu:
             torch.cuda.synchronize()
             laps_s = [before.elapsed_time(event) / 1000 for before, event in pairwise(self._events)]
@@ -65,7 +66,7 @@ class Laps:
 
 @dataclass(kw_only=True, eq=False)
 class TimedTrialRun(TrialRun):
-    """A trial's run that says when its epochs have come, and when they are reported."""
+    """A trial run that ends a lap when an epoch arrives, and one when it is reported."""
 
     laps: Laps
 
@@ -77,13 +78,13 @@ class TimedTrialRun(TrialRun):
 
 
 class TimedWorkloadBuilder:
-    """A workloads that says when data and network are there, and whose batches and networks do so at every step."""
+    """A workload builder that ends a lap when data and network are ready, and at each part of every training step."""
 
     def __init__(self, workloads: WorkloadBuilder, laps: Laps) -> None:
         self._workloads = workloads
         self._laps = laps
         self.images = 0
-        """That were trained on after the first step."""
+        """Images trained on after the first step."""
 
     def open_data(self, config: TrainConfig, fold: int = 0) -> TrialData:
         self._laps.end("storage")
@@ -104,7 +105,7 @@ class TimedWorkloadBuilder:
 
 @contextmanager
 def timing_optimizers(laps: Laps) -> Iterator[None]:
-    """Every optimiser's step says when it begins, which ends the backward pass, and when it ends."""
+    """End a lap at the start of every optimizer step, which is the end of the backward pass, and at its end."""
     before = register_optimizer_step_pre_hook(lambda *_: laps.end("backward"))
     after = register_optimizer_step_post_hook(lambda *_: laps.end("optimiser"))
     try:
@@ -136,7 +137,7 @@ def _ending(call: Callable[..., Any], name: str, laps: Laps) -> Callable[..., An
 
 
 class _TimedTraining:
-    """`TrainingBatches` whose first step, with all that is done once, counts for itself."""
+    """`TrainingBatches` that end a lap at each part of a step; the first step, with its one-time work, is one lap."""
 
     def __init__(self, batches: TrainingBatches, laps: Laps, count: Callable[[int], None]) -> None:
         self._batches, self._laps, self._count = batches, laps, count
@@ -161,17 +162,17 @@ class _TimedTraining:
             self._laps.end("rest of the step")
             if not self._is_first:
                 self._count(len(batch.labels_N))
-            self._is_first, self._laps.all_as = False, None
+            self._is_first, self._laps.override = False, None
 
     def _next(self, batches: Iterator[Batch]) -> Batch | None:
-        self._laps.all_as = "first step" if self._is_first else None
+        self._laps.override = "first step" if self._is_first else None
         batch = next(batches, None)
         self._laps.end("data")
         return batch
 
 
 class _TimedValidation:
-    """`ValidationBatches`; the first of them is also looked at before training begins."""
+    """`ValidationBatches` that end a lap when all of them are evaluated."""
 
     def __init__(self, batches: ValidationBatches, laps: Laps) -> None:
         self._batches, self._laps = batches, laps

@@ -1,4 +1,4 @@
-"""One trial run for its figures alone: the way of every trial, in a scratch database on the disk of the home."""
+"""Runs one trial only to time it: by the same code as every trial, in a scratch database on the disk of the home."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from search.store.claims import claim_next, finish
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, pin_stage
 from search.store.storage import Storage
-from search.supervisor.stages import fill_queue
+from search.supervisor.stage_queue import fill_queue
 from search.terminal import say
 from search.tracking.mirror import Mirror
 from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Metric, Stage, Study
 
 START_MLFLOW = "start MLflow"
-"""Done by the supervisor while workers train."""
+"""The supervisor does this while workers train."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The trial that is rehearsed."""
+    """The trial that is timed."""
 
     study: str
     trial: str
@@ -54,7 +54,7 @@ class Subject:
 
 @contextmanager
 def scratch_home(settings: Settings) -> Iterator[Settings]:
-    """Places for everything that a trial writes, on the disk of the home."""
+    """Settings with a temporary folder on the disk of the home for everything that a trial writes."""
     with writing_below(settings.home):
         settings.home.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix="profile-", dir=settings.home, ignore_cleanup_errors=True)
@@ -77,7 +77,7 @@ def rehearse(
     device: torch.device,
     laps: Laps,
 ) -> None:
-    """Claim, train, report, tell and mirror the trial. Raises SieveError if it does not train to its end."""
+    """Claim, train, report, finish and mirror the trial. Raises SieveError if it does not train to its end."""
     stage, record = _pin(subject, storage, workloads)
     laps.end("")
     mirror = Mirror(settings, storage, subject.study)
@@ -107,7 +107,7 @@ def rehearse(
 
 
 def _pin(subject: Subject, storage: Storage, workloads: TimedWorkloadBuilder) -> tuple[PinnedStage, StageRecord]:
-    """A study of this one trial, in the scratch database."""
+    """Pin a study of this one trial in the scratch database."""
     stage = Stage(name="profile", space={}, trials=1, epochs=subject.config.epochs, sampler="random")
     study = Study(
         name=subject.study,

@@ -9,9 +9,8 @@ from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import effect_plots as figures
 from search.report.figures.style import Plot
 from search.report.html_tables import Cell, Table
-from search.report.metric import Metric, percent, show_p, signed
+from search.report.metric import Metric, percent, plural, show_p, signed
 from search.report.observations import Observation, Strength
-from search.text import plural
 from search.verdict.ablation import METHOD, AblationResult, CellResult, mean_scores
 from search.verdict.factorial import Contrast, Effect
 from studies.ablation import describe_level

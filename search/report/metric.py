@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from search.text import plural as plural
+
 _LABELS = {"val_accuracy": "validation accuracy", "val_macro_f1": "validation macro-F1", "val_loss": "validation loss"}
 MINUS = "\N{MINUS SIGN}"
 """As wide as the plus, and never taken for a hyphen."""

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from search.report.metric import Metric, percent, show_value
+from search.report.metric import Metric, percent, plural, show_value
 from search.store.champion_record import ChampionRecord
 from search.store.records import StudyRecord
-from search.text import plural
 
 
 def model_card(record: StudyRecord, champion: ChampionRecord) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from optuna_dashboard import get_note, save_note
 
 from search.report.facts import StageFacts, StudyFacts
-from search.report.metric import Metric
+from search.report.metric import Metric, plural
 from search.store.storage import Storage
-from search.text import plural
 
 
 def leave_notes(storage: Storage, facts: StudyFacts) -> None:

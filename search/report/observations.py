@@ -9,9 +9,8 @@ from typing import Literal
 from search.report.effects import Effect, Effects
 from search.report.facts import StageFacts, StudyFacts
 from search.report.hints import edge_hints, last_improvement, pruned_choices
-from search.report.metric import Metric, percent, show_p, show_time
+from search.report.metric import Metric, percent, plural, show_p, show_time
 from search.report.spent import Pruning
-from search.text import plural
 from search.verdict.champion import mean_interval
 
 SIGNIFICANT = 0.05

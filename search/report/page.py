@@ -23,14 +23,13 @@ from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
 from search.report.importance import MIN_TRIALS
-from search.report.metric import percent, show_time, signed
+from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
 from search.report.sections import sections_of
 from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
 from search.store.seal import describe_look
 from search.store.software import GIT_COMMIT, software
-from search.text import plural
 from search.verdict.ablation import AblationResult
 
 _HERE = Path(__file__).parent

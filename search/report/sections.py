@@ -14,11 +14,11 @@ from search.report.figures import over_time as progress
 from search.report.figures import space
 from search.report.figures.style import Plot
 from search.report.importance import Importance, rank_parameters
+from search.report.metric import plural
 from search.report.observations import Observation
 from search.report.pooling import pool_trials
 from search.report.spaces import parameters_of
 from search.stage.warm_start import read_warm_start
-from search.text import plural
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,14 +125,3 @@ class TimeBudget:
 
     def _left_s(self) -> float:
         return max(1.0, self._last_stage_end - time.time())
-
-
-def describe_confirmation(confirm: Confirm, epochs: int) -> str:
-    """Its size, where a finalist's configuration says so many epochs."""
-    return f"finalists {confirm.finalists}, seeds {confirm.seeds}, epochs {confirm.epochs or epochs}"
-
-
-def describe_fit(stage: Stage, fitted: Stage) -> str:
-    """What became of a stage that did not fit into its time."""
-    shorter = f", of {fitted.epochs} instead of {stage.epochs} epochs" if fitted.epochs != stage.epochs else ""
-    return f"{fitted.trials} of {stage.trials} trials{shorter}"

@@ -1,4 +1,7 @@
-"""A trial's parameters, drawn again while they stand for a network that cannot be built."""
+"""Draws a trial's parameters, again and again while they stand for a network that cannot be built.
+
+`search.trials.workload` builds the network of the configuration that comes out.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Who works on which trial: claims that two workers can never both hold, leases that expire, results that count once.
 
 A claim is a row whose primary key is the trial, so the database itself refuses a second owner. The owner renews its
-lease. A process that finds the lease expired, or its owner dead, takes the row over (`search.store.reaping`) and puts
-the trial back into the queue, with its number, parameters and checkpoint. A result is acknowledged by one statement
-that writes it into the owner's row. Optuna's trial is finished after that, by any process, so a crash in between loses
-nothing.
+lease (`search.trials.lease_keeper`). A process that finds the lease expired, or its owner dead, takes the row over
+(`search.store.reaping`) and puts the trial back into the queue, with its number, parameters and checkpoint. A result is
+acknowledged by one statement that writes it into the owner's row. Optuna's trial is finished after that, by any
+process, so a crash in between loses nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
 from search.store.states import Outcome
-from search.store.storage import OUTAGE_S, Storage, with_retries
+from search.store.storage import Storage, with_retries
 from search.store.tables import leases
-
-LEASE_S = OUTAGE_S + 30.0
-"""Seconds after which a worker that says nothing has lost its trial; an outage alone must not cost it."""
+from search.timing import Timing
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -50,7 +48,7 @@ class Result:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = LEASE_S) -> Claim | None:
+def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = Timing.lease_s) -> Claim | None:
     """Claim the waiting trial with the lowest number; None if none waits."""
     token = uuid.uuid4().hex
     while True:
@@ -60,7 +58,7 @@ def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: floa
             continue  # Its last owner was about to give the lease back; the next look finds it gone.
 
 
-def renew(storage: Storage, claim: Claim, *, lease_s: float = LEASE_S) -> None:
+def renew(storage: Storage, claim: Claim, *, lease_s: float = Timing.lease_s) -> None:
     """Push the lease's end into the future; raises LeaseLost if somebody else has the trial."""
     with storage.engine.begin() as connection:
         expires_at = storage.now(connection) + lease_s

@@ -17,7 +17,7 @@ StageState = Literal["filling", "open", "closed"]
 """filling: its trials are being queued; open: workers may claim them; closed: all of them have ended."""
 
 Outcome = Literal["complete", "pruned", "failed"]
-"""How a trial's worker says that it ended; the status below is finer."""
+"""How a trial ended, as its worker records it; the status below is finer."""
 
 TrialStatus = Literal[
     "complete", "pruned", "out of time", "infeasible", "failed", "skipped", "running", "waiting",

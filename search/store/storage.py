@@ -31,13 +31,14 @@ from data.files import disk_trouble
 from search.settings import redact
 from search.store.tables import metadata
 from search.store.trial_store import TrialStore, is_reading, reading
+from search.timing import Timing
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 60
 CONNECT_TIMEOUT_S = 10
-OUTAGE_S = 60
+OUTAGE_S = Timing.outage_s
 """How long a database may be away before whoever needs it gives up: with one line, exit code 1, and nothing lost."""
 
 

@@ -1,1 +1,1 @@
-"""From a command to a champion: checking, planning, starting workers, waiting for stages, promoting."""
+"""A run from its command to the champion: checking, planning, launching workers, running stages, promoting."""

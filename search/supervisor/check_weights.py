@@ -1,4 +1,4 @@
-"""Pre-trained weights that a study starts from: there and fitting, or it is refused before anything is written."""
+"""Checks, before anything is written, that the pre-trained weights of a study can be had and fit its backbones."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from studies.definition import Space, Study, When
 
 
 def check_weights(study: Study) -> None:
-    """Fetch the weights of the configuration that the first stage starts from; try those in files on every backbone.
+    """Fetch the weights of the first stage's start configuration, and try weights from files on every backbone.
 
-    Raises UserError for weights that cannot be had or do not fit, and for images that the backbone cannot look at.
+    Raises UserError for weights that cannot be had or do not fit, and for images that the backbone cannot process.
     """
     for config in dict.fromkeys(_first_configs(study)):
         try:
@@ -38,7 +38,7 @@ def _first_configs(study: Study) -> Iterator[TrainConfig]:
 
 
 def _with_files(start: TrainConfig, space: Space) -> Iterator[TrainConfig]:
-    """A configuration for each backbone and each file of weights that the stage may choose."""
+    """A configuration for each backbone and each file of weights that the stage may draw."""
     if not isinstance(start, BackboneConfig):
         return
     for backbone, weights in product(_choices(space, "backbone"), _choices(space, "weights")):
@@ -48,7 +48,7 @@ def _with_files(start: TrainConfig, space: Space) -> Iterator[TrainConfig]:
 
 
 def _choices(space: Space, name: str) -> list[dict[str, object]]:
-    """The values that a space gives a field, as changes; one empty change where it does not vary the field."""
+    """The values that a space draws for a field, as changes; one empty change if it does not vary the field."""
     entry = space.get(name)
     distribution = entry.distribution if isinstance(entry, When) else entry
     if not isinstance(distribution, CategoricalDistribution):

@@ -1,4 +1,4 @@
-"""What a study will cost, from a short measurement on the device that will do the work."""
+"""Estimates the time of a study from a short measurement on the device that will train it."""
 
 from __future__ import annotations
 
@@ -21,29 +21,32 @@ from studies.definition import Study
 
 MEASURED_BATCHES = 4
 DRAWS = 2
-"""Configurations of a stage's space that are timed, besides its start; of stages with one image size, the first's."""
+"""Configurations drawn from a stage's space that are timed beside its start, once for each image size."""
 EPOCH_DRAWS = 16
-"""Draws whose epochs are averaged, where a stage varies them."""
+"""Configurations whose epochs are averaged if a stage varies them."""
 SHARE_AFTER_PRUNING = 0.6
-"""Epochs that a pruned stage runs, of those planned; a rule of thumb that later stages' shares correct."""
+"""The share of its planned epochs that a stage with a pruner trains: a rule of thumb, corrected from stage to stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """Expected cost of one stage, or of the confirmation."""
+    """The expected time of one stage, or of the confirmation or ablation."""
 
     name: str
     trials: int
     epochs: float
-    """Of one trial, before pruning."""
+    """Epochs of one trial, before pruning."""
     epoch_s: float
-    """Of one worker."""
+    """Seconds of one epoch on one worker."""
     wall_s: float
-    """Of the stage, with all workers."""
+    """Seconds of the whole stage with all workers."""
 
 
 def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, workers: int) -> list[StageCost]:
-    """Expected cost of each stage in order, and last of the confirmation. Takes a few seconds for each image size."""
+    """The expected time of each stage in order and, last, of the confirmation or ablation.
+
+    Measures for a few seconds for each image size. Raises SieveError if no configuration of a size can be trained.
+    """
     epoch_s_of_size: dict[int, float] = {}
 
     def measure(sample: Sequence[TrainConfig]) -> float:
@@ -52,7 +55,9 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
             timed = [_epoch_s(config, workloads, device) for config in sample]
             measured = [seconds for seconds in timed if seconds is not None]
             if not measured:
-                raise SieveError(f"{study.name}: neither its start nor {DRAWS} draws can be trained at {size} pixels")
+                raise SieveError(
+                    f"{study.name}: neither the start configuration nor {DRAWS} others can be trained at {size} pixels"
+                )
             epoch_s_of_size[size] = fmean(measured)
         return epoch_s_of_size[size]
 
@@ -74,7 +79,7 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
 
 
 def _ending_sample(study: Study) -> list[TrainConfig]:
-    """What the confirmation starts from, or the first, a middle and the last cell of the ablation."""
+    """The configuration that the confirmation starts from, or the ablation's first, middle and last cell."""
     handed_on = _handed_on(study, len(study.stages))
     if study.ablation is None:
         return [with_values(handed_on, study.confirm.values)]
@@ -83,19 +88,19 @@ def _ending_sample(study: Study) -> list[TrainConfig]:
 
 
 def _sample(study: Study, position: int, draws: int) -> list[TrainConfig]:
-    """A stage's start and a few draws from its space."""
+    """A stage's start configuration and a few drawn from its space."""
     random = replace(study.stages[position], sampler="random", trials=1 + draws)
     pinned = pin_search(study, position, random, [_handed_on(study, position)])
     return [pinned.config(params) for params in pinned.queue]
 
 
 def _handed_on(study: Study, position: int) -> TrainConfig:
-    """The start configuration with what the stages before this position set."""
+    """The start configuration with the values that the stages before this position set."""
     return with_values(study.config, {k: v for stage in study.stages[:position] for k, v in stage.values.items()})
 
 
 def _epoch_s(config: TrainConfig, workloads: WorkloadBuilder, device: torch.device) -> float | None:
-    """Seconds of one epoch on all images, from the second of two on a few batches; None where it cannot be trained."""
+    """Seconds of an epoch on all images, scaled up from the second of two short ones; None if it cannot be trained."""
     config = resolved(config)
     data = workloads.open_data(config)
     share = min(1.0, MEASURED_BATCHES * config.batch_size / len(data.search.train))
@@ -120,5 +125,5 @@ def _first(images: ImageSet, share: float) -> ImageSet:
 
 
 def total_s(costs: Sequence[StageCost]) -> float:
-    """Expected wall time of all of it."""
+    """The expected wall time of the whole study, in seconds."""
     return sum(cost.wall_s for cost in costs)

@@ -1,9 +1,9 @@
-"""Word to somewhere else when a study ends, so that nobody has to wait at a terminal.
+"""Sends a notification when a study ends, so that nobody has to wait at a terminal.
 
-An address that begins with http:// or https:// gets one POST with a JSON object; its `text` is what the webhooks of
-Slack and Mattermost show. Any other address is one of apprise's (extra `notify`): `mailto://`, `tgram://`, `dbus://`
-for a desktop; https://github.com/caronc/apprise lists them. Nothing that goes wrong here touches the study: it is one
-line on stderr, and no line holds more of the address than says where it leads, because the rest is often a secret.
+An address that begins with http:// or https:// receives one POST with a JSON object; the webhooks of Slack and
+Mattermost show its `text`. Any other address is passed to apprise (extra `notify`): `mailto://`, `tgram://`, `dbus://`
+for a desktop; https://github.com/caronc/apprise lists them. An error here never affects the study. It is one line on
+stderr that shows the kind and the host of the address at most, because the rest is often a secret.
 """
 
 from __future__ import annotations
@@ -22,12 +22,8 @@ from data.errors import SieveError, UserError
 from search.durations import show_duration
 from search.store.states import RunEnding
 from search.terminal import say
+from search.timing import DEFAULT_TIMING, Timing
 from search.verdict.result import StudyResult
-
-ANSWER_S = 5.0
-"""For each of: the connection, and the first byte of the answer."""
-PATIENCE_S = 10.0
-"""For all of it, however slowly names are resolved and answers trickle in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +33,19 @@ class Ending:
     study: str
     outcome: RunEnding
     champion: str | None
-    """The model's address in MLflow."""
+    """The address of the registered model in MLflow; None if there is no champion."""
     val: float | None
-    """The champion's validation accuracy, mean over seeds."""
+    """The champion's validation accuracy, mean over seeds; None if there is no champion."""
     test: float | Literal["sealed"]
     wall_s: float
     text: str
 
 
 def check_address(url: str) -> None:
-    """Raise UserError for an address that nothing here can reach. Sends nothing."""
+    """Raise UserError for an address that cannot be notified. Sends nothing."""
     place = where(url)
     if "://" not in url or (_is_webhook(url) and not urlsplit(url).hostname):
-        raise UserError(f"--notify {place}: write https://HOST/PATH, or an address of apprise such as mailto://...")
+        raise UserError(f"--notify {place}: give https://HOST/PATH, or an address for apprise, e.g. mailto://...")
     if _is_webhook(url):
         return
     try:
@@ -57,11 +53,11 @@ def check_address(url: str) -> None:
     except ImportError:
         raise UserError(f"--notify {place}: needs apprise; pip install 'sieve-search[notify]'") from None
     if not apprise.Apprise().add(url):
-        raise UserError(f"--notify {place}: apprise does not understand the rest of this address")
+        raise UserError(f"--notify {place}: apprise cannot read the rest of this address")
 
 
 def where(url: str) -> str:
-    """The address as far as it may be shown: a webhook's host; of the others, whose host may be a token, the kind."""
+    """The part of an address that may be shown: a webhook's host, or the kind of another, whose host may be a token."""
     scheme, found, _ = url.partition("://")
     if not found:
         return "ADDRESS"
@@ -69,7 +65,7 @@ def where(url: str) -> str:
 
 
 def notify_result(url: str | None, result: StudyResult) -> None:
-    """Send the result of a study that has named its champion."""
+    """Send a notification for a study that has named its champion."""
     champion, test = result.champion, result.test
     told = "sealed" if test is None else f"{test.accuracy:.4f}"
     text = (
@@ -86,12 +82,12 @@ def notify_result(url: str | None, result: StudyResult) -> None:
         wall_s=result.wall_s,
         text=text,
     )
-    tell(url, ending)
+    send(url, ending)
 
 
 @contextmanager
 def notify_bad_end(url: str | None, study: str) -> Iterator[None]:
-    """Tell of a study that is stopped or fails inside; the error goes on as it came."""
+    """Send a notification if the study is stopped or fails inside the context; the error is raised again."""
     started_at = time.monotonic()
     try:
         yield
@@ -99,13 +95,13 @@ def notify_bad_end(url: str | None, study: str) -> Iterator[None]:
         wall_s = time.monotonic() - started_at
         if isinstance(error, KeyboardInterrupt):
             outcome: RunEnding = "stopped"
-            text = f"{study} was stopped after {show_duration(wall_s)}; the same command goes on where it was"
+            text = f"{study} was stopped after {show_duration(wall_s)}; the same command resumes it"
         else:
             outcome = "failed"
-            # The message of an error that is a bug may hold anything; its traceback stays with the command.
+            # The message of a bug may contain anything, a secret included, so only its type is sent.
             reason = str(error) if isinstance(error, SieveError) else type(error).__name__
             text = f"{study} failed after {show_duration(wall_s)}: {reason}"
-        tell(
+        send(
             url,
             Ending(
                 study=study, outcome=outcome, champion=None, val=None, test="sealed", wall_s=round(wall_s, 3), text=text
@@ -114,23 +110,23 @@ def notify_bad_end(url: str | None, study: str) -> Iterator[None]:
         raise
 
 
-def tell(url: str | None, ending: Ending) -> None:
-    """Send an ending, if there is an address for it; returns after at most `PATIENCE_S`, whatever happens."""
+def send(url: str | None, ending: Ending, timing: Timing = DEFAULT_TIMING) -> None:
+    """Send a notification, unless `url` is None. Returns within the time limit and never raises."""
     if url is None:
         return
-    problems = [f"no answer within {PATIENCE_S:g} s"]
-    sending = threading.Thread(target=_send, args=(url, ending, problems), daemon=True)
+    problems = [f"no answer within {timing.notify_s:g} s"]
+    sending = threading.Thread(target=_send, args=(url, ending, problems, timing.notify_answer_s), daemon=True)
     sending.start()
-    sending.join(PATIENCE_S)
+    sending.join(timing.notify_s)
     if problems:
-        say(f"--notify {where(url)}: {problems[-1]}; nobody was told that {ending.study} is {ending.outcome}")
+        say(f"--notify {where(url)}: {problems[-1]}; nothing was sent about {ending.study}, which is {ending.outcome}")
 
 
-def _send(url: str, ending: Ending, problems: list[str]) -> None:
-    """Empties `problems` once the word is out, or adds what went wrong."""
+def _send(url: str, ending: Ending, problems: list[str], answer_s: float) -> None:
+    """Clears `problems` when the notification is delivered, or adds what went wrong."""
     try:
         if _is_webhook(url):
-            answer = requests.post(url, json=asdict(ending), timeout=ANSWER_S, allow_redirects=False, stream=True)
+            answer = requests.post(url, json=asdict(ending), timeout=answer_s, allow_redirects=False, stream=True)
             answer.close()
             if not 200 <= answer.status_code < 300:
                 problems.append(f"answered {answer.status_code} {answer.reason}")
@@ -143,8 +139,8 @@ def _send(url: str, ending: Ending, problems: list[str]) -> None:
             if not messenger.notify(body=ending.text, title=f"Sieve: {ending.study} is {ending.outcome}"):
                 problems.append("apprise could not deliver it")
                 return
-    except Exception as error:  # Of any kind: the study is over, and must not fail for want of a messenger.
-        problems.append(type(error).__name__)  # Its message would hold the whole address.
+    except Exception as error:  # Of any kind: a notification must not make a finished study fail.
+        problems.append(type(error).__name__)  # The message would contain the whole address.
         return
     problems.clear()
 

@@ -12,17 +12,19 @@ from rich.table import Table
 from models.backbones import describe_children
 from models.config import BackboneConfig
 from search.durations import show_duration
-from search.stage.budget import TimeBudget, describe_fit
+from search.stage.budget import TimeBudget
 from search.stage.warm_start import WarmStart
 from search.store.study_data import StudyData
+from search.supervisor.describe_cuts import stage_cuts
 from search.supervisor.estimate import StageCost, total_s
+from search.text import plural
 from studies.definition import Stage, Study, When
 
 
 def plan_json(
     study: Study, costs: Sequence[StageCost], data: StudyData, warm: WarmStart | None = None
 ) -> dict[str, Any]:
-    """The plan for `--json`."""
+    """The plan as `--json` prints it."""
     return {
         "study": study.name,
         "stages": [
@@ -42,7 +44,7 @@ def print_plan(
     warm: WarmStart | None = None,
     budget: TimeBudget | None = None,
 ) -> None:
-    """The plan for people."""
+    """Print the plan for people."""
     console.print(f"[bold]{study.name}[/bold]: {study.description}\n", highlight=False)
     for line in warm.lines() if warm else ():
         console.print(line, highlight=False, markup=False)
@@ -51,30 +53,31 @@ def print_plan(
         around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
         console.print(
-            f"[bold]{position + 1} {stage.name}[/bold]  {cost.trials} trials of {_epochs(cost.epochs)}, "
+            f"[bold]{position + 1} {stage.name}[/bold]  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, "
             f"sampler {stage.sampler}, pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}",
             highlight=False,
         )
         if fitted[position] != stage:
-            console.print(f"  the budget allows about {describe_fit(stage, fitted[position])}", highlight=False)
+            cuts = ", ".join(stage_cuts(stage, fitted[position], about="about "))
+            console.print(f"  the budget cuts {cuts}", highlight=False)
         if position and callable(stage.space):
-            console.print("  ranges move with the base; shown around the start configuration", highlight=False)
+            console.print("  the ranges depend on the base; shown for the start configuration", highlight=False)
         console.print(_space(study, stage))
     _print_children(study, console)
     _print_ending(study, costs[-1], console)
-    in_all = f"about {show_duration(total_s(costs))} in all, from a short measurement on this machine as it is now"
+    in_all = f"about {show_duration(total_s(costs))} in total, from a short measurement on this machine"
     is_cut = fitted != list(study.stages)
-    shortened = "; less with the budget, which also makes the end as small as it has to be" if is_cut else ""
+    shortened = "; the budget shortens that, and makes the last stage as small as necessary" if is_cut else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
 
 
 def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
     ablation, last = study.ablation, study.stages[-1].name if study.stages else None
     if ablation is None:
-        trained = f"the best {study.confirm.finalists} of {last} on {study.confirm.seeds} fresh seeds each"
+        trained = f"the best {study.confirm.finalists} of {last} on {plural(study.confirm.seeds, 'fresh seed')} each"
     else:
         around = f", around the best of {last}" if last else ""
-        trained = f"{ablation.candidates} cells on {ablation.seeds} shared seeds each{around}"
+        trained = f"{plural(ablation.candidates, 'cell')} on {plural(ablation.seeds, 'shared seed')} each{around}"
     console.print(
         f"[bold]{study.ending.name}[/bold]  {trained}, {_epochs(cost.epochs)}: {show_duration(cost.wall_s)}",
         highlight=False,
@@ -88,24 +91,26 @@ def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
 
 
 def _epochs(epochs: float) -> str:
-    return f"{epochs:g} epochs" if epochs == round(epochs) else f"{epochs:.0f} epochs on average"
+    return plural(round(epochs), "epoch") if epochs == round(epochs) else f"{epochs:.0f} epochs on average"
 
 
 def _fields(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items()) or "as it is"
+    return ", ".join(f"{name}={value}" for name, value in values.items()) or "unchanged"
 
 
 def _print_children(study: Study, console: Console) -> None:
-    """What freezing counts, where the study freezes."""
+    """Print the children of the backbone that freezing counts, if the study uses a backbone."""
     if isinstance(study.config, BackboneConfig):
-        console.print(f"\n[bold]children of {study.config.backbone}[/bold], which freezing counts", highlight=False)
+        console.print(
+            f"\n[bold]children of {study.config.backbone}[/bold], as the freezing options count them", highlight=False
+        )
         for line in describe_children(study.config):
             console.print(f"  {line}", highlight=False, markup=False)
         console.print()
 
 
 def _space(study: Study, stage: Stage) -> Table:
-    """A line per parameter; ranges around a base are shown around the start configuration."""
+    """A line per parameter; ranges that depend on the base are shown for the start configuration."""
     table = Table.grid(padding=(0, 2))
     for name, entry in stage.space_around(study.config).items():
         if isinstance(entry, When):

@@ -1,4 +1,4 @@
-"""From a command line to a study that can run: what was typed is checked, in full, before anything is written."""
+"""Turns a command line into a request that can run. Everything is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from studies.overrides import fix_fields, scale_epochs, scale_trials
 from studies.registry import load_study
 
 MAX_WORKERS = 256
-"""On one machine: more is a slip of the finger."""
+"""The most workers on one machine; a larger number is taken for a typing error."""
 MAX_ACTORS = 10_000
-"""On a cluster."""
+"""The most workers on a Ray cluster."""
 MAX_IMAGE_SIZE = 4096
-"""Pixels: every image is kept decoded at this size, 48 MiB each at the largest."""
+"""Pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
 MAX_NAME = 100
-"""Characters of a study's name: it names a folder, and columns of the database hold no more."""
+"""Characters in a study's name, which names a folder and has to fit into columns of the database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +43,21 @@ class Request:
     study: Study
     spec: DataSpec
     devices: tuple[str, ...]
-    """Of this machine."""
+    """Devices of this machine, e.g. `cuda:0`."""
     share: Share | None
-    """What each worker takes of the Ray cluster; None: workers are processes on `devices`."""
+    """The resources of a Ray cluster that each worker uses; None: workers are processes on `devices`."""
     workers: int
     fills_gpus: bool
-    """Whether GPUs that one worker does not fill may get more of them."""
+    """Whether a GPU that its workers do not fill gets more of them."""
     budget_s: float | None
     command: str
-    """What was typed, as far as it decides what is searched and how."""
+    """The command as typed, without the options that change neither what is searched nor how."""
     notify_url: str | None
-    """Who is told when the study ends; may hold a secret."""
+    """The address notified when the study ends; may contain a secret."""
 
 
 def check_request(options: argparse.Namespace) -> Request:
-    """Check everything that can be checked without writing; raises UserError."""
+    """Check a parsed command line. Raises UserError for anything that is wrong, before anything is written."""
     settings = from_arguments(options)
     study = change_study(load_study(options.study), options)
     budget_s = parse_duration(options.budget, "--budget") if options.budget else None
@@ -69,7 +69,7 @@ def check_request(options: argparse.Namespace) -> Request:
         share, room = None, default_workers(list(devices))
     fills_gpus = options.workers == AUTO
     if fills_gpus and (share is not None or devices == ("cpu",)):
-        raise UserError("--workers auto: is for GPUs of this machine; leave it out, or give a number")
+        raise UserError("--workers auto: works only with GPUs of this machine; leave it out, or give a number")
     workers = room if options.workers is None or fills_gpus else options.workers
     if not 0 <= workers <= limit:
         raise UserError(f"--workers {workers}: give 0 to {limit}")
@@ -80,11 +80,13 @@ def check_request(options: argparse.Namespace) -> Request:
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
     if isinstance(study.config, BackboneConfig):
-        from search.supervisor.check_weights import check_weights  # Here, so that other studies start without torch.
+        from search.supervisor.check_weights import (
+            check_weights,  # Imported here so that other studies start without torch.
+        )
 
         check_weights(study)
     if settings.artifacts_url:
-        open_artifacts(settings).check()  # Last: it is the one that writes.
+        open_artifacts(settings).check()  # Last, because this check writes.
     return Request(
         settings=settings,
         study=study,
@@ -100,9 +102,9 @@ def check_request(options: argparse.Namespace) -> Request:
 
 
 def open_cluster(devices: str, gpus_per_worker: float) -> tuple[Share, int]:
-    """Ask the running Ray cluster what a worker takes of it, and how many workers it holds."""
+    """Ask the running Ray cluster for a worker's share and for the number of workers that fit."""
     if not 0 < gpus_per_worker <= 1:
-        raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: give 1, or a part of a GPU such as 0.5")
+        raise UserError(f"--gpus-per-worker {gpus_per_worker:g}: give 1, or a fraction of a GPU, e.g. 0.5")
     try:
         from search.supervisor import ray_launch
     except ModuleNotFoundError as error:
@@ -113,7 +115,7 @@ def open_cluster(devices: str, gpus_per_worker: float) -> tuple[Share, int]:
 
 
 def fixed_values(options: argparse.Namespace) -> dict[str, str | int]:
-    """What `--set` and `--image-size` fix, by field."""
+    """The values that `--set` and `--image-size` fix, by field."""
     values: dict[str, str | int] = dict(parse_assignment(text) for text in options.set)
     if options.image_size is not None:
         values["image_size"] = options.image_size
@@ -121,7 +123,7 @@ def fixed_values(options: argparse.Namespace) -> dict[str, str | int]:
 
 
 def change_study(study: Study, options: argparse.Namespace) -> Study:
-    """The study with what the command line says of it."""
+    """The study with the changes that the command line asks for."""
     study = fix_fields(study, fixed_values(options))
     if options.trials_scale != 1.0:
         study = scale_trials(study, options.trials_scale)
@@ -136,20 +138,22 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
     if options.warm_start:
         study = replace(study, warm_start=options.warm_start)
     if study.config.image_size > MAX_IMAGE_SIZE:
-        raise UserError(f"image_size={study.config.image_size}: at most {MAX_IMAGE_SIZE} pixels are possible")
+        raise UserError(f"image_size={study.config.image_size}: give at most {MAX_IMAGE_SIZE} pixels")
     name = study.name
     if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > MAX_NAME:
-        raise UserError(f"study name {name[:MAX_NAME]!r}: give 1 to {MAX_NAME} characters, no slash, not dots alone")
+        raise UserError(
+            f"study name {name[:MAX_NAME]!r}: give 1 to {MAX_NAME} printable characters, no slash, not . or .."
+        )
     return study
 
 
 def data_spec(study: Study, data: str | None) -> DataSpec:
-    """Which images: `--data`, or what the study brings."""
+    """The images: those of `--data`, or the study's own."""
     source = data or study.data
     if source is None:
-        raise UserError(f"{study.name} brings no data set of its own; say which images with --data FOLDER")
+        raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
     path = Path(source).expanduser()
-    if source not in DATASETS and (path.exists() or len(path.parts) > 1):  # Else it is a misspelled name.
+    if source not in DATASETS and (path.exists() or len(path.parts) > 1):  # Otherwise it is a misspelled name.
         source = str(path.resolve())
     return DataSpec(
         source=source,

@@ -1,4 +1,4 @@
-"""From the last stage's trials to the registered champion."""
+"""Names the champion among the last stage's trials and registers it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from search.verdict.champion import check_kept, choose_champion
 
 
 def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
-    """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
+    """Name the champion, log the finalists' classifiers to MLflow, register the champion and record it."""
     settings, name = request.settings, request.study.name
     record, trials = with_retries(find_study, storage, name), with_retries(stage_trials, storage, confirmation)
     artifacts = open_artifacts(settings)
@@ -56,7 +56,7 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
 
 
 def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
-    """The champion of a study with folds, trained on all of them."""
+    """Train the champion of a study with folds on all of them; returns its folder and the number of images."""
     device = torch.device(request.devices[0])
     workloads = open_workload_builder(request.spec, request.settings, device)
     folder = names.study_folder(request.settings.home, request.study.name) / "refit"
@@ -64,7 +64,7 @@ def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
 
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:
-    """The fields that any stage varied, in the order in which they were first searched, and those of an ablation."""
+    """The fields that any stage searched, in the order of the search, and those that an ablation varied."""
     records = with_retries(read_stages, storage, name)
     stages = [PinnedStage.from_json(record.pinned) for record in records]
     searched = [parameter.name for stage in stages for space in stage.spaces for parameter in space]

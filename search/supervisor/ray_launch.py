@@ -1,8 +1,8 @@
 """Workers as actors of a Ray cluster, on GPUs or parts of GPUs: `search.run --launcher ray`.
 
-An actor holds the resources and starts the ordinary worker process on its node, so that claims, leases, pruning and
-stopping are the same as anywhere. Where an actor or its node is lost, another actor takes its place as soon as the
-cluster has room, and the lost worker's trial goes back into the queue when its lease ends.
+An actor reserves resources and starts an ordinary worker process on its node, so that claims, leases, pruning and
+stopping work as they do elsewhere. If an actor or its node is lost, another actor takes its place as soon as the
+cluster has room, and the lost worker's trial goes back into the queue when its lease expires.
 """
 
 from __future__ import annotations
@@ -24,24 +24,26 @@ from ray.exceptions import RayError
 
 from data.errors import UserError
 from search.settings import Settings
-from search.supervisor.launch import STOP_TIMEOUT_S, EarlyDeaths, Share, start_worker
+from search.supervisor.early_deaths import EarlyDeaths
+from search.supervisor.launch import Share, start_worker
+from search.timing import DEFAULT_TIMING, Timing
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Be connected to the cluster that runs here, or the one that `RAY_ADDRESS` names; UserError if there is none.
+    """Connect to the cluster on this machine, or to the one that `RAY_ADDRESS` names; UserError if there is none.
 
-    A connection that the process has already is used and kept.
+    An existing connection of this process is used, and left open afterwards.
     """
     if ray.is_initialized():
         yield
         return
-    with redirect_stdout(sys.stderr):  # Where Ray would say what becomes of its nodes.
+    with redirect_stdout(sys.stderr):  # Ray prints messages about its nodes on stdout.
         try:
             ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError:
             raise UserError(
-                "--launcher ray: no cluster runs here; start one with `ray start --head`, or name one in RAY_ADDRESS"
+                "--launcher ray: found no Ray cluster here; start one with `ray start --head`, or set RAY_ADDRESS"
             ) from None
         try:
             yield
@@ -50,9 +52,9 @@ def connected() -> Iterator[None]:
 
 
 def share_of(devices: str, gpus_per_worker: float) -> Share:
-    """What a worker takes, by `--devices`: `auto` is a GPU, or a part of one, where the cluster has GPUs."""
+    """A worker's share by `--devices`: with `auto`, a GPU or a part of one if the cluster has GPUs, else one core."""
     if devices not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--devices {devices}: Ray chooses among a cluster's GPUs itself; give auto, cpu or cuda")
+        raise UserError(f"--devices {devices}: Ray itself chooses among a cluster's GPUs; give auto, cpu or cuda")
     has_gpus = _resources().get("GPU", 0) > 0
     if devices == "cuda" and not has_gpus:
         raise UserError("--devices cuda: the Ray cluster has no GPU; use --devices cpu")
@@ -60,24 +62,24 @@ def share_of(devices: str, gpus_per_worker: float) -> Share:
 
 
 def room(share: Share) -> int:
-    """How many workers the whole cluster can hold now."""
+    """The number of workers that fit into the whole cluster, busy resources included; at least 1."""
     total = _resources()
     by_cpu = total.get("CPU", 0) / share.cpus
     return max(1, int(min(by_cpu, total.get("GPU", 0) / share.gpus) if share.gpus else by_cpu))
 
 
 class WorkerActor:
-    """A worker process on the node where Ray put this actor."""
+    """Starts a worker process on the node where Ray placed this actor."""
 
     def __init__(self, settings: Settings, study: str, index: int, device: str) -> None:
         self._worker = start_worker(settings, study, index, device=device, threads=1)
         self._worker.begin()
 
     def ready(self) -> None:
-        """Answers once the process is started."""
+        """Return once the process is started."""
 
     def wait(self) -> tuple[float, str]:
-        """Wait until the process ends; how long it lived in seconds, and its last words."""
+        """Wait until the process ends; returns how many seconds it lived, and the end of its log."""
         self._worker.process.wait()
         return self._worker.lived_s, self._worker.log_tail
 
@@ -98,22 +100,25 @@ class _Actor:
 
 
 class RayLauncher:
-    """A fixed number of actors; those that the cluster has no room for yet wait in Ray's queue."""
+    """Keeps a fixed number of actors. Those that the cluster has no room for yet wait in Ray's queue."""
 
-    def __init__(self, settings: Settings, study: str, share: Share, workers: int) -> None:
+    def __init__(
+        self, settings: Settings, study: str, share: Share, workers: int, *, timing: Timing = DEFAULT_TIMING
+    ) -> None:
         self._settings = settings
         self._study = study
         self._share = share
         self._workers = workers
         self._running: dict[int, _Actor] = {}
-        self._early_deaths = EarlyDeaths(workers)
+        self._timing = timing
+        self._early_deaths = EarlyDeaths(workers, early_death_s=timing.early_death_s)
         self._signals = 0
-        """SIGTERMs that the workers have to be sent."""
+        """SIGTERMs to send to each worker in all."""
         self._sent = 0
         self._connection = ExitStack()
 
     def prepare(self) -> None:
-        """An actor takes its share of the cluster: not before there is work for it."""
+        """Nothing to do early: an actor reserves resources of the cluster, which it should not before there is work."""
 
     def start(self) -> None:
         self._connection.enter_context(connected())
@@ -127,25 +132,23 @@ class RayLauncher:
             lived_s, log_tail = _end_of(actor)
             ray.kill(actor.handle)
             if not self._signals:
-                self._early_deaths.note(lived_s, log_tail)
+                self._early_deaths.count(lived_s, log_tail)
                 self._running[index] = self._launch(index)
         return len(died)
 
     def drain(self) -> None:
-        self._signals += (
-            1  # Sent by the next `restart_dead` or `alive`: this is called from a signal handler, in mid-call.
-        )
+        self._signals += 1  # Sent by the next other call: a signal handler calls this one.
 
     def alive(self) -> int:
         self._send_signals()
         return len(self._running) - len(self._ended())
 
     def stop(self) -> None:
-        """As on one machine: SIGTERMs first, and what does not listen is killed."""
-        deadline = time.monotonic() + STOP_TIMEOUT_S
+        """Send SIGTERM repeatedly, then kill the actors whose workers still run."""
+        deadline = time.monotonic() + self._timing.stop_s
         while self._running and self.alive() and time.monotonic() < deadline:
             self.drain()
-            time.sleep(0.2)
+            time.sleep(self._timing.stop_signal_s)
         for actor in self._running.values():
             ray.kill(actor.handle)
         self._running.clear()
@@ -161,14 +164,14 @@ class RayLauncher:
             for index, actor in list(self._running.items()):
                 if _ready([actor.ready]):
                     actor.handle.terminate.remote()
-                else:  # It waits for room; nobody needs it any more.
+                else:  # It still waits for room in the cluster.
                     ray.kill(actor.handle)
                     del self._running[index]
 
     def _launch(self, index: int) -> _Actor:
         # Two threads: one waits for the process while the other sends it signals.
         options = {"num_cpus": self._share.cpus, "num_gpus": self._share.gpus, "max_concurrency": 2}
-        device = "cuda:0" if self._share.gpus else "cpu"  # Ray shows an actor the GPU that it may use, and no other.
+        device = "cuda:0" if self._share.gpus else "cpu"  # An actor sees only the GPU that Ray gave it.
         handle = _actor_class.options(**options).remote(self._settings, self._study, index, device)
         return _Actor(
             handle=handle, ready=handle.ready.remote(), ended=handle.wait.remote(), started_at=time.monotonic()
@@ -176,17 +179,17 @@ class RayLauncher:
 
 
 def _resources() -> dict[str, float]:
-    """Of the whole cluster, whether they are taken or not."""
+    """The resources of the whole cluster, busy ones included."""
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
 def _ready(refs: list[ray.ObjectRef[Any]]) -> list[ray.ObjectRef[Any]]:
-    """Those that have an answer by now, be it an error."""
+    """The references whose call has returned or failed by now."""
     return list(ray.wait(refs, num_returns=len(refs), timeout=0)[0]) if refs else []
 
 
 def _end_of(actor: _Actor) -> tuple[float, str]:
-    """How long a worker lived in seconds, and its last words, or Ray's on what became of its node."""
+    """The seconds a worker lived and the end of its log, or Ray's error if its node is gone."""
     try:
         return ray.get(actor.ended)
     except RayError as error:

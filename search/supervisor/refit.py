@@ -1,8 +1,8 @@
-"""After k folds: the champion's configuration trained once more, on all training images.
+"""After k folds: trains the champion's configuration once more, on all training images.
 
-The folds said what the configuration is worth; a model trained on all but one would give away what that one teaches.
-Nothing is left to validate on, so the epoch that is kept is the one with the lowest loss on the images it was trained
-on, in effect the last. Source: Hastie et al. 2009, The Elements of Statistical Learning, section 7.10.
+The folds measured the configuration's accuracy; a model of one fold would not have learned from the images held out
+there. No images are left to validate on, so the epoch with the lowest loss on its own training images is kept, in
+effect the last. Source: Hastie et al. 2009, The Elements of Statistical Learning, section 7.10.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from search.trials.workload import WorkloadBuilder
 def refit(
     workloads: WorkloadBuilder, config: dict[str, object], study_seed: int, folder: Path, device: torch.device
 ) -> tuple[Path, int]:
-    """Train, save the classifier below `folder`; returns where it lies and on how many images it was trained."""
+    """Train and save the classifier below `folder`; returns its folder and the number of images it was trained on."""
     chosen = with_values(resolved(from_flat(config)), {"patience": 0})
     data = _all_images(workloads.open_data(chosen), workloads.spec, device)
     work = workloads.prepare(chosen, data, derive_seed(study_seed, "refit"))
@@ -43,18 +43,18 @@ def refit(
     for _ in training:
         pass
     bundle = folder / names.BUNDLE_FOLDER
-    shutil.rmtree(bundle, ignore_errors=True)  # Of a promotion that was interrupted.
+    shutil.rmtree(bundle, ignore_errors=True)  # Left by a promotion that was interrupted.
     save_bundle(
         bundle, work.model, chosen,
-        classes=classes, input_shape=data.input_shape, mean=work.seen.mean, std=work.seen.std,
+        classes=classes, input_shape=data.input_shape, mean=work.preprocessing.mean, std=work.preprocessing.std,
     )  # fmt: skip
     return bundle, len(data.search.train)
 
 
 def _all_images(data: TrialData, spec: DataSpec, device: torch.device) -> TrialData:
-    """Training images: all of them. Validation: those of the first fold, which are among them.
+    """All images as training images; those of the first fold are also the validation images.
 
-    Where a class is made rare, it is as rare here as it was in the folds.
+    A class that the study makes rare is as rare here as in the folds.
     """
     train, val = data.search.train, data.search.val
     rows_M = np.concatenate([train.rows_M, val.rows_M])

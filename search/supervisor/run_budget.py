@@ -1,4 +1,4 @@
-"""What a run is expected to cost, measured on its first device, and the time budget made of that."""
+"""Estimates the time of a run on its first device, and makes the time budget from the estimate."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def run_budget(request: Request, started_at: float, *, test: bool) -> Budget:
-    """The budget of a run that began at `started_at` (`time.monotonic()`), without limits if it has no `--budget`."""
+    """The budget of a run that began at `started_at` (`time.monotonic()`); without `--budget` it has no limits."""
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
-    costs = estimate_run(request)  # Which takes some of the time.
+    costs = estimate_run(request)  # This takes some of the time itself.
     return time_budget(request, request.budget_s - (time.monotonic() - started_at), costs, test=test)
 
 
@@ -38,7 +38,7 @@ def estimate_run(request: Request) -> list[StageCost]:
 
 
 def _open_workloads(request: Request) -> tuple[WorkloadBuilder, torch.device]:
-    """On the first of the devices."""
+    """Open the workloads on the run's first device."""
     import torch
 
     from search.trials.workload import open_workload_builder

@@ -1,4 +1,4 @@
-"""What people see while a study runs: a line per stage, a line per worker, the best so far, and when it will end."""
+"""The display of a running study: a line per stage, a line per worker, the best trial so far, and the time left."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from search.stage.describe import describe_study
 from search.stage.snapshot import Snapshot, StageSnapshot
 from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
 from search.terminal import PLAIN_INTERVAL_S, show_eta
+from search.text import plural
 from studies.definition import Study
 
 
 class RunProgress:
-    """Shows snapshots on stderr: live on a terminal, a line now and then elsewhere."""
+    """Shows snapshots on stderr: live on a terminal, as a line every few seconds elsewhere."""
 
     def __init__(self, study: Study, *, deadline: float | None) -> None:
         definition = describe_study(study)
@@ -44,10 +45,11 @@ class RunProgress:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print a line that stays on the screen."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
+        """Show a study's state now."""
         eta_s = time_left_s(snapshot, self._planned, self._deadline)
         if self._live:
             self._live.update(render(snapshot, self._stages, show_eta(eta_s)))
@@ -57,7 +59,7 @@ class RunProgress:
 
 
 def render(snapshot: Snapshot, stages: Sequence[str], state: str) -> RenderableType:
-    """The whole display of a moment; `stages` names all that the study has, `state` says how it goes."""
+    """The whole display. `stages` names all stages of the study, `state` is a phrase for the title."""
     table = Table(box=None, pad_edge=False, title=f"Sieve · {snapshot.study} · {state}", title_justify="left")
     for heading in ("stage", "", "trials", "pruned", "failed", "best"):
         table.add_column(heading, justify="left" if heading in ("stage", "") else "right")
@@ -76,7 +78,7 @@ def render(snapshot: Snapshot, stages: Sequence[str], state: str) -> RenderableT
 
 
 def _workers(snapshot: Snapshot) -> RenderableType:
-    """Where each worker runs, and its trial and epoch."""
+    """A line per worker: its machine, its device, its trial and epoch."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for worker in snapshot.workers:
         table.add_row(worker.host, worker.device, worker.doing.replace(f"{snapshot.study}/", "", 1))
@@ -88,7 +90,7 @@ def _line(snapshot: Snapshot, eta_s: float | None) -> str:
         f"{stage.name} {stage.finished}/{stage.planned} best {_best(stage)}, {_pruned_share(stage):.0%} pruned"
         for stage in snapshot.stages[-1:]
     ]
-    return " · ".join([snapshot.study, *parts, f"{len(snapshot.workers)} workers", show_eta(eta_s)])
+    return " · ".join([snapshot.study, *parts, plural(len(snapshot.workers), "worker"), show_eta(eta_s)])
 
 
 def _best(stage: StageSnapshot) -> str:

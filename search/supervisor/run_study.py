@@ -1,7 +1,7 @@
 """A whole run: open the data, pin the study, start workers, run every stage, promote the champion, open the seal."""
 
-# Modules that need torch, SciPy or MLflow are imported where they are used: the first training step waits for all that
-# is imported at the top, and the workers need the cores.
+# Modules that need torch, SciPy or MLflow are imported where they are used: imports at the top delay the first training
+# step, and workers need the cores.
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from search.store.seal import looks
 from search.store.storage import Storage, open_storage, with_retries
 from search.store.study_data import StudyData
 from search.supervisor.gpu_capacity import GpuCapacity
-from search.supervisor.launch import Launcher, LocalLauncher
+from search.supervisor.launch import Launcher
+from search.supervisor.local_launch import LocalLauncher
 from search.supervisor.notify import notify_bad_end, notify_result
 from search.supervisor.prepare import Request
 from search.supervisor.run_budget import run_budget
@@ -40,20 +41,22 @@ from search.trials.artifacts import open_artifacts
 from search.trials.working_files import remove_leftovers
 from search.verdict.result import StudyResult, read_result
 
+STOPPING = "stopping after the running trials; Ctrl-C again stops at once. The same command resumes the study."
+
 OpenSeal = Callable[[Settings, str, Progress], object]
-"""Evaluates a study's champion on the sealed test set. Passed in, because only `search.evaluate` may reach that set."""
+"""Evaluates a study's champion on the sealed test set. A parameter, since only `search.evaluate` may open that set."""
 
 
 def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResult:
     """Run a study, or go on with it, and return its result; `open_seal` is called once at the end.
 
-    Raises UserError for a study that was started differently, SieveError if it cannot reach a champion, and Interrupted
-    if the user stopped it.
+    Raises UserError if the study was started with another definition or other data, SieveError if it cannot reach a
+    champion, and Interrupted if the user stopped it.
     """
     started_at = time.monotonic()
     study, settings = request.study, request.settings
     launcher = _launcher(request)
-    launcher.prepare()  # While the data and the database are opened.
+    launcher.prepare()  # Workers import their modules while the data and the database are opened.
     try:
         data = describe_data(request.spec, open_data(request))
         for note in data.notes:
@@ -69,7 +72,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
                     _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
-                launcher.stop()  # Of a study that was done before: there was nothing to train.
+                launcher.stop()  # They had nothing to do if the study was done before.
                 if open_seal:
                     _test_once(storage, settings, study.name, open_seal)
         result = read_result(storage, study.name, open_artifacts(settings).root, wall_s=time.monotonic() - started_at)
@@ -81,7 +84,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
 
 
 def _test_once(storage: Storage, settings: Settings, study: str, open_seal: OpenSeal) -> None:
-    """Open the seal, unless it was opened before: then its result, if it came to one, is what is shown."""
+    """Open the seal unless it was opened before; the result of an earlier look is shown again."""
     earlier = looks(storage, study)
     if not earlier:
         with DataProgress() as progress:
@@ -91,7 +94,7 @@ def _test_once(storage: Storage, settings: Settings, study: str, open_seal: Open
 
 
 def open_data(request: Request) -> SearchData:
-    """The images of the start configuration; decoded now, with a progress bar, so that workers only map them."""
+    """Open the images of the start configuration. They are decoded here, with a progress bar; workers only map them."""
     config, settings = resolved(request.study.config), request.settings
     with DataProgress() as progress:
         return open_search_data(
@@ -106,7 +109,7 @@ def open_data(request: Request) -> SearchData:
 
 
 def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
-    """Write the study down, or check that it is still the one that was written down."""
+    """Record the study, or check that it is still the one that was recorded."""
     study = request.study
     definition = describe_study(study)
     if study.warm_start is not None and read_study(storage, study.name) is None:
@@ -119,7 +122,7 @@ def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
         assert record is not None
         check_unchanged(record, definition, data)
         is_done = record.state == "done"
-        say(f"{study.name}: {'done before, nothing is left to train' if is_done else 'going on where it was'}")
+        say(f"{study.name}: {'finished earlier, nothing is left to train' if is_done else 'resuming'}")
 
 
 def _search(
@@ -142,13 +145,13 @@ def _search(
         budget = run_budget(request, started_at, test=test)
         update_study(storage, study.name, deadline=budget.end)
         with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher) as interruptions:
-            # Said once, and not by the signal's handler: it may interrupt another line that is being printed.
-            news = iter(["stopping: running trials may end; Ctrl-C again stops now. The same command goes on."])
+            # Printed once, and not by the signal's handler, which may interrupt another line that is being printed.
+            notices = iter([STOPPING])
 
             def on_tick() -> None:
                 confirm_lock()
                 if interruptions:
-                    for line in news:
+                    for line in notices:
                         progress.say(line)
                 progress.show(with_retries(take_snapshot, storage, study.name))
 
@@ -163,7 +166,7 @@ def _search(
             )
             confirmation = runner.run_all()
         confirm_lock()
-        with_retries(update_study, storage, study.name, state="promoting")  # Workers see it and end.
+        with_retries(update_study, storage, study.name, state="promoting")  # Workers end when they read this.
         from search.supervisor.promotion import promote
 
         promote(storage, request, mirror, confirmation)
@@ -179,14 +182,14 @@ def _launcher(request: Request) -> Launcher:
     if request.share is None:
         gpu_capacity = GpuCapacity(request.devices) if request.fills_gpus else None
         return LocalLauncher(settings, name, list(request.devices), request.workers, gpu_capacity=gpu_capacity)
-    from search.supervisor.ray_launch import RayLauncher  # Here, since it needs an extra.
+    from search.supervisor.ray_launch import RayLauncher  # Imported here because it needs an extra.
 
     return RayLauncher(settings, name, request.share, request.workers)
 
 
 @contextmanager
 def _interrupts(launcher: Launcher) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM drain the workers; the second one stops them. Yields the signals received so far."""
+    """The first Ctrl-C or SIGTERM drains the workers, the second stops them. Yields the signals received so far."""
     received: list[int] = []
 
     def on_signal(signum: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""When a study will end: the epochs that are still to come, over the pace of late."""
+"""Estimates when a study will end: the epochs still to train, divided by the recent pace."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from search.stage.snapshot import Snapshot
 
 EXPECTED_SHARE = 0.7
-"""Of the planned epochs of a stage not yet begun: those that run when hopeless trials are pruned."""
+"""The share of its planned epochs that a stage is expected to train, the rest being pruned."""
 
 
 def stage_names(definition: Mapping[str, Any]) -> list[str]:
-    """The search stages of a study, in order, from its pinned definition."""
+    """Names of a study's search stages in order, from its pinned definition."""
     return [key.split("-", 1)[1] for key in definition["stages"]]
 
 
 def planned_epochs(definition: Mapping[str, Any], folds: int) -> list[float]:
-    """Epochs that each search stage is expected to run, and at the end those of the confirmation or the ablation."""
+    """Epochs that each search stage is expected to train and, last, the confirmation or the ablation."""
     stages = list(definition["stages"].values())
     searched = [stage["trials"] * stage["epochs"] * max(1, folds) * EXPECTED_SHARE for stage in stages]
     if ablation := definition.get("ablation"):
@@ -30,9 +30,10 @@ def planned_epochs(definition: Mapping[str, Any], folds: int) -> list[float]:
 
 
 def time_left_s(snapshot: Snapshot, planned: Sequence[float], deadline: float | None) -> float | None:
-    """Seconds to the end of the search, or to the deadline (seconds since the epoch) if that is sooner; None: unknown.
+    """Seconds to the end of the search, or to the deadline if that is sooner; None if it cannot be estimated yet.
 
-    `planned` is what `planned_epochs` says; stages that are pinned already know better.
+    `planned` comes from `planned_epochs`; stages that are pinned use their own numbers instead. `deadline` is in
+    seconds since the epoch.
     """
     left_s = None if deadline is None else max(0.0, deadline - time.time())
     if snapshot.epochs_per_s is None:

@@ -1,1 +1,1 @@
-"""One trial on a worker: preparing, training, reporting, its files, and what happens when something fails."""
+"""Trials on a worker: claiming, preparing, training and reporting them, their files, and what happens on errors."""

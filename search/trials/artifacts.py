@@ -1,12 +1,13 @@
-"""Where trials keep checkpoints and finalists their classifiers: a folder that every machine sees, or an object store.
+"""The place of checkpoints and of finalists' classifiers: a folder that every machine sees, or an object store.
 
-In a folder (the home, or another with `--artifacts`) trials work directly. With the URL of a store (`s3://BUCKET/PATH`,
-`gs://...`) they work below the home of their own machine, send what another machine may need, and fetch what another
-machine has sent.
+Trials work directly in a folder (the home, or another one given with `--artifacts`). With the URL of an object store
+(`s3://BUCKET/PATH`, `gs://...`) they work below the home of their own machine, upload what another machine may need,
+and download what another machine has uploaded.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -21,8 +22,7 @@ from data.files import read_json, write_json, writing_below
 from search import names
 from search.settings import Settings, redact
 from search.store.records import StudyRecord
-from search.store.storage import OUTAGE_S
-from search.terminal import say
+from search.timing import DEFAULT_TIMING, Timing
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -30,41 +30,40 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BACK_UP_EVERY_S = 30.0
-"""A worker sends checkpoints no more often: a trial that moves to another machine does so much again, or an epoch."""
+log = logging.getLogger(__name__)
 
 
 class Artifacts(Protocol):
-    """A place for the files of trials. All paths are this machine's, below `root`."""
+    """A place for the files of trials. All paths that its methods take are paths of this machine below `root`."""
 
     @property
     def root(self) -> Path:
-        """What takes the place of the home folder in `names.trial_folder`."""
+        """The folder to pass to `names.trial_folder` in place of the home."""
 
     def check(self) -> None:
-        """Raise UserError where nothing can be written."""
+        """Raise UserError if nothing can be written there."""
 
     def announce(self, study: StudyRecord) -> None:
-        """The supervisor is here: leave what `check_shared` looks for."""
+        """Leave the mark of the study's supervisor, which `check_shared` reads."""
 
     def check_shared(self, study: StudyRecord) -> None:
-        """Raise UserError where the study's supervisor would not see what is written here."""
+        """Raise UserError if the study's supervisor would not see the files of this process."""
 
     def fetch(self, folder: Path) -> None:
-        """Bring what is kept of a trial's folder here. Raises ArtifactsAway."""
+        """Download a trial's folder. Raises ArtifactsAway if the object store does not answer."""
 
     def back_up(self, checkpoint: Path) -> None:
-        """A checkpoint was written: keep it, if that is due. Never fails: it only saves work."""
+        """Upload a new checkpoint, unless the last upload was a moment ago. Errors are logged: it only saves work."""
 
     def upload(self, folder: Path) -> None:
-        """A classifier was written: keep it. Raises ArtifactsAway."""
+        """Upload the files of a folder. Raises ArtifactsAway if the object store does not answer."""
 
     def remove_checkpoints(self, folder: Path) -> None:
-        """The trial's checkpoints are gone here: keep them no longer."""
+        """Remove the uploaded checkpoints of a trial that this machine has removed already. Errors are logged."""
 
 
 class SharedFolder:
-    """A folder that all machines see: what is written there is kept already."""
+    """A folder that all machines see. Nothing has to be copied."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -80,34 +79,35 @@ class SharedFolder:
     def check_shared(self, study: StudyRecord) -> None:
         if read_json(self._mark(study)) != study.created_at:
             raise UserError(
-                f"{self.root}: the search of {study.name} keeps its files elsewhere and would miss this worker's; "
-                "give --home on a path that all machines share, or the same --artifacts to all of them"
+                f"{self.root}: the supervisor of study {study.name} writes to another folder and would not find this "
+                "worker's files; give --home on a path that all machines share, or the same --artifacts to all of them"
             )
 
     def _mark(self, study: StudyRecord) -> Path:
         return names.study_folder(self.root, study.name) / "study.json"
 
     def fetch(self, folder: Path) -> None:
-        """It is here."""
+        """Nothing to download."""
 
     def back_up(self, checkpoint: Path) -> None:
-        """It is kept."""
+        """Nothing to upload."""
 
     def upload(self, folder: Path) -> None:
-        """It is kept."""
+        """Nothing to upload."""
 
     def remove_checkpoints(self, folder: Path) -> None:
-        """They are forgotten."""
+        """Nothing to remove."""
 
 
 class ObjectStore:
-    """An fsspec file system in which a put replaces a whole object or nothing, as in S3.
+    """An fsspec file system in which an upload replaces a whole object or nothing, as in S3.
 
-    Files lie there below `path` as they lie here below `root`.
+    Objects below `path` have the same relative paths as files below `root` on this machine.
     """
 
-    def __init__(self, filesystem: AbstractFileSystem, path: str, root: Path) -> None:
+    def __init__(self, filesystem: AbstractFileSystem, path: str, root: Path, timing: Timing) -> None:
         self.root = root
+        self._timing = timing
         self._fs = filesystem
         self._path = path.rstrip("/")
         self._backed_up_at = time.monotonic()
@@ -117,33 +117,33 @@ class ObjectStore:
         try:
             self._fs.pipe_file(probe, b"")
             self._fs.rm_file(probe)
-        except Exception as error:  # Each kind of store has errors of its own.
+        except Exception as error:  # Each kind of store raises its own errors.
             raise UserError(f"--artifacts {self._fs.unstrip_protocol(self._path)}: {_first_line(error)}") from error
 
     def announce(self, study: StudyRecord) -> None:
-        """Its URL is the same from everywhere."""
+        """Nothing to leave: every machine reaches the store at the same URL."""
 
     def check_shared(self, study: StudyRecord) -> None:
-        """Its URL is the same from everywhere."""
+        """Nothing to check: every machine reaches the store at the same URL."""
 
     def fetch(self, folder: Path) -> None:
         for found in self._list(folder):
             path = folder / unquote(found.removeprefix(f"{self._at(folder)}/"))
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._insist(self._fs.get_file, found, str(path))
+            self._with_retries(self._fs.get_file, found, str(path))
 
     def back_up(self, checkpoint: Path) -> None:
-        if time.monotonic() - self._backed_up_at < BACK_UP_EVERY_S:
+        if time.monotonic() - self._backed_up_at < self._timing.back_up_s:
             return
         try:
             self._fs.put_file(str(checkpoint), self._at(checkpoint))
         except Exception as error:
-            say(f"the checkpoint was not sent: {_first_line(error)}")
+            log.warning("a checkpoint was not uploaded: %s", _first_line(error))
         self._backed_up_at = time.monotonic()
 
     def upload(self, folder: Path) -> None:
         for path in sorted(folder.iterdir()):
-            self._insist(self._fs.put_file, str(path), self._at(path))
+            self._with_retries(self._fs.put_file, str(path), self._at(path))
 
     def remove_checkpoints(self, folder: Path) -> None:
         try:
@@ -151,30 +151,30 @@ class ObjectStore:
                 if not (folder / unquote(found.removeprefix(f"{self._at(folder)}/"))).exists():
                     self._fs.rm_file(found)
         except Exception as error:
-            say(f"a checkpoint was left behind: {_first_line(error)}")
+            log.warning("a checkpoint was not removed from the object store: %s", _first_line(error))
 
     def _list(self, folder: Path) -> list[str]:
-        self._fs.invalidate_cache()  # Other machines write, too.
-        return list(self._insist(self._fs.find, self._at(folder)))
+        self._fs.invalidate_cache()  # Other machines write to the store as well.
+        return list(self._with_retries(self._fs.find, self._at(folder)))
 
     def _at(self, path: Path) -> str:
-        """Where a path of this machine lies in the store; quoted, since fsspec takes `*` and `[` for patterns."""
+        """The place in the store for a path of this machine; quoted, since fsspec takes `*` and `[` for patterns."""
         return f"{self._path}/{quote(path.relative_to(self.root).as_posix())}"
 
-    def _insist(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _with_retries(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         retrying = Retrying(
-            retry=retry_if_exception(_may_pass), stop=stop_after_delay(OUTAGE_S),
+            retry=retry_if_exception(_may_pass), stop=stop_after_delay(self._timing.outage_s),
             wait=wait_exponential_jitter(multiplier=0.1, max=5), reraise=True,
         )  # fmt: skip
         try:
             return retrying(call, *args, **kwargs)
         except Exception as error:
             url = self._fs.unstrip_protocol(self._path)
-            raise ArtifactsAway(f"--artifacts {url} does not answer as it should: {_first_line(error)}") from error
+            raise ArtifactsAway(f"--artifacts {url}: the object store failed: {_first_line(error)}") from error
 
 
-def open_artifacts(settings: Settings) -> Artifacts:
-    """The place that the settings name; nothing is asked of it yet. Raises UserError for a URL that names none."""
+def open_artifacts(settings: Settings, timing: Timing = DEFAULT_TIMING) -> Artifacts:
+    """The place that the settings name; it is not contacted yet. Raises UserError for a URL that cannot be used."""
     url = settings.artifacts_url
     if url is None:
         return SharedFolder(settings.home)
@@ -188,7 +188,7 @@ def open_artifacts(settings: Settings) -> Artifacts:
         raise UserError(f"--artifacts {redact(url)}: {error}; for S3: pip install 'sieve-search[s3]'") from None
     except (ValueError, OSError) as error:
         raise UserError(f"--artifacts {redact(url)}: {_first_line(error)}; give a folder or s3://BUCKET/PATH") from None
-    return ObjectStore(filesystem, path, settings.home)
+    return ObjectStore(filesystem, path, settings.home, timing)
 
 
 def _may_pass(error: BaseException) -> bool:

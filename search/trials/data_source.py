@@ -1,4 +1,4 @@
-"""A worker's data: opened once per image size, kept on the device, shared by all its trials."""
+"""The images of a worker: opened once for each image size, kept on the device, shared by all its trials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVAL_BATCH_PIXELS = 2**21
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrialData:
-    """The images of one size, on the device."""
+    """Training and validation images of one size, on the device."""
 
     search: SearchData
     train: PlacedImages
@@ -29,34 +29,34 @@ class TrialData:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
+        """The shape of one image: channels, height, width."""
         height, width, channels = self.search.train.image_shape
         return channels, height, width
 
     @property
     def eval_batch_size(self) -> int:
-        """Images in a validation batch: many small ones, few large ones, so that feature maps fit into memory."""
+        """Images in a validation batch. The larger the images, the fewer, so that feature maps fit into memory."""
         _, height, width = self.input_shape
         return max(1, min(MAX_EVAL_BATCH, EVAL_BATCH_PIXELS // (height * width)))
 
-    def train_batches(self, config: TrainConfig, seen: Preprocessing) -> TrainBatches:
-        """Shuffled and augmented as the configuration says."""
+    def train_batches(self, config: TrainConfig, preprocessing: Preprocessing) -> TrainBatches:
+        """Training batches, shuffled and augmented as the configuration says."""
         return TrainBatches(
             self.train,
-            mean=seen.mean,
-            std=seen.std,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
             batch_size=config.batch_size,
             augmentation=Augmentation.of(config),
             balanced=config.sampling == "balanced",
         )
 
-    def val_batches(self, seen: Preprocessing) -> EvalBatches:
-        """Every validation image, in order, as it is."""
-        return EvalBatches(self.val, mean=seen.mean, std=seen.std, batch_size=self.eval_batch_size)
+    def val_batches(self, preprocessing: Preprocessing) -> EvalBatches:
+        """Validation batches: every image once, in order, not augmented."""
+        return EvalBatches(self.val, mean=preprocessing.mean, std=preprocessing.std, batch_size=self.eval_batch_size)
 
 
 class DataSource:
-    """Opens the decoded images of a size when a trial first asks for them."""
+    """Opens the decoded images of a size when a trial first needs them."""
 
     def __init__(self, spec: DataSpec, settings: Settings, device: torch.device) -> None:
         self.spec = spec
@@ -65,7 +65,7 @@ class DataSource:
         self._open: dict[tuple[int, ImageFit, int], TrialData] = {}
 
     def get(self, image_size: int, image_fit: ImageFit, fold: int = 0) -> TrialData:
-        """The images at that size; decodes them if no process has done so yet. `fold` counts where there are folds."""
+        """Open the images at a size, divided for a fold; decodes them if no process has done so yet."""
         key = image_size, image_fit, fold
         if key not in self._open:
             search = open_search_data(

@@ -1,7 +1,7 @@
-"""Epochs on their way to the database: those that follow each other quickly are written together.
+"""Writes finished epochs to the database, and those that follow each other quickly in one transaction.
 
-An epoch that takes longer than `WRITE_S` is written when it ends. Shorter ones, of a small network or a gang of heads,
-would keep the database busy with one transaction each; they wait for a moment, or for the end of their trial.
+An epoch that took longer than `write_s` is written when it ends. Epochs of a small network or of a gang may be shorter
+than a transaction; they are collected, and written after `write_s` or when their trial ends.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ import optuna
 
 from search.store.records import EpochRecord, add_epochs
 from search.store.storage import Storage, with_retries
-
-WRITE_S = 0.25
-"""Between two writes, unless a trial ends."""
+from search.timing import Timing
 
 
 class EpochLog:
-    """One per worker, for all trials that it trains."""
+    """The epochs of all trials that one worker trains."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, *, write_s: float = Timing.write_epochs_s) -> None:
+        """`write_s`: the least time between two writes, in seconds, unless a trial ends."""
         self._storage = storage
+        self._write_s = write_s
         self._pending: list[EpochRecord] = []
         self._next_write_at = 0.0
 
     def report(self, trial: optuna.Trial, epoch: int, metrics: dict[str, float], value: float) -> None:
-        """What `Trial.report` does, with all metrics of the epoch; written now or soon."""
+        """Report an epoch as `Trial.report` does, with all its metrics. It is written now or a moment later."""
         self._pending.append(EpochRecord(trial_id=trial._trial_id, epoch=epoch, metrics=metrics, value=value))
         if time.monotonic() >= self._next_write_at:
             self.write()
-        trial._cached_frozen_trial.intermediate_values[epoch] = value  # Where a pruner looks for the trial's own.
+        trial._cached_frozen_trial.intermediate_values[epoch] = value  # Pruners read the trial's own values there.
 
     def write(self) -> None:
-        """Write all that waits."""
+        """Write all epochs that are not written yet."""
         waiting = list(self._pending)
         if waiting:
             with_retries(add_epochs, self._storage, waiting)
             del self._pending[: len(waiting)]
-        self._next_write_at = time.monotonic() + WRITE_S
+        self._next_write_at = time.monotonic() + self._write_s
 
     def discard(self, trial_id: int | None = None) -> None:
-        """Forget what waits, of one trial or of all: they are another worker's now, or have been written."""
+        """Drop unwritten epochs of one trial, or of all trials: another worker trains them again."""
         self._pending = [epoch for epoch in self._pending if trial_id not in (None, epoch.trial_id)]

@@ -1,4 +1,4 @@
-"""Whose fault it is that a trial did not end well."""
+"""Decides whether a trial is at fault for an error, and shortens errors for the record."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ import torch
 
 from data.errors import ArtifactsAway, LeaseLost
 from data.files import disk_trouble
-from search import names
-from search.store.claims import release, renew
-from search.store.storage import Storage, is_outage, with_retries
-from search.trials.trial_run import TrialRun
+from search.store.storage import is_outage
 
 TRACEBACK_LINES = 12
-MAX_RETRIES = 1
-"""So often a trial is tried again, by another process, after it broke the one that ran it."""
 
 
 def raise_unless_trial_at_fault(error: Exception, device: torch.device) -> None:
-    """Raise what a trial is not to be blamed for: a lost lease, a database or store that is away, a full disk,
-    a broken device.
+    """Raise an error that the trial did not cause: a lost lease, a database or an object store that does not answer,
+    a full disk, a broken device.
 
-    A kernel may fail long after it was started: what another error hides, raises torch.AcceleratorError here.
+    A CUDA kernel may fail long after it was launched. If another error hides such a failure, torch.AcceleratorError is
+    raised here.
     """
     innocent = isinstance(error, LeaseLost | ArtifactsAway | torch.AcceleratorError)
     if innocent or is_outage(error) or disk_trouble(error):
@@ -31,25 +27,11 @@ def raise_unless_trial_at_fault(error: Exception, device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def try_elsewhere(storage: Storage, run: TrialRun) -> bool:
-    """Put a trial that broke its process back into the queue; False where that was done often enough.
-
-    Raises LeaseLost if it is not this worker's any more.
-    """
-    if run.faults >= MAX_RETRIES:
-        return False
-    with_retries(renew, storage, run.claim)
-    run.context.epoch_log.write()
-    with_retries(storage.optuna.set_trial_user_attr, run.claim.trial_id, names.FAULTS, run.faults + 1)
-    with_retries(release, storage, run.claim)
-    return True
-
-
 def traceback_tail(error: BaseException) -> str:
     """The last lines of an error's traceback."""
     return "\n".join("".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:])
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The first line of an error's message, or its type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,7 @@
-"""The thread beside a worker's training: renews the lease, watches the clock, notices that the supervisor is gone.
+"""Keeps a worker's leases while it trains, in a thread of its own: `search.trials.run_trial` may take hours.
 
-What it finds reaches the training thread as a signal, since an epoch may last longer than a lease or a deadline.
+The thread renews the leases, checks the time budget, and notices when the supervisor is gone. It tells the training
+thread by a signal, because an epoch may last longer than a lease or a deadline.
 """
 
 from __future__ import annotations
@@ -16,38 +17,40 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import LeaseLost
-from search.store.claims import LEASE_S, Claim, renew
-from search.store.storage import Storage
+from search.store.claims import Claim, renew
+from search.store.storage import Storage, with_retries
+from search.timing import DEFAULT_TIMING, Timing
 
-TICK_S = 1.0
-RENEW_S = LEASE_S / 6
 OUT_OF_TIME_SIGNAL = signal.SIGUSR1
 STOP_SIGNAL = signal.SIGTERM
 
 
 @dataclass(eq=False)
 class HeldLeases:
-    """The trials that the worker trains now: one, or a gang."""
+    """The leases of the trials that a worker trains now: one trial, or a gang."""
 
     claims: tuple[Claim, ...]
     is_out_of_time: Callable[[], bool]
-    lost: set[int]
-    """Numbers of trials whose leases belong to somebody else by now."""
+    lost: set[int] = field(default_factory=set)
+    """Numbers of the trials that another worker has taken over."""
     renewed_at: float = field(default_factory=time.time)
-    """When the leases were last known to be held, on a clock that goes on while the process or machine sleeps."""
+    """When the leases were last known to be held, by a clock that also runs while the process or machine sleeps."""
 
 
 class LeaseKeeper(threading.Thread):
-    """Runs until `close`. `watched` is set by the worker; `show` is called now and then, to say that it lives."""
+    """Runs until `close`. The worker sets `held`; `show` is called at each renewal, to keep the worker visible."""
 
-    def __init__(self, storage: Storage, *, supervisor_pid: int | None, show: Callable[[], None]) -> None:
-        super().__init__(name="keeper", daemon=True)
-        self.watched: HeldLeases | None = None
-        self.abandoned = threading.Event()
-        """Set when the supervisor that started this worker is gone."""
+    def __init__(
+        self, storage: Storage, *, supervisor_pid: int | None, show: Callable[[], None], timing: Timing = DEFAULT_TIMING
+    ) -> None:
+        super().__init__(name="lease keeper", daemon=True)
+        self.held: HeldLeases | None = None
+        self.supervisor_gone = threading.Event()
+        """Set when the supervisor that started this worker has ended."""
         self._storage = storage
         self._supervisor_pid = supervisor_pid
         self._show = show
+        self._timing = timing
         self._closing = threading.Event()
 
     def close(self) -> None:
@@ -55,36 +58,41 @@ class LeaseKeeper(threading.Thread):
         self._closing.set()
         self.join()
 
+    def confirm(self, claim: Claim) -> None:
+        """Raise LeaseLost if another worker has taken the trial over; called before anything about it is written."""
+        assert self.held is not None
+        if time.time() - self.held.renewed_at > self._timing.lease_s:  # The process or the machine slept.
+            with_retries(self._renew, self.held)
+        if claim.number in self.held.lost:
+            raise LeaseLost(f"the lease of trial {claim.number} of {claim.optuna_study} expired")
+
     def run(self) -> None:
-        """The thread's work."""
-        next_renewal = time.monotonic() + RENEW_S
-        while not self._closing.wait(TICK_S):
+        """The thread's loop."""
+        next_renewal = time.monotonic() + self._timing.renew_s
+        while not self._closing.wait(self._timing.lease_tick_s):
             if self._supervisor_pid is not None and os.getppid() != self._supervisor_pid:
-                self.abandoned.set()
+                self.supervisor_gone.set()
                 os.kill(os.getpid(), STOP_SIGNAL)
                 return
             try:
-                watched = self.watched
-                if watched is not None and watched.is_out_of_time() and watched is self.watched:
+                held = self.held
+                if held is not None and held.is_out_of_time() and held is self.held:
                     os.kill(os.getpid(), OUT_OF_TIME_SIGNAL)
                 if time.monotonic() >= next_renewal:
-                    next_renewal = time.monotonic() + RENEW_S
-                    self._renew(watched)
+                    next_renewal = time.monotonic() + self._timing.renew_s
+                    if held is not None:
+                        self._renew(held)
+                    self._show()
             except (SQLAlchemyError, StorageInternalError):
-                next_renewal = time.monotonic()  # The training thread retries what matters; a lease outlives an outage.
+                # The training thread repeats the calls that matter, and a lease outlasts an outage.
+                next_renewal = time.monotonic()
 
-    def _renew(self, watched: HeldLeases | None) -> None:
-        if watched is not None:
-            renew_all(self._storage, watched)
-        self._show()
-
-
-def renew_all(storage: Storage, watched: HeldLeases) -> None:
-    """Renew the leases of all watched trials, and note which are lost."""
-    now = time.time()
-    for claim in watched.claims:
-        try:
-            renew(storage, claim)
-        except LeaseLost:
-            watched.lost.add(claim.number)
-    watched.renewed_at = now
+    def _renew(self, held: HeldLeases) -> None:
+        """Renew the leases, and note those that are lost."""
+        now = time.time()
+        for claim in held.claims:
+            try:
+                renew(self._storage, claim, lease_s=self._timing.lease_s)
+            except LeaseLost:
+                held.lost.add(claim.number)
+        held.renewed_at = now

@@ -1,4 +1,8 @@
-"""One trial: parameters to configuration, to training, to a result; what each way of ending means."""
+"""Trains one claimed trial and turns every way in which it can end into a result.
+
+The parts are `search.trials.trial_run` (parameters, reports, result), `search.trials.workload` (network and batches)
+and `models.training.fit` (the training itself).
+"""
 
 from __future__ import annotations
 
@@ -19,20 +23,19 @@ from search import names
 from search.store.claims import Result
 from search.store.records import StageRecord
 from search.trials.faults import first_line, raise_unless_trial_at_fault, traceback_tail
-from search.trials.trial_run import BELOW_THE_LINE, TrialRun
+from search.trials.finalist_files import save_finalist
+from search.trials.interruption import TimeIsUp
+from search.trials.network_size import network_size
+from search.trials.trial_run import PRUNED, TrialRun
 from search.trials.workload import Workload
 
 
-class WorkerStopped(BaseException):  # Not an Exception: no library on the way may swallow it.
-    """The worker was told to stop now; the trial goes back into the queue with its checkpoint."""
-
-
-class TimeIsUp(BaseException):
-    """The stage's share of the time budget is used up; raised in mid-epoch, since an epoch may be long."""
-
-
 def run_trial(run: TrialRun) -> Result:
-    """Run a claimed trial to its end. Raises only what ends the worker's hold on it, never what the trial did wrong."""
+    """Train a claimed trial to its end and return its result.
+
+    Whatever the trial itself did wrong becomes its result. Raises only what is not the trial's fault: LeaseLost,
+    WorkerStopped, a broken device, a full disk, a database or an object store that does not answer.
+    """
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         if run.reported:
@@ -48,44 +51,43 @@ def run_trial(run: TrialRun) -> Result:
         raise_unless_trial_at_fault(error, run.context.device)
         if is_out_of_memory(error):
             return _infeasible(run, f"out of memory: {first_line(error)}")
-        return run.result("failed", told={names.REASON: traceback_tail(error)})
+        return run.failed(traceback_tail(error))
 
 
 def _infeasible(run: TrialRun, reason: str) -> Result:
-    run.trial.set_constraint("feasible", 1.0)  # Told as a mere failure, TPE would keep asking for it.
-    return run.result("pruned", told={names.INFEASIBLE: True, names.REASON: reason})
+    run.trial.set_constraint("feasible", 1.0)  # TPE would draw the same parameters again after a mere failure.
+    return run.result("pruned", attributes={names.INFEASIBLE: True, names.REASON: reason})
 
 
 def _train(run: TrialRun) -> Result:
-    """Train to the end, or to where the pruner cuts it; once, or once for each fold of the images."""
+    """Train to the end or until the pruner ends the trial; with folds, once for each fold of the images."""
     config = run.draw()
     for fold in run.stage.folds_of(run.claim.number):
         with run.context.interruptible():
             data = run.context.workloads.open_data(config, fold)
             work = run.context.workloads.prepare(config, data, run.seed)
-        run.count_parameters(work.model)
-        run.count_macs(config, data)
-        checkpoint = run.folder / f"{len(run.bests)}-{names.CHECKPOINT_FILE}"
+        run.attributes |= network_size(work.model, config, data)
+        checkpoint = run.folder / f"{len(run.best_epochs)}-{names.CHECKPOINT_FILE}"
         if not run.reported:
-            checkpoint.unlink(missing_ok=True)  # Left by another study of this name, in a database that is gone.
+            checkpoint.unlink(missing_ok=True)  # Left by a study of this name in a database that is gone.
         history: list[EpochMetrics] = []
         training = _all_epochs(run, work, len(data.search.classes), config, checkpoint)
         for metrics in run.context.epochs(training):
             history.append(metrics)
             if run.record(metrics, config):
-                return run.pruned(BELOW_THE_LINE)
+                return run.pruned(PRUNED)
         run.end_fold(history)
     if run.stage.is_final:
-        run.keep(work.model, data, config, work.seen)
+        save_finalist(run, work.model, data, config, work.preprocessing)
     return run.complete()
 
 
 def _all_epochs(
     run: TrialRun, work: Workload, classes: int, config: TrainConfig, checkpoint: Path
 ) -> Iterator[EpochMetrics]:
-    """Epochs that an earlier owner of the trial finished, from the checkpoint, then those that are trained now."""
+    """Yield the epochs that an earlier owner of the trial trained, from the checkpoint, then those trained now."""
     for metrics in read_history(checkpoint):
-        run.resumed_s += metrics.duration_s
+        run.clock.resumed_s += metrics.duration_s
         yield metrics
     training = fit(
         work.learning, work.train, work.val, config, classes=classes, device=run.context.device, seed=run.seed,
@@ -97,7 +99,10 @@ def _all_epochs(
 
 
 def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
-    """Whether the stage's running trials have to end: its deadline has passed, and it has a result to hand on."""
+    """Whether a stage's running trials have to end: its deadline has passed and at least one of its trials completed.
+
+    The last stage of a study is never cut.
+    """
     if record.name in names.LAST_STAGES or record.deadline is None or time.time() < record.deadline:
         return False
     return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))

@@ -1,4 +1,4 @@
-"""What a trial's network answers on its validation images, kept beside its classifier."""
+"""The predictions of a trial's network on its validation images, saved beside its classifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Probabilities = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ValidationPredictions:
-    """One network's answers; rows are images."""
+    """The predictions of one network. Rows are the M validation images in order, columns the C classes."""
 
     labels_M: IntArray
     probabilities_MC: Probabilities
@@ -28,10 +28,13 @@ class ValidationPredictions:
 
 @torch.inference_mode()
 def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches) -> None:
-    """Ask the network about every image, in float32, and write its answers to `folder`."""
+    """Predict every validation image in float32 and save labels and probabilities below `folder`.
+
+    Raises UserError if the folder cannot be written to.
+    """
     model.eval()
-    answered = [(batch.labels_N, model(batch.images_NCHW).float().softmax(dim=1)) for batch in batches]
-    labels_M, probabilities_MC = (torch.cat(parts).cpu().numpy() for parts in zip(*answered, strict=True))
+    predicted = [(batch.labels_N, model(batch.images_NCHW).float().softmax(dim=1)) for batch in batches]
+    labels_M, probabilities_MC = (torch.cat(parts).cpu().numpy() for parts in zip(*predicted, strict=True))
     with writing_below(folder):
         path = folder / names.PREDICTIONS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +42,7 @@ def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches)
 
 
 def read_predictions(folder: Path) -> ValidationPredictions | None:
-    """What was saved in `folder`; None where nothing was, or where it cannot be read."""
+    """Read the predictions saved below `folder`; None if there are none or the file cannot be read."""
     try:
         with np.load(folder / names.PREDICTIONS_FILE, allow_pickle=False) as stored:
             return ValidationPredictions(labels_M=stored["labels_M"], probabilities_MC=stored["probabilities_MC"])

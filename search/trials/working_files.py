@@ -1,4 +1,4 @@
-"""Files that nobody needs any more: what trials wrote on their way, once their results are told."""
+"""Removes the files that trials need only until their results are recorded: checkpoints and half-written bundles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from search.trials.artifacts import Artifacts
 
 
 def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int) -> None:
-    """Delete the checkpoints of a trial whose result is told, half-written ones too; a finalist's classifier stays."""
+    """Delete a trial's checkpoints, half-written ones included, once its result is recorded.
+
+    A finalist's classifier stays.
+    """
     folder = names.trial_folder(artifacts.root, record.study, record.name, number)
     for checkpoint in folder.glob(f"*{names.CHECKPOINT_FILE}*"):
         checkpoint.unlink(missing_ok=True)
@@ -26,17 +29,17 @@ def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int)
 
 
 def leftover_checkpoints(storage: Storage, root: Path, study: str) -> Iterator[Path]:
-    """Checkpoints of a study's finished trials: a trial that has ended is never resumed."""
+    """Find checkpoints of a study's finished trials; a finished trial is never resumed, so they are not needed."""
     for record, number in _finished(storage, study):
         folder = names.trial_folder(root, study, record.name, number)
         yield from folder.glob(f"*{names.CHECKPOINT_FILE}*")
 
 
 def remove_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None:
-    """Delete the checkpoints of all finished trials, whole ones and those that a killed worker was writing.
+    """Delete the checkpoints of all finished trials, half-written ones included.
 
-    A worker does so itself when it has told its result, but one that is killed in between cannot. Trials that wait or
-    run keep theirs, for they go on from them; finalists' classifiers stay.
+    A worker deletes them itself after it recorded a result, unless it is killed in between. Trials that wait or run
+    keep their checkpoints, since they resume from them; finalists' classifiers stay.
     """
     for record, number in _finished(storage, study):
         remove_working_files(artifacts, record, number)

@@ -1,4 +1,8 @@
-"""What a trial trains, and on what: a whole network on images, or what follows a frozen border on stored features."""
+"""Prepares what a trial trains for `models.training.fit`: a whole network on images, or a head on stored features.
+
+Where the lower layers of a network are frozen, each image passes them once; only the layers above are trained then, on
+the stored features.
+"""
 
 from __future__ import annotations
 
@@ -20,30 +24,30 @@ from search.settings import Settings
 from search.trials.data_source import DataSource, TrialData
 
 AUGMENTED_VIEWS = 8
-"""Views of each image that pass a frozen network where the configuration augments; one where it does not."""
+"""Augmented views of each image that pass a frozen network; a configuration without augmentation needs one."""
 _FEATURE_FIELDS = frozenset(entry.name for entry in fields(Augmentation)) | {
     *("backbone", "weights", "image_size", "image_fit", "precision"),
     *("freezing", "trainable_children", "frozen_children"),
 }
-"""What decides the features of an image; a worker keeps those of the last such configuration open."""
+"""The fields that decide an image's features. A worker keeps the features of the last combination open."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workload:
-    """A trial's network and batches, on the device."""
+    """A trial's network and its batches, on the device."""
 
     model: nn.Module
-    """The whole classifier."""
+    """The whole classifier, from images to logits."""
     learning: nn.Module
-    """The part of it that is trained; it shares the whole's parameters."""
+    """The part of the classifier that is trained; it shares parameters with `model`."""
     train: TrainingBatches
     val: ValidationBatches
-    seen: Preprocessing
-    """Mean and standard deviation that the network's input is normalised with."""
+    preprocessing: Preprocessing
+    """Mean and standard deviation by which the network's input is normalised."""
 
 
 class WorkloadBuilder:
-    """Prepares a worker's trials; keeps what they share open."""
+    """Builds the workloads of all trials of one worker, and keeps open what they share."""
 
     def __init__(self, source: DataSource, store: FeatureStore, device: torch.device) -> None:
         self.spec = source.spec
@@ -53,31 +57,35 @@ class WorkloadBuilder:
         self._features: dict[tuple[object, ...], Features | None] = {}
 
     def open_data(self, config: TrainConfig, fold: int = 0) -> TrialData:
-        """The images at the size that the configuration asks for, divided for a fold."""
+        """Open the images at the configuration's size, divided for a fold."""
         return self._source.get(config.image_size, config.image_fit, fold)
 
     def prepare(self, config: TrainConfig, data: TrialData, seed: int) -> Workload:
-        """Build the network from a seed, on this data. Raises InfeasibleConfig for one that cannot be built."""
+        """Build the network from a seed and its batches. Raises InfeasibleConfig if the network cannot be built."""
         torch.manual_seed(seed)
         model = self.build(config, data)
-        seen = input_statistics(config, data)
+        statistics = input_statistics(config, data)
         if isinstance(config, BackboneConfig) and isinstance(model, BackboneClassifier):
             split = split_at_border(model)
-            features = self._open_features(split[0], data, config, seen) if split else None
+            features = self._open_features(split[0], data, config, statistics) if split else None
             if split and features:
                 train = features.train_batches(config, self._device)
                 val = features.val_batches(data.eval_batch_size, self._device)
-                return Workload(model=model, learning=split[1], train=train, val=val, seen=seen)
+                return Workload(model=model, learning=split[1], train=train, val=val, preprocessing=statistics)
         return Workload(
-            model=model, learning=model, train=data.train_batches(config, seen), val=data.val_batches(seen), seen=seen
+            model=model,
+            learning=model,
+            train=data.train_batches(config, statistics),
+            val=data.val_batches(statistics),
+            preprocessing=statistics,
         )
 
     def build(self, config: TrainConfig, data: TrialData) -> nn.Module:
-        """The untrained network for this data, on the device."""
+        """Build the network for this data, untrained, on the device."""
         return build_model(config, data.input_shape, len(data.search.classes)).to(self._device)
 
     def _open_features(
-        self, frozen: nn.Module, data: TrialData, config: BackboneConfig, seen: Preprocessing
+        self, frozen: nn.Module, data: TrialData, config: BackboneConfig, statistics: Preprocessing
     ) -> Features | None:
         key = (
             data.search.split_hash,
@@ -85,20 +93,20 @@ class WorkloadBuilder:
             *(getattr(config, name) for name in sorted(_FEATURE_FIELDS)),
         )
         if key not in self._features:
-            self._features.clear()  # Only what is mapped is kept on disk: let go of what is not used any more.
+            self._features.clear()  # Features stay on disk only while a process maps them: unmap those not used now.
             self._features[key] = open_features(
-                self._store, frozen, data.search, config, seen, device=self._device, views=AUGMENTED_VIEWS
+                self._store, frozen, data.search, config, statistics, device=self._device, views=AUGMENTED_VIEWS
             )
         return self._features[key]
 
 
 def open_workload_builder(spec: DataSpec, settings: Settings, device: torch.device) -> WorkloadBuilder:
-    """A workloads for a study's data on one device."""
+    """A builder of workloads on one device, for a study's data."""
     return WorkloadBuilder(DataSource(spec, settings, device), FeatureStore(settings.features_home), device)
 
 
 def input_statistics(config: TrainConfig, data: TrialData) -> Preprocessing:
-    """What pre-trained weights were shown, or the statistics of the training images."""
+    """The preprocessing that the pre-trained weights were trained with, or else that of the training images."""
     own = preprocessing(config)
     if own is not None:
         return own.for_channels(data.search.channels)

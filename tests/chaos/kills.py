@@ -7,13 +7,14 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Literal
 
+from search.timing import Timing
 from search.tracking.client import use_quiet_mlflow
 
-SHORT_LEASE_S = 1.0
+SHORT_LEASE_S = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +89,10 @@ def die() -> None:
 
 
 def fall_asleep() -> None:
-    """Stop in the middle of the second epoch, until SIGCONT; by its own clock the lease lasts but a moment."""
-    from search.store import claims
-
-    claims.LEASE_S = SHORT_LEASE_S
+    """Stop in the middle of the second epoch, until SIGCONT; its lease is short."""
+    command: Any = importlib.import_module("search.worker")
+    short = Timing(lease_s=SHORT_LEASE_S, renew_s=SHORT_LEASE_S / 6, lease_tick_s=0.1)
+    command.Worker = partial(command.Worker, timing=short)
     fit = importlib.import_module("models.training.fit")
     evaluate, calls = fit.evaluate, iter(range(1, 1_000_000))
 

@@ -16,8 +16,8 @@ from search.store.claims import Claim, Result, finish
 from search.store.reaping import MAX_LOSSES
 from search.store.storage import open_storage
 from search.trials.artifacts import SharedFolder
-from search.trials.run_trial import WorkerStopped
-from search.trials.trial_run import TrialContext
+from search.trials.interruption import WorkerStopped
+from search.trials.trial_context import TrialContext
 from search.trials.working_files import remove_leftovers
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm

@@ -23,9 +23,10 @@ from search.store.processes import process_name
 from search.store.records import StageRecord, pin_stage
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
-from search.supervisor.stages import fill_queue
+from search.supervisor.stage_queue import fill_queue
 from search.trials.run_trial import run_trial
-from search.trials.trial_run import TrialContext, TrialRun
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder, open_workload_builder
 from studies.definition import Stage, Study, choice
 

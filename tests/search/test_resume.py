@@ -18,7 +18,7 @@ from search.store.records import create_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
 from search.trials.artifacts import SharedFolder
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.working_files import remove_working_files
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm

@@ -12,8 +12,7 @@ import plotly.graph_objects as go
 from search import names
 from search.report.facts import StageFacts
 from search.report.figures.style import BEST, GREY, STATES, Plot, blank
-from search.report.metric import Metric
-from search.text import plural
+from search.report.metric import Metric, plural
 
 FEW_EPOCHS = 10
 """Up to here every one has its tick; plotly would put some between them."""

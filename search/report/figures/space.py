@@ -12,9 +12,8 @@ import pandas as pd
 from optuna.trial import FrozenTrial, create_trial
 
 from search.report.figures.style import STATES, Plot, blank
-from search.report.metric import Metric, show_value
+from search.report.metric import Metric, plural, show_value
 from search.report.spaces import Parameter
-from search.text import plural
 
 MIN_CONTOUR_TRIALS = 12
 AXIS_WIDTH_PX = 92

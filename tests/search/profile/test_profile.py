@@ -31,7 +31,7 @@ from search.store.storage import Storage
 from search.supervisor.arguments import add_study_arguments
 from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.workload import Workload, WorkloadBuilder
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at, tiny
 
@@ -98,7 +98,7 @@ class _PartlyFrozen(nn.Module):
 
 def test_a_fine_tuned_network_s_own_forward_pass_is_timed_too() -> None:
     model, laps = _PartlyFrozen(), Laps(CPU)
-    work = Workload(model=model, learning=model, train=None, val=None, seen=None)  # type: ignore[arg-type]
+    work = Workload(model=model, learning=model, train=None, val=None, preprocessing=None)  # type: ignore[arg-type]
     workloads = argparse.Namespace(prepare=lambda config, data, seed: work)
     TimedWorkloadBuilder(cast(WorkloadBuilder, workloads), laps).prepare(None, None, 0)  # type: ignore[arg-type]
     model.training_logits(cast(Tensor, None))
@@ -121,7 +121,7 @@ def _typed(study: str, *options: str) -> argparse.Namespace:
         (["--set", "filter=3"], "Did you mean 'filters'"),
     ],
 )
-def test_what_cannot_be_profiled_is_said_in_a_line_and_nothing_is_written(
+def test_a_trial_that_cannot_be_profiled_is_a_one_line_error_and_nothing_is_written(
     typed: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):

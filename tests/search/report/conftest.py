@@ -205,7 +205,7 @@ def _run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> No
     attributes |= {names.DURATION_S: 1.5 * epochs, names.EPOCHS_DONE: epochs}
     attributes[names.SPENT_S] = {"checkpoint": 0.1 * epochs, "service": 0.05 * epochs}
     if is_poor:
-        return _tell(study, trial, {**attributes, names.REASON: "below the pruner's line"}, None)
+        return _tell(study, trial, {**attributes, names.REASON: "below the pruner's threshold"}, None)
     return _tell(study, trial, {**attributes, names.VAL_ACCURACY: end, names.BEST_EPOCH: epochs}, end)
 
 

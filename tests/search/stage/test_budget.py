@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
 from search.durations import parse_duration
-from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget, describe_fit
+from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget
 from studies.definition import Confirm, Stage, Study, choice
 
 SPACE = {"dropout": choice(0.0, 0.1)}
@@ -61,12 +60,6 @@ def test_what_a_plan_foresees_is_every_stage_in_the_same_proportion() -> None:
     foreseen = [half.foresee(stage) for stage in STUDY.stages]
     assert [stage.trials for stage in foreseen] == [pytest.approx(20, abs=1), pytest.approx(10, abs=1)]
     assert budget(4000).foresee(STUDY.stages[0]) == STUDY.stages[0]
-
-
-def test_a_stage_that_was_cut_is_described_by_what_was_cut() -> None:
-    stage = STUDY.stages[0]
-    assert describe_fit(stage, replace(stage, trials=4)) == "4 of 40 trials"
-    assert describe_fit(stage, replace(stage, trials=4, epochs=2)) == "4 of 40 trials, of 2 instead of 6 epochs"
 
 
 def test_too_little_time_gives_the_fewest_trials_and_shorter_ones() -> None:

@@ -18,7 +18,7 @@ from search.stage.samplers import make_sampler
 from search.store.claims import Result, finish
 from search.store.storage import Storage
 from search.trials.artifacts import SharedFolder
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Sampler, choice
 from tests.search.conftest import CPU, DATA, OpenStage, open_stage

@@ -23,7 +23,7 @@ from search.stage.snapshot import stage_trials
 from search.store.claims import finish
 from search.store.storage import Storage
 from search.trials.artifacts import SharedFolder
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Stage, Study, choice
 from tests.search.conftest import CONFIG, CPU, open_stage, tiny

@@ -19,7 +19,7 @@ from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, pin_stage, read_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
-from search.supervisor.stages import fill_queue
+from search.supervisor.stage_queue import fill_queue
 from studies.definition import Stage, Study, choice, when
 from tests.search.conftest import CONFIG, tiny
 

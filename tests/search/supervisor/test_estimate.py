@@ -56,9 +56,9 @@ def test_configurations_that_cannot_be_trained_do_not_stop_the_measurement(
     assert estimate(study, digits, CPU, 1)[0].epoch_s > 0
 
 
-def test_a_study_of_which_nothing_can_be_built_is_one_line(digits: WorkloadBuilder) -> None:
+def test_a_study_without_a_trainable_configuration_is_a_one_line_error(digits: WorkloadBuilder) -> None:
     study = tiny(values={"conv_layers": 6})
-    with pytest.raises(SieveError, match="tiny: neither its start nor"):
+    with pytest.raises(SieveError, match="tiny: neither the start configuration nor"):
         estimate(study, digits, CPU, 1)
 
 

@@ -1,3 +1,5 @@
+"""Which GPU gets another worker, by made-up readings."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,7 +8,8 @@ import pytest
 
 from search.gpus import Gpu
 from search.supervisor import gpu_capacity
-from search.supervisor.gpu_capacity import LOOK_S, LOOKS, MAX_PER_GPU, GpuCapacity
+from search.supervisor.gpu_capacity import MAX_PER_GPU, READINGS, GpuCapacity
+from search.timing import DEFAULT_TIMING
 
 
 def gpu(index: int, busy: float | None, used: float | None, total: float = 24_000.0) -> Gpu:
@@ -23,11 +26,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def grown(clock: list[float], gpus: list[Gpu], workers: dict[str, int], looks: int = 10 * LOOKS) -> dict[str, int]:
-    """Workers of each GPU after so many looks at GPUs that stay as they are."""
+def grown(
+    clock: list[float], gpus: list[Gpu], workers: dict[str, int], readings: int = 10 * READINGS
+) -> dict[str, int]:
+    """Workers of each GPU after a number of readings of GPUs that do not change."""
     watch = GpuCapacity(list(workers), read=lambda: gpus)
-    for _ in range(looks):
-        clock[0] += LOOK_S
+    for _ in range(readings):
+        clock[0] += DEFAULT_TIMING.gpu_reading_s
         device = watch.device_with_room(workers)
         if device is not None:
             workers = {**workers, device: workers[device] + 1}
@@ -40,9 +45,9 @@ def test_a_gpu_that_small_networks_leave_idle_gets_more_workers(clock: list[floa
 
 def test_one_worker_at_a_time_and_the_next_only_after_it_had_time_to_start(clock: list[float]) -> None:
     idle = [gpu(0, 30, 2_000)]
-    assert grown(clock, idle, {"cuda:0": 1}, looks=LOOKS - 1) == {"cuda:0": 1}
-    assert grown(clock, idle, {"cuda:0": 1}, looks=2 * LOOKS) == {"cuda:0": 2}
-    assert grown(clock, idle, {"cuda:0": 1}, looks=4 * LOOKS) == {"cuda:0": 3}
+    assert grown(clock, idle, {"cuda:0": 1}, readings=READINGS - 1) == {"cuda:0": 1}
+    assert grown(clock, idle, {"cuda:0": 1}, readings=2 * READINGS) == {"cuda:0": 2}
+    assert grown(clock, idle, {"cuda:0": 1}, readings=4 * READINGS) == {"cuda:0": 3}
 
 
 @pytest.mark.parametrize(
@@ -50,8 +55,8 @@ def test_one_worker_at_a_time_and_the_next_only_after_it_had_time_to_start(clock
     [
         gpu(0, 85, 2_000),  # at work most of the time
         gpu(0, 30, 9_000),  # two would fill more of its memory than is safe
-        gpu(0, 0, 2_000),  # nobody trains, which says nothing
-        gpu(0, None, None),  # a slice of a GPU, of which the driver tells nothing
+        gpu(0, 0, 2_000),  # nothing is trained, which proves nothing
+        gpu(0, None, None),  # a slice of a GPU, which the driver has no figures for
         gpu(7, 30, 2_000),  # another one
     ],
 )
@@ -68,12 +73,12 @@ def test_only_the_gpu_with_room_grows_and_each_worker_needs_a_core(
     assert grown(clock, gpus, {"cuda:0": 1, "cuda:1": 1}) == {"cuda:0": 1, "cuda:1": 2}
 
 
-def test_the_most_memory_that_was_seen_counts(clock: list[float]) -> None:
+def test_the_largest_memory_reading_counts(clock: list[float]) -> None:
     readings = [gpu(0, 30, used) for used in (2_000, 9_000, *[2_000] * 20)]
     watch = GpuCapacity(["cuda:0"], read=lambda: [readings.pop(0)])
     found = []
     while readings:
-        clock[0] += LOOK_S
+        clock[0] += DEFAULT_TIMING.gpu_reading_s
         found.append(watch.device_with_room({"cuda:0": 1}))
     assert not any(found)
 

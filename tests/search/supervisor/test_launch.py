@@ -14,9 +14,10 @@ import pytest
 
 from data.errors import SieveError
 from search.store.reaping import MAX_LOSSES
-from search.supervisor import launch
+from search.supervisor.early_deaths import MAX_EARLY_DEATHS, EarlyDeaths
 from search.supervisor.gpu_capacity import GpuCapacity
-from search.supervisor.launch import MAX_EARLY_DEATHS, LocalLauncher
+from search.supervisor.local_launch import LocalLauncher
+from search.timing import DEFAULT_TIMING, Timing
 from tests.search.conftest import settings_at
 
 WAITS = "import time\ntime.sleep(60)\n"
@@ -37,15 +38,16 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     interpreter = sys.executable
 
     def make(
-        program: str, workers: int = 1, *, start: bool = True, gpu_capacity: GpuCapacity | None = None
-    ) -> LocalLauncher:
+        program: str, workers: int = 1, *, start: bool = True, gpu_capacity: GpuCapacity | None = None,
+        timing: Timing = DEFAULT_TIMING,
+    ) -> LocalLauncher:  # fmt: skip
         script = tmp_path / "worker"
         script.write_text(f"#!{interpreter} -S\n{program}")
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
         monkeypatch.chdir(tmp_path)
         settings = replace(settings_at(tmp_path), storage_url="postgresql+psycopg://u:secret@h/d")
-        made.append(LocalLauncher(settings, "mine", ["cpu"], workers, gpu_capacity=gpu_capacity))
+        made.append(LocalLauncher(settings, "mine", ["cpu"], workers, gpu_capacity=gpu_capacity, timing=timing))
         if start:
             made[-1].start()
         return made[-1]
@@ -55,7 +57,7 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         launcher.stop()
 
 
-def test_a_worker_that_dies_is_started_again(make_launcher: Callable[..., LocalLauncher]) -> None:
+def test_a_worker_that_dies_is_restarted(make_launcher: Callable[..., LocalLauncher]) -> None:
     launcher = make_launcher(WAITS, workers=2)
     launcher._running[0].process.kill()
     wait_for(lambda: launcher.alive() == 1)
@@ -63,27 +65,25 @@ def test_a_worker_that_dies_is_started_again(make_launcher: Callable[..., LocalL
     assert launcher.alive() == 2
 
 
-def test_a_gpu_with_room_gets_a_worker_that_is_tended_like_the_others(
+def test_a_gpu_with_room_gets_a_worker_that_is_restarted_like_the_others(
     make_launcher: Callable[..., LocalLauncher],
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class RoomOnce(GpuCapacity):
         def device_with_room(self, workers: Mapping[str, int]) -> str | None:
             return "cpu" if workers == {"cpu": 1} else None
 
-    launcher = make_launcher(WAITS, gpu_capacity=RoomOnce([]))
+    launcher = make_launcher(WAITS, gpu_capacity=RoomOnce([]), timing=Timing(early_death_s=0.0))
     assert launcher.restart_dead() == launcher.restart_dead() == 0
     assert launcher.alive() == 2
-    assert "cpu is not filled: one more worker there" in capsys.readouterr().err
-    monkeypatch.setattr(launch, "EARLY_DEATH_S", 0.0)
+    assert "cpu has room: starting one more worker on it" in capsys.readouterr().err
     launcher._running[1].process.kill()
     wait_for(lambda: launcher.alive() == 1)
     assert launcher.restart_dead() == 1
     assert launcher.alive() == 2
 
 
-def test_a_worker_too_many_that_cannot_start_does_not_end_the_study(
+def test_an_extra_worker_that_cannot_start_does_not_end_the_study(
     make_launcher: Callable[..., LocalLauncher], capsys: pytest.CaptureFixture[str]
 ) -> None:
     class AlwaysRoom(GpuCapacity):
@@ -97,10 +97,10 @@ def test_a_worker_too_many_that_cannot_start_does_not_end_the_study(
     for _ in range(10):
         launcher.restart_dead()
     assert launcher.alive() == 1
-    assert "cpu takes no more workers" in capsys.readouterr().err
+    assert "cpu has no room for another worker" in capsys.readouterr().err
 
 
-def test_workers_that_die_as_soon_as_they_start_end_the_run_with_what_they_said(
+def test_workers_that_die_as_soon_as_they_start_end_the_run_with_the_end_of_their_log(
     make_launcher: Callable[..., LocalLauncher],
 ) -> None:
     launcher = make_launcher("raise SystemExit('no such device')")
@@ -113,50 +113,49 @@ def test_workers_that_die_as_soon_as_they_start_end_the_run_with_what_they_said(
 
 
 def test_a_trial_that_kills_its_workers_is_given_up_before_the_run_is() -> None:
-    assert MAX_LOSSES + 1 < MAX_EARLY_DEATHS
+    """A trial's loss number MAX_LOSSES + 1 records it as failed; a run with one worker must outlast that."""
+    deaths = EarlyDeaths(workers=1, early_death_s=20.0)
+    for _ in range(MAX_LOSSES + 1):
+        deaths.count(1.0, log_tail="killed by its trial")
 
 
-def test_early_deaths_count_only_in_a_row(
-    make_launcher: Callable[..., LocalLauncher], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launcher = make_launcher("raise SystemExit('boom')")
+def test_early_deaths_count_only_in_a_row() -> None:
+    deaths = EarlyDeaths(workers=1, early_death_s=20.0)
     for death in range(3 * MAX_EARLY_DEATHS):
-        wait_for(lambda: not launcher.alive())
-        monkeypatch.setattr(launch, "EARLY_DEATH_S", 0.0 if death % 3 == 2 else 20.0)
-        assert launcher.restart_dead() == 1
+        deaths.count(60.0 if death % 3 == 2 else 1.0, log_tail="boom")
+    with pytest.raises(SieveError, match=r"workers die as soon as they start.*boom"):
+        for _ in range(MAX_EARLY_DEATHS):
+            deaths.count(1.0, log_tail="boom")
 
 
-def test_workers_that_were_told_to_end_are_not_started_again(make_launcher: Callable[..., LocalLauncher]) -> None:
+def test_workers_that_were_asked_to_end_are_not_restarted(make_launcher: Callable[..., LocalLauncher]) -> None:
     launcher = make_launcher(WAITS, workers=2)
     launcher.drain()
     wait_for(lambda: launcher.alive() == 0)
     assert launcher.restart_dead() == 2 and launcher.alive() == 0
 
 
-def test_a_worker_that_does_not_listen_is_killed(
-    make_launcher: Callable[..., LocalLauncher], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(launch, "STOP_TIMEOUT_S", 0.3)
-    launcher = make_launcher(IGNORES_SIGNALS)
+def test_a_worker_that_ignores_signals_is_killed(make_launcher: Callable[..., LocalLauncher], tmp_path: Path) -> None:
+    launcher = make_launcher(IGNORES_SIGNALS, timing=Timing(stop_s=0.3))
     process = launcher._running[0].process
     wait_for((tmp_path / "ready").exists)
     launcher.stop()
     assert process.returncode == -9
 
 
-def test_workers_that_are_made_ready_ahead_wait_for_the_start(
+def test_workers_that_are_prepared_early_wait_for_the_start(
     make_launcher: Callable[..., LocalLauncher], tmp_path: Path
 ) -> None:
-    launcher = make_launcher("import sys\nopen('told', 'w').write(sys.stdin.readline())\n", start=False)
+    launcher = make_launcher("import sys\nopen('input', 'w').write(sys.stdin.readline())\n", start=False)
     launcher.prepare()
-    wait_for((tmp_path / "told").exists)
-    assert (tmp_path / "told").read_text() == ""
+    wait_for((tmp_path / "input").exists)
+    assert (tmp_path / "input").read_text() == ""
     launcher.start()
     wait_for(lambda: launcher.alive() == 0)
-    assert (tmp_path / "told").read_text() == "start\n"
+    assert (tmp_path / "input").read_text() == "start\n"
 
 
-def test_a_worker_whose_supervisor_gives_up_before_the_start_ends_without_a_word(tmp_path: Path) -> None:
+def test_a_worker_whose_supervisor_gives_up_before_the_start_ends_without_any_output(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "search.worker", "--study", "mine", "--supervisor-pid", "1"]
     ended = subprocess.run(
         [*command, "--home", str(tmp_path / "home")], stdin=subprocess.DEVNULL, capture_output=True, check=True

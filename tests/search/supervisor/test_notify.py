@@ -1,4 +1,4 @@
-"""Word of a study's end, to a real server on this machine."""
+"""Notifications of a study's end, to a real server on this machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from data.errors import SieveError, UserError
 from search.store.champion_record import ChampionRecord
 from search.store.look_result import LookResult
 from search.store.study_data import StudyData
-from search.supervisor import notify
-from search.supervisor.notify import check_address, notify_bad_end, notify_result, where
-from search.supervisor.stages import Interrupted
+from search.supervisor.notify import Ending, check_address, notify_bad_end, notify_result, send, where
+from search.supervisor.wait_for_stage import Interrupted
+from search.timing import Timing
 from search.verdict.result import StudyResult
 
 SECRET = "T0K3N"
@@ -87,20 +87,20 @@ def failing(url: str, error: BaseException) -> Iterator[None]:
     yield
 
 
-def test_a_finished_study_is_told_as_one_object(serve: Serve) -> None:
+def test_a_finished_study_is_reported_as_one_json_object(serve: Serve) -> None:
     server = serve()
     notify_result(server.url, RESULT)
-    ((path, told),) = server.posts
-    text = told.pop("text")
+    ((path, sent),) = server.posts
+    text = sent.pop("text")
     assert path == f"/hook/{SECRET}"
-    assert told == {
+    assert sent == {
         "study": "partA", "outcome": "done", "champion": "models:/partA/1", "val": 0.8125, "test": "sealed",
         "wall_s": 7500.0,
     }  # fmt: skip
     assert "partA is done after 2 h 05 min: validation 0.8125" in text and "test sealed" in text
 
 
-def test_a_look_at_the_test_set_is_told_with_its_accuracy(serve: Serve) -> None:
+def test_a_look_at_the_test_set_is_reported_with_its_accuracy(serve: Serve) -> None:
     server = serve()
     notify_result(server.url, replace(RESULT, test=LookResult(accuracy=0.8)))
     assert server.posts[0][1]["test"] == 0.8
@@ -109,22 +109,22 @@ def test_a_look_at_the_test_set_is_told_with_its_accuracy(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("error", "outcome", "said"),
     [
-        (Interrupted(), "stopped", "the same command goes on where it was"),
+        (Interrupted(), "stopped", "the same command resumes it"),
         (SieveError("the first 5 trials all failed"), "failed", "the first 5 trials all failed"),
         (ZeroDivisionError("secret in a bug"), "failed", "ZeroDivisionError"),
     ],
 )
-def test_a_study_that_does_not_finish_is_told_and_its_error_goes_on(
+def test_a_study_that_does_not_finish_is_reported_and_its_error_is_raised_again(
     error: BaseException, outcome: str, said: str, serve: Serve
 ) -> None:
     server = serve()
     with failing(server.url, error):
-        told = server.posts[0][1]
-    assert (told["outcome"], told["champion"], told["val"], told["test"]) == (outcome, None, None, "sealed")
-    assert said in told["text"] and "secret" not in told["text"]
+        sent = server.posts[0][1]
+    assert (sent["outcome"], sent["champion"], sent["val"], sent["test"]) == (outcome, None, None, "sealed")
+    assert said in sent["text"] and "secret" not in sent["text"]
 
 
-def test_a_server_that_refuses_or_is_not_there_costs_one_line_without_the_secret(
+def test_an_error_of_the_server_is_one_line_without_the_secret(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     closed = serve()
@@ -132,27 +132,27 @@ def test_a_server_that_refuses_or_is_not_there_costs_one_line_without_the_secret
     for server, said in ((serve(status=500), "answered 500"), (serve(status=302), "answered 302"), (closed, "Error")):
         notify_result(server.url, RESULT)
         (line,) = capsys.readouterr().err.splitlines()
-        assert said in line and "nobody was told that partA is done" in line
+        assert said in line and "nothing was sent about partA, which is done" in line
         assert SECRET not in line and "http://127.0.0.1/..." in line
 
 
-def test_a_server_that_takes_its_time_is_not_waited_for(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(notify, "PATIENCE_S", 0.2)
+def test_the_command_does_not_wait_for_a_slow_server(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    ending = Ending(
+        study="partA", outcome="failed", champion=None, val=None, test="sealed", wall_s=1.0, text="it failed"
+    )
     server = serve(delay_s=3.0)
     before = time.monotonic()
-    notify_result(server.url, RESULT)
+    send(server.url, ending, Timing(notify_s=0.2))
     assert time.monotonic() - before < 2.5
     assert "no answer within 0.2 s" in capsys.readouterr().err
 
 
-def test_without_an_address_nobody_is_told() -> None:
+def test_without_an_address_nothing_is_sent() -> None:
     notify_result(None, RESULT)
 
 
 @pytest.mark.parametrize("url", ["hooks.example.com", "http:///path", "", "https://"])
-def test_an_address_that_leads_nowhere_is_refused_before_the_search(url: str) -> None:
+def test_an_address_that_cannot_be_used_is_refused_before_the_search(url: str) -> None:
     with pytest.raises(UserError, match="--notify"):
         check_address(url)
 
@@ -164,7 +164,7 @@ def test_an_address_that_leads_nowhere_is_refused_before_the_search(url: str) ->
         ("slack://TokenA/TokenB/TokenC", "slack://..."),
     ],
 )
-def test_of_an_address_no_more_is_shown_than_where_it_leads(url: str, shown: str) -> None:
+def test_only_the_kind_and_the_host_of_an_address_are_shown(url: str, shown: str) -> None:
     assert where(url) == shown
 
 
@@ -174,7 +174,7 @@ def test_every_other_address_is_one_of_apprise(serve: Serve) -> None:
     address = server.url.replace("http://", "json://")
     check_address(address)
     notify_result(address, RESULT)
-    ((_, told),) = server.posts
-    assert told["title"] == "Sieve: partA is done" and "validation 0.8125" in told["message"]
+    ((_, sent),) = server.posts
+    assert sent["title"] == "Sieve: partA is done" and "validation 0.8125" in sent["message"]
     with pytest.raises(UserError, match="nosuch"):
         check_address("nosuch://place")

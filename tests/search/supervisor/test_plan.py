@@ -30,7 +30,7 @@ COSTS = [
 ]
 
 
-def test_a_plan_says_what_is_searched_how_often_and_how_long() -> None:
+def test_a_plan_shows_the_spaces_the_trials_and_the_time() -> None:
     console = Console(file=io.StringIO(), width=80)
     print_plan(STUDY, COSTS, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -41,18 +41,18 @@ def test_a_plan_says_what_is_searched_how_often_and_how_long() -> None:
         "cosine, step",
         "0.1, 0.5 (where scheduler is step)",
         "the best 3 of one on 3 fresh seeds each",
-        "about 11 min 00 s in all",
+        "about 11 min 00 s in total",
     ):
         assert said in " ".join(text.split("\n")), said
 
 
-def test_a_plan_says_what_a_budget_leaves_of_it() -> None:
+def test_a_plan_names_what_the_budget_cuts() -> None:
     console = Console(file=io.StringIO(), width=80)
     study = replace(STUDY, stages=(replace(STUDY.stages[0], trials=40),))
     print_plan(study, COSTS, console, budget=TimeBudget(study, 330 + REGISTRATION_S, [120, 540], workers=2))
     text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
-    assert "the budget allows about 20 of 40 trials" in text or "the budget allows about 19 of 40 trials" in text
-    assert "in all, from a short measurement on this machine as it is now; less with the budget" in text
+    assert "the budget cuts trials from 40 to about 20" in text or "the budget cuts trials from 40 to about 19" in text
+    assert "in total, from a short measurement on this machine; the budget shortens that" in text
 
 
 def test_a_budget_that_is_enough_changes_nothing_in_a_plan() -> None:

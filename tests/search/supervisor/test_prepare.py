@@ -35,7 +35,7 @@ def test_the_command_is_kept_as_typed_without_places_and_secrets(tmp_path: Path)
     )
 
 
-def test_who_is_told_comes_from_the_command_or_else_the_environment(
+def test_the_address_to_notify_comes_from_the_command_or_else_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert request(tmp_path, "--study quickstart").notify_url is None
@@ -64,7 +64,7 @@ def test_a_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert request(tmp_path, "--study partA --data pictures").spec.source == str(tmp_path / "pictures")
 
 
-def test_a_misspelled_data_set_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_a_misspelled_data_set_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'cifar10'"):
         request(tmp_path, "--study partA --data cifr10")
 
@@ -76,13 +76,13 @@ def test_a_misspelled_data_set_is_answered_with_the_nearest(tmp_path: Path) -> N
         ("--workers -1", "--workers -1"),
         ("--image-size 1000000", "at most 4096 pixels"),
         ("--budget 999999999d", "--budget"),
-        (f"--name {'x' * 300}", "100 characters"),
+        (f"--name {'x' * 300}", "1 to 100 printable characters"),
         ("--name a/b", "no slash"),
         ("--name a\x07b", "study name"),
         ("--storage sqlite://", "in memory"),
         ("--storage sqlite:///:memory:", "in memory"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(line: str, says: str, tmp_path: Path) -> None:
+def test_impossible_requests_are_refused(line: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         request(tmp_path, f"--study quickstart {line}")

@@ -21,7 +21,7 @@ def test_the_refit_learns_from_the_images_of_every_fold(digits: WorkloadBuilder,
     assert np.mean(answers == data.val.labels_M) > 0.85
 
 
-def test_a_refit_done_again_replaces_what_an_interrupted_one_left(digits: WorkloadBuilder, tmp_path: Path) -> None:
+def test_a_second_refit_replaces_the_files_of_an_interrupted_one(digits: WorkloadBuilder, tmp_path: Path) -> None:
     config = dict(to_flat(CONFIG))
     first, _ = refit(digits, config, 0, tmp_path, CPU)
     weights = (first / "weights.safetensors").read_bytes()

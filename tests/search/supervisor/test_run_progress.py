@@ -39,7 +39,7 @@ def shown(width: int) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
-def test_a_moment_shows_every_stage_every_worker_and_the_best() -> None:
+def test_the_display_shows_every_stage_every_worker_and_the_best() -> None:
     text = shown(100)
     for said in ("tiny", "3 min 00 s left", "one", "6/10", "33%", "0.7500 (#4)", "two", "here ", "1-one #5 epoch 2/2"):
         assert said in text
@@ -54,17 +54,17 @@ def test_a_terminal_of_80_columns_shows_a_stage_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
 )
-def test_durations_are_said_in_the_units_that_people_use(seconds: float, text: str) -> None:
+def test_durations_have_the_units_that_people_use(seconds: float, text: str) -> None:
     assert show_duration(seconds) == text
 
 
-def test_where_stderr_is_no_terminal_a_line_is_written_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_line_is_printed_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     with RunProgress(tiny(), deadline=None) as shown:
         for done in (4, 6):
             shown.show(snapshot(stage(epochs_done=done)))
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == ["tiny · one 6/10 best 0.7500 (#4), 33% pruned · 1 workers · measuring"]
+    assert err.splitlines() == ["tiny · one 6/10 best 0.7500 (#4), 33% pruned · 1 worker · measuring"]
 
 
 def test_a_terminal_gets_its_cursor_back_whatever_stopped_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_a_terminal_gets_its_cursor_back_whatever_stopped_the_work(monkeypatch: 
     assert screen.getvalue().rfind(show) > screen.getvalue().rfind(hide)
 
 
-def test_other_work_says_how_much_time_is_left_as_soon_as_it_has_a_pace(
+def test_other_work_shows_the_time_left_as_soon_as_it_has_a_pace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(terminal_module, "PLAIN_INTERVAL_S", 0.0)

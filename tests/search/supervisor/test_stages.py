@@ -18,8 +18,10 @@ from search.store.claims import Claim, Result, claim_next, finish
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, read_stages
 from search.store.storage import Storage
-from search.supervisor import stages
-from search.supervisor.stages import Interrupted, StageRunner, fill_queue
+from search.supervisor.stage_queue import fill_queue
+from search.supervisor.stages import StageRunner
+from search.supervisor.wait_for_stage import Interrupted
+from search.timing import Timing
 from studies.definition import Confirm, Stage, choice
 from tests.search.conftest import DATA, tiny
 
@@ -33,8 +35,8 @@ STUDY = replace(
 def complete(claim: Claim, pinned: PinnedStage) -> Result:
     """Later trials are better."""
     config = pinned.config(pinned.queue[claim.number])
-    told = {names.CONFIG: to_flat(config), names.EPOCH_S: 1.0}
-    return Result(outcome="complete", value=0.5 + claim.number / 100, attributes=told)
+    attributes = {names.CONFIG: to_flat(config), names.EPOCH_S: 1.0}
+    return Result(outcome="complete", value=0.5 + claim.number / 100, attributes=attributes)
 
 
 def fail(claim: Claim, pinned: PinnedStage) -> Result:
@@ -42,7 +44,7 @@ def fail(claim: Claim, pinned: PinnedStage) -> Result:
 
 
 class Workers:
-    """A launcher whose one worker runs a trial each time it is looked after."""
+    """A launcher whose one worker runs a trial each time that dead workers would be restarted."""
 
     def __init__(self, storage: Storage, outcome: Outcome, *, trials: int = 1000) -> None:
         self._storage = storage
@@ -66,11 +68,6 @@ class Workers:
     def stop(self) -> None: ...
 
 
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "POLL_S", 0.0)
-
-
 def run_all(
     storage: Storage, workers: Workers, budget: Budget | None = None, said: list[str] | None = None
 ) -> StageRecord:
@@ -79,6 +76,7 @@ def run_all(
     runner = StageRunner(
         storage, STUDY, workers, budget or UnlimitedBudget(STUDY),
         is_interrupted=lambda: True, on_tick=lambda: None, say=(said if said is not None else []).append,
+        timing=Timing(stage_poll_s=0.0),
     )  # fmt: skip
     return runner.run_all()
 
@@ -99,12 +97,12 @@ class _HalfTheTime(UnlimitedBudget):
         return replace(self._study.confirm, seeds=1)
 
 
-def test_what_the_time_budget_cuts_is_said(sqlite: Storage) -> None:
+def test_the_supervisor_prints_what_the_time_budget_cuts(sqlite: Storage) -> None:
     said: list[str] = []
     run_all(sqlite, Workers(sqlite, complete), budget=_HalfTheTime(STUDY), said=said)
     assert said == [
-        "one: 2 of 2 trials, of 1 instead of 2 epochs fit into its share of the time budget",
-        "confirm: finalists 2, seeds 1, epochs 1 fit into what is left of the time budget",
+        "one: the time budget cuts epochs from 2 to 1",
+        "confirm: the time budget cuts seeds from 2 to 1",
     ]
 
 
@@ -128,9 +126,9 @@ def test_a_queue_left_half_full_by_a_crash_is_filled_to_its_budget(sqlite: Stora
     assert len(stage_trials(sqlite, shorter)) == 6
 
 
-def test_a_study_whose_first_trials_all_fail_is_stopped_with_the_reason_and_the_way_on(sqlite: Storage) -> None:
+def test_a_study_whose_first_trials_all_fail_is_stopped_with_the_reason_and_the_remedy(sqlite: Storage) -> None:
     with pytest.raises(
-        SieveError, match=r"first 5 trials all failed; most often \(5\): ValueError: boom; .*--name NEW"
+        SieveError, match=r"first 5 trials all failed; most common reason \(5 trials\): ValueError: boom; .*--name NEW"
     ):
         run_all(sqlite, Workers(sqlite, fail))
 
@@ -140,17 +138,17 @@ class _TimeIsOver(UnlimitedBudget):
         return time.time() - 1
 
 
-def test_what_time_does_not_allow_is_told_as_skipped_once_there_is_a_result(sqlite: Storage) -> None:
-    """And until there is one, the stage goes on beyond its time."""
+def test_trials_that_time_does_not_allow_are_skipped_once_there_is_a_result(sqlite: Storage) -> None:
+    """Until there is a result, the stage goes on beyond its time."""
     run_all(sqlite, Workers(sqlite, complete), budget=_TimeIsOver(STUDY))
     search, confirm = (stage_snapshot(sqlite, record) for record in read_stages(sqlite, "tiny"))
     assert (search.complete, search.skipped, search.waiting) == (1, 5, 0)
     assert (confirm.complete, confirm.skipped, confirm.waiting) == (1, confirm.planned - 1, 0)
 
 
-def test_a_stage_without_a_complete_trial_has_nothing_to_hand_on(sqlite: Storage) -> None:
+def test_a_stage_without_a_complete_trial_ends_the_run_with_the_reason(sqlite: Storage) -> None:
     def prune(claim: Claim, pinned: PinnedStage) -> Result:
         return Result(outcome="pruned", attributes={names.REASON: "too small", names.INFEASIBLE: True})
 
-    with pytest.raises(SieveError, match=r"none of its 6 trials completed; most often \(6\): too small"):
+    with pytest.raises(SieveError, match=r"none of its 6 trials completed; most common reason \(6 trials\): too small"):
         run_all(sqlite, Workers(sqlite, prune))

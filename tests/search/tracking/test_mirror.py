@@ -79,7 +79,7 @@ def test_a_stage_is_the_parent_of_its_trials_and_ends_when_it_closes(searched):
 
 def test_each_way_a_trial_ends_is_told_apart(searched):
     searched.pin()
-    searched.end(searched.begin(), TrialState.PRUNED, **{names.REASON: "below the pruner's line"})
+    searched.end(searched.begin(), TrialState.PRUNED, **{names.REASON: "below the pruner's threshold"})
     searched.end(searched.begin(), TrialState.PRUNED, **{names.INFEASIBLE: True})
     searched.end(searched.begin(), TrialState.PRUNED, **{names.OUT_OF_TIME: True})
     searched.end(searched.begin(), TrialState.FAIL, **{names.REASON: "Traceback"})
@@ -87,7 +87,7 @@ def test_each_way_a_trial_ends_is_told_apart(searched):
     Mirror(searched.settings, searched.storage, searched.name).sync()
     shown = [(run.info.status, run.data.tags[tags.STATE], run.data.tags.get(tags.REASON)) for run in runs(searched)]
     assert shown == [
-        ("KILLED", "pruned", "below the pruner's line"),
+        ("KILLED", "pruned", "below the pruner's threshold"),
         ("KILLED", "infeasible", None),
         ("KILLED", "out of time", None),
         ("FAILED", "fail", "Traceback"),

@@ -21,10 +21,10 @@ from search.store.find import find_study
 from search.store.records import create_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
-from search.trials import artifacts as artifacts_module
+from search.timing import Timing
 from search.trials.artifacts import Artifacts, ObjectStore, SharedFolder, open_artifacts
-from search.trials.run_trial import WorkerStopped
-from search.trials.trial_run import TrialContext
+from search.trials.interruption import WorkerStopped
+from search.trials.trial_context import TrialContext
 from search.trials.working_files import remove_working_files
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
@@ -73,10 +73,9 @@ def make_machine(
     url: str, sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Machine]:
     """Makes machines that share nothing but the database and the place for artifacts."""
-    monkeypatch.setattr(artifacts_module, "BACK_UP_EVERY_S", 0.0)
 
     def make(name: str, on_epoch: Callable[..., None] = lambda claim, metrics, config: None) -> Machine:
-        artifacts = open_artifacts(replace(settings_at(tmp_path / name), artifacts_url=url))
+        artifacts = open_artifacts(replace(settings_at(tmp_path / name), artifacts_url=url), Timing(back_up_s=0.0))
         artifacts.check()
         context = TrialContext(storage=sqlite, workloads=digits, device=CPU, artifacts=artifacts, on_epoch=on_epoch)
         return Machine(artifacts=artifacts, context=context)
@@ -98,7 +97,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return epochs
 
 
-def test_a_trial_goes_on_from_the_checkpoint_of_another_machine(
+def test_a_trial_resumes_from_the_checkpoint_of_another_machine(
     sqlite: Storage, make_machine: Callable[..., Machine], trained: list[int]
 ) -> None:
     def stop_after_two(claim: object, metrics: Any, config: object) -> None:
@@ -137,43 +136,46 @@ def test_a_finalist_s_classifier_is_found_from_another_machine(
     assert [path.name for path in folder.iterdir()] == [names.BUNDLE_FOLDER]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
+def open_store(home: Path, timing: Timing) -> ObjectStore:
     """A store in memory."""
-    opened = open_artifacts(replace(settings_at(tmp_path), artifacts_url=f"memory://{tmp_path.name}"))
+    opened = open_artifacts(replace(settings_at(home), artifacts_url=f"memory://{home.name}"), timing)
     assert isinstance(opened, ObjectStore)
     return opened
 
 
-def test_checkpoints_are_sent_only_now_and_then(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return open_store(tmp_path, Timing())
+
+
+def test_checkpoints_are_uploaded_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[object] = []
-    monkeypatch.setattr(store._fs, "put_file", lambda *args: sent.append(args))
-    store.back_up(store.root / "checkpoint.pt")
-    assert sent == []
-    monkeypatch.setattr(artifacts_module, "BACK_UP_EVERY_S", 0.0)
-    store.back_up(store.root / "checkpoint.pt")
-    assert len(sent) == 1
+    for back_up_s, expected in ((3600.0, 0), (0.0, 1)):
+        store = open_store(tmp_path, Timing(back_up_s=back_up_s))
+        monkeypatch.setattr(store._fs, "put_file", lambda *args: sent.append(args))
+        store.back_up(store.root / "checkpoint.pt")
+        assert len(sent) == expected
 
 
-def test_a_store_that_is_away_costs_no_checkpoint_but_keeps_a_classifier_from_being_told(
-    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_store_that_does_not_answer_is_a_warning_for_a_checkpoint_and_an_error_for_a_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    store = open_store(tmp_path, Timing(back_up_s=0.0, outage_s=0.2))
+
     def away(*args: object) -> None:
         raise ConnectionError("nobody answers")
 
     monkeypatch.setattr(store._fs, "put_file", away)
-    monkeypatch.setattr(artifacts_module, "BACK_UP_EVERY_S", 0.0)
-    monkeypatch.setattr(artifacts_module, "OUTAGE_S", 0.2)
     folder = store.root / "classifier"
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"w")
     store.back_up(folder / "weights")
-    assert "nobody answers" in capsys.readouterr().err
+    assert "nobody answers" in caplog.text
     with pytest.raises(ArtifactsAway, match="nobody answers"):
         store.upload(folder)
 
 
-def test_a_short_outage_is_waited_for(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_repeated_through_a_short_outage(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([ConnectionError("reset"), None])
 
     def put(*args: object) -> None:
@@ -188,7 +190,7 @@ def test_a_short_outage_is_waited_for(store: ObjectStore, monkeypatch: pytest.Mo
     assert next(answers, "both were asked for") == "both were asked for"
 
 
-def test_a_study_s_name_may_hold_what_is_a_pattern_elsewhere(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_study_s_name_may_contain_pattern_characters(store: ObjectStore, tmp_path: Path) -> None:
     folder = names.trial_folder(store.root, "mine [2]* %41?", "one", 0)
     folder.mkdir(parents=True)
     (folder / "file").write_bytes(b"content")
@@ -202,7 +204,7 @@ def settings_with(tmp_path: Path, url: str) -> Settings:
     return replace(settings_at(tmp_path), artifacts_url=url)
 
 
-def test_without_a_word_files_lie_below_the_home(tmp_path: Path) -> None:
+def test_by_default_files_lie_below_the_home(tmp_path: Path) -> None:
     opened = open_artifacts(settings_at(tmp_path))
     assert isinstance(opened, SharedFolder) and opened.root == tmp_path
 
@@ -226,7 +228,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         open_artifacts(settings_with(tmp_path, (tmp_path / "file" / "below").as_uri())).check()
 
 
-def test_a_worker_that_would_keep_its_files_where_nobody_finds_them_is_refused(tmp_path: Path, sqlite: Storage) -> None:
+def test_a_worker_whose_supervisor_would_not_find_its_files_is_refused(tmp_path: Path, sqlite: Storage) -> None:
     create_study(sqlite, "mine", definition={}, data=StudyData())
     study, here = find_study(sqlite, "mine"), SharedFolder(tmp_path / "here")
     here.announce(study)

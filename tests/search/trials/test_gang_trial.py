@@ -26,7 +26,8 @@ from search.store.storage import Storage, open_storage
 from search.trials.artifacts import SharedFolder
 from search.trials.gang_trial import gang_limit, member_key, run_gang
 from search.trials.run_trial import run_trial
-from search.trials.trial_run import TrialContext, TrialRun
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, Stage, Study, choice
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
@@ -95,7 +96,7 @@ def alone(tmp_path: Path, make_context: Context) -> Callable[[PinnedStage], list
     return run
 
 
-def test_a_gang_gives_each_trial_what_it_would_be_worth_alone(
+def test_a_gang_gives_each_trial_the_value_that_it_would_reach_alone(
     sqlite: Storage, config: BackboneConfig, make_context: Context, alone: Callable[[PinnedStage], list[Result]]
 ) -> None:
     pinned = pin(config)
@@ -105,9 +106,9 @@ def test_a_gang_gives_each_trial_what_it_would_be_worth_alone(
     assert [result.outcome for result in together.values()] == ["complete"] * 4
     for run, by_itself in zip(runs, expected, strict=True):
         assert together[run.claim].value == pytest.approx(by_itself.value, abs=0.004)  # One image of 287.
-        told, known = together[run.claim].attributes, by_itself.attributes
+        in_gang, single = together[run.claim].attributes, by_itself.attributes
         for name in (names.CONFIG, names.SEED, names.LEARNING_PARAMETERS, names.PARAMETERS, names.EPOCHS_DONE):
-            assert told[name] == known[name], name
+            assert in_gang[name] == single[name], name
 
 
 def test_each_trial_of_a_gang_reports_its_epochs(
@@ -126,7 +127,7 @@ def test_a_trial_whose_lease_is_lost_leaves_the_gang_without_a_result(
 ) -> None:
     def lose_the_second(claim: Claim, metrics: EpochMetrics, config: TrainConfig) -> None:
         if claim.number == 1:
-            raise LeaseLost("somebody else has it")
+            raise LeaseLost("another worker has it")
 
     context = TrialContext(
         storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(tmp_path), on_epoch=lose_the_second

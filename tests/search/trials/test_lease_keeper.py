@@ -13,9 +13,11 @@ from sqlalchemy import select, update
 
 from search.store.storage import Storage
 from search.store.tables import leases
-from search.trials import lease_keeper
+from search.timing import Timing
 from search.trials.lease_keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, HeldLeases, LeaseKeeper
 from tests.search.conftest import open_stage
+
+HURRIED = Timing(lease_tick_s=0.01, renew_s=0.01)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -23,12 +25,6 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_keeper, "TICK_S", 0.01)
-    monkeypatch.setattr(lease_keeper, "RENEW_S", 0.01)
 
 
 @pytest.fixture
@@ -45,13 +41,13 @@ def received() -> Iterator[list[int]]:
 @pytest.fixture
 def keeper(sqlite: Storage, received: list[int]) -> Iterator[LeaseKeeper]:
     """Closed while its signals are still caught: a late one would end the tests."""
-    started = LeaseKeeper(sqlite, supervisor_pid=None, show=lambda: None)
+    started = LeaseKeeper(sqlite, supervisor_pid=None, show=lambda: None, timing=HURRIED)
     yield started
     started.close()
 
 
-def watch(storage: Storage, is_out_of_time: Callable[[], bool] = lambda: False) -> HeldLeases:
-    return HeldLeases((open_stage(storage).claim(),), is_out_of_time, set())
+def hold(storage: Storage, is_out_of_time: Callable[[], bool] = lambda: False) -> HeldLeases:
+    return HeldLeases((open_stage(storage).claim(),), is_out_of_time)
 
 
 def lease_end(storage: Storage) -> float:
@@ -60,35 +56,35 @@ def lease_end(storage: Storage) -> float:
 
 
 def test_the_lease_of_a_trial_in_training_is_renewed(sqlite: Storage, keeper: LeaseKeeper) -> None:
-    keeper.watched = watch(sqlite)
+    keeper.held = hold(sqlite)
     first = lease_end(sqlite)
     keeper.start()
     wait_for(lambda: lease_end(sqlite) > first)
-    assert not keeper.watched.lost
+    assert not keeper.held.lost
 
 
-def test_a_lease_that_somebody_else_took_over_is_noticed(sqlite: Storage, keeper: LeaseKeeper) -> None:
-    keeper.watched = watch(sqlite)
+def test_a_lease_that_another_worker_took_over_is_noticed(sqlite: Storage, keeper: LeaseKeeper) -> None:
+    keeper.held = hold(sqlite)
     with sqlite.engine.begin() as connection:
-        connection.execute(update(leases).values(token="somebody else's"))
+        connection.execute(update(leases).values(token="another worker's"))
     keeper.start()
-    watched = keeper.watched
-    wait_for(lambda: watched.lost == {0})
+    held = keeper.held
+    wait_for(lambda: held.lost == {0})
 
 
 def test_a_trial_whose_time_is_up_gets_a_signal(sqlite: Storage, keeper: LeaseKeeper, received: list[int]) -> None:
-    keeper.watched = watch(sqlite, lambda: True)
+    keeper.held = hold(sqlite, lambda: True)
     keeper.start()
     wait_for(lambda: OUT_OF_TIME_SIGNAL in received)
     assert STOP_SIGNAL not in received
 
 
 def test_a_worker_without_its_supervisor_is_stopped(sqlite: Storage, received: list[int]) -> None:
-    abandoned = LeaseKeeper(sqlite, supervisor_pid=os.getppid() + 1, show=lambda: None)
-    abandoned.start()
+    orphan = LeaseKeeper(sqlite, supervisor_pid=os.getppid() + 1, show=lambda: None, timing=HURRIED)
+    orphan.start()
     wait_for(lambda: STOP_SIGNAL in received)
-    assert abandoned.abandoned.is_set()
-    abandoned.close()
+    assert orphan.supervisor_gone.is_set()
+    orphan.close()
 
 
 def test_a_database_that_is_away_for_a_while_does_not_end_the_keeper(sqlite: Storage, keeper: LeaseKeeper) -> None:
@@ -100,7 +96,7 @@ def test_a_database_that_is_away_for_a_while_does_not_end_the_keeper(sqlite: Sto
             raise StorageInternalError("what Optuna makes of a lost connection")
         return False
 
-    keeper.watched = watch(sqlite, away)
+    keeper.held = hold(sqlite, away)
     first = lease_end(sqlite)
     keeper.start()
     wait_for(lambda: lease_end(sqlite) > first)

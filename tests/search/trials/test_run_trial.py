@@ -27,8 +27,9 @@ from search.store.storage import Storage
 from search.store.tables import leases
 from search.trials import workload
 from search.trials.artifacts import SharedFolder
-from search.trials.run_trial import TimeIsUp, WorkerStopped
-from search.trials.trial_run import OUT_OF_TIME, TrialContext
+from search.trials.interruption import TimeIsUp, WorkerStopped
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import OUT_OF_TIME
 from search.trials.working_files import remove_working_files
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, choice
@@ -60,7 +61,7 @@ def raising(error: BaseException, *, after_epoch: int = 1) -> OnEpoch:
     return on_epoch
 
 
-def test_a_trial_that_ends_well_tells_its_best_epoch_and_all_that_decided_it(
+def test_a_complete_trial_records_its_best_epoch_and_all_that_decided_it(
     sqlite: Storage, context: TrialContext
 ) -> None:
     stage = open_stage(sqlite, epochs=3)
@@ -156,7 +157,7 @@ def test_a_trial_that_the_time_budget_cuts_is_marked_as_out_of_time_and_keeps_it
     assert result.attributes[names.EPOCHS_DONE] == 1
 
 
-def test_a_stopped_trial_goes_on_where_it_was_and_ends_as_if_never_stopped(
+def test_a_stopped_trial_resumes_and_ends_as_if_it_had_never_stopped(
     sqlite: Storage, make_context: Callable[..., TrialContext]
 ) -> None:
     stage = open_stage(sqlite, epochs=3, trials=1, space={})

@@ -9,24 +9,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from search.trials import watchdog as watchdog_module
+from search.timing import Timing
 from search.trials.watchdog import Watchdog
 
 HOLDS_THE_LOCK = """
 import ctypes, os
-from search.trials import watchdog
+from search.timing import Timing
+from search.trials.watchdog import Watchdog
 
-watchdog.TICK_S = watchdog.GRACE_S = 0.05
-dog = watchdog.Watchdog(0.2, lambda reason: os._exit(0))
+dog = Watchdog(0.2, lambda reason: os._exit(0), timing=Timing(watchdog_tick_s=0.05, watchdog_grace_s=0.05))
 dog.start()
 with dog.watching():
     ctypes.PyDLL(None).sleep(60)
 """
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog_module, "TICK_S", 0.01)
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def start(struck: list[str]) -> Iterator[Callable[[float | None], Watchdog]]:
     started: list[Watchdog] = []
 
     def make(timeout_s: float | None) -> Watchdog:
-        started.append(Watchdog(timeout_s, struck.append))
+        started.append(Watchdog(timeout_s, struck.append, timing=Timing(watchdog_tick_s=0.01)))
         started[-1].start()
         return started[-1]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ from search.store.claims import Claim, claim_next
 from search.store.records import create_study, read_epochs, read_study, read_workers, update_stage, update_study
 from search.store.storage import Storage
 from search.store.tables import leases
+from search.timing import Timing
+from search.trials import claim_trials
 from search.trials import worker as worker_module
 from search.trials.lease_keeper import STOP_SIGNAL
 from search.trials.trial_run import TrialRun
-from search.worker import Worker
+from search.trials.worker import Worker
 from tests.search.conftest import CPU, DATA, OpenStage, open_stage, settings_at
+
+MakeWorker = Callable[[Timing], Worker]
 
 
 @pytest.fixture
@@ -37,14 +42,19 @@ def stage(sqlite: Storage) -> OpenStage:
 
 
 @pytest.fixture
-def worker(stage: OpenStage, tmp_path: Path) -> Iterator[Worker]:
+def make_worker(stage: OpenStage, tmp_path: Path) -> Iterator[MakeWorker]:
     kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
     before = {kind: signal.getsignal(kind) for kind in kinds}
     record = read_study(stage.storage, "tiny")
     assert record is not None
-    yield Worker(settings_at(tmp_path), stage.storage, record, CPU)
+    yield lambda timing: Worker(settings_at(tmp_path), stage.storage, record, CPU, timing=timing)
     for kind, handler in before.items():
         signal.signal(kind, handler)
+
+
+@pytest.fixture
+def worker(make_worker: MakeWorker) -> Worker:
+    return make_worker(Timing())
 
 
 def states(stage: OpenStage) -> Counter[str]:
@@ -63,10 +73,10 @@ def after_claims(monkeypatch: pytest.MonkeyPatch, count: int, act: Any) -> None:
                 act()
         return claimed
 
-    monkeypatch.setattr(worker_module, "claim_next", claim)
+    monkeypatch.setattr(claim_trials, "claim_next", claim)
 
 
-def test_a_worker_runs_what_waits_and_ends_with_the_study(
+def test_a_worker_trains_the_waiting_trials_and_ends_with_the_study(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_claims(monkeypatch, 3, lambda: update_study(stage.storage, "tiny", state="promoting"))
@@ -75,7 +85,16 @@ def test_a_worker_runs_what_waits_and_ends_with_the_study(
     assert read_workers(stage.storage, "tiny") == []
 
 
-def test_a_worker_that_is_told_to_stop_while_it_claims_puts_the_trial_back(
+def test_a_worker_logs_the_result_of_each_trial(
+    worker: Worker, stage: OpenStage, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="search"):
+        assert worker.run_next()
+    (trial, *_) = stage_trials(stage.storage, stage.record)
+    assert caplog.messages == [f"tiny/1-one #0 complete, value {trial.value:.4f}"]
+
+
+def test_a_worker_that_is_stopped_while_it_claims_puts_the_trial_back(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_claims(monkeypatch, 1, lambda: os.kill(os.getpid(), STOP_SIGNAL))
@@ -112,7 +131,7 @@ def test_the_second_signal_puts_the_running_trial_back_at_once(
     assert states(stage) == {"WAITING": 3}
 
 
-def test_a_signal_during_a_database_call_waits_until_the_training_goes_on(
+def test_a_signal_during_a_database_call_takes_effect_when_the_training_continues(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = []
@@ -141,7 +160,7 @@ def test_a_trial_that_breaks_the_accelerator_is_tried_once_more_by_another_proce
         worker.run()
     assert states(stage) == {"WAITING": 3}
     with pytest.raises(SieveError):
-        worker._run_next()
+        worker.run_next()
     first = stage_trials(stage.storage, stage.record)[0]
     assert states(stage) == {"FAIL": 1, "WAITING": 2}
     assert first.user_attrs[names.REASON] == "broke 2 workers: CUDA error: device-side assert triggered"
@@ -162,20 +181,19 @@ def test_a_full_disk_ends_the_worker_and_costs_no_trial(
 
 def test_a_stage_whose_time_is_up_gets_no_new_trial(worker: Worker, stage: OpenStage) -> None:
     update_stage(stage.storage, stage.record, deadline=1.0)
-    assert not worker._run_next()
+    assert not worker.run_next()
     assert states(stage) == {"WAITING": 3}
 
 
-def test_a_worker_that_slept_asks_for_its_trial_before_it_writes_anything(
-    worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_slept_checks_its_lease_before_it_writes_anything(
+    make_worker: MakeWorker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def taken_over() -> None:
         with stage.storage.engine.begin() as connection:
-            connection.execute(update(leases).values(token="somebody else's"))
+            connection.execute(update(leases).values(token="another worker's"))
 
     after_claims(monkeypatch, 1, taken_over)
-    monkeypatch.setattr(worker_module, "LEASE_S", -1.0)  # Whenever it looks at the clock, it has slept.
-    assert worker._run_next()
+    assert make_worker(Timing(lease_s=-1.0)).run_next()  # Whenever it reads the clock, it has slept.
     (trial, *_) = stage_trials(stage.storage, stage.record)
     assert read_epochs(stage.storage, trial._trial_id) == []
     assert states(stage) == {"RUNNING": 1, "WAITING": 2}

@@ -20,7 +20,7 @@ from search.store.records import create_study, read_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
 from search.trials.artifacts import SharedFolder
-from search.trials.trial_run import TrialContext
+from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
 from search.verdict.ablation import AblationResult, read_ablation
 from search.verdict.ablation_table import print_ablation

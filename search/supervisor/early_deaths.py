@@ -1,0 +1,29 @@
+"""Tells workers that have a fault of their own from workers that a trial killed."""
+
+from __future__ import annotations
+
+from data.errors import SieveError
+
+MAX_EARLY_DEATHS = 5
+"""A run is given up after this many early deaths in a row, for each worker. A trial that kills its workers is given up
+earlier."""
+
+
+class EarlyDeaths:
+    """Counts the early deaths of a run's workers."""
+
+    def __init__(self, workers: int, *, early_death_s: float) -> None:
+        """`early_death_s`: a worker that lives longer died of its trial, not of a fault of its own."""
+        self._allowed = MAX_EARLY_DEATHS * max(1, workers)
+        self._early_death_s = early_death_s
+        self._in_a_row = 0
+
+    def is_early(self, lived_s: float) -> bool:
+        """Whether a worker died so soon after its start that it may be at fault itself."""
+        return lived_s < self._early_death_s
+
+    def count(self, lived_s: float, log_tail: str) -> None:
+        """Count a worker's death. Raises SieveError if workers die as soon as they start."""
+        self._in_a_row = self._in_a_row + 1 if self.is_early(lived_s) else 0
+        if self._in_a_row >= self._allowed:
+            raise SieveError(f"workers die as soon as they start; the log of the last one ends with: {log_tail}")

@@ -1,0 +1,60 @@
+"""Decides what each stage of a run consists of: what the study asks for, cut to what the time budget allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from optuna.trial import FrozenTrial
+
+from models.config import TrainConfig
+from search import names
+from search.stage.budget import Budget
+from search.stage.feasibility import feasible_on
+from search.stage.pinned import PinnedStage
+from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
+from search.stage.warm_start import warm_parameters
+from search.store.records import read_study
+from search.store.storage import Storage
+from search.supervisor.describe_cuts import ablation_cuts, confirmation_cuts, stage_cuts
+from studies.definition import Ablation, Stage, Study
+
+
+class StagePinner:
+    """Pins the stages of one study."""
+
+    def __init__(self, storage: Storage, study: Study, budget: Budget, say: Callable[[str], None]) -> None:
+        """`say` prints a line for each stage that the time budget cuts."""
+        self._storage = storage
+        self._study = study
+        self._budget = budget
+        self._say = say
+
+    def pin_search(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
+        """Pin a search stage around these configurations."""
+        fitted = self._budget.fit_stage(position, stage)
+        self._say_cuts(stage.name, stage_cuts(stage, fitted))
+        record = read_study(self._storage, self._study.name)
+        assert record is not None
+        taken = warm_parameters(record) if position == 0 else ()
+        is_feasible = feasible_on(record.data)
+        return pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+
+    def pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
+        """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""
+        epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]
+        epochs = max(config.epochs for _, config in best)
+        confirm = self._budget.fit_confirmation(epochs, epoch_s)
+        wanted = replace(self._study.confirm, finalists=min(self._study.confirm.finalists, len(best)))
+        self._say_cuts(confirm.name, confirmation_cuts(wanted, confirm, epochs))
+        return pin_confirmation(self._study, confirm, [config for _, config in best[: confirm.finalists]])
+
+    def pin_ablation(self, ablation: Ablation, base: TrainConfig) -> PinnedStage:
+        """Pin an ablation around this configuration."""
+        fitted = self._budget.fit_ablation(ablation)
+        self._say_cuts(ablation.name, ablation_cuts(ablation, fitted))
+        return pin_ablation(self._study, fitted, base)
+
+    def _say_cuts(self, stage: str, cuts: Sequence[str]) -> None:
+        if cuts:
+            self._say(f"{stage}: the time budget cuts {', '.join(cuts)}")

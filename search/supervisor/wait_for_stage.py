@@ -1,0 +1,122 @@
+"""Waits for the trials of an open stage: restarts dead workers, recovers lost trials, applies the time budget."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from optuna.trial import FrozenTrial, TrialState
+
+from data.errors import SieveError
+from search import names
+from search.stage.snapshot import stage_trials
+from search.store.claims import Result, claim_next, finish
+from search.store.processes import process_name
+from search.store.reaping import reap
+from search.store.records import StageRecord, update_stage
+from search.store.storage import Storage, with_retries
+from search.supervisor.launch import Launcher
+from search.text import plural
+from search.timing import Timing
+
+SAME_FAILURES = 5
+"""A stage is stopped if its first trials all fail, this many of them: the fault is not in the configurations."""
+NOT_BEGUN = "the time budget was used up before its turn"
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user asked the supervisor to stop; all workers have ended, and the same command resumes the study."""
+
+
+class StageWait:
+    """Waits for one stage after another."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        launcher: Launcher,
+        *,
+        is_interrupted: Callable[[], bool],
+        on_tick: Callable[[], None],
+        timing: Timing,
+    ) -> None:
+        self._storage = storage
+        self._launcher = launcher
+        self._is_interrupted = is_interrupted
+        self._on_tick = on_tick
+        self._poll_s = timing.stage_poll_s
+
+    def until_ended(self, record: StageRecord) -> None:
+        """Return when every trial of the stage has ended.
+
+        Raises SieveError if the stage cannot succeed, and Interrupted once the user has stopped all workers.
+        """
+        planned_end = record.deadline
+        while True:
+            trials = with_retries(stage_trials, self._storage, record)
+            unfinished = [trial for trial in trials if not trial.state.is_finished()]
+            if not unfinished:
+                return
+            _raise_if_hopeless(record, trials)
+            if planned_end is not None and time.time() > planned_end:
+                if _has_result(trials) and _are_waiting(unfinished):
+                    self._skip_waiting(record)
+                    continue
+                record = self._set_published_end(record, planned_end, trials, unfinished)
+            self._launcher.restart_dead()
+            with_retries(reap, self._storage, [record.optuna_study])
+            self._on_tick()
+            if self._is_interrupted() and self._launcher.alive() == 0:
+                raise Interrupted
+            time.sleep(self._poll_s)
+
+    def _set_published_end(
+        self, record: StageRecord, planned_end: float, trials: Sequence[FrozenTrial], unfinished: Sequence[FrozenTrial]
+    ) -> StageRecord:
+        """Set the deadline that workers read, once the time planned for the stage is over; returns the new record.
+
+        Three times have to be told apart: `planned_end` is what the budget gave the stage, `record.deadline` is what
+        workers read now, and `due_end` is what they should read. A stage without a result to hand on stays open
+        beyond its planned end, so workers must find no deadline there; with the first result the planned end holds
+        again. Running trials are left alone until then.
+        """
+        due_end = planned_end if _has_result(trials) else None
+        if record.deadline == due_end or not (_has_result(trials) or _are_waiting(unfinished)):
+            return record
+        with_retries(update_stage, self._storage, record, deadline=due_end)
+        return replace(record, deadline=due_end)
+
+    def _skip_waiting(self, record: StageRecord) -> None:
+        """Record the trials that are still waiting as skipped."""
+        skipped = Result(outcome="failed", attributes={names.SKIPPED: True, names.REASON: NOT_BEGUN})
+        while (claim := claim_next(self._storage, record.optuna_study, process_name())) is not None:
+            finish(self._storage, claim, skipped)
+
+
+def most_common_reason(trials: Sequence[FrozenTrial]) -> str:
+    """The last line of the reason that most of these trials give for their end, with the number of trials."""
+    reasons = Counter(
+        str(trial.user_attrs.get(names.REASON, "no reason recorded")).splitlines()[-1] for trial in trials
+    )
+    reason, count = reasons.most_common(1)[0]
+    return f"most common reason ({plural(count, 'trial')}): {reason}"
+
+
+def _raise_if_hopeless(record: StageRecord, trials: Sequence[FrozenTrial]) -> None:
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    if len(finished) < min(SAME_FAILURES, len(trials)) or any(t.state != TrialState.FAIL for t in finished):
+        return
+    raise SieveError(
+        f"{record.optuna_study}: the first {plural(len(finished), 'trial')} all failed; "
+        f"{most_common_reason(finished)}; fix the cause and start again with --name NEW"
+    )
+
+
+def _has_result(trials: Sequence[FrozenTrial]) -> bool:
+    return any(trial.state == TrialState.COMPLETE for trial in trials)
+
+
+def _are_waiting(trials: Sequence[FrozenTrial]) -> bool:
+    return all(trial.state == TrialState.WAITING for trial in trials)

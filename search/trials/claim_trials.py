@@ -1,0 +1,56 @@
+"""Claims the next trial of a stage, and with it those that can be trained together as a gang.
+
+`search.store.claims` makes sure that a trial has one owner.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import optuna
+
+from data.errors import LeaseLost, SieveError, StorageAway
+from search.stage.pinned import PinnedStage
+from search.store.claims import claim_next, release
+from search.store.storage import with_retries
+from search.trials.gang_trial import gang_limit, member_key
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
+
+
+def claim_trials(
+    stage: PinnedStage, study: optuna.Study, context: TrialContext, *, owner: str, gang_size: int
+) -> list[TrialRun]:
+    """Claim the next waiting trial, and as many after it, up to `gang_size`, as belong to the same gang.
+
+    Returns an empty list if no trial waits. A trial that does not belong to the gang goes back into the queue.
+    """
+    storage, lease_s = context.storage, context.timing.lease_s
+    runs: list[TrialRun] = []
+    keys: list[object] = []
+    limit = gang_limit(stage, gang_size)
+    while len(runs) < limit:
+        claim = with_retries(claim_next, storage, study.study_name, owner, lease_s=lease_s)
+        if claim is None:
+            break
+        trial = with_retries(storage.open_trial, study, claim.trial_id)
+        run = TrialRun(trial=trial, claim=claim, stage=stage, context=context)
+        key = _gang_key(run) if limit > 1 else None
+        if runs and (key is None or key != keys[0]):
+            with suppress(LeaseLost):  # Raised if an outage hid that the trial was given back already.
+                with_retries(release, storage, claim)
+            break
+        runs.append(run)
+        keys.append(key)
+        if key is None:
+            break
+    return runs
+
+
+def _gang_key(run: TrialRun) -> object:
+    try:
+        return member_key(run, run.draw())
+    except StorageAway:
+        raise
+    except SieveError:
+        return None  # Run it alone so that the error is recorded on that trial.

@@ -1,0 +1,63 @@
+"""The ways in which a worker ends a trial: record its result, put it back into the queue, or leave it to another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+
+from data.errors import LeaseLost
+from search import names
+from search.store.claims import Claim, Result, finish, release, renew
+from search.store.records import StageRecord
+from search.store.storage import with_retries
+from search.text import plural
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
+from search.trials.working_files import remove_working_files
+
+MAX_RETRIES = 1
+"""A trial that broke the process that trained it is tried again in another process this many times."""
+
+log = logging.getLogger(__name__)
+
+
+def record_result(context: TrialContext, record: StageRecord, claim: Claim, result: Result) -> None:
+    """Record a trial's result and remove its working files; does nothing if another worker has the trial by now."""
+    try:
+        finish(context.storage, claim, result)
+    except LeaseLost as error:
+        log.warning("result discarded: %s", error)
+        return
+    remove_working_files(context.artifacts, record, claim.number)
+    value = "" if result.value is None else f", value {result.value:.4f}"
+    reason = str(result.attributes.get(names.REASON, "")).splitlines()[-1:]
+    log.info("%s", ": ".join([f"{claim.optuna_study} #{claim.number} {result.outcome}{value}", *reason]))
+
+
+def put_back(context: TrialContext, runs: Iterable[TrialRun]) -> None:
+    """Put trials back into the queue with the epochs that they have reported; their checkpoints stay."""
+    for run in runs:
+        with suppress(LeaseLost):
+            with_retries(renew, context.storage, run.claim, lease_s=context.timing.lease_s)
+            context.epoch_log.write()
+            with_retries(release, context.storage, run.claim)
+            log.info("%s #%d put back into the queue", run.claim.optuna_study, run.claim.number)
+
+
+def retry_elsewhere_or_fail(context: TrialContext, record: StageRecord, run: TrialRun, reason: str) -> None:
+    """Leave a trial that broke this process to another one; record it as failed if that was tried before."""
+    with suppress(LeaseLost):
+        if run.faults < MAX_RETRIES:
+            _retry_elsewhere(context, run)
+        else:
+            workers = plural(run.faults + 1, "worker")
+            record_result(context, record, run.claim, run.failed(f"broke {workers}: {reason}"))
+
+
+def _retry_elsewhere(context: TrialContext, run: TrialRun) -> None:
+    with_retries(renew, context.storage, run.claim, lease_s=context.timing.lease_s)
+    context.epoch_log.write()
+    with_retries(context.storage.optuna.set_trial_user_attr, run.claim.trial_id, names.FAULTS, run.faults + 1)
+    with_retries(release, context.storage, run.claim)
+    log.warning("%s #%d left to another process", run.claim.optuna_study, run.claim.number)
