@@ -11,7 +11,7 @@ from search.report.figures.style import Plot
 from search.report.html_tables import Cell, Table
 from search.report.metric import Metric, percent, plural, show_p, signed
 from search.report.observations import Observation, Strength
-from search.verdict.ablation import METHOD, AblationResult, CellResult, mean_scores
+from search.verdict.ablation_result import METHOD, AblationResult, CellResult, mean_scores
 from search.verdict.factorial import Contrast, Effect
 from studies.ablation import describe_level
 

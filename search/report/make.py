@@ -18,7 +18,7 @@ from search.settings import Settings
 from search.store.storage import open_storage
 from search.terminal import DataProgress, say
 from search.trials.artifacts import open_artifacts
-from search.verdict.ablation import read_ablation
+from search.verdict.ablation_result import read_ablation
 
 REPORT_FILE = "report.html"
 MARKER = b'<meta name="generator" content="Sieve">'

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from search.report.effects import Effect, Effects
 from search.report.facts import StageFacts, StudyFacts
 from search.report.hints import edge_hints, last_improvement, pruned_choices
 from search.report.metric import Metric, percent, plural, show_p, show_time
+from search.report.parameter_effects import ParameterEffect, ParameterEffects
 from search.report.spent import Pruning
 from search.verdict.champion import mean_interval
 
@@ -28,7 +28,9 @@ class Observation:
     text: str
 
 
-def observe(facts: StudyFacts, effects: Mapping[str, Effects], pruning: Mapping[str, Pruning]) -> list[Observation]:
+def observe(
+    facts: StudyFacts, effects: Mapping[str, ParameterEffects], pruning: Mapping[str, Pruning]
+) -> list[Observation]:
     """What the study shows, the result first. `effects` and `pruning` by stage."""
     found = [*_champion(facts), *_test(facts)]
     for stage in facts.stages:
@@ -128,7 +130,7 @@ def _test(facts: StudyFacts) -> Iterator[Observation]:
     )
 
 
-def _stage(stage: StageFacts, effects: Effects, metric: Metric) -> Iterator[Observation]:
+def _stage(stage: StageFacts, effects: ParameterEffects, metric: Metric) -> Iterator[Observation]:
     def say(strength: Strength, text: str) -> Observation:
         return Observation(about=stage.name, strength=strength, text=text)
 
@@ -155,7 +157,7 @@ def _stage(stage: StageFacts, effects: Effects, metric: Metric) -> Iterator[Obse
         yield say("note", progress)
 
 
-def _silence(silent: list[Effect], stage: StageFacts, metric: Metric) -> str:
+def _silence(silent: list[ParameterEffect], stage: StageFacts, metric: Metric) -> str:
     """Of parameters without a clear effect, how large one could be; a bound beyond all that was seen says nothing."""
     values = stage.complete["value"]
     spread = float(values.max() - values.min())
@@ -168,7 +170,7 @@ def _silence(silent: list[Effect], stage: StageFacts, metric: Metric) -> str:
     return f"{text}. About {rest} they say nothing." if rest else f"{text}."
 
 
-def _effect(effect: Effect, metric: Metric) -> tuple[Strength, str]:
+def _effect(effect: ParameterEffect, metric: Metric) -> tuple[Strength, str]:
     sure = (
         f"95 % interval {metric.show_signed(*effect.interval)}, {show_p(effect.p_value)}, "
         f"{effect.trials} complete trials"

@@ -16,7 +16,6 @@ from plotly.offline import get_plotlyjs
 from search.report import html_tables as tables
 from search.report import spent as cost
 from search.report.ablation_chapter import ablation_chapter
-from search.report.effects import estimate_effects
 from search.report.embedded_pictures import Picture
 from search.report.facts import StudyFacts
 from search.report.figures import outcome
@@ -25,12 +24,13 @@ from search.report.figures.style import Plot
 from search.report.importance import MIN_TRIALS
 from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
+from search.report.parameter_effects import estimate_parameter_effects
 from search.report.sections import sections_of
 from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
 from search.store.seal import describe_look
 from search.store.software import GIT_COMMIT, software
-from search.verdict.ablation import AblationResult
+from search.verdict.ablation_result import AblationResult
 
 _HERE = Path(__file__).parent
 
@@ -47,7 +47,8 @@ class Figure:
 def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationResult | None = None) -> str:
     """The report as HTML that loads nothing from anywhere."""
     effects = {
-        stage.name: estimate_effects(stage.optuna_trials, maximize=facts.metric.maximize) for stage in facts.stages
+        stage.name: estimate_parameter_effects(stage.optuna_trials, maximize=facts.metric.maximize)
+        for stage in facts.stages
     }
     pruning = {stage.name: cost.measure_pruning(stage) for stage in facts.stages}
     observations = observe(facts, effects, pruning)

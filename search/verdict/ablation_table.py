@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from search.verdict.ablation import METHOD, AblationResult
+from search.verdict.ablation_result import METHOD, AblationResult
 from studies.ablation import describe_level
 
 

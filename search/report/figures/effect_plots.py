@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from search.report.facts import StageFacts
 from search.report.figures.style import BLUE, GREY, SERIES, Plot, blank
 from search.report.metric import Metric, percent
-from search.verdict.ablation import AblationResult, CellResult, MeanScores, mean_scores
+from search.verdict.ablation_result import AblationResult, CellResult, MeanScores, mean_scores
 from search.verdict.factorial import Effect
 from studies.ablation import WITH, WITHOUT, describe_level
 

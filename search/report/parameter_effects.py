@@ -28,7 +28,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
+class ParameterEffect:
     """A parameter's best level against its worst, other parameters held equal."""
 
     parameter: str
@@ -45,10 +45,10 @@ class Effect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effects:
+class ParameterEffects:
     """What the complete trials of a stage say of its parameters."""
 
-    found: tuple[Effect, ...]
+    found: tuple[ParameterEffect, ...]
     """Clearest first; empty with too few trials."""
     trials: int
     """Complete ones."""
@@ -72,12 +72,12 @@ class _Model:
     """Degrees of freedom of the residual."""
 
 
-def estimate_effects(trials: Sequence[FrozenTrial], *, maximize: bool) -> Effects:
-    """Effects of all parameters that every complete trial has."""
+def estimate_parameter_effects(trials: Sequence[FrozenTrial], *, maximize: bool) -> ParameterEffects:
+    """ParameterEffects of all parameters that every complete trial has."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     table = _levels(complete)
     needed = 1 + sum(table[name].nunique() - 1 for name in table) + MIN_SPARE_TRIALS
-    nothing = Effects(found=(), trials=len(complete), trials_needed=needed)
+    nothing = ParameterEffects(found=(), trials=len(complete), trials_needed=needed)
     if table.empty or not nothing.is_enough:
         return nothing
     sign = 1.0 if maximize else -1.0
@@ -88,7 +88,7 @@ def estimate_effects(trials: Sequence[FrozenTrial], *, maximize: bool) -> Effect
     p_values = {name: _f_test(full, _fit(_design(table.drop(columns=name)), values)) for name in table}
     contrasts = (_contrast(table, name, full, p) for name, p in _holm(p_values).items())
     found = sorted((e for e in contrasts if e is not None), key=lambda effect: (effect.p_value, -effect.difference))
-    return Effects(found=tuple(found), trials=len(complete), trials_needed=needed)
+    return ParameterEffects(found=tuple(found), trials=len(complete), trials_needed=needed)
 
 
 def _levels(complete: Sequence[FrozenTrial]) -> pd.DataFrame:
@@ -132,7 +132,7 @@ def _holm(p_values: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> Effect | None:
+def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> ParameterEffect | None:
     """The best against the worst of the levels with enough trials."""
     counts = table[name].value_counts()
     usual = [level for level in counts.index if counts[level] >= MIN_LEVEL_TRIALS]
@@ -147,7 +147,7 @@ def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> 
     pairs = len(list(combinations(usual, 2)))
     half = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / pairs, model.spare)) * variance**0.5
     difference = effect_of[better] - effect_of[worse]
-    return Effect(
+    return ParameterEffect(
         parameter=name, better=str(better), worse=str(worse), difference=difference,
         interval=(difference - half, difference + half), p_value=p_value, trials=len(table),
     )  # fmt: skip
