@@ -129,8 +129,8 @@ def _stage_table(result: StudyResult) -> Table:
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in result.stages:
         found = stage.snapshot
-        counts = (found.complete, found.pruned, found.infeasible, found.failed, found.skipped)
-        table.add_row(found.name, *map(str, counts), "-" if found.best is None else f"{found.best:.4f}")
+        counts = (str(getattr(found, key)) for key in COUNTS)
+        table.add_row(found.name, *counts, "-" if found.best is None else f"{found.best:.4f}")
     return table
 
 
