@@ -31,7 +31,7 @@ from search.store.records import StudyRecord
 from search.store.seal import close_look, looks_by_others, open_look, whoami
 from search.store.storage import open_storage
 from search.terminal import DataProgress, print_json, say
-from search.tracking.registry import Champion, load_champion, log_test_result
+from search.tracking.model_registry import LoadedChampion, load_champion, log_test_result
 from search.verdict.scores import score, show
 
 BATCH_IMAGES = 256
@@ -85,7 +85,7 @@ def _check_unchanged(settings: Settings, record: StudyRecord, progress: Progress
 
 
 def _measure(
-    settings: Settings, spec: DataSpec, champion: Champion, look: int, progress: Progress | None
+    settings: Settings, spec: DataSpec, champion: LoadedChampion, look: int, progress: Progress | None
 ) -> tuple[LookResult, Predictions]:
     """The scores, and what the pictures need: it is kept now, as nothing else may open the test images."""
     channels, height, _ = champion.input_shape
@@ -112,7 +112,7 @@ def _measure(
     return result, predictions
 
 
-def _predict(champion: Champion, images: ImageSet, progress: Progress | None) -> npt.NDArray[np.float32]:
+def _predict(champion: LoadedChampion, images: ImageSet, progress: Progress | None) -> npt.NDArray[np.float32]:
     """Probability of each class for every image, shape (images, classes), in the number format of validation."""
     probabilities: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(images), BATCH_IMAGES):

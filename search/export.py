@@ -21,7 +21,7 @@ from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
 from search.terminal import print_json
-from search.tracking.registry import download_bundle
+from search.tracking.model_registry import download_bundle
 
 ONNX_FILE = "model.onnx"
 

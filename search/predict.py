@@ -26,7 +26,7 @@ from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
 from search.terminal import print_json
-from search.tracking.registry import Champion, load_champion
+from search.tracking.model_registry import LoadedChampion, load_champion
 
 BATCH_IMAGES = 256
 
@@ -52,7 +52,7 @@ def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int 
     return {"study": study, "model_uri": champion.registered.uri, "predictions": answers}
 
 
-def _answer(champion: Champion, paths: Sequence[Path], top: int) -> list[dict[str, Any]]:
+def _answer(champion: LoadedChampion, paths: Sequence[Path], top: int) -> list[dict[str, Any]]:
     decoded = [_decode(champion, path) for path in paths]
     images = [image for image in decoded if not isinstance(image, str)]
     probabilities = iter(np.asarray(champion.model.predict(np.stack(images)))) if images else iter(())
@@ -64,7 +64,7 @@ def _answer(champion: Champion, paths: Sequence[Path], top: int) -> list[dict[st
     ]
 
 
-def _decode(champion: Champion, path: Path) -> UInt8Array | str:
+def _decode(champion: LoadedChampion, path: Path) -> UInt8Array | str:
     """The image in the champion's size, or the reason why it cannot be read."""
     channels, height, _ = champion.input_shape
     try:
@@ -75,7 +75,7 @@ def _decode(champion: Champion, path: Path) -> UInt8Array | str:
         return error.strerror or str(error)
 
 
-def _likeliest(champion: Champion, probabilities: np.ndarray[Any, Any], top: int) -> list[dict[str, Any]]:
+def _likeliest(champion: LoadedChampion, probabilities: np.ndarray[Any, Any], top: int) -> list[dict[str, Any]]:
     order = np.argsort(-probabilities, kind="stable")[:top]
     return [{"class": champion.classes[index], "probability": float(probabilities[index])} for index in order]
 

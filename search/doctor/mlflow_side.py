@@ -15,7 +15,7 @@ from search.store.records import StudyRecord, read_study, study_names
 from search.store.storage import Storage
 from search.tracking.backlog import looks_behind, trials_behind
 from search.tracking.client import answering
-from search.tracking.registry import load_champion, model_name
+from search.tracking.model_registry import load_champion, model_name
 
 TRACKING, REGISTRY = "tracking", "registry"
 

@@ -29,7 +29,7 @@ from search.store.seal import looks
 from search.store.storage import open_storage
 from search.terminal import say
 from search.tracking.log_pictures import log_pictures
-from search.tracking.registry import load_champion
+from search.tracking.model_registry import load_champion
 
 PICTURE_FOLDER = "pictures"
 INDEX_FILE = "index.json"

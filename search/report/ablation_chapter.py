@@ -1,4 +1,4 @@
-"""The page's chapter on an ablation: what each factor was worth, cell by cell and class by class."""
+"""The report's chapter on an ablation: the effect of each factor, and results by cell and by class."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from search.report.figures.style import Plot
 from search.report.html_tables import Cell, Table
 from search.report.metric import Metric, percent, plural, show_p, signed
 from search.report.observations import Observation, Strength
-from search.verdict.ablation import METHOD, AblationResult, CellResult, mean_scores
+from search.verdict.ablation_result import METHOD, AblationResult, CellResult, mean_scores
 from search.verdict.factorial import Contrast, Effect
 from studies.ablation import describe_level
 
 MANY_ROWS = 120
-"""Of the table of classes: beyond it nobody reads on."""
+"""Largest number of rows for which the table of classes is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationChapter:
-    """What `ablation.html.j2` shows."""
+    """The content of `ablation.html.j2`."""
 
     lead: str
     findings: tuple[Observation, ...]
@@ -33,7 +33,7 @@ class AblationChapter:
 
 
 def ablation_chapter(facts: StudyFacts, result: AblationResult, stage: StageFacts) -> AblationChapter:
-    """The chapter, from what the ablation found so far and the epochs of its trials."""
+    """The chapter on an ablation, finished or not, from its results and the epochs of its trials."""
     metric, counts = facts.metric, facts.record.data.label_distribution["train"]
     value = metric.axis_format
     plots = (
@@ -47,8 +47,8 @@ def ablation_chapter(facts: StudyFacts, result: AblationResult, stage: StageFact
     cells, seeds = len(stage.pinned.cells), len(set(stage.pinned.seeds))
     return AblationChapter(
         lead=(
-            f"{plural(cells, 'cell')}, every combination of the factors' levels, each trained on the same "
-            f"{plural(seeds, 'seed')}{_on_folds(stage)}. {METHOD[0].upper()}{METHOD[1:]}."
+            f"The ablation has {plural(cells, 'cell')}, one for each combination of the factors' levels. Each cell is "
+            f"trained on the same {plural(seeds, 'seed')}{_on_folds(stage)}. Method: {METHOD}."
         ),
         findings=tuple(_findings(result, metric, cells)),
         forest=figures.forest(result.effects, metric),
@@ -63,37 +63,39 @@ def _on_folds(stage: StageFacts) -> str:
     if not stage.pinned.folds:
         return ""
     return (
-        f", seed by seed on another of {stage.pinned.folds} folds (whose training images overlap, so that the "
-        "intervals are somewhat too narrow: Nadeau and Bengio 2003)"
+        f", each seed on another of {stage.pinned.folds} folds. The folds' training images overlap, so the intervals "
+        "are somewhat too narrow (Nadeau and Bengio 2003)"
     )
 
 
 def _findings(result: AblationResult, metric: Metric, cells: int) -> Iterator[Observation]:
     for effect in result.effects:
         strength: Strength = "clear" if effect.is_clear else "unclear"
-        yield Observation(about="ablation", strength=strength, text=_say(effect, metric))
+        yield Observation(about="ablation", strength=strength, text=_describe(effect, metric))
     if len(result.cells) < cells:
-        text = f"{plural(cells - len(result.cells), 'cell')} without a complete run: effects that need it are left out."
+        text = (
+            f"{plural(cells - len(result.cells), 'cell')} without a complete run; effects that need one are left out."
+        )
         yield Observation(about="ablation", strength="note", text=text)
     lost = sum(cell.runs.lost_runs for cell in result.cells)
     if lost:
-        text = f"{plural(lost, 'run')} diverged or failed and could not be counted; cells that lost one rank last."
+        text = f"{plural(lost, 'run')} diverged or failed. A cell that lost a run ranks last."
         yield Observation(about="ablation", strength="note", text=text)
 
 
-def _say(effect: Effect, metric: Metric) -> str:
+def _describe(effect: Effect, metric: Metric) -> str:
     contrast = effect.contrast
     better = (contrast.estimate > 0) == metric.maximize
     size = metric.show_difference(contrast.estimate)
     interval = f"95 % interval {metric.show_signed(*contrast.interval)}" if contrast.interval else "no interval"
     p = "" if effect.adjusted_p is None else f", {show_p(effect.adjusted_p)}"
-    verdict = "" if effect.is_clear else "; not told from no effect by these runs"
+    verdict = "" if effect.is_clear else "; these runs do not separate it from no effect"
     if len(effect.factors) == 1:
         what = f"{figures.describe_effect(effect)}: {size} {'better' if better else 'worse'}"
     else:
         (one, two), (first, second) = effect.factors, effect.levels
         more = "more" if better else "less"
-        what = f"{describe_level(one, first)} is worth {size} {more} with {describe_level(two, second)}"
+        what = f"{describe_level(one, first)} gains {size} {more} with {describe_level(two, second)}"
     return f"{what} in {metric.label} ({interval}{p}){verdict}."
 
 
@@ -116,9 +118,9 @@ def _effect_table(result: AblationResult, metric: Metric) -> Table:
     )
     return Table(
         caption=(
-            f"Difference in {metric.label}, from the first level to the other. A line of one factor is its main "
-            "effect, averaged over all levels of the other factors; a line of two is their interaction, by how much "
-            "the one's effect is larger with the other. p: after Holm's correction over all lines."
+            f"Difference in {metric.label} between two levels. A row with one factor is its main effect, averaged "
+            "over all levels of the other factors. A row with two factors is their interaction: the increase of one "
+            "factor's effect with the level of the other. The p-values are corrected over all rows (Holm)."
         ),
         headings=("effect", "from", "to", "difference", "95 % interval", "p", "verdict"),
         rows=rows,
@@ -143,9 +145,10 @@ def _cell_table(result: AblationResult, metric: Metric) -> Table:
         )
     return Table(
         caption=(
-            f"Mean {metric.label} over the seeds, with Student's t interval, and the difference from the base model, "
-            "the cell of all first levels, within seeds. Accuracy, balanced accuracy (mean of the classes' recalls) "
-            "and macro-F1: of the kept weights, asked once more in float32, mean over the runs; validation images."
+            f"Mean {metric.label} over the seeds with its interval (Student's t), and the difference within seeds "
+            "from the base model, the cell with the first level of every factor. Accuracy, balanced accuracy (mean "
+            "of the classes' recalls) and macro-F1 are those of the kept weights in float32 on validation images, "
+            "mean over the runs."
         ),
         headings=(
             *result.cells[0].levels, "runs", "mean", "95 % interval", "from the base model", "its 95 % interval",
@@ -157,14 +160,14 @@ def _cell_table(result: AblationResult, metric: Metric) -> Table:
 
 
 def _class_table(result: AblationResult) -> Table | None:
-    """Scores of every class in every cell; None without answers, or where there are too many to read."""
+    """Scores of every class in every cell; None without predictions, or with more than `MANY_ROWS` rows."""
     rows = [row for cell in result.cells for row in _class_rows(cell, result.classes)]
     if not rows or len(rows) > MANY_ROWS:
         return None
     return Table(
         caption=(
-            "Validation images by class, mean over the runs of a cell. A class's recall is its own accuracy. Click a "
-            "heading to sort."
+            "Scores of each class on validation images, mean over the runs of a cell. Recall is the accuracy on the "
+            "images of the class. Click a heading to sort."
         ),
         headings=("class", *result.cells[0].levels, "recall", "precision", "F1"),
         rows=tuple(rows),

@@ -1,4 +1,4 @@
-"""The champion's pictures, as far as `search.pictures` has drawn them, ready to stand inside the page."""
+"""The champion's pictures, if `search.pictures` has drawn them, encoded for the page."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from search.pictures.draw_all import INDEX_FILE, PICTURE_FOLDER
 from search.pictures.sheet import DPI
 
 MAX_BYTES = 1_800_000
-"""Of all pictures together; in base64, beside plotly and the figures, the page then stays below 8 MB."""
+"""Largest size of all pictures together: in base64, with plotly and the figures, the page stays below 8 MB."""
 QUALITIES = (90, 75, 55, 30)
-"""Of WebP, the first at which all pictures fit together. Text and edges stay sharp down to the third."""
+"""WebP qualities, tried in order until all pictures fit. Text and edges stay sharp down to the third."""
 _SHOWN_AS_FIGURES = frozenset({"confusion.png", "class_scores.png"})
-"""Of test images, that is; the page shows the same interactively once the test set was looked at."""
+"""Pictures that are left out after a look at the test set, because the page then shows the same as figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture as a `data:` address, with its size in pixels."""
+    """A picture as a `data:` URL, with its size in pixels."""
 
     title: str
     caption: str
@@ -35,12 +35,12 @@ class Picture:
 
     @property
     def shown_px(self) -> int:
-        """Width on a page that has room, where an inch has 96 pixels."""
+        """Width on a wide page, in CSS pixels of 1/96 inch."""
         return round(self.width * 96 / DPI)
 
 
 def read_pictures(home: Path, study: str, *, is_tested: bool) -> list[Picture]:
-    """The pictures in the study's folder, in their order; none if there are none."""
+    """The pictures in the study's folder, in the order of their index; empty if none were drawn."""
     folder = names.study_folder(home, study) / PICTURE_FOLDER
     entries = [
         entry
@@ -61,7 +61,7 @@ def read_pictures(home: Path, study: str, *, is_tested: bool) -> list[Picture]:
 
 
 def _fitting(images: Sequence[Image.Image]) -> list[bytes]:
-    """All as WebP, at the best quality with which they fit on the page together."""
+    """All pictures as WebP, at the best quality with which they fit on the page."""
     encoded: list[bytes] = []
     for quality in QUALITIES:
         encoded = [_webp(image, quality) for image in images]

@@ -1,4 +1,4 @@
-"""A study read from the database into data frames: all that the report is made from."""
+"""A study as data frames, read from the database: the input of the report."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from search.verdict.champion import Finalist, read_finalists
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StageFacts:
-    """A stage's trials. Rows of all frames are found by the trial's number, the one that people see."""
+    """A stage and its trials. The index of each data frame is the trial's number."""
 
     record: StageRecord
     pinned: PinnedStage
     snapshot: StageSnapshot
     optuna_trials: tuple[FrozenTrial, ...]
     trials: pd.DataFrame
-    """A row per trial: `state`, `value` (of a pruned trial its best epoch's), `val_accuracy`, `epochs`,
+    """A row for each trial: `state`, `value` (for a pruned trial, that of its best epoch), `val_accuracy`, `epochs`,
     `epochs_planned`, `duration_s`, `started_at`, `finished_at`, `seed`, `base`, `parameters`, `device`, `reason`."""
     params: pd.DataFrame
-    """A row per trial, a column per searched parameter; missing where a condition rules the parameter out."""
+    """A row for each trial, a column for each searched parameter; missing where a trial does not have the parameter."""
     epochs: pd.DataFrame
-    """A row per finished epoch: `trial`, `epoch` and the metrics of `models.training.metrics.EpochMetrics`."""
+    """A row for each finished epoch: `trial`, `epoch` and the metrics of `models.training.metrics.EpochMetrics`."""
 
     @property
     def name(self) -> str:
@@ -48,23 +48,24 @@ class StageFacts:
 
     @property
     def complete(self) -> pd.DataFrame:
-        """Rows of `trials` that ran to their end."""
+        """The rows of `trials` in the state `complete`."""
         return self.trials[self.trials["state"] == "complete"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudyFacts:
-    """A study: its search stages in order, its confirmation once there is one, and every look at the test set."""
+    """A study: its search stages in order, its confirmation, and every look at the test set."""
 
     record: StudyRecord
     metric: Metric
     stages: tuple[StageFacts, ...]
     confirmation: StageFacts | None
+    """The final stage, a confirmation or an ablation; None before it has started."""
     looks: tuple[Look, ...]
     looks_by_others: tuple[Look, ...]
-    """Of other studies at the same test images."""
+    """Looks by other studies of this database at the same test images."""
     commands: tuple[Command, ...]
-    """Every `search.run` that worked on it."""
+    """Every `search.run` command that ran the study, oldest first."""
 
     @property
     def all_stages(self) -> tuple[StageFacts, ...]:
@@ -72,18 +73,18 @@ class StudyFacts:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """All stages' `trials`, with the columns `stage` and `trial` in front."""
+        """The `trials` of all stages, with the added columns `stage` and `trial`."""
         frames = [(stage.name, stage.trials.reset_index(names="trial")) for stage in self.all_stages]
         return _stack(frames, ["trial", *_TRIAL_COLUMNS])
 
     @cached_property
     def configs(self) -> pd.DataFrame:
-        """The whole configuration of every trial that was begun: `stage`, `trial`, and a column per field."""
+        """The configuration of every trial that started: `stage`, `trial`, and a column for each field."""
         return _stack([(stage.name, _configs(stage)) for stage in self.all_stages], ["trial"])
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """All stages' `epochs`, with the column `stage` in front."""
+        """The `epochs` of all stages, with the added column `stage`."""
         return _stack([(stage.name, stage.epochs) for stage in self.all_stages], ["trial", "epoch"])
 
     @property
@@ -94,7 +95,7 @@ class StudyFacts:
 
     @cached_property
     def finalists(self) -> list[Finalist]:
-        """Best mean first; empty before the confirmation has a complete run."""
+        """The finalists, best mean first; empty before the confirmation has a complete run."""
         if self.confirmation is None or self.confirmation.complete.empty:
             return []
         return read_finalists(self.confirmation.record, self.confirmation.optuna_trials)
@@ -107,7 +108,7 @@ class StudyFacts:
 
 
 def read_facts(storage: Storage, study: str) -> StudyFacts:
-    """Read a study. Raises UserError if there is none of that name."""
+    """Read a study from the database. Raises UserError if it does not exist."""
     record = find_study(storage, study)
     stages = [_read_stage(storage, stage) for stage in read_stages(storage, study)]
     return StudyFacts(
@@ -195,7 +196,7 @@ def _configs(stage: StageFacts) -> pd.DataFrame:
 
 
 def _stack(frames: Sequence[tuple[str, pd.DataFrame]], columns: Sequence[str]) -> pd.DataFrame:
-    """One below the other; `columns` are those of a study without any row."""
+    """The frames stacked, with their stage in a column; `columns` are those of the result without any row."""
     labelled = [frame.assign(stage=name) for name, frame in frames if not frame.empty]
     if not labelled:
         return pd.DataFrame(columns=["stage", *columns])

@@ -1,4 +1,6 @@
-"""Smaller findings of a stage: choices that were pruned more often, winners at the edge of a range, stagnation."""
+"""Smaller findings about a stage: choices that were pruned more often, best values at the edge of a range, the last
+improvement.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,19 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy import stats
 
 from search.report.facts import StageFacts
-from search.report.metric import show_value
+from search.report.metric import plural, show_value
 from search.report.spaces import levels, parameters_of
 from search.stage.snapshot import rank_trials
 
 SIGNIFICANT = 0.05
 WINNERS = 3
+"""Number of best trials that must agree before a range counts as too narrow."""
 EDGE = 0.1
-"""Share of a range, at either end, that counts as its edge."""
+"""Share of a range at each end that counts as its edge."""
 MIN_COMPLETE = 10
+"""Complete trials that a stage needs before the edges of its ranges are judged."""
 MIN_LEVEL_TRIALS = 5
+"""Trials with a level, and trials without it, that a comparison of pruning needs."""
 MAX_CHOICES_NAMED = 2
 
 
@@ -30,12 +35,17 @@ class PrunedChoice:
     parameter: str
     level: str
     pruned: int
+    """Number of trials with this level that were pruned."""
     trials: int
+    """Number of trials with this level."""
     others_pruned: int
+    """Number of trials with another level that were pruned."""
     others: int
+    """Number of trials with another level."""
     p_value: float
-    """Fisher's exact test, one-sided, after Bonferroni's correction."""
+    """P-value of Fisher's exact test, one-sided, after Bonferroni's correction."""
     tests: int
+    """Number of comparisons that the correction accounts for."""
 
 
 def pruned_choices(stage: StageFacts) -> list[PrunedChoice]:
@@ -72,7 +82,7 @@ def pruned_choices(stage: StageFacts) -> list[PrunedChoice]:
 
 
 def edge_hints(stage: StageFacts) -> Iterator[str]:
-    """Parameters whose best trials all lie at the same end of what was allowed."""
+    """A sentence for each parameter whose value lies at the same end of its range in all of the best trials."""
     ranked = rank_trials(stage.optuna_trials, maximize=stage.pinned.direction == "maximize")
     if len(ranked) < MIN_COMPLETE:
         return
@@ -84,25 +94,25 @@ def edge_hints(stage: StageFacts) -> Iterator[str]:
                 if all(is_there):
                     values = ", ".join(show_value(trial.params[name]) for trial in winners)
                     yield (
-                        f"The best {WINNERS} trials all have {name} at the {end} end of its range ({values}): "
-                        "better values may lie beyond it."
+                        f"In the best {WINNERS} trials, {name} is at the {end} end of its range ({values}). "
+                        "Better values may lie outside the range."
                     )
 
 
 def last_improvement(stage: StageFacts) -> str | None:
-    """When the stage's best trial came; None while nothing is complete."""
+    """A sentence on when the stage found its best trial; None before the first complete trial."""
     best = stage.snapshot.best_trial
     if best is None:
         return None
     begun = stage.trials[stage.trials["started_at"].notna()].index
     after = int((begun > best).sum())
     if after == 0:
-        return f"The best trial, #{best}, was the last one: the stage may have ended before it had settled."
-    return f"The best trial was #{best}; the {after} after it brought nothing better."
+        return f"The best trial, #{best}, was the last one, so more trials might have found a better one."
+    return f"The best trial was #{best}. {plural(after, 'later trial')} did not improve on it."
 
 
 def _place(distribution: BaseDistribution, value: object) -> float:
-    """Where in its range a value lies, from 0 to 1; NaN where there is no order or too little to tell an end by."""
+    """Position of a value in its range, from 0 to 1; NaN without an order, and for fewer than three choices."""
     if isinstance(distribution, CategoricalDistribution):
         numbers = sorted(c for c in distribution.choices if isinstance(c, int | float) and not isinstance(c, bool))
         if len(numbers) < 3 or len(numbers) < len(distribution.choices) or not isinstance(value, int | float):

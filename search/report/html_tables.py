@@ -1,4 +1,4 @@
-"""The page's tables: headings, and cells that know how to sort themselves."""
+"""The tables of the report: captions, headings, and cells with the keys by which they sort."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from optuna.distributions import (
 
 from search import names
 from search.report.facts import StageFacts, StudyFacts
-from search.report.metric import Metric, percent, show_time, show_value
+from search.report.metric import Metric, percent, plural, show_time, show_value
 from search.report.spent import StageTime
 from search.stage.pinned import PinnedStage
 from search.stage.snapshot import rank_trials
@@ -26,11 +26,12 @@ from search.verdict.champion import ties
 from search.verdict.scores import show_mistake
 
 BEST_SHOWN = 12
+"""Rows of a table of best configurations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What is shown, and the number or text that it sorts by."""
+    """The text of a table's cell, and the number or text by which it sorts."""
 
     text: str
     key: float | str
@@ -42,20 +43,20 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under headings; with a caption that says what they are."""
+    """A table with a caption."""
 
     caption: str
     headings: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     sorts: bool = False
-    """Whether a click on a heading sorts it."""
+    """Whether a click on a heading sorts the rows."""
 
     def is_number(self, column: int) -> bool:
         return all(row[column].is_number for row in self.rows)
 
 
 def champion_table(facts: StudyFacts) -> Table | None:
-    """The champion's searched fields beside where the search started and what it tried; None without a champion."""
+    """The champion's searched fields beside their start values and the values tried; None without a champion."""
     if facts.record.champion is None:
         return None
     start = facts.record.definition["config"]
@@ -64,14 +65,17 @@ def champion_table(facts: StudyFacts) -> Table | None:
         for field, value in facts.record.champion.searched.items()
     ]
     return Table(
-        caption="The champion's configuration, where it was searched; every other field is as the study set it.",
-        headings=("hyperparameter", "champion", "start", "searched"),
+        caption=(
+            "The searched hyperparameters: the champion's value, the value that the search started from, and the "
+            "values that it tried. The study fixes every other hyperparameter."
+        ),
+        headings=("hyperparameter", "champion", "start", "tried"),
         rows=tuple(rows),
     )
 
 
 def _tried(facts: StudyFacts, field: str) -> str:
-    """Ranges and choices of a field, stage by stage; of a stage with several bases, what all of them span."""
+    """The ranges and choices of a field, stage by stage; for a stage with several bases, all of them together."""
     ranges: dict[str, None] = {}
     for stage in facts.stages:
         if searched := _searched(stage.pinned, field):
@@ -83,7 +87,7 @@ def _tried(facts: StudyFacts, field: str) -> str:
 
 
 def _searched(pinned: PinnedStage, field: str) -> str:
-    """What a stage may choose from, over all its bases; empty for a field that it does not vary."""
+    """The range or the choices of a field in a stage, over all its bases; empty for a field that it does not vary."""
     stored = [entry.distribution for space in pinned.spaces for entry in space if entry.name == field]
     return _range([json_to_distribution(text) for text in stored]) if stored else ""
 
@@ -101,7 +105,7 @@ def _range(distributions: Sequence[BaseDistribution]) -> str:
 
 
 def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
-    """The best complete trials of these stages; None while there is none."""
+    """The best complete trials of these stages; None before the first complete trial."""
     ranked = [
         (stage, trial)
         for stage in stages
@@ -133,7 +137,7 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
         )
     return Table(
         caption=(
-            f"Best {len(rows)} complete trials, each a single run. Click a heading to sort."
+            f"The best {plural(len(rows), 'complete trial')}; each value is from a single run. Click a heading to sort."
             f"{f' All of them have {shared}.' if shared else ''}"
         ),
         headings=("trial", metric.label, *fields, "epochs trained", "parameters", "time"),
@@ -143,7 +147,7 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
 
 
 def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
-    """A row per stage: trials by what became of them, best, time."""
+    """A row for each stage: number of trials by state, best value, time."""
     rows = []
     has_cuts = any(stage.snapshot.out_of_time for stage in facts.all_stages)
     for stage, time in zip(facts.all_stages, times, strict=True):
@@ -166,7 +170,10 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
             )
         )
     return Table(
-        caption="Trials of every stage. Worker time adds up over workers that ran side by side; wall time does not.",
+        caption=(
+            "Number of trials by state in each stage. Worker time is added up over workers that ran in parallel; wall "
+            "time is not."
+        ),
         headings=(
             "stage", "sampler, pruner", "epochs", "trials", "complete", "pruned",
             *(["out of time"] if has_cuts else []), "failed", "infeasible",
@@ -177,7 +184,7 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
 
 
 def time_table(times: Sequence[StageTime]) -> Table | None:
-    """Worker time of each stage by component; None while nothing was trained."""
+    """Worker time of each stage by purpose; None before the first training."""
     if not any(time.worker_s for time in times):
         return None
     rows = []
@@ -187,8 +194,8 @@ def time_table(times: Sequence[StageTime]) -> Table | None:
         rows.append((_text(time.stage), *cells))
     return Table(
         caption=(
-            "Worker time by component. Database: telling it of epochs and asking the pruner. "
-            "The command search.profile divides the training further."
+            "Worker time by purpose. Database: recording epochs and asking the pruner. "
+            "The command search.profile divides the training time further."
         ),
         headings=("stage", "training", "validation", "checkpoints", "database", "preparing and ending"),
         rows=tuple(rows),
@@ -196,7 +203,7 @@ def time_table(times: Sequence[StageTime]) -> Table | None:
 
 
 def finalist_table(facts: StudyFacts) -> Table | None:
-    """The finalists, best mean first, and who is tied with the champion."""
+    """The finalists, best mean first, and whether these seeds separate them from the champion."""
     if not facts.finalists:
         return None
     tied, metric = ties(facts.finalists), facts.metric
@@ -217,17 +224,20 @@ def finalist_table(facts: StudyFacts) -> Table | None:
             )
         )
     return Table(
-        caption="Mean over seeds decides. A tie is a finalist whose paired difference to the champion could be zero.",
+        caption=(
+            "The finalist with the best mean over seeds is the champion. A tie: the 95 % interval of the paired "
+            "difference to the champion includes zero."
+        ),
         headings=("finalist", "standing", f"mean {metric.label}", "95 % interval", "seed by seed", *differing),
         rows=tuple(rows),
     )
 
 
 def look_table(facts: StudyFacts) -> Table | None:
-    """Every look at the test images, also those that came to nothing, and those of other studies."""
+    """Every look at the test images, with those that crashed and those of other studies; None before the first."""
     rows = []
     for look in sorted((*facts.looks, *facts.looks_by_others), key=lambda look: look.opened_at):
-        result = percent(look.result.accuracy, 2) if look.result else "no result: it crashed or still runs"
+        result = percent(look.result.accuracy, 2) if look.result else "no result: it crashed or is still running"
         rows.append(
             (
                 _text(look.study),
@@ -243,8 +253,8 @@ def look_table(facts: StudyFacts) -> Table | None:
         return None
     return Table(
         caption=(
-            "A figure from a second look is no longer an honest estimate for what was chosen because of the first, "
-            "whichever study it was of."
+            "Every look at these test images, by this study or another one. If you chose a model because of an earlier "
+            "look, the accuracy of a later look is no longer an unbiased estimate."
         ),
         headings=("study", "look", "when", "by", "reason", "model", "accuracy"),
         rows=tuple(rows),
@@ -252,7 +262,7 @@ def look_table(facts: StudyFacts) -> Table | None:
 
 
 def command_table(facts: StudyFacts) -> Table | None:
-    """Every command that worked on the study; None while it was a single one, which the page shows by itself."""
+    """Every command that ran the study; None for a single command, which the page shows by itself."""
     if len(facts.commands) < 2:
         return None
     rows = [
@@ -260,14 +270,14 @@ def command_table(facts: StudyFacts) -> Table | None:
         for entry in facts.commands
     ]
     return Table(
-        caption="The search was stopped and gone on with: every command that worked on it.",
+        caption="The search was interrupted and resumed. These are all commands that ran it.",
         headings=("when", "by", "command", "commit"),
         rows=tuple(rows),
     )
 
 
 def class_table(test: LookResult) -> Table:
-    """Scores per class of a look at the test set."""
+    """Scores of each class in a look at the test set."""
     rows = []
     for label, entry in enumerate(test.per_class):
         rows.append(
@@ -279,8 +289,8 @@ def class_table(test: LookResult) -> Table:
             )
         )
     return Table(
-        caption="Test images by class. Recall is the class's own accuracy. Click a heading to sort.",
-        headings=("class", "images", "recall", "precision", "F1", "most often taken for"),
+        caption="Test images by class. Recall is the accuracy on the images of the class. Click a heading to sort.",
+        headings=("class", "images", "recall", "precision", "F1", "most often mistaken for"),
         rows=tuple(rows),
         sorts=True,
     )

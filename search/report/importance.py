@@ -1,7 +1,7 @@
-"""Which parameters matter: shares of the variance by fANOVA, and signed correlations, both with their uncertainty.
+"""Importance of parameters: shares of the variance by fANOVA, and signed correlations, each with an interval.
 
-Both look at complete trials only. What was pruned had already been judged worse, at a moment that differs from trial to
-trial, so its value is no result; leaving it out makes effects look smaller, if anything.
+Both use complete trials only. Pruned trials were stopped at different epochs, so their values are not comparable.
+Leaving them out makes effects smaller rather than larger.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from scipy import stats
 from search.report.spaces import Parameter, encode, parameters_of
 
 MIN_TRIALS = 8
-"""Complete trials below which neither figure means anything."""
+"""Complete trials that both figures need."""
 MIN_CORRELATED = 4
-"""Trials from which a correlation has an interval."""
+"""Complete trials that the interval of a correlation needs."""
 CONFIDENCE = 0.95
 RESAMPLES = 20
 RESAMPLE_TREES = 16
 MAX_RESAMPLED_TRIALS = 150
-"""A forest on more trials takes seconds; fewer trials in a resample make the interval wider, never narrower."""
+"""Largest size of a bootstrap resample: fitting a forest to more trials takes seconds. Smaller resamples make the
+interval wider, never narrower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +35,29 @@ class Correlation:
     """Pearson's correlation of one numeric column with the metric."""
 
     column: str
-    """A parameter, its log10, or one of its choices as `activation=gelu`."""
+    """Name of the column: the parameter, its `log10(...)`, or one of its choices such as `activation=gelu`."""
     value: float
     interval: tuple[float, float]
-    """95 %, by Fisher's z transformation."""
+    """95 % confidence interval, by Fisher's z transformation."""
     trials: int
+    """Number of complete trials that have the parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """One parameter: how much of the variance it explains, and in which direction it pulls."""
+    """A parameter's share of the metric's variance, and the correlations that show its direction."""
 
     parameter: str
     share: float | None
-    """Of the metric's variance among complete trials, all parameters adding up to 1; None for a conditional one."""
+    """Share of the metric's variance among complete trials; all shares add up to 1. None for a parameter that some
+    trials do not have."""
     interval: tuple[float, float] | None
-    """5th to 95th percentile over bootstrap resamples of the trials."""
+    """5th to 95th percentile of `share` over bootstrap resamples of the trials."""
     correlations: tuple[Correlation, ...]
 
 
 def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:
-    """Parameters of these trials by importance, most important first; empty with fewer than `MIN_TRIALS` complete ones.
+    """Parameters of these trials, most important first; empty with fewer than `MIN_TRIALS` complete trials.
 
     Source: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", as Optuna evaluates it.
     """
@@ -78,7 +81,7 @@ def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:
 
 
 def correlate(complete: Sequence[FrozenTrial], parameter: Parameter) -> list[Correlation]:
-    """A parameter's columns against the metric, over the complete trials that have it; constant ones are left out."""
+    """Correlations of a parameter's columns with the metric over the trials that have it, without constant columns."""
     having = [trial for trial in complete if parameter.name in trial.params]
     if len(having) < MIN_CORRELATED:
         return []
@@ -108,7 +111,7 @@ def _shares(
 
 
 def _restated(trial: FrozenTrial, parameters: Sequence[Parameter]) -> FrozenTrial:
-    """The trial as if all had been drawn from one space: Optuna leaves out parameters whose ranges differ."""
+    """A copy of the trial with one range for all trials: Optuna leaves out parameters whose ranges differ."""
     return create_trial(
         value=trial.value,
         params={parameter.name: trial.params[parameter.name] for parameter in parameters},

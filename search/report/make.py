@@ -1,4 +1,4 @@
-"""From a study's name to its report on disk."""
+"""Writes a study's report to disk."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from search.settings import Settings
 from search.store.storage import open_storage
 from search.terminal import DataProgress, say
 from search.trials.artifacts import open_artifacts
-from search.verdict.ablation import read_ablation
+from search.verdict.ablation_result import read_ablation
 
 REPORT_FILE = "report.html"
 MARKER = b'<meta name="generator" content="Sieve">'
-"""Stands at the beginning of every report, so that a report is only ever written over an earlier one."""
+"""Text near the beginning of every report. Only a file that contains it is overwritten."""
 
 
 def make_report(settings: Settings, study: str, output: Path | None = None) -> Path:
-    """Write the report and return where it lies; also leave a summary on each stage's page in optuna-dashboard.
+    """Write a study's report and return its path; also save a summary as each stage's note in optuna-dashboard.
 
-    Raises UserError if there is no such study, if `output` is a file that is no report, or if it cannot be
-    written whole.
+    The path is `output` or, by default, `report.html` in the study's folder. Raises UserError if the study does not
+    exist, if `output` is a file that is not a report, or if the report cannot be written.
     """
     path = (output or names.study_folder(settings.home, study) / REPORT_FILE).expanduser().resolve()
     if output:
@@ -50,9 +50,10 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
 
 
 def try_report(settings: Settings, study: str, *, pictures: bool) -> Path | None:
-    """The report at the end of another command, which must not fail for it; with `pictures`, these are drawn first.
+    """Write the report at the end of another command, which must not fail because of it; return its path.
 
-    What goes wrong is one line on stderr; None then, unless the report was still written.
+    With `pictures`, the champion's pictures are drawn first. A failure is printed as one line on stderr; without a
+    report, the result is None.
     """
     say("drawing the pictures and writing the report" if pictures else "writing the report")
     path = None
@@ -60,12 +61,12 @@ def try_report(settings: Settings, study: str, *, pictures: bool) -> Path | None
         if pictures:
             with DataProgress() as progress:
                 draw_pictures(settings, study, progress=progress)
-    except Exception as error:  # Of any kind: the search is over and its result stored, this only shows it.
-        say(f"no pictures: {_one_line(error)}; `python -m search.pictures --study {study}` tries again")
+    except Exception as error:  # Any error: the result is stored, and this only shows it.
+        say(f"no pictures: {_one_line(error)}; to try again: `python -m search.pictures --study {study}`")
     try:
         path = make_report(settings, study)
     except Exception as error:
-        say(f"no report: {_one_line(error)}; `python -m search.report --study {study}` tries again")
+        say(f"no report: {_one_line(error)}; to try again: `python -m search.report --study {study}`")
     return path
 
 
@@ -76,7 +77,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """So that a reader sees the old file or the new one, never half of one."""
+    """Write a file so that a reader sees the old or the new content, never a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

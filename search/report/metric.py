@@ -1,4 +1,4 @@
-"""How numbers are written: digits that the data can bear, units, one minus sign."""
+"""Numbers as text: as many digits as the data support, with units and one kind of minus sign."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from search.text import plural as plural
 
 _LABELS = {"val_accuracy": "validation accuracy", "val_macro_f1": "validation macro-F1", "val_loss": "validation loss"}
 MINUS = "\N{MINUS SIGN}"
-"""As wide as the plus, and never taken for a hyphen."""
+"""As wide as the plus sign, and never mistaken for a hyphen."""
 MANY_IMAGES = 2000
-"""From here on one image is less than a twentieth of a point, so a second decimal says something."""
+"""Number of images from which a percentage gets a second decimal: one image is then at most 0.05 points."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a study optimises, and how its values are written."""
+    """The metric that a study optimises, and the format of its values."""
 
     name: str
     images: int
-    """That it is measured on."""
+    """Number of images on which the metric is measured."""
 
     @property
     def label(self) -> str:
@@ -42,7 +42,7 @@ class Metric:
 
     @property
     def axis_format(self) -> str:
-        """As d3 formats ticks and hover texts."""
+        """Format of ticks and hover texts, in the notation of d3."""
         return f".{self.digits}%" if self.is_share else ".3f"
 
     @property
@@ -50,13 +50,13 @@ class Metric:
         return 2 if self.images >= MANY_IMAGES else 1
 
     def show(self, value: float | None) -> str:
-        """`96.2 %`, or a loss with three decimals; a dash for what is not there."""
+        """A value such as `96.2 %`, or a loss with three decimals; a dash for None and NaN."""
         if value is None or math.isnan(value):
             return "-"
         return percent(value, self.digits) if self.is_share else f"{value:.3f}"
 
     def show_interval(self, interval: tuple[float, float] | list[float] | None) -> str:
-        """`95.8 to 96.6 %`; a share does not leave 0 to 100 %."""
+        """An interval such as `95.8 to 96.6 %`; a share is cut to 0 to 100 %."""
         if interval is None:
             return "no interval from a single seed"
         low, high = interval
@@ -65,13 +65,13 @@ class Metric:
         return f"{100 * max(0.0, low):.{self.digits}f} to {percent(min(1.0, high), self.digits)}"
 
     def show_difference(self, value: float) -> str:
-        """`1.2 points`, or a difference of losses; without its sign."""
+        """The size of a difference without its sign: `1.2 points`, or a loss with three decimals."""
         if not self.is_share:
             return f"{abs(value):.3f}"
         return f"{100 * abs(value):.{self.digits}f} points"
 
     def show_signed(self, low: float, high: float) -> str:
-        """An interval of a difference, with signs: `-0.4 to +1.6`."""
+        """The interval of a difference, with signs: `-0.4 to +1.6`."""
         scale, digits = (100, self.digits) if self.is_share else (1, 3)
         return f"{signed(scale * low, digits)} to {signed(scale * high, digits)}"
 
@@ -82,7 +82,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def signed(value: float, digits: int) -> str:
-    """With a plus or a real minus sign; what rounds to zero has none."""
+    """A number with a plus or minus sign; without a sign if it rounds to zero."""
     text = f"{abs(value):.{digits}f}"
     if float(text) == 0:
         return text
@@ -90,7 +90,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def show_value(value: Any) -> str:
-    """A hyperparameter's value: three significant digits, true and false as yes and no."""
+    """A hyperparameter's value as text: three significant digits; true and false as yes and no."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -101,7 +101,7 @@ def show_value(value: Any) -> str:
 
 
 def show_p(p_value: float) -> str:
-    """`p = 0.013`, or `p < 0.001`."""
+    """A p-value such as `p = 0.013`, or `p < 0.001`."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
 
 

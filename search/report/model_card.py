@@ -12,10 +12,10 @@ from search.store.records import StudyRecord
 
 
 def model_card(record: StudyRecord, champion: ChampionRecord) -> str:
-    """What people must know before they use the model, as Markdown: data, intended use, figures, limits, seeds.
+    """Markdown for people who use the model: intended use, data, figures, training, limits, seeds.
 
-    `champion` comes from `search.verdict.champion.choose_champion`. The test figure is not part of it, since the
-    version is registered before the seal is opened. Source of the form: Mitchell et al. 2019, "Model cards for
+    `champion` is the result of `search.verdict.champion.choose_champion`. The card has no test accuracy, because the
+    version is registered before the test set is opened. Source of the format: Mitchell et al. 2019, "Model cards for
     model reporting".
     """
     start, config = record.definition["config"], champion.config

@@ -1,4 +1,4 @@
-"""A few lines about each stage where optuna-dashboard shows them: the study's note."""
+"""A short summary of each stage, saved as the note that optuna-dashboard shows for its Optuna study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search.store.storage import Storage
 
 
 def leave_notes(storage: Storage, facts: StudyFacts) -> None:
-    """Write every stage's note, unless it already says the same."""
+    """Save every stage's note, unless it is unchanged."""
     for stage in facts.all_stages:
         if stage.trials.empty:
             continue
@@ -21,7 +21,7 @@ def leave_notes(storage: Storage, facts: StudyFacts) -> None:
 
 
 def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
-    """What the stage is part of, what its trials came to, and what went on; Markdown."""
+    """A stage's note as Markdown: its study, its trials by state, its best run and, at the end, the champion."""
     snapshot, metric, pinned = stage.snapshot, facts.metric, stage.pinned
     lines = [
         f"### {facts.record.name}: {stage.name}",

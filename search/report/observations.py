@@ -1,4 +1,4 @@
-"""Sentences written from the data: what helped, by how much, how sure that is, and what cannot be said."""
+"""Sentences about a study's data: which choices helped, by how much, and how certain that is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from search.report.effects import Effect, Effects
 from search.report.facts import StageFacts, StudyFacts
 from search.report.hints import edge_hints, last_improvement, pruned_choices
 from search.report.metric import Metric, percent, plural, show_p, show_time
+from search.report.parameter_effects import ParameterEffect, ParameterEffects
 from search.report.spent import Pruning
 from search.verdict.champion import mean_interval
 
@@ -19,17 +19,19 @@ Strength = Literal["clear", "unclear", "note"]
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One finding, in words."""
+    """One finding, as a sentence or two."""
 
     about: str
-    """A stage's name, or `champion`, `test`, `cost`."""
+    """Subject of the finding: a stage's name, or `champion`, `test`, `cost`, `ablation`."""
     strength: Strength
-    """Whether the data bear it out, leave it open, or it is a plain fact."""
+    """`clear`: the data support it; `unclear`: they leave it open; `note`: a fact that needs no test."""
     text: str
 
 
-def observe(facts: StudyFacts, effects: Mapping[str, Effects], pruning: Mapping[str, Pruning]) -> list[Observation]:
-    """What the study shows, the result first. `effects` and `pruning` by stage."""
+def observe(
+    facts: StudyFacts, effects: Mapping[str, ParameterEffects], pruning: Mapping[str, Pruning]
+) -> list[Observation]:
+    """All findings of a study, the result first; `effects` and `pruning` hold an entry for each search stage."""
     found = [*_champion(facts), *_test(facts)]
     for stage in facts.stages:
         if not stage.trials.empty:
@@ -50,7 +52,9 @@ def _champion(facts: StudyFacts) -> Iterator[Observation]:
         differences = [champion.values[seed] - other.values[seed] for seed in shared]
         interval = mean_interval(differences)
         if interval is None:
-            text = f"With a single shared seed the champion cannot be told apart from finalist {other.index + 1}."
+            text = (
+                f"The champion and finalist {other.index + 1} share a single seed, which is too few to separate them."
+            )
             yield Observation(about="champion", strength="unclear", text=text)
             continue
         mean = sum(differences) / len(differences)
@@ -62,8 +66,9 @@ def _champion(facts: StudyFacts) -> Iterator[Observation]:
             strength="clear" if is_clear else "unclear",
             text=(
                 f"The champion is {lead} finalist {other.index + 1} "
-                f"over {len(shared)} shared seeds (95 % interval of the paired difference "
-                f"{metric.show_signed(*interval)}): {'a clear lead' if is_clear else 'not told apart by these seeds'}."
+                f"over {len(shared)} shared seeds (95 % interval of the paired difference: "
+                f"{metric.show_signed(*interval)}). "
+                f"{'The difference is clear.' if is_clear else 'These seeds do not separate the two.'}"
             ),
         )
     yield from _shrinkage(facts)
@@ -86,7 +91,8 @@ def _shrinkage(facts: StudyFacts) -> Iterator[Observation]:
         text=(
             f"The best single run of {last.name} reached {metric.show(last.snapshot.best)}; the champion's mean over "
             f"{plural(len(champion.values), 'fresh seed')} is {metric.show(champion.mean)}, "
-            f"{metric.show_difference(gap)} {'better' if better else 'worse'}. The mean is the figure to expect."
+            f"{metric.show_difference(gap)} {'better' if better else 'worse'}. "
+            "Expect the mean: the best of many runs tends to be lucky."
         ),
     )
 
@@ -104,8 +110,8 @@ def _overfitting(facts: StudyFacts) -> Iterator[Observation]:
         about="champion",
         strength="note",
         text=(
-            f"At the champion's best epochs the accuracy is {percent(train, digits)} on training images as augmented "
-            f"and {percent(val, digits)} on validation images: {abs(100 * (train - val)):.{digits}f} points "
+            f"At the champion's best epochs, accuracy is {percent(train, digits)} on augmented training images and "
+            f"{percent(val, digits)} on validation images, {abs(100 * (train - val)):.{digits}f} points "
             f"{'lower' if val < train else 'higher'}."
         ),
     )
@@ -122,66 +128,76 @@ def _test(facts: StudyFacts) -> Iterator[Observation]:
         strength="note" if agrees else "clear",
         text=(
             f"Test accuracy is {abs(100 * (test - val)):.{digits}f} points {'below' if test < val else 'above'} the "
-            f"champion's mean validation accuracy, which lies {'in' if agrees else 'out'}side the test's 95 % interval"
-            f"{'' if agrees else ': the search has fitted the validation images, or the two sets differ'}."
+            f"champion's mean validation accuracy, which lies {'in' if agrees else 'out'}side the test accuracy's 95 % "
+            f"interval{'' if agrees else '. The search has overfitted the validation images, or the two sets differ'}."
         ),
     )
 
 
-def _stage(stage: StageFacts, effects: Effects, metric: Metric) -> Iterator[Observation]:
-    def say(strength: Strength, text: str) -> Observation:
+def _stage(stage: StageFacts, effects: ParameterEffects, metric: Metric) -> Iterator[Observation]:
+    def finding(strength: Strength, text: str) -> Observation:
         return Observation(about=stage.name, strength=strength, text=text)
 
     if not effects.is_enough:
-        yield say(
+        yield finding(
             "unclear",
-            f"Not enough trials to say which choices helped: {effects.trials} complete, about {effects.trials_needed} "
-            "are needed to tell an effect from noise.",
+            f"Too few trials to estimate effects: {plural(effects.trials, 'trial')} completed, and about "
+            f"{effects.trials_needed} are needed to separate an effect from noise.",
         )
-    yield from (say(*_effect(effect, metric)) for effect in effects.found if effect.p_value < SIGNIFICANT)
+    yield from (finding(*_effect(effect, metric)) for effect in effects.found if effect.p_value < SIGNIFICANT)
     silent = [effect for effect in effects.found if effect.p_value >= SIGNIFICANT]
     if silent:
-        yield say("unclear", _silence(silent, stage, metric))
+        yield finding("unclear", _silence(silent, stage, metric))
     for choice in pruned_choices(stage):
-        yield say(
+        yield finding(
             "clear",
-            f"{choice.pruned} of {plural(choice.trials, 'trial')} with {choice.parameter} {choice.level} were pruned, "
-            f"against {choice.others_pruned} of {choice.others} others (Fisher's exact test, corrected for "
+            f"With {choice.parameter} {choice.level}, {choice.pruned} of {plural(choice.trials, 'trial')} were pruned; "
+            f"without it, {choice.others_pruned} of {choice.others} (Fisher's exact test, corrected for "
             f"{plural(choice.tests, 'comparison')}: {show_p(choice.p_value)}).",
         )
-    yield from (say("note", hint) for hint in edge_hints(stage))
+    yield from (finding("note", hint) for hint in edge_hints(stage))
     progress = last_improvement(stage)
     if progress:
-        yield say("note", progress)
+        yield finding("note", progress)
 
 
-def _silence(silent: list[Effect], stage: StageFacts, metric: Metric) -> str:
-    """Of parameters without a clear effect, how large one could be; a bound beyond all that was seen says nothing."""
+def _silence(silent: list[ParameterEffect], stage: StageFacts, metric: Metric) -> str:
+    """The parameters without a clear effect, and how large an effect the noise could hide.
+
+    A bound that is larger than the range of all observed values excludes nothing, so it is left out.
+    """
     values = stage.complete["value"]
     spread = float(values.max() - values.min())
     bounded = sorted((e for e in silent if e.interval[1] < spread), key=lambda e: e.interval[1])
-    text = f"No clear effect in {plural(len(values), 'complete trial')}"
+    trials = plural(len(values), "complete trial")
+    sentences = []
     if bounded:
-        hidden = ", ".join(f"{e.parameter} ({metric.show_difference(e.interval[1])})" for e in bounded)
-        text += f"; in brackets what noise could still hide: {hidden}"
-    rest = ", ".join(e.parameter for e in silent if e not in bounded)
-    return f"{text}. About {rest} they say nothing." if rest else f"{text}."
+        listed = ", ".join(f"{e.parameter} ({metric.show_difference(e.interval[1])})" for e in bounded)
+        sentences.append(
+            f"No clear effect, in {trials}, of: {listed}. The figure in brackets is the largest effect that noise "
+            "could still hide."
+        )
+    rest = [e.parameter for e in silent if e not in bounded]
+    if rest:
+        sentences.append(f"Noise hides any effect of: {', '.join(rest)} ({trials}).")
+    return " ".join(sentences)
 
 
-def _effect(effect: Effect, metric: Metric) -> tuple[Strength, str]:
+def _effect(effect: ParameterEffect, metric: Metric) -> tuple[Strength, str]:
     sure = (
         f"95 % interval {metric.show_signed(*effect.interval)}, {show_p(effect.p_value)}, "
         f"{effect.trials} complete trials"
     )
     if effect.interval[0] <= 0:
         return "unclear", (
-            f"{effect.parameter} plays a part, but its best value is not settled: {effect.better} is "
-            f"{metric.show_difference(effect.difference)} ahead of {effect.worse}, other choices held equal ({sure})."
+            f"{effect.parameter} has an effect, but which value is best is not settled: {effect.better} is "
+            f"{metric.show_difference(effect.difference)} ahead of {effect.worse} with all other choices held equal "
+            f"({sure})."
         )
-    brought = "brought" if metric.maximize else "lowered the loss by"
+    gained = f"raised {metric.label} by" if metric.maximize else "lowered the loss by"
     return "clear", (
-        f"{effect.parameter} {effect.better} rather than {effect.worse} {brought} "
-        f"{metric.show_difference(effect.difference)}, other choices held equal ({sure})."
+        f"{effect.parameter} {effect.better} instead of {effect.worse} {gained} "
+        f"{metric.show_difference(effect.difference)} with all other choices held equal ({sure})."
     )
 
 
@@ -193,7 +209,7 @@ def _pruning(stages: list[Pruning]) -> Iterator[Observation]:
             about="cost",
             strength="note",
             text=(
-                f"Pruning stopped {plural(pruned, 'trial')} early and saved {show_time(saved_s)} of worker time, "
-                f"{saved_s / (saved_s + spent_s):.0%} of what the search stages would have taken."
+                f"Pruning stopped {plural(pruned, 'trial')} early. That saved {show_time(saved_s)} of worker time, "
+                f"{saved_s / (saved_s + spent_s):.0%} of what the search stages would have used without pruning."
             ),
         )

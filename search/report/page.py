@@ -1,4 +1,4 @@
-"""The page: everything that is shown, put together from the facts and written into one HTML file."""
+"""The report's page: findings, figures and tables of a study, rendered as one HTML file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from plotly.offline import get_plotlyjs
 from search.report import html_tables as tables
 from search.report import spent as cost
 from search.report.ablation_chapter import ablation_chapter
-from search.report.effects import estimate_effects
 from search.report.embedded_pictures import Picture
 from search.report.facts import StudyFacts
 from search.report.figures import outcome
@@ -25,19 +24,20 @@ from search.report.figures.style import Plot
 from search.report.importance import MIN_TRIALS
 from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
+from search.report.parameter_effects import estimate_parameter_effects
 from search.report.sections import sections_of
 from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
 from search.store.seal import describe_look
 from search.store.software import GIT_COMMIT, software
-from search.verdict.ablation import AblationResult
+from search.verdict.ablation_result import AblationResult
 
 _HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A number of the first screen."""
+    """A headline figure at the top of the page."""
 
     label: str
     value: str
@@ -45,9 +45,10 @@ class Figure:
 
 
 def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationResult | None = None) -> str:
-    """The report as HTML that loads nothing from anywhere."""
+    """Render the report as self-contained HTML that loads nothing from elsewhere."""
     effects = {
-        stage.name: estimate_effects(stage.optuna_trials, maximize=facts.metric.maximize) for stage in facts.stages
+        stage.name: estimate_parameter_effects(stage.optuna_trials, maximize=facts.metric.maximize)
+        for stage in facts.stages
     }
     pruning = {stage.name: cost.measure_pruning(stage) for stage in facts.stages}
     observations = observe(facts, effects, pruning)
@@ -80,19 +81,19 @@ def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationRes
 
 
 class _Plots:
-    """Collects figures while the template places them; the page draws them one after the other."""
+    """Collects the figures that the template places; the page's script draws them one after the other."""
 
     def __init__(self) -> None:
         self._figures: list[dict[str, Any]] = []
 
     def place(self, plot: Plot) -> str:
-        """The id of the element in which the page draws this figure."""
+        """Add a figure; returns the id of the element in which the page draws it."""
         name = f"plot-{len(self._figures) + 1}"
         self._figures.append({"id": name, **json.loads(plot.figure.to_json())})
         return name
 
     def to_json(self) -> Markup:
-        """All figures placed so far, safe inside a script element."""
+        """All figures added so far as JSON that is safe inside a script element."""
         return Markup(json.dumps(self._figures, separators=(",", ":")).replace("<", "\\u003c"))
 
 
@@ -106,7 +107,7 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     elif best_so_far := [stage.snapshot.best for stage in facts.stages if stage.snapshot.best is not None]:
         so_far = (max if metric.maximize else min)(best_so_far)
         figures.append(
-            Figure(label=metric.label, value=metric.show(so_far), detail="best single run, not yet confirmed")
+            Figure(label=metric.label, value=metric.show(so_far), detail="best single run, not confirmed yet")
         )
     if test:
         low, high = test.interval
@@ -114,21 +115,20 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
         figures.append(Figure(label="test accuracy", value=percent(test.accuracy, metric.digits), detail=detail))
     elif champion:
         others = ", ".join(look.name for look in facts.looks_by_others)
-        detail = f"but for {others}" if others else "no test image has been looked at"
+        detail = f"already opened: {others}" if others else "no test image has been used"
         figures.append(Figure(label="test accuracy", value="sealed", detail=detail))
     hours, unit = cost.worker_hours(facts)
     counts = cost.states(facts.all_stages)
     value = f"{hours:.3g} {unit}" if hours >= 1 else show_time(3600 * hours)
     ends = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
-    what = "all trials added up"
     figures.append(
-        Figure(label="cost", value=value, detail=f"{what} · {plural(sum(counts.values()), 'trial')}: {ends}")
+        Figure(label="cost", value=value, detail=f"sum over {plural(sum(counts.values()), 'trial')}: {ends}")
     )
     return figures
 
 
 def _command(facts: StudyFacts) -> str:
-    """What began the search."""
+    """The command that started the search."""
     if facts.commands:
         return facts.commands[0].command
     return f"python -m search.run --study {facts.record.name} --data {facts.record.data.spec.source}"

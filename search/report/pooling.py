@@ -1,4 +1,4 @@
-"""All stages' trials as if one space had been searched: their searched fields, whichever stage varied them."""
+"""The complete trials of all stages as trials of one space that has every searched field as a parameter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from search.report.facts import StudyFacts
 from search.report.spaces import widest
 
 STAGE = "stage"
-"""A parameter of its own: stages differ in epochs and starting points, and what they gained is theirs."""
+"""Name of the added parameter that holds a trial's stage: stages differ in epochs and starting points, and their gains
+must not be credited to the searched fields."""
 
 
 def pool_trials(facts: StudyFacts) -> list[FrozenTrial]:
@@ -34,7 +35,7 @@ def _values(stage: str, trial: FrozenTrial, searched: Sequence[str]) -> dict[str
 
 
 def _distribution(facts: StudyFacts, name: str, values: Sequence[Any]) -> BaseDistribution:
-    """Wide enough for every stage's range, and for the values of stages that did not vary the field."""
+    """A distribution that covers every stage's range, and the values of stages that did not vary the field."""
     drawn = [
         json_to_distribution(parameter.distribution)
         for stage in facts.stages

@@ -1,4 +1,4 @@
-"""What the page shows of each stage, and of all stages together."""
+"""The report's chapters: one for each stage, and one for all stages together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from search.stage.warm_start import read_warm_start
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One chapter of the page."""
+    """A chapter of the report."""
 
     title: str
     lead: str
@@ -35,7 +35,7 @@ class Section:
 
 
 def sections_of(facts: StudyFacts, observations: Sequence[Observation]) -> Iterator[Section]:
-    """A section per stage that has begun, and with several stages one for all of them."""
+    """A section for each stage that has begun and, with several stages, one for all of them together."""
     for stage in facts.stages:
         if not stage.trials.empty:
             own = tuple(found for found in observations if found.about == stage.name)
@@ -73,11 +73,11 @@ def _stage_section(stage: StageFacts, facts: StudyFacts, observations: tuple[Obs
 
 def _lead(stage: StageFacts, facts: StudyFacts) -> str:
     pinned, warm = stage.pinned, read_warm_start(facts.record)
-    around = plural(len(pinned.bases), "starting point")
-    aims = f", {facts.metric.label} against {pinned.against}" if pinned.against else ""
+    around = plural(len(pinned.bases), "base configuration")
+    aims = f", two aims: {facts.metric.label} and few {pinned.against}" if pinned.against else ""
     lead = f"{plural(pinned.trials, 'trial')} around {around}, {pinned.sampler} sampler, {pinned.pruner} pruner{aims}."
     if warm and stage.record.position == 0:
-        lead += f" Warm start: {plural(len(warm.taken), 'trial')} with what was best in {warm.study}."
+        lead += f" Warm start: {plural(len(warm.taken), 'trial')} with the best configurations of study {warm.study}."
     return lead
 
 
@@ -88,8 +88,8 @@ def _pooled_section(facts: StudyFacts) -> Section:
     return Section(
         title="All stages together",
         lead=(
-            "Every searched field of every complete trial, whichever stage varied it. Stages differ in epochs and "
-            "starting points, so the stage stands beside the fields as a parameter of its own."
+            "All complete trials of all stages with all searched hyperparameters. Stages differ in epochs and base "
+            "configurations, so the stage is shown as a parameter of its own."
         ),
         plots=(space.parallel_coordinates(params, values, parameters_of(trials), facts.metric),),
         importance=tuple(rank_parameters(trials)),

@@ -1,4 +1,4 @@
-"""The parameters of pooled trials: which kind each is, one distribution for all trials, and its coarse levels."""
+"""The parameters of pooled trials: their kind, one distribution that covers all trials, and their levels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from optuna.trial import FrozenTrial
 from search.report.metric import show_value
 
 BANDS = 3
-"""Continuous parameters are compared in this many bands of equally many trials: low, middle, high."""
+"""Number of bands, each with equally many trials, into which a continuous parameter is divided."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A parameter as the trials of one or several spaces drew it."""
+    """A parameter that trials of one or several spaces drew."""
 
     name: str
     distribution: BaseDistribution
-    """Holds every value that was drawn, also where spaces around different bases have different ranges."""
+    """A distribution that covers every drawn value, also where spaces around different bases have different ranges."""
 
     @property
     def is_choice(self) -> bool:
@@ -30,7 +30,7 @@ class Parameter:
 
     @property
     def is_number(self) -> bool:
-        """Whether its values have an order and a distance; a choice between numbers has."""
+        """Whether its values have an order and a distance; a choice between numbers counts."""
         if not isinstance(self.distribution, CategoricalDistribution):
             return True
         choices = self.distribution.choices
@@ -42,7 +42,7 @@ class Parameter:
 
 
 def parameters_of(trials: Sequence[FrozenTrial]) -> list[Parameter]:
-    """Every parameter that a trial drew, in the order in which they first appear."""
+    """All parameters that these trials drew, in the order in which they first appear."""
     drawn: dict[str, list[BaseDistribution]] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
@@ -52,7 +52,7 @@ def parameters_of(trials: Sequence[FrozenTrial]) -> list[Parameter]:
 
 
 def widest(distributions: Sequence[BaseDistribution]) -> BaseDistribution:
-    """One distribution that holds what all of these do: choices together, or the numbers between the outermost."""
+    """One distribution that covers all of these: all choices, or the range from the lowest to the highest bound."""
     first, *others = distributions
     if not others:
         return first
@@ -74,9 +74,10 @@ def _bounds(distribution: BaseDistribution) -> tuple[float, float]:
 
 
 def encode(parameter: Parameter, values: pd.Series) -> dict[str, pd.Series]:
-    """The numeric columns that stand for a parameter.
+    """The numeric columns that represent a parameter.
 
-    One for a number, its log10 if it is drawn on that scale; otherwise zeros and ones per choice, `activation=gelu`.
+    A number has one column, its log10 if it is drawn on a log scale. A choice has a column of zeros and ones for each
+    of its options, such as `activation=gelu`.
     """
     if parameter.is_log:
         return {f"log10({parameter.name})": values.astype(float).map(math.log10)}
@@ -88,7 +89,7 @@ def encode(parameter: Parameter, values: pd.Series) -> dict[str, pd.Series]:
 
 
 def levels(parameter: Parameter, values: pd.Series) -> pd.Series:
-    """Each value's level, as people read it: a choice is its own, a continuous value is in a band of those tried."""
+    """The level of each value as text: a choice is its own level, a continuous value lies in a band of tried values."""
     if parameter.is_choice or values.nunique() <= BANDS:
         return values.map(show_value)
     bands = pd.qcut(values.astype(float), BANDS, duplicates="drop")

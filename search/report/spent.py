@@ -1,4 +1,4 @@
-"""What a study cost, where the time went, and what pruning saved."""
+"""The cost of a study: worker time by purpose, and the time that pruning saved."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ class Pruning:
 
     stage: str
     trials: int
-    """Pruned ones."""
+    """Number of pruned trials."""
     epochs_complete: int
+    """Epochs that complete trials ran."""
     epochs_pruned: int
-    """That pruned trials ran."""
+    """Epochs that pruned trials ran."""
     epochs_saved: int
-    """That pruned trials would still have run, had they gone as far through their plan as complete ones do."""
+    """Epochs that pruned trials did not run, if each had run the same share of its epochs as complete trials do."""
     saved_s: float
-    """Of worker time: each trial's saved epochs at its own pace."""
+    """Worker time saved, in seconds: each trial's saved epochs at the trial's own speed."""
     spent_s: float
-    """Of worker time, by all trials of the stage."""
+    """Worker time of all trials of the stage, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageTime:
-    """Worker time of a stage by what it was spent on, in seconds."""
+    """Worker time of a stage by purpose, in seconds."""
 
     stage: str
     training_s: float
     validation_s: float
     checkpoint_s: float
     service_s: float
-    """Telling the database of epochs, asking the pruner."""
+    """Time for recording epochs in the database and asking the pruner."""
     other_s: float
-    """Opening data, building and preparing networks, claiming and ending trials."""
+    """Time for opening data, building networks, claiming and ending trials."""
     wall_s: float
-    """From the first trial's start to the last one's end."""
+    """Wall time from the start of the first trial to the end of the last one."""
 
     @property
     def worker_s(self) -> float:
@@ -52,10 +53,10 @@ class StageTime:
 
 
 def measure_pruning(stage: StageFacts) -> Pruning:
-    """Add up a stage's saved epochs and the time they would have taken."""
+    """Add up the epochs that pruning saved in a stage, and the time they would have taken."""
     pruned = stage.trials[stage.trials["state"] == "pruned"]
     complete = stage.complete
-    # Patience ends trials early that nobody pruned; the pruned ones would not all have run to their end either.
+    # Patience ends trials early without pruning; pruned trials would not all have run to their last epoch either.
     reach = complete["epochs"].sum() / complete["epochs_planned"].sum() if not complete.empty else 1.0
     saved = (reach * pruned["epochs_planned"] - pruned["epochs"]).clip(lower=0)
     pace_s = stage.epochs.groupby("trial")["duration_s"].mean() if not stage.epochs.empty else pd.Series(dtype=float)
@@ -71,7 +72,10 @@ def measure_pruning(stage: StageFacts) -> Pruning:
 
 
 def measure_time(stage: StageFacts, train_images: int) -> StageTime:
-    """Divide a stage's worker time; training is known from its speed, validation is the rest of the epochs."""
+    """Divide a stage's worker time by purpose.
+
+    Training time follows from the recorded images per second; validation is the rest of the epochs' time.
+    """
     epochs, trials = stage.epochs, stage.trials
     in_epochs_s = float(epochs["duration_s"].sum()) if not epochs.empty else 0.0
     training_s = min(in_epochs_s, float((train_images / epochs["images_per_s"]).sum())) if not epochs.empty else 0.0
@@ -97,7 +101,7 @@ def worker_hours(facts: StudyFacts) -> tuple[float, str]:
 
 
 def states(stages: Sequence[StageFacts]) -> dict[str, int]:
-    """How many trials came to which end."""
+    """Number of trials in each state."""
     counts: dict[str, int] = {}
     for stage in stages:
         for state, count in stage.trials["state"].value_counts().items():

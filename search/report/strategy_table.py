@@ -1,4 +1,4 @@
-"""Scratch against each way of fine-tuning: what it reached, what it cost, how much of the network learned."""
+"""Training from scratch compared with each fine-tuning strategy: best value, time, and number of trained parameters."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from search.stage.snapshot import rank_trials
 
 
 def strategy_of(config: Mapping[str, Any]) -> str:
-    """How a configuration uses pre-trained weights, in a few words."""
+    """A short name for how a configuration uses pre-trained weights."""
     if config.get("weights", "none") == "none":
         return "from scratch"
     freezing = str(config["freezing"])
     detail = {
-        "freeze_partial": f", the last {config['trainable_children']} children learn",
+        "freeze_partial": f", the last {config['trainable_children']} children trained",
         "freeze_first": f", the first {config['frozen_children']} children frozen",
     }.get(freezing, "")
-    norms = ", batch norms learn" if config["train_batch_norm"] and freezing != "unfreeze_all" else ""
+    norms = ", batch norms trained" if config["train_batch_norm"] and freezing != "unfreeze_all" else ""
     return f"{freezing}{detail}{norms}"
 
 
 def strategy_table(facts: StudyFacts) -> Table | None:
-    """A row per strategy with its best single run; None where the study compares no two."""
+    """A row for each strategy with its best single run; None for a study with fewer than two strategies."""
     by_strategy: dict[str, list[FrozenTrial]] = {}
     for stage in facts.stages:
         for trial in rank_trials(stage.optuna_trials, maximize=facts.metric.maximize):
@@ -48,10 +48,10 @@ def strategy_table(facts: StudyFacts) -> Table | None:
     ]
     return Table(
         caption=(
-            "The best complete trial of each strategy, a single run, over all search stages (which differ in epochs). "
-            "The features of a frozen network are computed once, in the time of the first trial that needs them."
+            "The best complete trial of each strategy over all search stages, which differ in epochs; each is a single "
+            "run. The features of a frozen network are computed once, during the first trial that needs them."
         ),
-        headings=("strategy", "trials", f"best {facts.metric.label}", "time of a trial", "parameters that learn"),
+        headings=("strategy", "trials", f"best {facts.metric.label}", "time of that trial", "trained parameters"),
         rows=tuple(rows),
         sorts=True,
     )

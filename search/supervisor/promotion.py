@@ -19,7 +19,7 @@ from search.store.storage import Storage, with_retries
 from search.supervisor.prepare import Request
 from search.supervisor.refit import refit
 from search.tracking.mirror import Mirror
-from search.tracking.registry import log_bundle, register_champion
+from search.tracking.model_registry import log_bundle, register_champion
 from search.trials.artifacts import open_artifacts
 from search.trials.workload import open_workload_builder
 from search.verdict.champion import check_kept, choose_champion

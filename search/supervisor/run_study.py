@@ -138,7 +138,7 @@ def _search(
     update_study(storage, study.name, state="running")
     open_artifacts(settings).announce(find_study(storage, study.name))
     reap(storage, [record.optuna_study for record in read_stages(storage, study.name)])
-    mirror = Mirror(settings, storage, study.name, tell=say)
+    mirror = Mirror(settings, storage, study.name, show=say)
     launcher.start()
     mirror.start()
     try:

@@ -11,7 +11,7 @@ from search.store.seal import Look, looks
 from search.store.storage import Storage
 from search.store.tables import epochs, mirrored
 from search.tracking import contents
-from search.tracking.registry import log_test_result, looks_shown, version_of
+from search.tracking.model_registry import log_test_result, looks_shown, version_of
 
 
 def trials_behind(storage: Storage, study: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from search.settings import Settings
 from search.tracking.client import answering
-from search.tracking.registry import RegisteredModel
+from search.tracking.model_registry import RegisteredModel
 
 
 def log_pictures(settings: Settings, registered: RegisteredModel, paths: Iterable[Path], folder: str) -> None:

@@ -1,1 +1,1 @@
-"""What came of a study: the finalists and the champion, the effects of an ablation, scores."""
+"""The results of a study: finalists and champion, the effects of an ablation, scores."""

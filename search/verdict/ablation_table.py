@@ -1,4 +1,4 @@
-"""An ablation's cells and effects, for people on a terminal."""
+"""The tables of an ablation on a terminal."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from search.verdict.ablation import METHOD, AblationResult
+from search.verdict.ablation_result import METHOD, AblationResult
 from studies.ablation import describe_level
 
 
 def print_ablation(result: AblationResult, console: Console) -> None:
     """Print an ablation: the cells, then the table of effects."""
     cells = _table(f"{result.metric} by cell, mean over its runs", ["cell"])
-    for heading in ("runs", "mean (95 %)", "from the base model (95 %)"):
+    for heading in ("runs", "mean (95 %)", "difference to base model (95 %)"):
         cells.add_column(heading, justify="right", no_wrap=True)
     for cell in result.cells:
         mean, difference = _figure(cell.runs.mean, cell.runs.interval, ".3f"), cell.difference
         from_base = _figure(difference.estimate, difference.interval, "+.3f") if difference else "-"
         cells.add_row(cell.name, str(len(cell.runs.values)), mean, from_base)
-    effects = _table("effects, each against the factor's first level", ["effect"])
+    effects = _table("effects, compared with the factor's first level", ["effect"])
     for heading in ("difference (95 %)", "p"):
         effects.add_column(heading, justify="right", no_wrap=True)
     effects.add_column("")
@@ -45,6 +45,6 @@ def _p_value(p: float) -> str:
 
 
 def _figure(value: float, interval: Sequence[float] | None, digits: str) -> str:
-    """`+0.0123 (+0.0023 to +0.0223)`."""
+    """A value with its interval: `+0.0123 (+0.0023 to +0.0223)`."""
     shown = f"{value:{digits}}"
     return shown if interval is None else f"{shown} ({interval[0]:{digits}} to {interval[1]:{digits}})"

@@ -1,4 +1,4 @@
-"""Who won: the finalist with the best mean over fresh seeds, how sure that is, and its registration."""
+"""The champion: the finalist with the best mean over fresh seeds, and the finalists that tie with it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:
-    """One configuration's confirmation runs."""
+    """The confirmation runs of one configuration; in an ablation, the runs of one cell."""
 
     index: int
+    """Position among the configurations of the final stage, from 0."""
     lost_runs: int
-    """That diverged or failed."""
+    """Number of runs that diverged or failed."""
     config: dict[str, Any]
+    """Flat configuration: a value for each field."""
     values: dict[int, float]
     """The study's metric for each training seed."""
     val_accuracies: dict[int, float]
+    """The validation accuracy for each training seed."""
     trials: dict[int, int]
-    """The confirmation's trial number for each training seed."""
+    """Number of the trial in the final stage for each training seed."""
 
     @property
     def mean(self) -> float:
@@ -43,7 +46,7 @@ class Finalist:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of the mean, by Student's t over seeds; None with a single seed."""
+        """95 % confidence interval of the mean by Student's t over seeds; None with a single seed."""
         return mean_interval(list(self.values.values()))
 
 
@@ -57,15 +60,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def accuracy_interval(accuracies: Sequence[float]) -> tuple[float, float] | None:
-    """The same for accuracies, which Student's t lets lie beyond 0 and 1 where they are few."""
+    """`mean_interval` of accuracies, cut to 0 to 1, which Student's t may exceed for a few values."""
     interval = mean_interval(accuracies)
     return interval and (max(0.0, interval[0]), min(1.0, interval[1]))
 
 
 def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[Finalist]:
-    """The finalists that completed at least one run, best mean first; of equal ones the earlier found.
+    """The finalists with at least one complete run, best mean first; with equal means, the earlier position first.
 
-    Those of which a run diverged or failed come last: the mean of the runs that went well is not theirs.
+    Finalists with a diverged or failed run come last, because the mean of their other runs is too good. Raises
+    SieveError if no run completed.
     """
     pinned = PinnedStage.from_json(record.pinned)
     finalists = []
@@ -90,9 +94,10 @@ def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[F
 
 
 def ties(finalists: Sequence[Finalist]) -> list[int]:
-    """Finalists that the champion (the first) does not beat beyond the noise of the seeds they share.
+    """Positions of the finalists that the champion, the first one, does not clearly beat.
 
-    The interval of the paired differences decides; with fewer than two shared seeds nothing can be told apart.
+    A finalist ties if the 95 % interval of the paired differences over shared seeds includes zero, or if there are
+    fewer than two shared seeds.
     """
     champion, *others = finalists
     tied = []
@@ -105,20 +110,25 @@ def ties(finalists: Sequence[Finalist]) -> list[int]:
 
 
 def check_kept(trial: FrozenTrial, folder: Path) -> None:
-    """Raise SieveError unless a finalist's classifier is the one that its trial kept."""
+    """Raise SieveError unless the classifier in `folder` is the one that the trial saved."""
     kept = trial.user_attrs.get(names.CLASSIFIER_HASH)
     if not folder.is_dir():
         raise SieveError(
-            f"no classifier at {folder}: give all workers and `search.run` the same --home, on a shared path"
+            f"no classifier at {folder}: start all workers and `search.run` with the same --home on a shared file "
+            "system"
         )
     if kept is not None and hash_folder(folder) != kept:
         raise SieveError(
-            f"{folder}: not the classifier that its trial kept; restore it, or start again with --name NEW"
+            f"{folder}: its files are not those that the trial saved; restore them, or start a new study with --name "
+            "NEW"
         )
 
 
 def cell_ties(cells: Sequence[Finalist]) -> list[int]:
-    """The same for an ablation's cells, by the model that its effects come from: its noise is that of all cells."""
+    """Positions of an ablation's cells that the champion, the first one, does not clearly beat.
+
+    The comparison uses the model of the effects, which estimates the noise from all cells.
+    """
     champion, *others = cells
     model = BlockModel([Run(cell=c.index, seed=seed, value=value) for c in cells for seed, value in c.values.items()])
     tied = []

@@ -1,10 +1,9 @@
-"""Effects in a factorial experiment whose every cell ran on the same seeds: differences of means, with intervals.
+"""Effects in a factorial experiment whose cells all ran on the same seeds: differences of means with intervals.
 
-The model is that of a randomised complete block design: a run's value is what its cell is worth, plus what its seed
-brings to every cell alike, plus noise of one spread. Fitted by least squares, it compares cells within seeds, as a
-paired t-test does, and with two cells and no run missing it is that test; but it measures the noise on all cells
-together, which three seeds alone could not. Source: Montgomery 2017, Design and Analysis of Experiments, sections 4.1
-and 5.3 (blocks in a factorial).
+The model is a randomised complete block design: a run's value is the sum of a cell's term, a seed's term, and noise of
+equal variance. The least-squares fit compares cells within seeds, as a paired t-test does; with two cells and no
+missing run it is that test. It estimates the noise from all cells together, which is more precise than from two.
+Source: Montgomery 2017, Design and Analysis of Experiments, sections 4.1 and 5.3 (blocks in a factorial).
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from scipy import stats
 CONFIDENCE = 0.95
 Vector = npt.NDArray[np.float64]
 Cell = Mapping[str, str]
-"""The level of each factor."""
+"""A cell of the experiment: the level of each factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training: in which cell, on which seed, and what it came to."""
+    """The value of one training run in a cell on a seed."""
 
     cell: int
     seed: int
@@ -34,13 +33,13 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """An estimated difference."""
+    """An estimated difference between cells."""
 
     estimate: float
     interval: tuple[float, float] | None
-    """95 %, by itself; None where the runs leave no noise to measure."""
+    """95 % confidence interval, not corrected for multiple comparisons; None if the runs do not allow one."""
     p_value: float | None
-    """That the difference is none."""
+    """P-value of the t-test that the difference is zero; None without an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,28 +48,28 @@ class Effect:
 
     factors: tuple[str, ...]
     levels: tuple[str, ...]
-    """Of these factors, one each."""
+    """A level of each of the factors."""
     reference: tuple[str, ...]
-    """What they are compared with: the factors' first levels."""
+    """The levels of comparison: the first level of each of the factors."""
     contrast: Contrast
-    """Main effect: mean over all cells with the level, minus the mean over those with the reference. Interaction: by
-    how much the one factor's effect is larger with the other's level than with its reference."""
+    """For a main effect, the mean over all cells with the level minus the mean over all cells with the reference. For
+    an interaction, the increase of one factor's effect from the other's reference to its level."""
     adjusted_p: float | None
-    """Holm's correction over all effects of the table."""
+    """P-value with Holm's correction over all effects."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is told from no effect although so many were looked at."""
+        """Whether the corrected p-value is below 0.05."""
         return self.adjusted_p is not None and self.adjusted_p < 1 - CONFIDENCE
 
 
 class BlockModel:
-    """The fitted model. Cells without any run have no estimate; contrasts that need them are None."""
+    """The fitted model. A contrast that needs a cell without any run is None."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._cells = sorted({run.cell for run in runs})
         seeds = sorted({run.seed for run in runs})
-        # A column per cell, and for each seed but the first how it differs from the first.
+        # A column for each cell, and for each seed but the first its difference from the first seed.
         design = np.array(
             [
                 [float(run.cell == cell) for cell in self._cells] + [float(run.seed == seed) for seed in seeds[1:]]
@@ -85,7 +84,7 @@ class BlockModel:
         self._variance = float(residual @ residual) / self._spare if self._spare else float("nan")
 
     def contrast(self, weights: Mapping[int, float]) -> Contrast | None:
-        """The weighted sum of the cells' worths; `weights` add up to 0, so that the seeds' shares cancel."""
+        """The weighted sum of the cells' terms; `weights` must add up to 0, so that the seeds' terms cancel."""
         if not weights.keys() <= set(self._cells):
             return None
         vector = np.zeros(len(self._coefficients))
@@ -101,7 +100,7 @@ class BlockModel:
 
 
 def estimate_effects(cells: Sequence[Cell], runs: Sequence[Run]) -> list[Effect]:
-    """Main effects of all factors, then all two-way interactions, each level against its factor's first one."""
+    """All main effects, then all two-way interactions, each level compared with the first level of its factor."""
     if not runs:
         return []
     levels = {factor: list(dict.fromkeys(cell[factor] for cell in cells)) for factor in cells[0]}
@@ -126,7 +125,9 @@ def estimate_effects(cells: Sequence[Cell], runs: Sequence[Run]) -> list[Effect]
 def _weights(
     cells: Sequence[Cell], factors: tuple[str, ...], levels: tuple[str, ...], reference: tuple[str, ...]
 ) -> dict[int, float]:
-    """A product over the factors: + for cells with the level, - for those with the reference, none for others."""
+    """The weight of each cell in an effect: the product over the factors of +1 for the level, -1 for the reference,
+    else 0, divided by the number of cells that have the levels.
+    """
     signs = {
         index: np.prod(
             [
@@ -136,13 +137,13 @@ def _weights(
         )
         for index, cell in enumerate(cells)
     }
-    # As many cells have the level, or the two levels together, as have each of the others it is compared with.
+    # Equally many cells have each combination of levels that the effect compares.
     count = sum(all(cell[f] == level for f, level in zip(factors, levels, strict=True)) for cell in cells)
     return {index: float(sign) / count for index, sign in signs.items() if sign}
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Corrected for looking at all of them at once. Source: Holm 1979."""
+    """P-values corrected for multiple tests; None stays None. Source: Holm 1979."""
     known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0

@@ -24,7 +24,7 @@ from search.store.storage import Storage
 from search.store.study_data import StudyData
 
 if TYPE_CHECKING:
-    from search.verdict.ablation import AblationResult
+    from search.verdict.ablation_result import AblationResult
 
 COUNTS = tuple(status.replace(" ", "_") for status in ENDED)
 """The states in which a trial ends. In a finished stage their counts add up to the planned trials."""
@@ -77,7 +77,7 @@ class StudyResult:
 
 def read_result(storage: Storage, name: str, root: Path, *, wall_s: float) -> StudyResult:
     """Read a finished study from the database and, for an ablation, from the files of its trials below `root`."""
-    from search.verdict.ablation import read_ablation  # Here: it needs SciPy, which takes seconds to import.
+    from search.verdict.ablation_result import read_ablation  # Here: it needs SciPy, which takes seconds to import.
 
     record = find_study(storage, name)
     pinned = read_stages(storage, name)

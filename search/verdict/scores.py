@@ -1,4 +1,4 @@
-"""Test scores: what is computed from labels and predictions, and how it is shown."""
+"""Scores of predictions, and their output on a terminal."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CONFIDENCE_LEVEL = 0.95
 def score(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64], classes: Sequence[str]) -> Scores:
     """Accuracy with its 95 % Wilson score interval, macro-F1, scores per class and the confusion matrix.
 
-    A class without a prediction or without an image scores 0. Rows of the matrix are true classes, columns predicted
-    ones. Source of the interval: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    A class without predictions or without images scores 0. Source of the interval: Wilson 1927, "Probable inference,
+    the law of succession, and statistical inference".
     """
     from scipy.stats import binomtest
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -50,7 +50,7 @@ def score_answers(answers: ValidationPredictions, classes: Sequence[str]) -> Sco
 
 
 def show(study: str, result: LookResult) -> None:
-    """Print a look's result for people, on stdout."""
+    """Print the result of a look at the test set on stdout."""
     low, high = result.interval
     console = Console()
     console.print(f"[bold]{study}[/bold]: {result.model_uri} on {result.images} sealed test images")
@@ -61,7 +61,7 @@ def show(study: str, result: LookResult) -> None:
 
 def _class_table(result: LookResult) -> Table:
     table = Table("class", title_justify="left")
-    for heading in ("images", "precision", "recall", "F1", "most often taken for"):
+    for heading in ("images", "precision", "recall", "F1", "most often mistaken for"):
         table.add_column(heading, justify="left" if heading.startswith("most") else "right")
     for label, row in enumerate(result.per_class):
         numbers = [f"{value:.3f}" for value in (row.precision, row.recall, row.f1)]

@@ -10,7 +10,7 @@ from data.files import hash_folder
 from search import names
 from search.settings import Settings
 from search.tracking.client import connect
-from search.tracking.registry import download_bundle, load_champion
+from search.tracking.model_registry import download_bundle, load_champion
 from search.tracking.tags import CONTENT_HASH
 
 

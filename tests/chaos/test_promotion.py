@@ -12,7 +12,7 @@ from data.files import hash_folder
 from search import names
 from search.settings import Settings
 from search.tracking.client import connect
-from search.tracking.registry import register_champion
+from search.tracking.model_registry import register_champion
 from search.tracking.tags import CONTENT_HASH
 from tests.acceptance.forks import Fault, Finished, Forked
 from tests.acceptance.service import STUDY_FILES, Service
@@ -26,10 +26,10 @@ TINY = str(STUDY_FILES / "tiny.py")
 PROMOTERS = 3
 CLIENT = "mlflow.tracking.client:MlflowClient"
 STEPS = [
-    KillAt(target="search.tracking.registry:log_bundle", when="before"),
-    KillAt(target="search.tracking.registry:log_bundle", when="after", call=2),
-    KillAt(target="search.tracking.registry:_upload", when="before"),
-    KillAt(target="search.tracking.registry:_download", when="before"),
+    KillAt(target="search.tracking.model_registry:log_bundle", when="before"),
+    KillAt(target="search.tracking.model_registry:log_bundle", when="after", call=2),
+    KillAt(target="search.tracking.model_registry:_upload", when="before"),
+    KillAt(target="search.tracking.model_registry:_download", when="before"),
     KillAt(target=f"{CLIENT}.create_model_version", when="before"),
     KillAt(target=f"{CLIENT}.create_model_version", when="after"),
     KillAt(target=f"{CLIENT}.set_registered_model_alias", when="before"),

@@ -1,1 +1,1 @@
-"""Plotly figures, one subject a file; colours that depend on light or dark are left to the page."""
+"""Plotly figures, one subject for each file. The page sets the colours that depend on a light or dark theme."""

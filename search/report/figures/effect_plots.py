@@ -1,4 +1,4 @@
-"""An ablation in figures: effects as a forest plot; learning curves, confusion matrices, precision-recall by cell."""
+"""Figures of an ablation: a forest plot of effects; learning curves, confusion matrices and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from search.report.facts import StageFacts
 from search.report.figures.style import BLUE, GREY, SERIES, Plot, blank
 from search.report.metric import Metric, percent
-from search.verdict.ablation import AblationResult, CellResult, MeanScores, mean_scores
+from search.verdict.ablation_result import AblationResult, CellResult, MeanScores, mean_scores
 from search.verdict.factorial import Effect
 from studies.ablation import WITH, WITHOUT, describe_level
 
 ROW_PX = 30
 MANY_CLASSES = 12
-"""From here on the small confusion matrices have no room for their numbers."""
+"""Number of classes from which the small confusion matrices have no room for their counts."""
 FEW_CLASSES, MOST_COLUMNS, FEWEST_COLUMNS = 5, 4, 2
-"""Small matrices stand four in a row, larger ones two."""
+"""Up to `FEW_CLASSES` classes, a row holds four confusion matrices; above, it holds two."""
 RECALLS = np.linspace(0, 1, 101)
 _DASHES = ("solid", "dash", "dot")
 
 
 def forest(effects: Sequence[Effect], metric: Metric) -> Plot:
-    """Each effect with its interval; those that are told from noise in colour."""
+    """Each effect with its interval; clear effects are coloured."""
     scale, unit = (100, ", points") if metric.is_share else (1, "")
     figure = blank(showlegend=False, xaxis_title=f"difference in {metric.label}{unit}")
     for effect in effects:
@@ -50,9 +50,9 @@ def forest(effects: Sequence[Effect], metric: Metric) -> Plot:
     return Plot(
         title="Effects",
         caption=(
-            "What each factor brought, averaged over the levels of the others, and (x) by how much one factor's effect "
-            "changes with the other. Bars: 95 % intervals, each by itself. In colour: told from no effect after "
-            "correction for looking at all of them."
+            "The main effect of each factor, averaged over the levels of the other factors. Rows with an x show "
+            "interactions: the change of one factor's effect between levels of the other. Bars: 95 % intervals, not "
+            "corrected for multiple comparisons. Coloured effects are clear after Holm's correction."
         ),
         figure=figure,
         height_px=90 + ROW_PX * len(effects),
@@ -60,17 +60,17 @@ def forest(effects: Sequence[Effect], metric: Metric) -> Plot:
 
 
 def describe_effect(effect: Effect) -> str:
-    """`batch norm rather than none`, `kernel 5 rather than 3`; an interaction as `batch norm x kernel 5`."""
+    """The name of an effect: `batch norm instead of none`, `kernel 5 instead of 3`, or `batch norm x kernel 5`."""
     described = " x ".join(map(describe_level, effect.factors, effect.levels))
     if len(effect.factors) > 1:
         return described
     (factor,), (reference,) = effect.factors, effect.reference
     other = {WITHOUT: "none", WITH: factor}.get(reference, reference)
-    return f"{described} rather than {other}"
+    return f"{described} instead of {other}"
 
 
 def curves(result: AblationResult, stage: StageFacts, column: str, label: str, tick_format: str) -> Plot | None:
-    """A column of the epochs against the epoch, a line per cell: the mean over its seeds. None before any epoch."""
+    """A metric against the epoch, with a line for each cell: the mean over its seeds. None before the first epoch."""
     if stage.epochs.empty:
         return None
     figure = blank(xaxis_title="epoch", yaxis_title=label, yaxis_tickformat=tick_format)
@@ -85,14 +85,14 @@ def curves(result: AblationResult, stage: StageFacts, column: str, label: str, t
         )  # fmt: skip
     return Plot(
         title=f"{label[0].upper()}{label[1:]} against epoch",
-        caption="A line per cell: the mean over its seeds. Click a name to hide a line.",
+        caption="A line for each cell: the mean over its seeds. Click a name to hide its line.",
         figure=figure,
         height_px=400,
     )
 
 
 def confusions(result: AblationResult) -> Plot | None:
-    """A small confusion matrix per cell, all its runs added up; None where no run's answers are at hand."""
+    """A confusion matrix for each cell, added up over its runs; None without any run's predictions."""
     shown = [(cell, scores) for cell in result.cells if (scores := mean_scores(cell.answers, result.classes))]
     if not shown:
         return None
@@ -115,8 +115,8 @@ def confusions(result: AblationResult) -> Plot | None:
     return Plot(
         title="Confusion matrix of each cell",
         caption=(
-            "Validation images by true class (rows) and predicted class (columns), the runs of a cell added up; colour "
-            "by share of the row."
+            "Validation images by true class (rows) and predicted class (columns), added up over the runs of a cell; "
+            "the colour is the share of the row."
         ),
         figure=figure,
         height_px=100 + height_px * rows,
@@ -137,7 +137,7 @@ def _add_confusion(figure: Any, scores: MeanScores, classes: Sequence[str], plac
 
 
 def precision_recall(result: AblationResult, rare: str) -> Plot | None:
-    """Precision against recall of one class, a line per cell; None where no run's answers are at hand."""
+    """Precision against recall of one class, with a line for each cell; None without any run's predictions."""
     figure = blank(
         xaxis_title=f"recall of {rare}", yaxis_title=f"precision of {rare}",
         xaxis_tickformat=".0%", yaxis_tickformat=".0%",
@@ -156,9 +156,9 @@ def precision_recall(result: AblationResult, rare: str) -> Plot | None:
     return Plot(
         title=f"Precision and recall of {rare}",
         caption=(
-            "The class with the fewest training images, as the threshold on its probability moves; validation images. "
-            "Lines: at each recall the best precision that a run still reaches, mean over the cell's runs. Behind the "
-            "names: average precision, likewise."
+            "Precision and recall, on validation images, of the class with the fewest training images for all "
+            "thresholds on its probability. Each line shows the best precision at or above each recall, mean over "
+            "the cell's runs. The percentage after a name is the average precision, mean over the runs."
         ),
         figure=figure,
         height_px=400,

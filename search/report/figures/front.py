@@ -1,4 +1,4 @@
-"""The study's metric against what a network costs, and the front of what no trial beats in both."""
+"""The study's metric against the cost of the network, with the front of trials that no other beats in both."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from search.report.figures.style import BEST, STATES, Plot, blank
 from search.report.metric import Metric
 from search.stage.pareto import front
 
-COSTS = {names.MACS: "multiply-accumulates of an image", names.PARAMETERS: "parameters"}
+COSTS = {names.MACS: "multiply-accumulates per image", names.PARAMETERS: "parameters"}
 
 
 def front_plot(stage: StageFacts, metric: Metric) -> Plot | None:
-    """A mark per complete trial and a line through the front; None where the stage has one aim or no trial yet."""
+    """A mark for each complete trial and a line through the front; None for a single aim or without complete trials."""
     against = stage.pinned.against
     if against is None or stage.complete.empty:
         return None
@@ -36,8 +36,9 @@ def front_plot(stage: StageFacts, metric: Metric) -> Plot | None:
     return Plot(
         title=f"{metric.heading} against {COSTS[against]}",
         caption=(
-            f"Each mark is a complete trial, a single run. No trial is both better and cheaper than one on the front, "
-            f"which has {len(best)} of {len(complete)}; its best by {metric.label} were handed on."
+            f"Each mark is a complete trial, a single run. No trial is both better and cheaper than a trial on the "
+            f"front, which holds {len(best)} of {len(complete)} trials. The next stage starts from those with the best "
+            f"{metric.label} on the front."
         ),
         figure=figure,
         height_px=380,

@@ -1,4 +1,6 @@
-"""What came out: stages side by side, what pruning saved, finalists on their seeds, the data's labels, the test set."""
+"""Results of a study: stages compared, epochs saved by pruning, finalists, label distribution, test confusion
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,13 @@ from search.verdict.champion import Finalist
 
 ROW_PX = 34
 MANY_CLASSES = 25
-"""From here on a confusion matrix has no room for its numbers."""
+"""Number of classes above which a confusion matrix has no room for its counts."""
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
-    """Best single run of each stage, the champion's mean over seeds, the test accuracy; None before there is any."""
+    """Best single run of each stage, the champion's mean over seeds and the test accuracy; None before the first
+    value.
+    """
     metric = facts.metric
     rows: list[tuple[str, float, tuple[float, float] | None, str]] = [
         (stage.name, stage.snapshot.best, None, GREY) for stage in facts.stages if stage.snapshot.best is not None
@@ -45,12 +49,12 @@ def comparison(facts: StudyFacts) -> Plot | None:
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     return Plot(
-        title="Against the best of each stage",
+        title="The champion compared with the best run of each stage",
         caption=(
-            f"{metric.heading} of each stage's best single run, of the champion as the mean over fresh "
-            "seeds, and test accuracy once looked at. A best run was picked for luck as well as merit, so a mean "
-            "below it is expected. Bars: 95 % intervals, of "
-            "the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
+            f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
+            "test accuracy once the test set was opened. The best of many runs tends to be lucky, so expect the "
+            "champion's mean to lie below it. Bars: 95 % intervals, of the mean over seeds (Student's t) and of the "
+            "test accuracy over images (Wilson)."
         ),
         figure=figure,
         height_px=70 + ROW_PX * max(2, len(rows)),
@@ -58,13 +62,13 @@ def comparison(facts: StudyFacts) -> Plot | None:
 
 
 def _within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
-    """Student's interval of a share near 100 % reaches beyond what a share can be."""
+    """Cut the interval of a share to 0 to 1, which Student's t may exceed."""
     low, high = interval
     return (max(0.0, low), min(1.0, high)) if metric.is_share else interval
 
 
 def funnel(facts: StudyFacts) -> Plot:
-    """What became of every stage's trials, and how many configurations went on."""
+    """The trials of every stage by state, and the number of configurations carried on."""
     figure = blank(barmode="stack", xaxis_title="trials")
     stages = facts.all_stages
     for state, (color, _) in STATES.items():
@@ -84,7 +88,7 @@ def funnel(facts: StudyFacts) -> Plot:
     figure.update_yaxes(autorange="reversed")
     return Plot(
         title="From all trials to one champion",
-        caption="Trials of each stage by what became of them, and how many configurations the next stage started from.",
+        caption="Trials of each stage by state, and the number of configurations that the next stage started from.",
         figure=figure,
         height_px=120 + ROW_PX * len(stages),
     )
@@ -95,12 +99,12 @@ def _annotate_end(figure: Any, row: str, x: int, text: str) -> None:
 
 
 def pruning(stages: Sequence[Pruning]) -> Plot:
-    """Epochs that ran and epochs that pruning saved, stage by stage."""
+    """Epochs that ran and epochs that pruning saved in each stage."""
     figure = blank(barmode="stack", xaxis_title="epochs")
     bars = (
         ("complete trials", [stage.epochs_complete for stage in stages], BLUE, ""),
-        ("pruned trials, before the cut", [stage.epochs_pruned for stage in stages], GREY, ""),
-        ("saved by the cut", [stage.epochs_saved for stage in stages], GREEN, "/"),
+        ("pruned trials, before pruning", [stage.epochs_pruned for stage in stages], GREY, ""),
+        ("saved by pruning", [stage.epochs_saved for stage in stages], GREEN, "/"),
     )
     for name, counts, color, shape in bars:
         figure.add_bar(
@@ -110,10 +114,10 @@ def pruning(stages: Sequence[Pruning]) -> Plot:
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     return Plot(
-        title="What the pruner cut",
+        title="Epochs saved by pruning",
         caption=(
-            "Epochs that were trained, and those that pruned trials would still have had, had they gone as far through "
-            "their plan as complete ones do."
+            "Epochs that were trained, and epochs that pruned trials would have run if each had run the same share of "
+            "its epochs as complete trials do."
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(stages),
@@ -121,7 +125,7 @@ def pruning(stages: Sequence[Pruning]) -> Plot:
 
 
 def components(times: Sequence[StageTime]) -> Plot:
-    """Where the trials' time went."""
+    """Worker time of each stage by purpose."""
     longest_s = max(time.worker_s for time in times)
     unit, unit_s = ("seconds", 1) if longest_s < 120 else ("minutes", 60) if longest_s < 7200 else ("hours", 3600)
     figure = blank(barmode="stack", xaxis_title=f"worker time in {unit}")
@@ -136,10 +140,10 @@ def components(times: Sequence[StageTime]) -> Plot:
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     return Plot(
-        title="Where the time went",
+        title="Worker time by purpose",
         caption=(
             "Time of all trials, added up. Everything else: opening the data, building the network, waiting for the "
-            "database, checkpoints."
+            "database, writing checkpoints."
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(times),
@@ -147,7 +151,7 @@ def components(times: Sequence[StageTime]) -> Plot:
 
 
 def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
-    """Every finalist's runs, seed by seed, and their mean."""
+    """The runs of every finalist, with their mean and its interval."""
     figure = blank(xaxis_tickformat=metric.axis_format, xaxis_title=metric.label, xaxis_nticks=6)
     names = [f"finalist {finalist.index + 1}" for finalist in ranked]
     runs = [(name, seed, value) for name, f in zip(names, ranked, strict=True) for seed, value in f.values.items()]
@@ -170,8 +174,9 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
     return Plot(
         title="Finalists on fresh seeds",
         caption=(
-            "All finalists were trained on the same fresh seeds, so they are compared in pairs; intervals of the means "
-            "(Student's t) may overlap although the differences are clear, and the other way round."
+            "All finalists were trained on the same fresh seeds, so their paired differences are compared. The "
+            "intervals of the means (Student's t) may overlap although a difference is clear, and may not overlap "
+            "although it is unclear."
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(ranked),
@@ -179,7 +184,7 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
 
 
 def labels(data: StudyData, test: LookResult | None) -> Plot:
-    """Images per class in every split that may be shown."""
+    """Images of each class in each split; the test set only after a look."""
     classes = data.classes
     figure = blank(barmode="group", yaxis_title="images")
     splits = {name: [counts[label] for label in classes] for name, counts in data.label_distribution.items()}
@@ -196,7 +201,7 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
     figure.update_xaxes(type="category")
     return Plot(
         title="Label distribution",
-        caption="Images per class in each split." + ("" if test else " The test set is sealed."),
+        caption="Images of each class in each split." + ("" if test else " The test set is sealed."),
         figure=figure,
         height_px=260,
     )
@@ -219,8 +224,8 @@ def confusion(test: LookResult) -> Plot:
     return Plot(
         title="Confusion matrix",
         caption=(
-            f"Test images by true class (rows) and predicted class (columns); colour by share of the row. "
-            f"The diagonal is right: {percent(test.accuracy)} of {test.images:,} images."
+            f"Test images by true class (rows) and predicted class (columns); the colour is the share of the row. "
+            f"Correct predictions are on the diagonal: {percent(test.accuracy)} of {test.images:,} images."
         ),
         figure=figure,
         height_px=max(320, min(900, 120 + 34 * len(classes))),

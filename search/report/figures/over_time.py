@@ -1,4 +1,4 @@
-"""How a search went: values in the order in which trials were created, and every trial's learning curve."""
+"""The course of a search: values in the order in which trials were created, and every trial's learning curve."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from search.report.figures.style import BEST, GREY, STATES, Plot, blank
 from search.report.metric import Metric, plural
 
 FEW_EPOCHS = 10
-"""Up to here every one has its tick; plotly would put some between them."""
+"""Largest number of epochs that get a tick each; plotly would place ticks between epochs."""
 FEW_CURVES = 30
-"""Up to here curves are drawn in full strength."""
+"""Largest number of curves that are drawn opaque."""
 
 
 def creation_order(stages: Sequence[StageFacts], metric: Metric) -> Plot:
@@ -49,12 +49,12 @@ def creation_order(stages: Sequence[StageFacts], metric: Metric) -> Plot:
     if len(stages) > 1:
         _add_best_line(figure, rows, metric, name="best of the search so far", color=GREY, dash="dash", first=True)
     without = int(rows["value"].isna().sum())
-    missing = f" {plural(without, 'trial')} without any finished epoch not shown." if without else ""
+    missing = f" Not shown: {plural(without, 'trial')} without a finished epoch." if without else ""
     return Plot(
         title="Accuracy against creation order" if metric.name == "val_accuracy" else "Value against creation order",
         caption=(
-            f"Each mark is a trial: its best {metric.label} over its epochs. Pruned trials saw fewer epochs; "
-            f"the line follows complete trials only.{missing}"
+            f"Each mark shows a trial's best {metric.label} over its epochs. Pruned trials ran fewer epochs. "
+            f"The line follows complete trials only.{missing}"
         ),
         figure=figure,
         height_px=380,
@@ -62,7 +62,7 @@ def creation_order(stages: Sequence[StageFacts], metric: Metric) -> Plot:
 
 
 def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
-    """The metric against the epoch for all trials, coloured by what became of them; None before the first epoch."""
+    """The metric against the epoch for all trials, coloured by state; None before the first epoch."""
     figure = blank(xaxis_title="epoch", yaxis_title=metric.label, yaxis_tickformat=metric.axis_format)
     curves = pd.concat([_curves(stage, metric) for stage in stages], ignore_index=True)
     if curves.empty:
@@ -89,8 +89,8 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
     return Plot(
         title="Accuracy against epoch" if metric.name == "val_accuracy" else "Value against epoch",
         caption=(
-            f"{plural(count, 'learning curve')}, one per trial; a grey one ends where the pruner cut it. Curves under "
-            f"different learning-rate schedules are not comparable in mid-run, only at their ends.{_patience(stages)}"
+            f"{plural(count, 'learning curve')}, one for each trial; a grey curve ends where the pruner stopped the "
+            f"trial. Compare curves with different learning-rate schedules only at their ends.{_patience(stages)}"
         ),
         figure=figure,
         height_px=380,
@@ -98,10 +98,14 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
 
 
 def _patience(stages: Sequence[StageFacts]) -> str:
-    """Why complete curves end before their trial's last epoch, where they may."""
+    """The reason why a complete trial's curve may end before its last epoch, if there is one."""
     configs = [trial.user_attrs.get(names.CONFIG, {}) for stage in stages for trial in stage.optuna_trials]
     has_patience = any(config.get("patience", 0) for config in configs)
-    return " A trial without improvement for its patience ends early, and is complete." if has_patience else ""
+    return (
+        " A trial that does not improve for `patience` epochs ends early and counts as complete."
+        if has_patience
+        else ""
+    )
 
 
 def _in_order(stages: Sequence[StageFacts]) -> pd.DataFrame:
@@ -110,7 +114,7 @@ def _in_order(stages: Sequence[StageFacts]) -> pd.DataFrame:
         for stage in stages
     ]
     rows = pd.concat(frames, ignore_index=True)
-    rows["order"] = range(len(rows))  # As trials are numbered, in the first stage.
+    rows["order"] = range(len(rows))  # In the first stage, the order equals the trial number.
     rows["label"] = _labels(rows)
     return rows
 
@@ -139,7 +143,7 @@ def _curves(stage: StageFacts, metric: Metric) -> pd.DataFrame:
 
 
 def _with_gaps(rows: pd.DataFrame, column: str) -> dict[str, list[object] | npt.NDArray[np.float64]]:
-    """Many curves as one trace: a missing point after each keeps them apart."""
+    """Many curves as one trace, separated by missing points."""
     xs: list[object] = []
     ys: list[object] = []
     labels: list[object] = []

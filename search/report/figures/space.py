@@ -1,4 +1,4 @@
-"""How the metric depends on the parameters: parallel coordinates, a slice per parameter, a contour of the top two."""
+"""The metric against the parameters: parallel coordinates, a slice for each parameter, a contour plot of two."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MIN_CONTOUR_TRIALS = 12
 AXIS_WIDTH_PX = 92
 CLEAR = "rgba(0,0,0,0)"
 RANGE_MARGIN = 0.25
-"""Of the complete trials' range, above and below it."""
+"""Margin above and below the complete trials' values, as a share of their range."""
 
 
 def parallel_coordinates(
     params: pd.DataFrame, values: pd.Series, parameters: Sequence[Parameter], metric: Metric
 ) -> Plot:
-    """A line per trial through its parameters to its value; `params` and `values` have a row per trial."""
+    """A line for each trial through its value and parameters; `params` and `values` have a row for each trial."""
     result = {"label": metric.label.removeprefix("validation "), "values": values.tolist()}
     dimensions = [result | {"tickformat": metric.axis_format}]  # First, where a narrow screen shows it.
     dimensions += [_dimension(parameter, params[parameter.name]) for parameter in parameters]
@@ -45,9 +45,9 @@ def parallel_coordinates(
     return Plot(
         title="Parallel coordinates",
         caption=(
-            f"A line for each of {plural(len(values), 'trial')}; the stronger the colour, the better. First the "
-            f"{metric.label}, then the parameters. Drag along an axis to keep only the trials in that range, drag an "
-            "axis's name to move it, double-click to undo."
+            f"A line for each of {plural(len(values), 'trial')}; a stronger colour is a better value. The first axis "
+            f"is the {metric.label}, the others are the parameters. Drag along an axis to select a range, drag an "
+            "axis's name to move the axis, double-click an axis to clear its selection."
         ),
         figure=figure,
         height_px=400,
@@ -56,12 +56,15 @@ def parallel_coordinates(
 
 
 def slices(params: pd.DataFrame, trials: pd.DataFrame, parameters: Sequence[Parameter], metric: Metric) -> list[Plot]:
-    """The metric against each parameter by itself; rows of `params` and `trials` belong together."""
+    """The metric against each parameter separately; `params` and `trials` have the same rows."""
     return [_slice(params[parameter.name], trials, parameter, metric) for parameter in parameters]
 
 
 def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metric: Metric) -> Plot | None:
-    """The metric over the two most important continuous parameters, `parameters` most important first, or None."""
+    """The metric over the two most important continuous parameters; None with too few of them or of trials.
+
+    `parameters` are given most important first.
+    """
     axes = [parameter for parameter in parameters if not parameter.is_choice][:2]
     having = [trial for trial in trials if trial.value is not None and all(p.name in trial.params for p in axes)]
     if len(axes) < 2 or len(having) < MIN_CONTOUR_TRIALS:
@@ -94,13 +97,13 @@ def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metr
             axis.update(_log_ticks(pd.Series([trial.params[layout.title.text] for trial in having])))
     return Plot(
         title=f"{axes[0].name} and {axes[1].name}",
-        caption=f"{metric.heading} of complete trials (dots), interpolated; far from dots it is a guess.",
+        caption=f"{metric.heading}, interpolated between complete trials (dots). Far from dots, the colour is a guess.",
         figure=figure,
     )
 
 
 def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:
-    """An axis: choices as evenly spaced ticks, logarithms with the numbers they stand for."""
+    """An axis of the parallel coordinates: choices at evenly spaced ticks, logarithms labelled with their numbers."""
     if parameter.is_choice or not parameter.is_number:
         seen = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
         codes = {value: code for code, value in enumerate(seen)}
@@ -149,14 +152,14 @@ def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric
     elif parameter.is_log:
         figure.update_xaxes(type="log", **_log_ticks(values))
     complete = trials.loc[trials["state"] == "complete", "value"]
-    if complete.nunique() > 1:  # What was pruned early would press all that matters against the upper edge.
+    if complete.nunique() > 1:  # Early pruned trials would squeeze the complete ones against the edge.
         margin = RANGE_MARGIN * (complete.max() - complete.min())
         figure.update_yaxes(range=[complete.min() - margin, complete.max() + margin])
     return Plot(title=parameter.name, caption="", figure=figure, height_px=230)
 
 
 def _log_ticks(values: pd.Series) -> dict[str, list[Any]]:
-    """One, or one and three, per decade: plotly's own ticks have digits without their power of ten."""
+    """One or two ticks for each decade: plotly's own minor ticks are digits without their power of ten."""
     numbers = values.dropna().astype(float)
     first, last = math.floor(math.log10(numbers.min())), math.ceil(math.log10(numbers.max()))
     mantissas = (1, 3) if last - first <= 2 else (1,)

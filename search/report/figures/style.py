@@ -1,4 +1,4 @@
-"""What all figures share: colours and marks of the trials' states, sizes, and what goes with a figure on the page."""
+"""The style that all figures share: colours and marks of the trials' states, layout, title and caption."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-# Told apart by people with any kind of colour vision, on white and on near-black; states also differ in their mark.
+# Distinguishable with any kind of colour vision, on white and on near-black; states also differ in their mark.
 BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3a7fc4", "#d9822b", "#2f9e77", "#b065b0", "#d1495b", "#8b929c"
 STATES = {
     "complete": (BLUE, "circle"),
@@ -24,19 +24,19 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plot:
-    """A figure and its caption."""
+    """A figure with its title and caption."""
 
     title: str
     caption: str
-    """What is compared, in a sentence or two."""
+    """One or two sentences on what the figure compares."""
     figure: go.Figure
     height_px: int = 340
     min_width_px: int = 0
-    """Narrower screens scroll the figure sideways."""
+    """Smallest width; on a narrower screen the figure scrolls sideways."""
 
 
 def blank(**layout: object) -> go.Figure:
-    """An empty figure without plotly's own template: the page brings one for light and one for dark."""
+    """An empty figure without plotly's template, because the page applies its own for a light or dark theme."""
     figure = go.Figure()
     figure.update_layout(
         template=go.layout.Template(),

@@ -22,7 +22,7 @@ from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_ablation
 from search.store.records import EpochRecord, StageRecord, add_epochs, create_study, pin_stage
 from search.store.storage import Storage, open_storage
-from search.verdict.ablation import AblationResult, read_ablation
+from search.verdict.ablation_result import AblationResult, read_ablation
 from studies.definition import Ablation, Study
 from tests.search.report.conftest import CLASSES, DATA, settings_at
 

@@ -9,10 +9,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.report.effects import Effect, Effects, estimate_effects
 from search.report.hints import edge_hints, pruned_choices
 from search.report.metric import Metric
 from search.report.observations import Observation, observe
+from search.report.parameter_effects import ParameterEffect, ParameterEffects, estimate_parameter_effects
 from search.report.spent import measure_pruning
 from tests.search.report.conftest import GELU_GAIN, MadeStudy
 
@@ -39,13 +39,13 @@ def searched(trials: int, seed: int, value: Callable[[dict[str, object]], float]
 
 def observed(made: MadeStudy) -> list[Observation]:
     facts = made.facts()
-    effects = {stage.name: estimate_effects(stage.optuna_trials, maximize=True) for stage in facts.stages}
+    effects = {stage.name: estimate_parameter_effects(stage.optuna_trials, maximize=True) for stage in facts.stages}
     return observe(facts, effects, {stage.name: measure_pruning(stage) for stage in facts.stages})
 
 
 def test_a_real_effect_is_found_with_its_size() -> None:
     trials = searched(40, 0, lambda params: 0.8 + (0.03 if params["activation"] == "gelu" else 0.0))
-    first = estimate_effects(trials, maximize=True).found[0]
+    first = estimate_parameter_effects(trials, maximize=True).found[0]
     assert first.parameter == "activation" and first.better == "gelu"
     assert first.interval[0] <= 0.03 <= first.interval[1] and first.interval[0] > 0
     assert first.p_value < 1e-6
@@ -55,7 +55,8 @@ def test_noise_is_called_an_effect_no_more_often_than_promised() -> None:
     runs = 150
     false = sum(
         any(
-            effect.p_value < 0.05 for effect in estimate_effects(searched(30, seed, lambda _: 0.8), maximize=True).found
+            effect.p_value < 0.05
+            for effect in estimate_parameter_effects(searched(30, seed, lambda _: 0.8), maximize=True).found
         )
         for seed in range(runs)
     )
@@ -64,7 +65,7 @@ def test_noise_is_called_an_effect_no_more_often_than_promised() -> None:
 
 def test_an_optimum_in_the_middle_of_a_range_is_seen() -> None:
     trials = searched(45, 1, lambda params: 0.8 - 0.05 * abs(float(str(params["learning_rate"])) > 1e-2))
-    effect = next(e for e in estimate_effects(trials, maximize=True).found if e.parameter == "learning_rate")
+    effect = next(e for e in estimate_parameter_effects(trials, maximize=True).found if e.parameter == "learning_rate")
     assert effect.p_value < 0.01 and float(effect.worse.split(" to ")[1]) > 1e-2
 
 
@@ -79,18 +80,18 @@ def test_an_effect_is_not_put_down_to_a_parameter_that_went_along_with_it() -> N
         trials.append(
             create_trial(value=value, params={"activation": activation, "filters": filters}, distributions=space)
         )
-    p_values = {effect.parameter: effect.p_value for effect in estimate_effects(trials, maximize=True).found}
+    p_values = {effect.parameter: effect.p_value for effect in estimate_parameter_effects(trials, maximize=True).found}
     assert p_values["activation"] < 1e-6 and p_values["filters"] > 0.05
 
 
 def test_a_loss_is_better_when_it_is_smaller() -> None:
     trials = searched(40, 3, lambda params: 0.8 - (0.03 if params["activation"] == "gelu" else 0.0))
-    assert estimate_effects(trials, maximize=False).found[0].better == "gelu"
+    assert estimate_parameter_effects(trials, maximize=False).found[0].better == "gelu"
 
 
 def test_with_too_few_trials_it_says_how_many_are_needed() -> None:
-    effects = estimate_effects(searched(12, 4, lambda _: 0.8), maximize=True)
-    assert effects == Effects(found=(), trials=12, trials_needed=13) and not effects.is_enough
+    effects = estimate_parameter_effects(searched(12, 4, lambda _: 0.8), maximize=True)
+    assert effects == ParameterEffects(found=(), trials=12, trials_needed=13) and not effects.is_enough
 
 
 def test_the_report_names_the_effect_its_size_and_its_interval(made: MadeStudy) -> None:
@@ -113,10 +114,12 @@ def test_the_report_calls_no_effect_what_has_none(made: MadeStudy) -> None:
 def test_of_a_bound_beyond_all_that_was_seen_it_says_nothing(made: MadeStudy) -> None:
     facts = made.facts()
     wide = [
-        Effect(parameter=name, better="a", worse="b", difference=0.01, interval=(-bound, bound), p_value=1.0, trials=30)
+        ParameterEffect(
+            parameter=name, better="a", worse="b", difference=0.01, interval=(-bound, bound), p_value=1.0, trials=30
+        )
         for name, bound in (("filters", 1.7), ("dropout", 0.01))
     ]
-    effects = {stage.name: Effects(found=tuple(wide), trials=30, trials_needed=20) for stage in facts.stages}
+    effects = {stage.name: ParameterEffects(found=tuple(wide), trials=30, trials_needed=20) for stage in facts.stages}
     texts = [one.text for one in observe(facts, effects, {}) if "No clear effect" in one.text]
     assert texts and all("hide: dropout (1.0 points). About filters they say nothing." in text for text in texts)
 

@@ -38,7 +38,7 @@ from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.tracking.client import connect
 from search.tracking.mirror import Mirror
-from search.tracking.registry import register_champion
+from search.tracking.model_registry import register_champion
 
 CONFIG = {"model": "flexcnn", "learning_rate": 0.001, "dropout": 0.1, "filters": "4,8"}
 

@@ -184,24 +184,24 @@ def test_more_metrics_than_one_request_takes_all_arrive(searched, monkeypatch):
 def test_a_server_that_refuses_is_told_once_and_fails_nothing(searched):
     searched.pin()
     a_complete_trial(searched)
-    told: list[str] = []
+    shown: list[str] = []
     down = replace(searched.settings, tracking_url="http://127.0.0.1:9")
-    mirror = Mirror(down, searched.storage, searched.name, tell=told.append)
+    mirror = Mirror(down, searched.storage, searched.name, show=shown.append)
     started = time.monotonic()
     assert [mirror.sync(), mirror.sync()] == [0, 0]
     assert time.monotonic() - started < 10
     assert mirror.failures == 2
-    assert len(told) == 1
-    assert "http://127.0.0.1:9 is behind" in told[0]
-    assert "\n" not in told[0]
+    assert len(shown) == 1
+    assert "http://127.0.0.1:9 is behind" in shown[0]
+    assert "\n" not in shown[0]
 
 
 def test_a_password_in_the_tracking_url_is_told_to_nobody(searched):
-    told: list[str] = []
+    shown: list[str] = []
     down = replace(searched.settings, tracking_url="http://ann:swordfish@127.0.0.1:9")
-    Mirror(down, searched.storage, searched.name, tell=told.append).sync()
-    assert "http://ann:***@127.0.0.1:9" in told[0]
-    assert "swordfish" not in told[0]
+    Mirror(down, searched.storage, searched.name, show=shown.append).sync()
+    assert "http://ann:***@127.0.0.1:9" in shown[0]
+    assert "swordfish" not in shown[0]
 
 
 def test_a_server_that_was_down_for_a_whole_study_is_filled_in_afterwards(searched):
@@ -221,8 +221,8 @@ def test_a_server_that_was_down_for_a_whole_study_is_filled_in_afterwards(search
 
 def test_an_outage_in_the_middle_is_made_up_for_by_the_same_mirror(searched, monkeypatch):
     searched.pin()
-    told: list[str] = []
-    mirror = Mirror(searched.settings, searched.storage, searched.name, tell=told.append)
+    shown: list[str] = []
+    mirror = Mirror(searched.settings, searched.storage, searched.name, show=shown.append)
     trial = searched.begin()
     mirror.sync()
     with monkeypatch.context() as patch:
@@ -231,7 +231,7 @@ def test_an_outage_in_the_middle_is_made_up_for_by_the_same_mirror(searched, mon
         assert mirror.sync() == 0
     searched.epoch(trial, 2, 0.2)
     assert mirror.sync() == 1
-    assert ["behind" in line for line in told] == [True, False]
+    assert ["behind" in line for line in shown] == [True, False]
     (run,) = runs(searched)
     assert run.data.metrics["val_accuracy"] == 0.2
 

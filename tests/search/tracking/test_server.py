@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from models.bundle import load_bundle
 from search.tracking.mirror import Mirror
-from search.tracking.registry import load_champion, log_bundle, register_champion
+from search.tracking.model_registry import load_champion, log_bundle, register_champion
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""By how much a choice helps when the other choices are held equal: a linear model of the complete trials.
+"""The effect of each parameter with all others held equal, from a linear model of the complete trials.
 
-Marginal averages mislead here, because the sampler tries good values of one parameter together with good values of
-the others. Each parameter enters with its levels (continuous ones in bands, so that an optimum in the middle shows);
-an F-test says whether it explains anything, corrected by Holm's method for testing all parameters at once.
+Plain averages would mislead: the sampler combines good values of one parameter with good values of the others. Each
+parameter enters the model with its levels; continuous ones are divided into bands, so that an optimum in the middle is
+visible. An F-test decides whether a parameter has an effect, with Holm's correction for testing all parameters.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from scipy import stats
 from search.report.spaces import levels, parameters_of
 
 MIN_SPARE_TRIALS = 6
-"""Complete trials beyond the number of coefficients, below which the noise cannot be estimated."""
+"""Complete trials beyond the number of coefficients that an estimate of the noise needs."""
 MIN_LEVEL_TRIALS = 3
-"""Complete trials that a level needs before it is compared with another one."""
+"""Complete trials that a level needs before it is compared with another level."""
 CONFIDENCE = 0.95
 Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
-    """A parameter's best level against its worst, other parameters held equal."""
+class ParameterEffect:
+    """The difference between a parameter's best and worst level with all other parameters held equal."""
 
     parameter: str
     better: str
     worse: str
     difference: float
-    """Of the metric, from the worse level to the better one; positive is better, also for a loss."""
+    """Improvement of the metric from the worse level to the better one; positive, also for a loss."""
     interval: tuple[float, float]
-    """95 %, for all pairs of levels at once (Bonferroni)."""
+    """95 % confidence interval of `difference`, simultaneous for all pairs of levels (Bonferroni)."""
     p_value: float
-    """That the parameter plays no part, after Holm's correction over all parameters."""
+    """P-value of the F-test that the parameter has no effect, after Holm's correction over all parameters."""
     trials: int
-    """Complete trials in the model."""
+    """Number of complete trials in the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effects:
-    """What the complete trials of a stage say of its parameters."""
+class ParameterEffects:
+    """The effects of a stage's parameters, as far as its complete trials allow an estimate."""
 
-    found: tuple[Effect, ...]
-    """Clearest first; empty with too few trials."""
+    found: tuple[ParameterEffect, ...]
+    """The effects, smallest p-value first; empty with too few trials."""
     trials: int
-    """Complete ones."""
+    """Number of complete trials."""
     trials_needed: int
-    """Complete trials from which the noise can be estimated."""
+    """Number of complete trials that an estimate of the noise needs."""
 
     @property
     def is_enough(self) -> bool:
@@ -62,33 +62,33 @@ class Effects:
 
 @dataclass(frozen=True)
 class _Model:
-    """Least squares: the design's pseudo-inverse, coefficients, and what remains."""
+    """A least-squares fit: the pseudo-inverse of the design matrix, the coefficients, and the residual."""
 
     inverse: Matrix
     coefficients: Matrix
     residual: float
-    """Sum of squares."""
+    """Sum of squared residuals."""
     spare: int
     """Degrees of freedom of the residual."""
 
 
-def estimate_effects(trials: Sequence[FrozenTrial], *, maximize: bool) -> Effects:
-    """Effects of all parameters that every complete trial has."""
+def estimate_parameter_effects(trials: Sequence[FrozenTrial], *, maximize: bool) -> ParameterEffects:
+    """ParameterEffects of all parameters that every complete trial has."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     table = _levels(complete)
     needed = 1 + sum(table[name].nunique() - 1 for name in table) + MIN_SPARE_TRIALS
-    nothing = Effects(found=(), trials=len(complete), trials_needed=needed)
+    nothing = ParameterEffects(found=(), trials=len(complete), trials_needed=needed)
     if table.empty or not nothing.is_enough:
         return nothing
     sign = 1.0 if maximize else -1.0
     values = np.array([sign * float(trial.value or 0.0) for trial in complete])
     full = _fit(_design(table), values)
     if full.residual <= 1e-12 * max(1.0, float(np.square(values).sum())):
-        return nothing  # Without any noise there is nothing to hold an effect against.
+        return nothing  # Without noise, no test is possible.
     p_values = {name: _f_test(full, _fit(_design(table.drop(columns=name)), values)) for name in table}
     contrasts = (_contrast(table, name, full, p) for name, p in _holm(p_values).items())
     found = sorted((e for e in contrasts if e is not None), key=lambda effect: (effect.p_value, -effect.difference))
-    return Effects(found=tuple(found), trials=len(complete), trials_needed=needed)
+    return ParameterEffects(found=tuple(found), trials=len(complete), trials_needed=needed)
 
 
 def _levels(complete: Sequence[FrozenTrial]) -> pd.DataFrame:
@@ -132,8 +132,8 @@ def _holm(p_values: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> Effect | None:
-    """The best against the worst of the levels with enough trials."""
+def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> ParameterEffect | None:
+    """Compare the best and the worst of the levels that have enough trials; None for fewer than two such levels."""
     counts = table[name].value_counts()
     usual = [level for level in counts.index if counts[level] >= MIN_LEVEL_TRIALS]
     if len(usual) < 2:
@@ -147,7 +147,7 @@ def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> 
     pairs = len(list(combinations(usual, 2)))
     half = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / pairs, model.spare)) * variance**0.5
     difference = effect_of[better] - effect_of[worse]
-    return Effect(
+    return ParameterEffect(
         parameter=name, better=str(better), worse=str(worse), difference=difference,
         interval=(difference - half, difference + half), p_value=p_value, trials=len(table),
     )  # fmt: skip

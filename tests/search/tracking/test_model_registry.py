@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import search.tracking.registry as module
+import search.tracking.model_registry as module
 from data.errors import SieveError, UserError
 from data.files import hash_folder
 from models.bundle import load_bundle
 from search import names
 from search.tracking.client import connect
-from search.tracking.registry import load_champion, log_bundle, model_name, register_champion
+from search.tracking.model_registry import load_champion, log_bundle, model_name, register_champion
 
 
 @pytest.fixture

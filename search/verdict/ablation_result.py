@@ -1,4 +1,4 @@
-"""What an ablation found: each cell over its seeds, the effects with their intervals, scores on validation images."""
+"""The result of an ablation: each cell over its seeds, the effects with intervals, scores on validation images."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from search.verdict.scores import score_answers
 from studies.ablation import describe_cell
 
 METHOD = (
-    "least squares with a term per cell and per seed (randomised complete blocks); intervals 95 % each by itself, "
-    "Student's t; p after Holm's correction over all effects"
+    "least squares with a term for each cell and each seed (randomised complete blocks); 95 % intervals by Student's "
+    "t, not corrected for multiple comparisons; p-values with Holm's correction over all effects"
 )
 
 
@@ -63,24 +63,26 @@ class CellResult:
     """One combination of levels, trained on every seed."""
 
     name: str
-    """In what it differs from the base model."""
+    """The levels in which the cell differs from the base model, or `base model`."""
     levels: Mapping[str, str]
+    """The level of each factor."""
     runs: Finalist
+    """The cell's configuration and its runs."""
     difference: Contrast | None
-    """From the base model; None for the base model itself, and where that has no run."""
+    """Difference from the base model; None for the base model itself, and if the base model has no complete run."""
     answers: tuple[ValidationPredictions, ...]
-    """On the validation images, one for each run whose answers are at hand."""
+    """Predictions on the validation images, one entry for each run that has kept them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationResult:
-    """A whole ablation, as far as it was run."""
+    """An ablation, finished or not."""
 
     metric: str
     maximize: bool
     classes: tuple[str, ...]
     cells: tuple[CellResult, ...]
-    """Those with a complete run, in the order of their levels; where it was run, the base model first."""
+    """The cells that have a complete run, in the order of their levels; the base model comes first."""
     effects: tuple[Effect, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +97,7 @@ class AblationResult:
 def read_ablation(
     study: StudyRecord, stage: StageRecord, trials: Sequence[FrozenTrial], home: Path
 ) -> AblationResult | None:
-    """The ablation that a study ended with; None for another last stage, or before the first run is complete."""
+    """Read the ablation that ends a study; None for another last stage, or before the first complete run."""
     pinned = PinnedStage.from_json(stage.pinned)
     if not pinned.cells or not any(trial.state.name == "COMPLETE" for trial in trials):
         return None

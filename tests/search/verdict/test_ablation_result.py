@@ -22,7 +22,7 @@ from search.store.study_data import StudyData
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
-from search.verdict.ablation import AblationResult, read_ablation
+from search.verdict.ablation_result import AblationResult, read_ablation
 from search.verdict.ablation_table import print_ablation
 from search.verdict.champion import Finalist, cell_ties, ties
 from studies.definition import Ablation, Study

@@ -47,7 +47,7 @@ class RegisteredModel:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Champion:
+class LoadedChampion:
     """A study's registered champion, loaded the way its users load it."""
 
     registered: RegisteredModel
@@ -95,7 +95,7 @@ def register_champion(
     return RegisteredModel(name=name, version=str(found.version))
 
 
-def load_champion(settings: Settings, uri: str) -> Champion:
+def load_champion(settings: Settings, uri: str) -> LoadedChampion:
     """Load a registered model: `models:/NAME@champion`, or one version as `models:/NAME/3`.
 
     Raises UserError if the registry lacks it, SieveError where MLflow does not answer or the files have changed.
@@ -110,7 +110,7 @@ def load_champion(settings: Settings, uri: str) -> Champion:
             model = pyfunc.load_model(folder)
     facts: dict[str, Any] = model.metadata.metadata or {}
     channels, height, width = facts["input_shape"]
-    return Champion(
+    return LoadedChampion(
         registered=registered,
         model=model,
         classes=tuple(facts["classes"]),
