@@ -131,7 +131,7 @@ def _images_by_class(folder: Path, root: Path, ignored: Counter[str]) -> dict[st
     images = {path.name: list(_images(path, path.relative_to(root).as_posix(), ignored)) for path in class_folders}
     if not any(images.values()):
         raise UserError(
-            f"{folder}: no images below its {len(images)} folders; known are {' '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{folder}: its class folders contain no images; Sieve reads {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
     empty = [name for name, files in images.items() if not files]
     if empty:

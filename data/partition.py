@@ -58,8 +58,8 @@ def check_class_sizes(layout: Layout, spec: DataSpec) -> None:
     label = int(counts.argmin())
     if counts[label] < needed:
         raise UserError(
-            f"{layout.root}: class {layout.classes[label]} has {counts[label]} images, too few to split: "
-            f"at least {needed} are needed; add images or leave the class out"
+            f"{layout.root}: class {layout.classes[label]} is too small to split: it has {counts[label]} of at least "
+            f"{needed} images; add images or leave the class out"
         )
 
 

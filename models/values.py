@@ -29,7 +29,7 @@ def from_flat(values: Mapping[str, object]) -> TrainConfig:
     """
     model = values.get("model")
     if not isinstance(model, str):
-        raise UserError(f"model={model!r}: the name of a model is needed, one of {', '.join(MODELS)}")
+        raise UserError(f"model={model!r}: give the name of a model, one of {', '.join(MODELS)}")
     cls = config_class(model)
     _check_names(cls, values)
     try:
@@ -54,7 +54,7 @@ def parse_assignment(text: str) -> tuple[str, str]:
     """Split "dropout=0.1" into its name and its value. Raises UserError if it is not of that form."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals and value):
-        raise UserError(f"{text!r}: field=value is needed, such as dropout=0.1")
+        raise UserError(f"{text!r}: write FIELD=VALUE, e.g. dropout=0.1")
     return name, value
 
 
@@ -66,13 +66,13 @@ def _check_names(cls: type[TrainConfig], values: Mapping[str, object]) -> None:
 
 
 def _explain(cls: type[TrainConfig], values: Mapping[str, object], error: ValidationError) -> str:
-    """The first complaint of pydantic as one line: the value that was seen, and what the field takes."""
+    """Pydantic's first error as one line: the value that was given, and the values that the field accepts."""
     name = str(error.errors(include_url=False)[0]["loc"][0])
-    return f"{name}={values[name]!r}: {_describe(TypeAdapter(cls).json_schema()['properties'][name])} is needed"
+    return f"{name}={values[name]!r}: give {_describe(TypeAdapter(cls).json_schema()['properties'][name])}"
 
 
 def _describe(schema: Mapping[str, Any]) -> str:
-    """What a field takes, in words, from its JSON schema."""
+    """The values that a field accepts, as text, from its JSON schema."""
     if "anyOf" in schema:
         return " or ".join(_describe(alternative) for alternative in schema["anyOf"])
     if "enum" in schema:
@@ -80,7 +80,7 @@ def _describe(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return repr(schema["const"])
     if schema["type"] == "array":
-        return f"{_describe(schema['items'])} for each, separated by commas"
+        return f"{_describe(schema['items'])} for each layer, separated by commas"
     if schema["type"] in ("integer", "number"):
         return _describe_number(schema)
     return {"boolean": "true or false", "string": "text"}[schema["type"]]

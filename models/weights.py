@@ -36,7 +36,7 @@ def read_weights(file: str) -> dict[str, Tensor]:
         raise UserError(f"weights={path}: cannot be read: {error.strerror}; give the path of a file") from error
     except (UnpicklingError, SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(
-            f"weights={path}: not a file of tensors alone ({type(error).__name__}); "
+            f"weights={path}: not a file of tensors only ({type(error).__name__}); "
             "give a state dict saved by torch.save, or a .safetensors file"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):

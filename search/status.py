@@ -58,7 +58,7 @@ class Standing:
     def state(self) -> str:
         """The state as text for people."""
         if self.is_over or not self.is_supervised:
-            return "done" if self.is_over else "stopped; repeat its `sieve run` command to continue"
+            return "done" if self.is_over else "stopped; `sieve run` continues it"
         return "naming the champion" if self.record.state == "promoting" else show_eta(self.eta_s)
 
     def to_json(self) -> dict[str, Any]:

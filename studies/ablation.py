@@ -54,7 +54,7 @@ class Ablation:
     def check(self, where: str, config: TrainConfig) -> None:
         """Raise UserError, in one line that begins with `where`, for what cannot be compared around `config`."""
         if not self.factors or min(self.epochs, self.seeds) < 1:
-            raise UserError(f"{where}: at least one factor, one epoch and one seed are needed")
+            raise UserError(f"{where}: give at least one factor, one epoch and one seed")
         set_by: dict[str, str] = {}
         for factor, levels in self.factors.items():
             if len(levels) < 2:

@@ -142,7 +142,7 @@ class Study:
             raise UserError(f"{self.name}: val_fraction lies between 0 and 1, and seed is 0 or more")
         _check_option(self.name, "metric", self.metric, get_args(Metric))
         if not 1 <= self.imbalance < inf:
-            raise UserError(f"{self.name}: imbalance={self.imbalance}: a number of at least 1 is needed")
+            raise UserError(f"{self.name}: imbalance={self.imbalance}: give a number of 1 or more")
         if not self.stages and self.ablation is None:
             raise UserError(f"{self.name}: a study needs at least one stage, or an ablation")
         stage_names = [stage.name for stage in self.stages]

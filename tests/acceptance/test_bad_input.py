@@ -1,4 +1,4 @@
-"""Bad input: exit code 2, one line that says what and what to do, no traceback, and nothing written."""
+"""Bad input: exit code 2, one line with what was wrong and what to do, no traceback, and nothing written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_LINES = 3
 
 
 def make_images(folder: Path, images: dict[str, int]) -> None:
-    """Class folders with so many different pictures each."""
+    """Make class folders with this many different images each."""
     for label, (name, count) in enumerate(images.items()):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -33,7 +33,7 @@ def _assert_refused(ended: Finished, says: str) -> None:
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Path:
-    """A folder of broken things that the commands below name."""
+    """A folder of broken inputs for the commands below."""
     folder = tmp_path / "inputs"
     for made in ("empty", "one-class/train/a"):
         (folder / made).mkdir(parents=True)
@@ -72,32 +72,35 @@ RUNS = {
     "a class too small to be split": ("--study partA --data INPUTS/one-image", "INPUTS/one-image"),
     "classes that differ between train and test": ("--study partA --data INPUTS/differ", "INPUTS/differ"),
     "weights that are not there": (f"{ON_DIGITS} --set weights=INPUTS/none.pt", "INPUTS/none.pt: cannot be read"),
-    "weights that are none": (f"{ON_DIGITS} --set weights=INPUTS/no.pt", "INPUTS/no.pt: not a file of tensors alone"),
+    "weights that are not weights": (
+        f"{ON_DIGITS} --set weights=INPUTS/no.pt",
+        "INPUTS/no.pt: not a file of tensors only",
+    ),
     "weights of another network": (f"{ON_DIGITS} --set weights=INPUTS/other.pt", "do not fit resnet18: missing: bn1"),
-    "weights that no backbone of the space takes": (
+    "weights that fit no backbone of the space": (
         "--study partB --data digits --set weights=INPUTS/other.pt",
         "do not fit resnet50",
     ),
-    "images that the backbone cannot look at": (
+    "images of a size that the backbone cannot read": (
         f"{ON_DIGITS} --set backbone=vit_b_16 --set weights=none --set image_size=20",
         "image_size=20: vit_b_16 cuts images into patches of 16 px",
     ),
     "workers for GPUs on a CPU": ("--study quickstart --devices cpu --workers auto", "--workers auto"),
-    "a gang of nobody": ("--study quickstart --gang-size 0", "--gang-size '0'"),
-    "a time without progress that is none": ("--study quickstart --trial-timeout soon", "--trial-timeout 'soon'"),
+    "a gang of no heads": ("--study quickstart --gang-size 0", "--gang-size '0'"),
+    "a trial timeout that is not a duration": ("--study quickstart --trial-timeout soon", "--trial-timeout 'soon'"),
     "a field that does not exist": ("--study quickstart --set droput=0.1", "Did you mean 'dropout'"),
     "a value of the wrong kind": ("--study quickstart --set dropout=lots", "dropout='lots'"),
-    "a field without a value": ("--study quickstart --set dropout", "field=value"),
+    "a field without a value": ("--study quickstart --set dropout", "FIELD=VALUE"),
     "an image size of zero": ("--study quickstart --set image_size=0", "image_size='0'"),
     "an image size of zero as an option": ("--study quickstart --image-size 0", "image_size=0"),
     "no trials": ("--study quickstart --trials-scale 0", "--trials-scale 0"),
     "negative epochs": ("--study quickstart --epochs-scale -1", "--epochs-scale -1"),
-    "a scale that is no number": ("--study quickstart --trials-scale nan", "--trials-scale nan"),
-    "fewer than no workers": ("--study quickstart --workers -1", "--workers -1"),
-    "workers that are no number": ("--study quickstart --workers two", "'two': give a number, or auto"),
+    "a scale that is not a number": ("--study quickstart --trials-scale nan", "--trials-scale nan"),
+    "a negative number of workers": ("--study quickstart --workers -1", "--workers -1"),
+    "workers that are not a number": ("--study quickstart --workers two", "'two': give a number, or auto"),
     "a device that is not there": ("--study quickstart --devices cuda:7", "cuda:7"),
     "a device that does not exist": ("--study quickstart --devices tpu", "--devices tpu"),
-    "a time that is no time": ("--study quickstart --budget soon", "--budget 'soon'"),
+    "a time that is not a duration": ("--study quickstart --budget soon", "--budget 'soon'"),
     "an option that does not exist": ("--study quickstart --trails-scale 1", "--trails-scale"),
     "no study at all": ("", "--study"),
     "a name with a slash": ("--study quickstart --name a/b", "a/b"),
@@ -108,7 +111,7 @@ RUNS = {
         "does not answer",
     ),
     "artifacts in a store of an unknown kind": ("--study quickstart --artifacts s4://bucket/path", "--artifacts s4://"),
-    "a part of a GPU that is none": ("--study quickstart --launcher ray --gpus-per-worker 2", "--gpus-per-worker 2"),
+    "a part of a GPU above 1": ("--study quickstart --launcher ray --gpus-per-worker 2", "--gpus-per-worker 2"),
     "a Ray cluster that does not run": ("--study quickstart --launcher ray", "ray start --head"),
     "a database without a URL": ("--study quickstart --storage postgresql:/nobody", "--storage"),
 }

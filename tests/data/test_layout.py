@@ -55,7 +55,7 @@ def test_hidden_files_are_ignored_and_other_files_are_counted(make_folder) -> No
     [
         ({"train/a": 2}, "a single class, a"),
         ({"train/a": 2, "train/b": 0}, "no images in class b"),
-        ({"train/a": 0, "train/b": 0}, "no images below its 2 folders"),
+        ({"train/a": 0, "train/b": 0}, "its class folders contain no images"),
         ({"train": 3}, "3 images but no class folders"),
         ({"train": 0}, "no images; put the images into one folder per class"),
         ({"test/a": 2, "test/b": 2}, "has test/ but no train/"),

@@ -76,6 +76,6 @@ def test_a_class_too_small_to_split_is_refused_before_anything_is_written(
     make_folder, cache_home: Path, folders, spec, needed: int
 ) -> None:
     root = make_folder(folders)
-    with pytest.raises(UserError, match=f"too few to split: at least {needed} are needed"):
+    with pytest.raises(UserError, match=f"too small to split: it has . of at least {needed} images"):
         partition_of(root, cache_home, **spec)
     assert not cache_home.exists()

@@ -120,7 +120,7 @@ def test_the_command_prints_one_json_object(capsys: pytest.CaptureFixture[str]) 
     ("arguments", "complaint"),
     [
         (["--set", "filtres=3"], "unknown field 'filtres'. Did you mean 'filters'?\n"),
-        (["--set", "filters"], "'filters': field=value is needed, such as dropout=0.1\n"),
+        (["--set", "filters"], "'filters': write FIELD=VALUE, e.g. dropout=0.1\n"),
         (["--image-size", "4"], "conv3: max pooling by 2 does not fit into 1x1 pixels; use fewer"),
     ],
 )
@@ -130,4 +130,4 @@ def test_bad_input_to_the_command_is_one_line_and_exit_code_2(
     assert main(arguments) == 2
 
     streams = capsys.readouterr()
-    assert streams.out == "" and streams.err.startswith(complaint) and streams.err.count("\n") == 1
+    assert streams.out == "" and streams.err.startswith(f"error: {complaint}") and streams.err.count("\n") == 1

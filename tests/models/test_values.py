@@ -34,20 +34,20 @@ def test_replaced_values_are_converted_and_the_original_is_left_alone() -> None:
     ("values", "message"),
     [
         ({"droput": 0.1}, "unknown field 'droput'. Did you mean 'dropout'?"),
-        ({"dropout": "lots"}, "dropout='lots': a number from 0 to below 1 is needed"),
-        ({"dropout": 1}, "dropout=1: a number from 0 to below 1 is needed"),
-        ({"dropout": float("nan")}, "dropout=nan: a number from 0 to below 1 is needed"),
-        ({"learning_rate": 0}, "learning_rate=0: a number above 0 is needed"),
-        ({"rotation": "270"}, "rotation='270': a number from 0 to 180 is needed"),
-        ({"resized_crop": 2}, "resized_crop=2: a number above 0 and at most 1 is needed"),
-        ({"epochs": "1.5"}, "epochs='1.5': a whole number of at least 1 is needed"),
-        ({"optimizer": "adagrad"}, "optimizer='adagrad': one of adam, nadam, radam, adamw, sgd is needed"),
-        ({"nesterov": "perhaps"}, "nesterov='perhaps': true or false is needed"),
-        ({"padding": "valid"}, "padding='valid': a whole number of at least 0 or 'same' is needed"),
+        ({"dropout": "lots"}, "dropout='lots': give a number from 0 to below 1"),
+        ({"dropout": 1}, "dropout=1: give a number from 0 to below 1"),
+        ({"dropout": float("nan")}, "dropout=nan: give a number from 0 to below 1"),
+        ({"learning_rate": 0}, "learning_rate=0: give a number above 0"),
+        ({"rotation": "270"}, "rotation='270': give a number from 0 to 180"),
+        ({"resized_crop": 2}, "resized_crop=2: give a number above 0 and at most 1"),
+        ({"epochs": "1.5"}, "epochs='1.5': give a whole number of at least 1"),
+        ({"optimizer": "adagrad"}, "optimizer='adagrad': give one of adam, nadam, radam, adamw, sgd"),
+        ({"nesterov": "perhaps"}, "nesterov='perhaps': give true or false"),
+        ({"padding": "valid"}, "padding='valid': give a whole number of at least 0 or 'same'"),
         (
             {"filters": "8,x"},
-            "filters='8,x': a whole number of at least 1 or "
-            "a whole number of at least 1 for each, separated by commas is needed",
+            "filters='8,x': give a whole number of at least 1 or "
+            "a whole number of at least 1 for each layer, separated by commas",
         ),
         ({"model": "flexcn"}, "unknown model 'flexcn'. Did you mean 'flexcnn'?"),
     ],
@@ -60,7 +60,7 @@ def test_a_bad_value_is_one_line_that_says_what_is_needed(values: dict[str, obje
 
 
 def test_values_without_a_model_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^model=None: the name of a model is needed, one of flexcnn"):
+    with pytest.raises(UserError, match=r"^model=None: give the name of a model, one of flexcnn"):
         from_flat({"dropout": 0.1})
 
 
@@ -71,7 +71,7 @@ def test_an_assignment_is_split_at_the_first_equals_sign() -> None:
 
 @pytest.mark.parametrize("text", ["dropout", "=0.1", "dropout=", ""])
 def test_what_is_not_an_assignment_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="field=value is needed"):
+    with pytest.raises(UserError, match="write FIELD=VALUE"):
         parse_assignment(text)
 
 

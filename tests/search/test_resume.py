@@ -59,8 +59,12 @@ def test_a_trial_resumed_from_any_epoch_ends_with_the_weights_it_had(trained: Se
 @pytest.mark.parametrize(
     ("trial", "epoch", "says"),
     [
-        ("confirm-7", 1, "tiny: no trial 'confirm-7' was trained; there are confirm-0 and others like them"),
-        ("confirm-0", 9, "epoch-009.pt: no such checkpoint; only a study run with --set keep_checkpoints=true"),
+        ("confirm-7", 1, "study tiny has no trained trial 'confirm-7'; trained trials are e.g. confirm-0"),
+        (
+            "confirm-0",
+            9,
+            "epoch-009.pt: no such checkpoint; checkpoints are kept if the study runs with --set keep_checkpoints=true",
+        ),
     ],
 )
 def test_what_was_not_kept_is_named(trained: Settings, trial: str, epoch: int, says: str) -> None:
@@ -70,5 +74,5 @@ def test_what_was_not_kept_is_named(trained: Settings, trial: str, epoch: int, s
 
 def test_an_output_folder_that_exists_is_left_alone(trained: Settings, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="mine: exists already; give another folder with --output"):
+    with pytest.raises(UserError, match="mine: already exists; give another folder with --output"):
         resume(trained, "tiny", "confirm-0", 1, output=tmp_path / "mine")

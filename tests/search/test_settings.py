@@ -63,7 +63,7 @@ def test_a_size_is_read_in_powers_of_1024(text: str, size: int) -> None:
 
 
 def test_what_is_no_size_is_refused_with_an_example() -> None:
-    with pytest.raises(UserError, match="'20 gigs' is no size; write 500M, 20G"):
+    with pytest.raises(UserError, match=r"'20 gigs' is not a size; write e.g. 500M, 20G"):
         parse_size("20 gigs")
 
 

@@ -67,12 +67,12 @@ def test_a_study_whose_supervisor_is_gone_says_how_to_go_on(
         main(arguments)
     assert "measuring" in capsys.readouterr().out
     main(arguments)
-    assert "tiny · stopped; its search.run command goes on" in capsys.readouterr().out
+    assert "tiny · stopped; `sieve run` continues it" in capsys.readouterr().out
 
 
 def test_watching_needs_a_terminal_and_is_not_one_object(arguments: list[str]) -> None:
     for options in ([], ["--json"]):
-        with pytest.raises(UserError, match="--watch draws on a terminal"):
+        with pytest.raises(UserError, match="--watch needs a terminal"):
             main([*arguments, "--watch", *options])
 
 

@@ -63,5 +63,5 @@ def test_more_seeds_than_folds_are_refused_since_they_would_feign_certainty() ->
 
 
 def test_an_imbalance_below_one_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"imbalance=0.1: a number of at least 1"):
+    with pytest.raises(UserError, match=r"imbalance=0.1: give a number of 1 or more"):
         Study(name="mine", description="", config=FlexCNNConfig(), ablation=study().ablation, imbalance=0.1)

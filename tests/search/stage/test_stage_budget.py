@@ -36,7 +36,7 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "10", "m", "0s", "-5m", "10m!", "5 minutes"])
 def test_what_is_no_duration_is_an_error(text: str) -> None:
-    with pytest.raises(UserError, match="no duration"):
+    with pytest.raises(UserError, match="is not a duration"):
         parse_duration(text, "--budget")
 
 

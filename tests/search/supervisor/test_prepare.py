@@ -30,7 +30,7 @@ def test_the_command_is_kept_as_typed_without_places_and_secrets(tmp_path: Path)
     options = "--study quickstart --trials-scale 0.5 --image-size 16 --set dropout=0.1 --set filters=4,8 --budget 90s"
     secret = f"--storage {tmp_path}/a.db --notify https://example.com/T0K3N --test"
     assert request(tmp_path, f"{options} {secret}").command == (
-        "python -m search.run --study quickstart --image-size 16 --set dropout=0.1 --set filters=4,8 "
+        "sieve run --study quickstart --image-size 16 --set dropout=0.1 --set filters=4,8 "
         "--budget 90s --trials-scale 0.5 --devices cpu"
     )
 

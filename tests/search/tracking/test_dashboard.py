@@ -94,4 +94,4 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(finished, capsys,
         other = "--mlflow-port" if option == "--port" else "--port"
         arguments = ["--home", str(finished.home), option, str(port), other, str(free_port())]
         assert main_guard(lambda: main(arguments)) == 2
-    assert capsys.readouterr().err == f"error: port {port} on 127.0.0.1 is taken; choose another one with {option}\n"
+    assert capsys.readouterr().err == f"error: port {port} on 127.0.0.1 is in use; choose another port with {option}\n"

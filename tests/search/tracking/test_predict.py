@@ -45,9 +45,10 @@ def test_an_unreadable_picture_is_listed_with_the_reason(finished, pictures, tmp
     assert "classes" in second
 
 
-def test_pictures_that_can_all_not_be_read_are_a_bad_request(finished, tmp_path):
-    (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(UserError, match=r"a.png: .*none of 1 pictures can be read"):
+def test_images_none_of_which_can_be_read_are_bad_input(finished, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"a.png: .*; none of the 2 images can be read"):
         predict(finished, "partA", [tmp_path])
 
 

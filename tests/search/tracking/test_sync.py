@@ -79,9 +79,9 @@ def test_a_study_that_is_being_run_is_left_to_its_supervisor(behind):
     assert "already being run" in str(left_alone)
 
 
-def test_a_study_without_a_champion_is_told_how_to_go_on(behind):
+def test_the_line_of_a_study_without_a_champion_says_how_to_continue_it(behind):
     update_study(behind.storage, "partA", state="promoting")
-    assert "`search.run`" in str(sync(behind.settings, behind.storage, "partA"))
+    assert "repeat its `sieve run` command" in str(sync(behind.settings, behind.storage, "partA"))
 
 
 def test_a_look_that_mlflow_does_not_show_is_sent_once(finished):
