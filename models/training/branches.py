@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
 
@@ -100,10 +100,14 @@ class BranchGang:
         dtype: torch.dtype,
         capture: Capture,
         metric: str = "val_accuracy",
+        on_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """`dtype` is what `precision.compute_dtype` says of one of the networks. The images lie on the device."""
+        """`on_batch` is called whenever a step of all branches, or a batch of validation, is launched. `dtype` is
+        what `precision.compute_dtype` returns for any of the networks. The images lie on the device.
+        """
         best_epoch([], metric)  # refuses an unknown metric
         self._train, self._val, self._capture, self._metric = train, val, capture, metric
+        self._on_batch = on_batch
         self._classes, self._device, self._dtype = classes, device, dtype
         self._key: tuple[FlatValue, ...] | None = None
         self._members: list[_Member] = []
@@ -166,9 +170,12 @@ class BranchGang:
             member.state.begin_epoch(member.epoch)
         for _ in range(len(self._train)):
             self._steps()
+            self._on_batch()
         learned = {member.number: member.state.read_scores() for member in members}
         trained_s = time.perf_counter()
-        judged = dict(zip((id(state) for state in self._recorded), self._validation.scores(), strict=True))
+        judged = dict(
+            zip((id(state) for state in self._recorded), self._validation.scores(self._on_batch), strict=True)
+        )
         spent_s, training_s = time.perf_counter() - started_s, trained_s - started_s
         metrics: dict[int, EpochMetrics] = {}
         for member in members:

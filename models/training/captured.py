@@ -66,9 +66,10 @@ class Recorded:
         `micro_batches` what torch raises, where there is not enough memory even for work that is not recorded.
         """
         self.release()
-        now = Snapshot.of(self._state(), self._generators)
         counts = [pieces.count for pieces in self._micro_batches]
+        now: Snapshot | None = None
         try:
+            now = Snapshot.of(self._state(), self._generators)
             problem = self._recorded(begin, steps if check else 1, check)
         except InfeasibleConfig:
             raise
@@ -77,7 +78,8 @@ class Recorded:
                 raise
             problem = f"the capture failed: {_first_line(error)}"
             log.debug("a capture failed", exc_info=True)
-        now.restore(self._state(), self._generators)
+        if now:
+            now.restore(self._state(), self._generators)
         if problem:
             self.release()
             for pieces, count in zip(self._micro_batches, counts, strict=True):

@@ -106,7 +106,7 @@ def test_each_branch_trains_as_it_would_alone(
 def test_resnets_are_branches_too(splits: MakeSplits) -> None:
     config = BackboneConfig(
         backbone="resnet18", weights="none", stem="small", image_size=8, freezing="unfreeze_all", batch_size=80,
-        epochs=2, optimizer="sgd", learning_rate=0.01, layer_decay=0.8, dropout=0.1,
+        epochs=2, optimizer="sgd", learning_rate=0.01, layer_decay=0.8, dropout=0.1, precision="fp32",
     )  # fmt: skip
     configs = [config, dataclasses.replace(config, learning_rate=0.003)]
     gang, models = _gang(splits, configs)
@@ -225,7 +225,7 @@ def _share_the_masks(patch: pytest.MonkeyPatch) -> None:
 
 def _swap_the_scores(patch: pytest.MonkeyPatch) -> None:
     scores = CapturedValidation.scores
-    patch.setattr(CapturedValidation, "scores", lambda self: scores(self)[::-1])
+    patch.setattr(CapturedValidation, "scores", lambda self, on_batch: scores(self, on_batch)[::-1])
 
 
 def _forget_to_reset_the_optimizer(patch: pytest.MonkeyPatch) -> None:
