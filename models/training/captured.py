@@ -36,7 +36,10 @@ class Recorded:
         micro_batches: Sequence[MicroBatches],
         images: int,
     ) -> None:
-        """`state` and `generators` are all that the work changes; `micro_batches` cut its batches of so many images."""
+        """`state` and `generators` are all that the work changes; `micro_batches` cut its batches of so many images.
+
+        Without `micro_batches` a lack of memory is the caller's to handle.
+        """
         self.mode = EAGER
         self._capture, self._branches, self._state, self._generators = capture, branches, state, generators
         self._micro_batches, self._images = micro_batches, images
@@ -55,23 +58,28 @@ class Recorded:
             self._replay.release()
         self._replay, self.mode = None, EAGER
 
-    def record(self, begin: Callable[[], None] = lambda: None, steps: int = CHECKED_STEPS) -> None:
+    def record(self, begin: Callable[[], None], steps: int, *, check: bool = True) -> None:
         """Record the work and check it over so many steps, from the state that `begin` sets up.
 
         The state is in the end what it was. What does not work, or not the same, is logged and noted in `mode`.
-        Raises InfeasibleConfig where the work takes more memory than there is even when it is done as it is written.
+        `check` is for work that was not checked before with other tensors. Raises InfeasibleConfig, or without
+        `micro_batches` what torch raises, where there is not enough memory even for work that is not recorded.
         """
         self.release()
-        now = Snapshot.of(self._state(), self._generators)
         counts = [pieces.count for pieces in self._micro_batches]
+        now: Snapshot | None = None
         try:
-            problem = self._recorded(begin, steps)
+            now = Snapshot.of(self._state(), self._generators)
+            problem = self._recorded(begin, steps if check else 1, check)
         except InfeasibleConfig:
             raise
         except Exception as error:
+            if not self._micro_batches and _was_out_of_memory(error):
+                raise
             problem = f"the capture failed: {_first_line(error)}"
             log.debug("a capture failed", exc_info=True)
-        now.restore(self._state(), self._generators)
+        if now:
+            now.restore(self._state(), self._generators)
         if problem:
             self.release()
             for pieces, count in zip(self._micro_batches, counts, strict=True):
@@ -81,12 +89,13 @@ class Recorded:
         else:
             self.mode = CAPTURED
 
-    def _recorded(self, begin: Callable[[], None], steps: int) -> str:
+    def _recorded(self, begin: Callable[[], None], steps: int, check: bool) -> str:
         begin()
         before = Snapshot.of(self._state(), self._generators)
         while True:
-            # Twice: the first run sets up what is set up once, and both show how exactly a run can be repeated.
-            eager, again = (self._after(before, lambda: self._capture.run(self._branches), steps) for _ in range(2))
+            # The first run sets up what is set up once; a second one shows how exactly a run can be repeated.
+            eager = self._after(before, lambda: self._capture.run(self._branches), steps)
+            again = self._after(before, lambda: self._capture.run(self._branches), steps) if check else eager
             before.restore(self._state(), self._generators)
             try:
                 self._replay = self._record()
@@ -94,6 +103,8 @@ class Recorded:
             except Exception as error:
                 if not (_was_out_of_memory(error) and self._shrink()):
                     raise
+        if not check:
+            return ""
         return disagreement(before, eager, again, self._after(before, self._replay, steps))
 
     def _record(self) -> Replay:
@@ -107,7 +118,8 @@ class Recorded:
 
     def _shrink(self) -> bool:
         """Let the work take less memory; False where it cannot."""
-        if not all(pieces.can_shrink(self._images) for pieces in self._micro_batches):
+        possible = [pieces.can_shrink(self._images) for pieces in self._micro_batches]
+        if not possible or not all(possible):
             return False
         for pieces in self._micro_batches:
             pieces.count *= 2

@@ -18,31 +18,31 @@ class DeviceEpoch:
         """`multipliers`: the learning rate of each parameter group over that of the step."""
         self.steps = steps
         self._order_SN = torch.zeros(steps, batch_size, dtype=torch.int64, device=device)
-        self._rates_SG = torch.zeros(steps, len(multipliers), device=device)
-        self._averaging_S = torch.zeros(steps, device=device)
+        # Per step the learning rate of each parameter group, and how far the average moves: one row, one kernel.
+        self._values_SV = torch.zeros(steps, len(multipliers) + 1, device=device)
+        self._now_1V = torch.zeros(1, len(multipliers) + 1, device=device)
         self._step_1 = torch.zeros(1, dtype=torch.int64, device=device)
         self._multipliers_G = torch.tensor(multipliers, dtype=torch.float64)
-        self.rates_G = torch.zeros(len(multipliers), device=device)
+        self.rates_G = self._now_1V[0, :-1]
         """Learning rates of the step at hand, one per parameter group."""
-        self.averaging = torch.zeros((), device=device)
+        self.averaging = self._now_1V[0, -1]
         """Share of the way that the step at hand moves the moving average towards the weights."""
 
     def begin(self, order_M: Tensor, rates: Sequence[float], averaging: Sequence[float] = ()) -> None:
         """Go to the first step of an epoch with this order of images and these learning rates, one per step."""
         self._order_SN.copy_(order_M[: self._order_SN.numel()].view_as(self._order_SN))
-        self._rates_SG.copy_(torch.tensor(rates, dtype=torch.float64)[:, None] * self._multipliers_G)
-        if averaging:
-            self._averaging_S.copy_(torch.tensor(averaging))
+        rates_SG = torch.tensor(rates, dtype=torch.float64)[:, None] * self._multipliers_G
+        averaging_S1 = torch.tensor(averaging or [0.0] * self.steps, dtype=torch.float64)[:, None]
+        self._values_SV.copy_(torch.cat([rates_SG, averaging_S1], dim=1))
         self._step_1.zero_()
 
     def advance(self) -> Tensor:
         """Take up the step's learning rates; returns where its images are, and leaves the next step at hand."""
-        self.rates_G.copy_(self._rates_SG.index_select(0, self._step_1)[0])
-        self.averaging.copy_(self._averaging_S.index_select(0, self._step_1)[0])
+        torch.index_select(self._values_SV, 0, self._step_1, out=self._now_1V)
         index_N = self._order_SN.index_select(0, self._step_1)[0]
         self._step_1.add_(1)
         return index_N
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes: its number and what it has taken up."""
-        return [self._step_1, self.rates_G, self.averaging]
+        return [self._step_1, self._now_1V]

@@ -21,6 +21,11 @@ class MovingAverage:
         self._decay = decay
         self._averages, self._others = _tensors(self.model)
 
+    def restart(self, model: nn.Module, decay: float) -> None:
+        """Begin anew with the weights of this network, of the same shape, in the same tensors."""
+        self.model.load_state_dict(model.state_dict())
+        self._decay = decay
+
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards the weights of `model` after step `step`, counted from 0."""

@@ -72,6 +72,8 @@ def fit(
     example_1CHW = next(iter(val)).images_NCHW[:1]
     dtype = compute_dtype(config.precision, device, model, example_1CHW, batch_size=train.batch_size)
     recorder = chosen_capture(capture, device)
+    if recorder is not None and config.epochs * len(train) < recorder.worthwhile_steps:
+        recorder = None
     state = TrainingState(model, train, config, classes=classes, device=device, dtype=dtype, capture=recorder)
     validation = captured_validation(recorder, val, state.judged_model, classes=classes, device=device, dtype=dtype)
     identity = {**to_flat(config), "classes": classes, "seed": seed, "metric": metric}
@@ -88,7 +90,7 @@ def fit(
             trained_s = time.perf_counter()
             _refuse_divergence(train_scores, f"epoch {epoch}: the training loss", config)
             if validation:
-                val_scores = validation.scores(on_batch)
+                (val_scores,) = validation.scores(on_batch)
             else:
                 val_scores = evaluate(
                     state.judged_model, val, classes=classes, device=device, dtype=dtype, on_batch=on_batch

@@ -17,7 +17,7 @@ def total_loss(
     batch: Batch,
     *,
     class_weights_C: Tensor | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Tensor = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
     """`training_loss` of the first output, and of the auxiliary ones after it their weighted share, in one scalar."""
@@ -38,30 +38,42 @@ def training_loss(
     batch: Batch,
     *,
     class_weights_C: Tensor | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Tensor = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy of a batch, a scalar, as torch's `cross_entropy` weighs and smooths it.
 
-    With `focal_gamma` each image's loss is multiplied by (1 - p)^gamma, p the probability of its class (Lin et al.
-    2017, equation 5); the mean is over the weights of the classes alone, as it is without.
+    The smoothing may be a scalar tensor. With `focal_gamma` each image's loss is multiplied by (1 - p)^gamma, p the
+    probability of its class (Lin et al. 2017, equation 5); the mean is over the weights of the classes alone, as it is
+    without.
 
     Where the batch is mixed (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019) an image counts `mix_N` towards
     `labels_N` and the rest towards `mixed_labels_N`.
     """
     if batch.mixed_labels_N is None and not focal_gamma:
-        return F.cross_entropy(logits_NC, batch.labels_N, weight=class_weights_C, label_smoothing=label_smoothing)
+        return _cross_entropy(logits_NC, batch.labels_N, class_weights_C, label_smoothing, "mean")
 
     def losses_of(labels_N: Tensor) -> Tensor:
-        losses_N = F.cross_entropy(
-            logits_NC, labels_N, weight=class_weights_C, label_smoothing=label_smoothing, reduction="none"
-        )
+        losses_N = _cross_entropy(logits_NC, labels_N, class_weights_C, label_smoothing, "none")
         return losses_N * _focus(logits_NC, labels_N, focal_gamma) if focal_gamma else losses_N
 
     losses_N = losses_of(batch.labels_N)
     if batch.mixed_labels_N is not None and batch.mix_N is not None:
         losses_N = torch.lerp(losses_of(batch.mixed_labels_N), losses_N, batch.mix_N)
     return losses_N.sum() / batch_weight(batch, class_weights_C)
+
+
+def _cross_entropy(
+    logits_NC: Tensor, labels_N: Tensor, class_weights_C: Tensor | None, smoothing: float | Tensor, reduction: str
+) -> Tensor:
+    def smoothed(smoothing: float) -> Tensor:
+        return F.cross_entropy(
+            logits_NC, labels_N, weight=class_weights_C, label_smoothing=smoothing, reduction=reduction
+        )
+
+    if isinstance(smoothing, Tensor):  # torch takes a number; the loss is linear in it.
+        return torch.lerp(smoothed(0.0), smoothed(1.0), smoothing)
+    return smoothed(smoothing)
 
 
 def batch_weight(batch: Batch, class_weights_C: Tensor | None) -> Tensor | int:

@@ -17,6 +17,8 @@ Kind = TypeVar("Kind", bound=Optimizer)
 
 _RATE = "rate_multiplier"
 """Key of a parameter group's learning rate over the configured one."""
+_DECAYS = "decays"
+"""Key of a parameter group that says whether weight decay reaches it."""
 _PLACED = ("lr", "capturable", "fused", "foreach")
 """Keys of a parameter group that follow the device, not the training: a checkpoint does not bring them."""
 
@@ -37,16 +39,18 @@ Adam, AdamW = _eager(torch_optim.Adam), _eager(torch_optim.AdamW)
 NAdam, RAdam, SGD = _eager(torch_optim.NAdam), _eager(torch_optim.RAdam), _eager(torch_optim.SGD)
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig, *, capturable: bool = False) -> Optimizer:
+def build_optimizer(
+    model: nn.Module, config: TrainConfig, *, capturable: bool = False, decays: bool = True
+) -> Optimizer:
     """The configured optimiser over the parameters of `model` that learn.
 
     With `capturable` it keeps all that changes from step to step in tensors on the device, and its state exists from
-    the start: what a captured step reads and writes.
+    the start: what a captured step reads and writes. Without `decays` weight decay is left to `decay_weights`.
 
     Weight decay is not applied to vectors, that is to norms and biases (He et al. 2019, Bag of Tricks, section 3.1). It
     is decoupled for AdamW (Loshchilov and Hutter 2019) and added to the gradient for the others.
     """
-    groups = _parameter_groups(model, config.weight_decay)
+    groups = _parameter_groups(model, config.weight_decay) if decays else _undecayed_groups(model)
     # The learning rate is set before each step, see `set_learning_rate` and `read_rates_from`.
     optimizer: Optimizer
     match config.optimizer:
@@ -86,6 +90,20 @@ def read_rates_from(optimizer: Optimizer, rates_G: Tensor) -> None:
         group["lr"] = rate
 
 
+@torch.no_grad()
+def decay_weights(optimizer: Optimizer, weight_decay: Tensor) -> None:
+    """Weight decay by a scalar tensor, before a step of an optimiser that was built without: as torch's would do it."""
+    for group in optimizer.param_groups:
+        learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+        if not group[_DECAYS] or not learning:
+            continue
+        if isinstance(optimizer, AdamW):
+            torch._foreach_mul_(learning, 1 - group["lr"] * weight_decay)
+        else:
+            shares = torch._foreach_mul(learning, weight_decay)
+            torch._foreach_add_([parameter.grad for parameter in learning], shares)
+
+
 def optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
     """All that a step of a capturable optimiser changes, other than the weights."""
     return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
@@ -103,6 +121,13 @@ def restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         optimizer.state[parameter] = optimizer.state.get(parameter) or state
 
 
+def reset_state(optimizer: Optimizer) -> None:
+    """Bring the state of a capturable optimiser back to what it was before its first step, in the same tensors."""
+    for state in optimizer.state.values():
+        for name, value in state.items():
+            value.fill_(1.0 if name == "mu_product" else 0.0)  # NAdam's product of momenta starts at 1.
+
+
 def _create_state(optimizer: Optimizer) -> None:
     """Give every parameter the state that it has before its first step.
 
@@ -114,9 +139,7 @@ def _create_state(optimizer: Optimizer) -> None:
             parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    for state in optimizer.state.values():
-        for name, value in state.items():
-            value.fill_(1.0 if name == "mu_product" else 0.0)  # NAdam's product of momenta starts at 1.
+    reset_state(optimizer)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -127,3 +150,9 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
             decay = weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((rates.get(parameter, 1.0), decay), []).append(parameter)
     return [{"params": group, "weight_decay": decay, _RATE: rate} for (rate, decay), group in groups.items()]
+
+
+def _undecayed_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Groups that torch does not decay, and that say whether `decay_weights` does."""
+    groups = _parameter_groups(model, 1.0)
+    return [{**group, "weight_decay": 0.0, _DECAYS: group["weight_decay"] > 0} for group in groups]

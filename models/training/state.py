@@ -10,11 +10,11 @@ from torch import Generator, Tensor, nn
 from models.config import TrainConfig
 from models.training.agreement import Groups
 from models.training.batches import PickedTraining, TrainingBatches
-from models.training.capture import Branch, Capture, default_generator
-from models.training.captured import CHECKED_STEPS, EAGER, Recorded
+from models.training.capture import Capture
+from models.training.captured import EAGER
 from models.training.checkpoint import Checkpoint
 from models.training.class_weights import class_weights
-from models.training.device_epoch import DeviceEpoch
+from models.training.device_steps import CapturedEpochs, DeviceSteps
 from models.training.ema import MovingAverage
 from models.training.finetuned import FineTuned
 from models.training.metrics import EpochMetrics, Scores, best_epoch
@@ -22,17 +22,13 @@ from models.training.micro_batches import MicroBatches
 from models.training.optim import (
     build_optimizer,
     optimizer_tensors,
-    rate_multipliers,
-    read_rates_from,
+    reset_state,
     restore_optimizer,
     set_learning_rate,
 )
 from models.training.schedule import learning_rate
-from models.training.step import TrainStep
+from models.training.step import StepValues, TrainStep
 from models.values import FlatValue
-
-_CHECKED_RATES = (0.1, 0.05, 0.025)
-"""Learning rates of the steps that are compared with captured ones, over the configured rate."""
 
 
 class TrainingState:
@@ -48,8 +44,12 @@ class TrainingState:
         device: torch.device,
         dtype: torch.dtype,
         capture: Capture | None = None,
+        as_branch: bool = False,
     ) -> None:
-        """With `capture` the steps are recorded and replayed, where the images lie on the device."""
+        """With `capture` the steps are recorded and replayed, where the images lie on the device.
+
+        `as_branch`: they are recorded by a gang, together with those of others; see `device_steps` and `take_over`.
+        """
         self.history: list[EpochMetrics] = []
         self.best_weights: dict[str, Tensor] = {}
         self._model, self._train, self._config = model, train, config
@@ -57,15 +57,22 @@ class TrainingState:
             # What learns at last learns in the optimiser's eyes from the start: it passes over what has no gradient.
             model.begin_epoch(config.epochs)
         picked = train if isinstance(train, PickedTraining) and train.resident else None
-        self._optimizer = build_optimizer(model, config, capturable=bool(capture and picked))
+        recorded = bool(capture and picked)
+        self._values = StepValues(config, device) if as_branch else None
+        self._optimizer = build_optimizer(model, config, capturable=recorded, decays=not as_branch)
         self._average = MovingAverage(model, config.ema_decay) if config.ema_decay else None
         weights_C = class_weights(config, train.images.labels_M, classes)
         self._step = TrainStep(
             model, self._optimizer, self._average, config,
             class_weights_C=None if weights_C is None else weights_C.to(device),
-            classes=classes, device=device, dtype=dtype,
+            classes=classes, device=device, dtype=dtype, values=self._values,
         )  # fmt: skip
-        self._captured = _CapturedEpochs(self, capture, picked, device) if capture and picked else None
+        self._captured: CapturedEpochs | None = None
+        if capture and picked:
+            dropout = Generator(device) if as_branch else None
+            self.device_steps = DeviceSteps(self._step, self._optimizer, self._average, config, picked, device, dropout)
+            if not as_branch:
+                self._captured = CapturedEpochs(self.device_steps, model, self.tensors, capture)
 
     @property
     def judged_model(self) -> nn.Module:
@@ -89,7 +96,8 @@ class TrainingState:
         self._model.train()
         self._step.tally.clear()
         if self._captured:
-            self._captured.run(epoch, generator, on_batch)
+            self.device_steps.draw(generator)
+            self._captured.run(epoch, on_batch)
         else:
             steps = len(self._train)
             for step, batch in enumerate(self._train.epoch(generator), start=(epoch - 1) * steps):
@@ -98,10 +106,41 @@ class TrainingState:
                 on_batch()
         return self._step.tally.read()
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Go to the first step of an epoch that was drawn, for steps that a gang takes."""
+        self.train_mode()
+        self._step.tally.clear()
+        self.device_steps.begin(epoch)
+
+    def train_mode(self) -> None:
+        """Let the network behave as it does in training."""
+        if isinstance(self._model, FineTuned):
+            self._model.begin_epoch(self._config.epochs)
+        self._model.train()
+
+    def read_scores(self) -> Scores:
+        """What the steps of the epoch scored, for steps that a gang takes."""
+        return self._step.tally.read()
+
     def close(self) -> None:
         """Give back what recorded steps take."""
         if self._captured:
             self._captured.steps.release()
+
+    def take_over(self, model: nn.Module, config: TrainConfig) -> None:
+        """Train another network of the same shape from now on, from its start, in the same tensors.
+
+        What the configurations have in common is what `branches.branch_key` says.
+        """
+        assert self._values is not None
+        self.history, self.best_weights, self._config = [], {}, config
+        self._model.load_state_dict(model.state_dict())
+        reset_state(self._optimizer)
+        if self._average:
+            self._average.restart(model, config.ema_decay)
+        self._values.take(config)
+        self._step.tally.clear()
+        self.device_steps.config = config
 
     def finish_epoch(self, metrics: EpochMetrics, metric: str) -> None:
         """Note the metrics, and keep the weights if no epoch before was as good."""
@@ -139,59 +178,3 @@ class TrainingState:
             "averages": average,
             "scores": self._step.tally.tensors(),
         }
-
-
-class _CapturedEpochs:
-    """The steps of a `TrainingState`'s epochs, from tensors on the device alone, recorded where that pays."""
-
-    def __init__(self, state: TrainingState, capture: Capture, train: PickedTraining, device: torch.device) -> None:
-        self._state, self._train, self._capture = state, train, capture
-        self._config, self._model, self._average = state._config, state._model, state._average
-        self._generator = Generator(device)
-        self._epoch = DeviceEpoch(len(train), train.batch_size, rate_multipliers(state._optimizer), device)
-        read_rates_from(state._optimizer, self._epoch.rates_G)
-        self._recorded_form: object = None
-        self.steps = Recorded(
-            capture,
-            [Branch(body=self._take_step, generators=(self._generator,))],
-            state=lambda: {**state.tensors(), "rates": self._epoch.tensors()},
-            generators=(self._generator, default_generator(device)),
-            micro_batches=[state.micro_batches],
-            images=train.batch_size,
-        )
-
-    def run(self, epoch: int, generator: Generator, on_batch: Callable[[], None]) -> None:
-        """Take the steps of an epoch, which the generator decides."""
-        steps = self._epoch.steps
-        numbers = range((epoch - 1) * steps, epoch * steps)
-        self._generator.set_state(generator.get_state())
-        order_M = self._train.order(self._generator)
-        form = _form(self._model)
-        if form != self._recorded_form:
-            self._recorded_form = form
-            self.steps.release()
-            if (self._config.epochs - epoch + 1) * steps >= self._capture.worthwhile_steps:
-                checked = min(CHECKED_STEPS, steps)
-                rates = [self._config.learning_rate * share for share in _CHECKED_RATES[:checked]]
-                padding = [0.0] * (steps - checked)
-                self.steps.record(
-                    lambda: self._epoch.begin(order_M, rates + padding, self._averaging(range(steps))), checked
-                )
-        rates = [learning_rate(step, self._config, steps) for step in numbers]
-        self._epoch.begin(order_M, rates, self._averaging(numbers))
-        for _ in numbers:
-            self.steps()
-            on_batch()
-
-    def _averaging(self, steps: range) -> list[float]:
-        return [self._average.weight_at(step) for step in steps] if self._average else []
-
-    def _take_step(self) -> None:
-        index_N = self._epoch.advance()
-        self._state._step(self._train.pick(index_N, self._generator), self._epoch.averaging)
-
-
-def _form(model: nn.Module) -> object:
-    """What of a network decides which operations a step consists of, where parts of it learn at different times."""
-    learning = tuple(parameter.requires_grad for parameter in model.parameters())
-    return learning, tuple(module.training for module in model.modules())

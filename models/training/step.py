@@ -15,7 +15,22 @@ from models.training.finetuned import training_outputs
 from models.training.loss import batch_weight, total_loss
 from models.training.metrics import Tally
 from models.training.micro_batches import MicroBatches
+from models.training.optim import decay_weights
 from models.training.precision import autocast
+
+
+class StepValues:
+    """Numbers of a configuration as tensors on the device: a recorded step can go on with those of another one."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        self.label_smoothing, self.weight_decay, self.gradient_clip = torch.zeros(3, device=device)
+        self.take(config)
+
+    def take(self, config: TrainConfig) -> None:
+        """Go on with the numbers of this configuration."""
+        self.label_smoothing.fill_(config.label_smoothing)
+        self.weight_decay.fill_(config.weight_decay)
+        self.gradient_clip.fill_(config.gradient_clip)
 
 
 class TrainStep:
@@ -32,18 +47,26 @@ class TrainStep:
         classes: int,
         device: torch.device,
         dtype: torch.dtype,
+        values: StepValues | None = None,
     ) -> None:
+        """`values` replace the configuration's, and may change from step to step."""
         self.tally = Tally(classes, device)
         self.micro_batches = MicroBatches()
         self._model, self._optimizer, self._average, self._config = model, optimizer, average, config
         self._class_weights_C, self._device, self._dtype = class_weights_C, device, dtype
         self._outputs_of = training_outputs(model)
+        self._values = values
 
     def __call__(self, batch: Batch, averaging: int | Tensor) -> None:
         """Take the step. `averaging`: its number, or the share by which it moves the average, on the device."""
         logits_NC, loss = self.micro_batches.run(batch, self.add_gradients)
         if self._config.gradient_clip:
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._config.gradient_clip)
+            if self._values:
+                _clip(self._model, self._values.gradient_clip)
+            else:
+                nn.utils.clip_grad_norm_(self._model.parameters(), self._config.gradient_clip)
+        if self._values:
+            decay_weights(self._optimizer, self._values.weight_decay)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if self._average:
@@ -57,6 +80,7 @@ class TrainStep:
         """Leave the gradient of a batch's mean loss with the parameters; returns the batch's logits and that loss."""
         self._optimizer.zero_grad(set_to_none=True)  # Those of an attempt that ran out of memory.
         shares = _shares(pieces, self._class_weights_C)
+        smoothing = self._values.label_smoothing if self._values else self._config.label_smoothing
         logits: list[Tensor] = []
         losses: list[Tensor] = []
         for piece, share in zip(pieces, shares, strict=True):
@@ -64,7 +88,7 @@ class TrainStep:
                 outputs = self._outputs_of(piece.images_NCHW)
             loss = total_loss(
                 outputs, piece,
-                class_weights_C=self._class_weights_C, label_smoothing=self._config.label_smoothing,
+                class_weights_C=self._class_weights_C, label_smoothing=smoothing,
                 focal_gamma=self._config.focal_gamma,
             )  # fmt: skip
             loss.backward(share)  # type: ignore[no-untyped-call]
@@ -73,6 +97,14 @@ class TrainStep:
         if len(pieces) == 1:
             return logits[0], losses[0]
         return torch.cat(logits), torch.stack(losses).sum()
+
+
+@torch.no_grad()
+def _clip(model: nn.Module, largest_norm: Tensor) -> None:
+    """Torch's `clip_grad_norm_`, which takes a number, for a scalar tensor."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    torch._foreach_mul_(gradients, (largest_norm / (norm + 1e-6)).clamp(max=1.0))
 
 
 def _shares(pieces: Sequence[Batch], class_weights_C: Tensor | None) -> list[Tensor | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -15,63 +15,91 @@ from models.training.evaluate import EvalStep
 from models.training.metrics import Scores
 
 
-class CapturedValidation:
-    """Scores a network over all validation images, again and again as its weights change."""
+class ValidationBranch:
+    """The validation of one network."""
 
     def __init__(
-        self,
-        capture: Capture,
-        val: PickedValidation,
-        model: nn.Module,
-        *,
-        classes: int,
-        device: torch.device,
-        dtype: torch.dtype,
+        self, val: PickedValidation, model: nn.Module, *, classes: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self._val, self._model, self._capture = val, model, capture
-        self._step = EvalStep(model, classes=classes, device=device, dtype=dtype)
+        self.model = model
+        self.step = EvalStep(model, classes=classes, device=device, dtype=dtype)
+        self.batch_size = val.batch_size
         images = len(val.images.labels_M)
-        self._full, rest = divmod(images, val.batch_size)
+        self.full, self.rest = divmod(images, val.batch_size)
         order_M = torch.arange(images, device=val.images.labels_M.device)
-        self._order_SN = order_M[: self._full * val.batch_size].view(self._full, val.batch_size)
-        self._rest_N = order_M[images - rest :] if rest else None
-        self._at_1 = torch.zeros(1, dtype=torch.int64, device=device)
-        self._recorded = False
-        self.batches = Recorded(
-            capture, [Branch(body=self._score_next)],
-            state=self._state, generators=(), micro_batches=[self._step.micro_batches], images=val.batch_size,
-        )  # fmt: skip
+        self._val = val
+        self._order_SN = order_M[: images - self.rest].view(self.full, val.batch_size)
+        self._rest_N = order_M[images - self.rest :]
+        self._batch_1 = torch.zeros(1, dtype=torch.int64, device=device)
 
-    def scores(self, on_batch: Callable[[], None]) -> Scores:
-        """What the network scores now; the loss is plain mean cross-entropy. Leaves it in eval mode."""
-        self._model.eval()
-        if not self._recorded:
-            self._recorded = True
-            if self._full > 1:
-                self.batches.record(self._begin, min(self._full, CHECKED_STEPS))
+    def begin(self) -> None:
+        """Go to the first batch."""
+        self._batch_1.zero_()
+        self.step.tally.clear()
+
+    def score_next(self) -> None:
+        """Score a full batch, the next one."""
+        self.step(self._val.pick(self._order_SN.index_select(0, self._batch_1)[0]))
+        self._batch_1.add_(1)
+
+    def score_rest(self) -> None:
+        """Score the images that do not fill a batch."""
+        self.step(self._val.pick(self._rest_N))
+
+    def state(self) -> Groups:
+        """All that scoring changes."""
+        return {"validation scores": self.step.tally.tensors(), "positions": [self._batch_1]}
+
+
+class CapturedValidation:
+    """Scores networks over all validation images, again and again as their weights change."""
+
+    def __init__(self, capture: Capture, branches: Sequence[ValidationBranch]) -> None:
+        self._branches = branches
+        self._checked = False
+        first = branches[0]
+        self._full = self._recorded(capture, [Branch(body=branch.score_next) for branch in branches], first.batch_size)
+        self._rest = self._recorded(capture, [Branch(body=branch.score_rest) for branch in branches], first.rest)
+
+    def scores(self, on_batch: Callable[[], None] = lambda: None) -> list[Scores]:
+        """What each network scores now; the loss is plain mean cross-entropy. Leaves them in eval mode."""
+        for branch in self._branches:
+            branch.model.eval()
+        full, rest = self._branches[0].full, self._branches[0].rest
+        if not self._checked:
+            self._checked = True
+            if full:
+                self._full.record(self._begin, min(full, CHECKED_STEPS))
+            if rest:
+                self._rest.record(self._begin, 1)
         self._begin()
-        for _ in range(self._full):
-            self.batches()
+        for _ in range(full):
+            self._full()
             on_batch()
-        if self._rest_N is not None:
-            self._step(self._val.pick(self._rest_N))
+        if rest:
+            self._rest()
             on_batch()
-        return self._step.tally.read()
+        return [branch.step.tally.read() for branch in self._branches]
 
     def close(self) -> None:
-        """Give back what the recording takes."""
-        self.batches.release()
+        """Give back what the recordings take."""
+        self._full.release()
+        self._rest.release()
 
     def _begin(self) -> None:
-        self._at_1.zero_()
-        self._step.tally.clear()
+        for branch in self._branches:
+            branch.begin()
 
-    def _score_next(self) -> None:
-        self._step(self._val.pick(self._order_SN.index_select(0, self._at_1)[0]))
-        self._at_1.add_(1)
+    def _recorded(self, capture: Capture, work: Sequence[Branch], images: int) -> Recorded:
+        def state() -> Groups:
+            return {
+                f"{name} of network {number}": tensors
+                for number, branch in enumerate(self._branches)
+                for name, tensors in branch.state().items()
+            }
 
-    def _state(self) -> Groups:
-        return {"validation scores": self._step.tally.tensors(), "positions": [self._at_1]}
+        micro_batches = [branch.step.micro_batches for branch in self._branches]
+        return Recorded(capture, work, state=state, generators=(), micro_batches=micro_batches, images=images)
 
 
 def captured_validation(
@@ -83,7 +111,7 @@ def captured_validation(
     device: torch.device,
     dtype: torch.dtype,
 ) -> CapturedValidation | None:
-    """Validation that is recorded; None where nothing records, or the images do not lie on the device."""
+    """The validation of one network, recorded; None where nothing records, or the images are not on the device."""
     if capture is None or not isinstance(val, PickedValidation) or not val.resident:
         return None
-    return CapturedValidation(capture, val, model, classes=classes, device=device, dtype=dtype)
+    return CapturedValidation(capture, [ValidationBranch(val, model, classes=classes, device=device, dtype=dtype)])

@@ -60,14 +60,18 @@ def _graphs(kind: type[CudaGraphs] = CudaGraphs) -> CudaGraphs:
     return graphs
 
 
-def _train(config: TrainConfig, capture: CaptureChoice) -> tuple[list[EpochMetrics], nn.Module]:
-    torch.manual_seed(7)
-    model = build_model(config, (1, 8, 8), 3)
+def batches_on_the_gpu(config: TrainConfig) -> tuple[TrainBatches, EvalBatches]:
     train = TrainBatches(
         to_device(stripes(400, seed=1), GPU), batch_size=config.batch_size, augmentation=Augmentation.of(config),
         balanced=config.sampling == "balanced", **STATISTICS,
     )  # fmt: skip
-    val = EvalBatches(to_device(stripes(100, seed=2), GPU), batch_size=32, **STATISTICS)
+    return train, EvalBatches(to_device(stripes(100, seed=2), GPU), batch_size=32, **STATISTICS)
+
+
+def _train(config: TrainConfig, capture: CaptureChoice) -> tuple[list[EpochMetrics], nn.Module]:
+    torch.manual_seed(7)
+    model = build_model(config, (1, 8, 8), 3)
+    train, val = batches_on_the_gpu(config)
     return list(fit(model, train, val, config, classes=3, device=GPU, seed=3, capture=capture)), model
 
 

@@ -1,0 +1,123 @@
+"""How many trainings a GPU takes side by side: measured, by recording more and more branches of one step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from models.config import TrainConfig
+from models.training.batches import PickedTraining
+from models.training.capture import Capture
+from models.training.captured import CAPTURED, Recorded
+from models.training.micro_batches import is_out_of_memory
+from models.training.state import TrainingState
+
+_GAIN = 1.15
+"""Twice as many branches have to give so many times as many images per second."""
+_MEMORY_SHARE = 0.8
+"""Share of the free memory that branches may take: validation and what is next to them need some, too."""
+_MEASURED_S = 0.1
+"""Length of a measurement, at least."""
+
+
+def branch_limit(
+    model: nn.Module,
+    config: TrainConfig,
+    train: PickedTraining,
+    *,
+    classes: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    capture: Capture,
+    most: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> int:
+    """How many branches of this shape to train at once, from 1 to `most`: as many as fit and as still gain.
+
+    The number is doubled for as long as that gains, so it takes about as long as recording twice that many branches,
+    a second or two on a GPU. The network and torch's generators are left as they are.
+    """
+    states: list[TrainingState] = []
+    free_bytes = _free_bytes(device)
+    best, before, count = 0, 0.0, 1
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        while True:
+            try:
+                while len(states) < count:
+                    states.append(_branch(model, config, train, classes, device, dtype, capture))
+                rate, left_bytes = _measure(states, train, capture, device, clock)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                return max(best, 1)
+            if rate <= _GAIN * before:
+                return max(best, 1)
+            best, before = count, rate
+            count = min(2 * count, most)
+            too_large = (free_bytes - left_bytes) / best * count > _MEMORY_SHARE * free_bytes
+            if best == most or (too_large and device.type == "cuda"):
+                return best
+
+
+def _branch(
+    model: nn.Module,
+    config: TrainConfig,
+    train: PickedTraining,
+    classes: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    capture: Capture,
+) -> TrainingState:
+    working = deepcopy(model).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = TrainingState(
+        working, train, config, classes=classes, device=device, dtype=dtype, capture=capture, as_branch=True
+    )
+    state.micro_batches.retries = False
+    state.device_steps.seed(0, 0)
+    state.train_mode()
+    return state
+
+
+def _measure(
+    states: list[TrainingState],
+    train: PickedTraining,
+    capture: Capture,
+    device: torch.device,
+    clock: Callable[[], float],
+) -> tuple[float, int]:
+    """Images per second over all branches, 0 where they cannot be recorded, and the bytes that are left beside them."""
+    steps = Recorded(
+        capture, [state.device_steps.branch for state in states], state=dict, generators=(), micro_batches=(), images=0
+    )
+
+    def begin() -> None:
+        for state in states:
+            state.device_steps.begin(1)
+
+    steps.record(begin, 1, check=False)
+    try:
+        if steps.mode != CAPTURED:
+            return 0.0, 0
+        left_bytes = _free_bytes(device)
+        images, started_s, ended_s = 0, clock(), 0.0
+        while images == 0 or ended_s - started_s < _MEASURED_S:
+            begin()
+            for _ in range(min(len(train), 20)):
+                steps()
+                images += len(states) * train.batch_size
+            states[-1].read_scores()  # waits for the device
+            ended_s = clock()
+        return images / (ended_s - started_s), left_bytes
+    finally:
+        steps.release()
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 0
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
