@@ -90,9 +90,9 @@ def die() -> None:
 
 def fall_asleep() -> None:
     """Stop in the middle of the second epoch, until SIGCONT; its lease is short."""
-    command: Any = importlib.import_module("search.worker")
+    module: Any = importlib.import_module("search.trials.worker")
     short = Timing(lease_s=SHORT_LEASE_S, renew_s=SHORT_LEASE_S / 6, lease_tick_s=0.1)
-    command.Worker = partial(command.Worker, timing=short)
+    module.Worker = partial(module.Worker, timing=short)
     fit = importlib.import_module("models.training.fit")
     evaluate, calls = fit.evaluate, iter(range(1, 1_000_000))
 
