@@ -1,8 +1,9 @@
 # One image for the supervisor, the workers, MLflow and optuna-dashboard; docker-compose.yml says who runs what.
 FROM python:3.11.14-slim-bookworm
 
+# On a GPU Triton compiles what launches its kernels with gcc.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends curl \
+    && apt-get install --yes --no-install-recommends curl gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 sieve \
     # Named volumes take over the owner of the folder that they are mounted on.
