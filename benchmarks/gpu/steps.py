@@ -26,27 +26,30 @@ PROFILED_STEPS = 40
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields the figures of each network as they are measured."""
+    """Yields the speed of each network, and when all are known how much of a step the device works."""
     data: dict[tuple[int, int, int], TrialData] = {}
+    step_s: dict[tuple[str, str], float] = {}
     for name in NETWORKS:
         net = network(name, setting)
         sizes = net.train_images, net.val_images, net.config.image_size
         if sizes not in data:
             data.clear()  # Large pictures take a gigabyte.
             data[sizes] = random_data(setting.device, train=sizes[0], val=sizes[1], image_size=sizes[2])
-        yield from _measure_network(name, net, data[sizes], setting)
+        yield _figures(name, title=net.title, batches_alone=_batches_per_s(net.config, data[sizes], setting))
+        for way, options in WAYS.items():
+            trained, validated = _speed(net, data[sizes], setting, options)
+            step_s[name, way] = net.config.batch_size / trained
+            speed = {"images_per_s": trained, "images_per_s_with_validation": validated}
+            own = {"images_per_s": {name: trained}} if way == next(iter(WAYS)) else {}
+            yield {**own, **_figures(name, ways={way: speed})}
+    data.clear()
+    if setting.device.type == "cuda":  # Last: what is launched after a profile may take longer.
+        for (name, way), seconds in step_s.items():
+            yield _figures(name, ways={way: _profile(network(name, setting), setting, WAYS[way], step_s=seconds)})
 
 
-def _measure_network(name: str, net: Network, data: TrialData, setting: Setting) -> Iterator[Figures]:
-    yield {"networks": {name: {"title": net.title, "batches_alone": _batches_per_s(net.config, data, setting)}}}
-    for position, (way, options) in enumerate(WAYS.items()):
-        trained, validated = _speed(net, data, setting, options)
-        figures: dict[str, Any] = {"images_per_s": trained, "images_per_s_with_validation": validated}
-        if setting.device.type == "cuda":
-            figures |= _profile(net, setting, options, step_s=net.config.batch_size / trained)
-        yield {"networks": {name: {"ways": {way: figures}}}}
-        if position == 0:
-            yield {"images_per_s": {name: trained}}
+def _figures(name: str, **figures: Any) -> Figures:
+    return {"networks": {name: figures}}
 
 
 def train(config: TrainConfig, data: TrialData, setting: Setting, options: dict[str, Any]) -> Iterator[EpochMetrics]:
