@@ -26,7 +26,8 @@ from benchmarks.gpu.parts import PARTS, run_part
 from benchmarks.machine import describe_gpu, describe_machine
 from benchmarks.results import FOLDER, read_result, write_result
 from data.errors import SieveError, UserError
-from search.cli import CommandParser, main_guard, print_json, say
+from search.cli import CommandParser, main_guard
+from search.terminal import print_json, say
 
 RESULT = "gpu"
 

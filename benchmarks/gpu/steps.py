@@ -18,7 +18,7 @@ from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 from search.trials.data_source import TrialData
 
-WAYS: dict[str, dict[str, Any]] = {"eager": {}}
+WAYS: dict[str, dict[str, Any]] = {"captured": {}, "eager": {"capture": "never"}}
 """How a step is run: the name of each way, and what `fit` is given for it. The first is the core's default."""
 MEASURED_S = 1.0
 """Epochs are trained until they took so long together; the one before them warms up."""
@@ -37,10 +37,9 @@ def measure(setting: Setting) -> Iterator[Figures]:
             data[sizes] = random_data(setting.device, train=sizes[0], val=sizes[1], image_size=sizes[2])
         yield _figures(name, title=net.title, batches_alone=_batches_per_s(net.config, data[sizes], setting))
         for way, options in WAYS.items():
-            trained, validated = _speed(net, data[sizes], setting, options)
-            step_s[name, way] = net.config.batch_size / trained
-            speed = {"images_per_s": trained, "images_per_s_with_validation": validated}
-            own = {"images_per_s": {name: trained}} if way == next(iter(WAYS)) else {}
+            speed = _speed(net, data[sizes], setting, options)
+            step_s[name, way] = net.config.batch_size / speed["images_per_s"]
+            own = {"images_per_s": {name: speed["images_per_s"]}} if way == next(iter(WAYS)) else {}
             yield {**own, **_figures(name, ways={way: speed})}
     data.clear()
     if setting.device.type == "cuda":  # Last: what is launched after a profile may take longer.
@@ -67,18 +66,19 @@ def train(config: TrainConfig, data: TrialData, setting: Setting, options: dict[
     )
 
 
-def _speed(net: Network, data: TrialData, setting: Setting, options: dict[str, Any]) -> tuple[float, float]:
-    """Images per second in training alone, and over all that an epoch takes, validation included."""
+def _speed(net: Network, data: TrialData, setting: Setting, options: dict[str, Any]) -> dict[str, Any]:
+    """Images per second in training alone and over all that an epoch takes, and how its steps were run in fact."""
     epochs = train(net.config, data, setting, options)
     next(epochs)
     steps = net.train_images // net.config.batch_size
     trained, wall_s, images = 0.0, 0.0, 0
     while wall_s < (0 if setting.smoke else MEASURED_S) or not images:
         started_s = time.perf_counter()
-        trained = max(trained, next(epochs).images_per_s)
+        metrics = next(epochs)
+        trained = max(trained, metrics.images_per_s)
         wall_s += time.perf_counter() - started_s
         images += steps * net.config.batch_size
-    return trained, images / wall_s
+    return {"images_per_s": trained, "images_per_s_with_validation": images / wall_s, "ran": metrics.steps}
 
 
 def _batches_per_s(config: TrainConfig, data: TrialData, setting: Setting) -> float:
