@@ -102,6 +102,7 @@ def main() -> None:
 
 
 def _measure(name: str, options: dict[str, Any], write: Any) -> None:
+    os.environ.setdefault("TEARDOWN_CUPTI", "0")  # torch's profiler, ended and begun again, breaks on CUDA graphs.
     import torch
 
     from benchmarks.gpu.setting import Setting

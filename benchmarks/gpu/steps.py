@@ -18,7 +18,7 @@ from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 from search.trials.data_source import TrialData
 
-WAYS: dict[str, dict[str, Any]] = {"eager": {}}
+WAYS: dict[str, dict[str, Any]] = {"captured": {}, "eager": {"capture": "never"}}
 """How a step is run: the name of each way, and what `fit` is given for it. The first is the core's default."""
 MEASURED_S = 1.0
 """Epochs are trained until they took so long together; the one before them warms up."""
@@ -26,27 +26,29 @@ PROFILED_STEPS = 40
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields the figures of each network as they are measured."""
+    """Yields the speed of each network, and when all are known how much of a step the device works."""
     data: dict[tuple[int, int, int], TrialData] = {}
+    step_s: dict[tuple[str, str], float] = {}
     for name in NETWORKS:
         net = network(name, setting)
         sizes = net.train_images, net.val_images, net.config.image_size
         if sizes not in data:
             data.clear()  # Large pictures take a gigabyte.
             data[sizes] = random_data(setting.device, train=sizes[0], val=sizes[1], image_size=sizes[2])
-        yield from _measure_network(name, net, data[sizes], setting)
+        yield _figures(name, title=net.title, batches_alone=_batches_per_s(net.config, data[sizes], setting))
+        for way, options in WAYS.items():
+            speed = _speed(net, data[sizes], setting, options)
+            step_s[name, way] = net.config.batch_size / speed["images_per_s"]
+            own = {"images_per_s": {name: speed["images_per_s"]}} if way == next(iter(WAYS)) else {}
+            yield {**own, **_figures(name, ways={way: speed})}
+    data.clear()
+    if setting.device.type == "cuda":  # Last: what is launched after a profile may take longer.
+        for (name, way), seconds in step_s.items():
+            yield _figures(name, ways={way: _profile(network(name, setting), setting, WAYS[way], step_s=seconds)})
 
 
-def _measure_network(name: str, net: Network, data: TrialData, setting: Setting) -> Iterator[Figures]:
-    yield {"networks": {name: {"title": net.title, "batches_alone": _batches_per_s(net.config, data, setting)}}}
-    for position, (way, options) in enumerate(WAYS.items()):
-        trained, validated = _speed(net, data, setting, options)
-        figures: dict[str, Any] = {"images_per_s": trained, "images_per_s_with_validation": validated}
-        if setting.device.type == "cuda":
-            figures |= _profile(net, setting, options, step_s=net.config.batch_size / trained)
-        yield {"networks": {name: {"ways": {way: figures}}}}
-        if position == 0:
-            yield {"images_per_s": {name: trained}}
+def _figures(name: str, **figures: Any) -> Figures:
+    return {"networks": {name: figures}}
 
 
 def train(config: TrainConfig, data: TrialData, setting: Setting, options: dict[str, Any]) -> Iterator[EpochMetrics]:
@@ -64,18 +66,19 @@ def train(config: TrainConfig, data: TrialData, setting: Setting, options: dict[
     )
 
 
-def _speed(net: Network, data: TrialData, setting: Setting, options: dict[str, Any]) -> tuple[float, float]:
-    """Images per second in training alone, and over all that an epoch takes, validation included."""
+def _speed(net: Network, data: TrialData, setting: Setting, options: dict[str, Any]) -> dict[str, Any]:
+    """Images per second in training alone and over all that an epoch takes, and how its steps were run in fact."""
     epochs = train(net.config, data, setting, options)
     next(epochs)
     steps = net.train_images // net.config.batch_size
     trained, wall_s, images = 0.0, 0.0, 0
     while wall_s < (0 if setting.smoke else MEASURED_S) or not images:
         started_s = time.perf_counter()
-        trained = max(trained, next(epochs).images_per_s)
+        metrics = next(epochs)
+        trained = max(trained, metrics.images_per_s)
         wall_s += time.perf_counter() - started_s
         images += steps * net.config.batch_size
-    return trained, images / wall_s
+    return {"images_per_s": trained, "images_per_s_with_validation": images / wall_s, "ran": metrics.steps}
 
 
 def _batches_per_s(config: TrainConfig, data: TrialData, setting: Setting) -> float:

@@ -26,7 +26,7 @@ def _networks(result: Result) -> Rows:
     return [
         (
             network["title"],
-            way,
+            way if figures["ran"] == way else f"{way}: ran {figures['ran']}",
             f"{figures['images_per_s']:,.0f}",
             f"{figures['images_per_s_with_validation']:,.0f}",
             f"{figures['busy']:.0%}" if "busy" in figures else "",

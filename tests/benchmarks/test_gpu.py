@@ -101,6 +101,7 @@ def test_the_page_shows_a_row_for_each_network_and_names_what_failed() -> None:
     figures = {
         "images_per_s": 190_000.0,
         "images_per_s_with_validation": 170_000.0,
+        "ran": "eager",
         "busy": 0.95,
         "kernels_per_step": 350,
     }
@@ -136,7 +137,7 @@ def test_a_dry_run_measures_every_part(parts: list[str], tmp_path: Path) -> None
     else:
         assert {"flexcnn-32", "flexcnn-32-gang", "resnet18-32", "flexcnn-224"} <= result["images_per_s"].keys()
         assert result["time_to_accuracy"]["seconds"] == {"0.94": None, "0.95": None}
-        assert "| five convs of 32, 224 px, batch 128 | eager | " in page
+        assert "| five convs of 32, 224 px, batch 128 | captured: ran eager | " in page
 
 
 @pytest.mark.slow
