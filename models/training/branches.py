@@ -41,6 +41,8 @@ _SWITCHES = ("dropout", "gradient_clip", "ema_decay")
 """What adds operations to a step unless it is 0."""
 _WEIGHTS_ALONE = frozenset({"init"})
 """What decides the first weights, and nothing else."""
+FREE_FIELDS = _TENSORS | _FROZEN | _WEIGHTS_ALONE
+"""Fields in which the members of a gang may differ, apart from whether the switches are 0."""
 
 
 def branch_key(config: TrainConfig) -> tuple[FlatValue, ...] | None:

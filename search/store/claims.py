@@ -10,6 +10,7 @@ process, so a crash in between loses nothing.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -48,12 +49,19 @@ class Result:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: float = Timing.lease_s) -> Claim | None:
-    """Claim the waiting trial with the lowest number; None if none waits."""
+def claim_next(
+    storage: Storage,
+    optuna_study: str,
+    owner: str,
+    *,
+    lease_s: float = Timing.lease_s,
+    numbers: Sequence[int] | None = None,
+) -> Claim | None:
+    """Claim the waiting trial with the lowest number, if given one of `numbers`; None if none waits."""
     token = uuid.uuid4().hex
     while True:
         try:
-            return with_retries(_claim_first, storage, optuna_study, owner, token, lease_s)
+            return with_retries(_claim_first, storage, optuna_study, owner, token, lease_s, numbers)
         except IntegrityError:
             continue  # Its last owner was about to give the lease back; the next look finds it gone.
 
@@ -99,7 +107,9 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
         raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
 
 
-def _claim_first(storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float) -> Claim | None:
+def _claim_first(
+    storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float, numbers: Sequence[int] | None
+) -> Claim | None:
     """Lease and start a trial in one transaction, which may be repeated where an outage hid its effect."""
     trial = select(TrialModel.trial_id, TrialModel.number)
     waiting = (
@@ -110,6 +120,8 @@ def _claim_first(storage: Storage, optuna_study: str, owner: str, token: str, le
         .limit(1)
         .with_for_update(skip_locked=True, of=TrialModel)
     )
+    if numbers is not None:
+        waiting = waiting.where(TrialModel.number.in_(numbers))
     with storage.engine.begin() as connection:
         own = trial.join(leases, leases.c.trial_id == TrialModel.trial_id).where(leases.c.token == token)
         row = connection.execute(own).one_or_none()

@@ -13,7 +13,7 @@ from data.errors import LeaseLost, SieveError, StorageAway
 from search.stage.pinned import PinnedStage
 from search.store.claims import claim_next, release
 from search.store.storage import with_retries
-from search.trials.gang_trial import gang_limit, member_key
+from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
 
@@ -27,27 +27,42 @@ def claim_trials(
     """
     storage, lease_s = context.storage, context.timing.lease_s
     runs: list[TrialRun] = []
-    keys: list[object] = []
-    limit = gang_limit(stage, gang_size)
+    keys: list[tuple[object, ...] | None] = []
+    numbers: list[int] | None = None
+    limit = gang_limit(stage, gang_size, context.device)
     while len(runs) < limit:
-        claim = with_retries(claim_next, storage, study.study_name, owner, lease_s=lease_s)
+        claim = with_retries(claim_next, storage, study.study_name, owner, lease_s=lease_s, numbers=numbers)
         if claim is None:
             break
         trial = with_retries(storage.open_trial, study, claim.trial_id)
         run = TrialRun(trial=trial, claim=claim, stage=stage, context=context)
         key = _gang_key(run) if limit > 1 else None
         if runs and (key is None or key != keys[0]):
-            with suppress(LeaseLost):  # Raised if an outage hid that the trial was given back already.
-                with_retries(release, storage, claim)
+            _give_back(run)
             break
         runs.append(run)
         keys.append(key)
         if key is None:
             break
-    return runs
+        numbers = numbers or same_gang(run, key)
+    return _as_many_as_pay(runs)
 
 
-def _gang_key(run: TrialRun) -> object:
+def _as_many_as_pay(runs: list[TrialRun]) -> list[TrialRun]:
+    if len(runs) < 2:
+        return runs
+    count = members_to_train(runs)
+    for run in runs[count:]:
+        _give_back(run)
+    return runs[:count]
+
+
+def _give_back(run: TrialRun) -> None:
+    with suppress(LeaseLost):  # Raised if an outage hid that the trial was given back already.
+        with_retries(release, run.context.storage, run.claim)
+
+
+def _gang_key(run: TrialRun) -> tuple[object, ...] | None:
     try:
         return member_key(run, run.draw())
     except StorageAway:

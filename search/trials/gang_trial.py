@@ -5,20 +5,24 @@ whose worker is lost starts again, alone or in another gang. If a gang cannot be
 of a bug, each of its trials is trained alone, so that the error is recorded on the trial that causes it.
 
 A kind of gang has a module with a key, by which trials are put together, and a function that opens a gang on a fold:
-`search.trials.head_gang`.
+`search.trials.head_gang` and `search.trials.branch_gang`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+
+import torch
 
 from data.errors import LeaseLost
 from models.config import TrainConfig
+from models.registry import resolved
 from models.training.metrics import EpochMetrics
 from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Result
+from search.trials.branch_gang import MOST_BRANCHES, branches_that_pay, may_branch, open_branches, shape_key
 from search.trials.faults import raise_unless_trial_at_fault
 from search.trials.finalist_files import save_finalist
 from search.trials.head_gang import head_key, open_heads
@@ -26,6 +30,7 @@ from search.trials.interruption import TimeIsUp
 from search.trials.network_size import network_size
 from search.trials.open_gang import OpenGang
 from search.trials.run_trial import run_trial
+from search.trials.trial_context import TrialContext
 from search.trials.trial_run import PRUNED, TrialRun
 
 ROUNDS = 4
@@ -34,19 +39,46 @@ ROUNDS = 4
 Ended = tuple[Claim, Result]
 
 
-def gang_limit(stage: PinnedStage, gang_size: int) -> int:
+def gang_limit(stage: PinnedStage, gang_size: int, device: torch.device) -> int:
     """The number of the stage's trials that may be trained together, at most `gang_size`; 1 if none can be."""
-    if any(base["model"] != "backbone" for base in stage.bases):
+    if all(base["model"] == "backbone" for base in stage.bases):
+        return max(1, min(gang_size, stage.trials // ROUNDS))
+    if not may_branch(stage, device):
         return 1
-    return max(1, min(gang_size, stage.trials // ROUNDS))
+    # The runs of finalists are fixed in advance: no sampler waits for their results.
+    return max(1, min(gang_size, MOST_BRANCHES, stage.trials if stage.is_final else stage.trials // ROUNDS))
 
 
 def member_key(run: TrialRun, config: TrainConfig) -> tuple[object, ...] | None:
     """Trials with equal keys can be trained together; a trial with None has to be trained alone."""
     if run.faults:
         return None
-    key = head_key(config)
-    return None if key is None else (*key, *run.stage.folds_of(run.claim.number))
+    return _key(config, run.context, run.stage.folds_of(run.claim.number))
+
+
+def same_gang(run: TrialRun, key: tuple[object, ...]) -> list[int] | None:
+    """Return the slots of a final stage that belong to the gang of `run`, whose key this is; None for other stages."""
+    stage = run.stage
+    if not stage.is_final:
+        return None
+    folds = tuple(stage.folds_of(run.claim.number))
+    return [
+        slot
+        for slot, fixed in enumerate(stage.queue)
+        if tuple(stage.folds_of(slot)) == folds and _key(resolved(stage.config(fixed)), run.context, folds) == key
+    ]
+
+
+def _key(config: TrainConfig, context: TrialContext, folds: Iterable[int]) -> tuple[object, ...] | None:
+    key = head_key(config) or shape_key(config, context)
+    return None if key is None else (*key, *folds)
+
+
+def members_to_train(runs: Sequence[TrialRun]) -> int:
+    """Return how many of these claimed trials, which have equal keys, to train as one gang."""
+    if len(runs) == 1 or head_key(runs[0].draw()):
+        return len(runs)
+    return branches_that_pay(runs)
 
 
 def run_gang(runs: Sequence[TrialRun]) -> Iterator[Ended]:
@@ -74,7 +106,7 @@ def run_gang(runs: Sequence[TrialRun]) -> Iterator[Ended]:
 def _run_fold(fold: int, running: dict[int, TrialRun]) -> Iterator[Ended]:
     """Train all trials in `running` on one fold; a trial that ends here leaves `running`."""
     runs = list(running.values())
-    gang = open_heads(runs, fold)
+    gang = open_heads(runs, fold) if head_key(runs[0].draw()) else open_branches(runs, fold)
     histories: list[list[EpochMetrics]] = [[] for _ in runs]
     for by_slot in runs[0].context.epochs(gang.epochs):
         for slot, metrics in by_slot.items():

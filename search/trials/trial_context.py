@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -42,6 +42,8 @@ class TrialContext:
     on_batch: Callable[[], None] = lambda: None
     """Called after each batch, as a sign of progress."""
     timing: Timing = DEFAULT_TIMING
+    branch_limits: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """How many networks of a shape the device trains at once, by shape, as measured by `search.trials.branch_gang`."""
 
     @cached_property
     def epoch_log(self) -> EpochLog:

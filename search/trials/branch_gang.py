@@ -1,0 +1,101 @@
+"""A gang of branches: trials whose networks have one shape, trained on a GPU as branches of one recorded step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from models.config import TrainConfig
+from models.training.batches import PickedTraining, PickedValidation
+from models.training.branch_limit import branch_limit
+from models.training.branches import FREE_FIELDS, BranchGang, branch_key
+from models.training.capture import chosen_capture
+from models.training.precision import compute_dtype
+from search import names
+from search.stage.pinned import PinnedStage
+from search.trials.open_gang import OpenGang
+from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
+from search.trials.workload import Workload
+
+MOST_BRANCHES = 8
+"""Branches per gang at most: more bring little, and the sampler gets no feedback while a gang trains."""
+_WORTHWHILE_EPOCHS = 4
+"""A gang whose trials train for fewer epochs in total ends before its step is recorded."""
+
+
+def may_branch(stage: PinnedStage, device: torch.device) -> bool:
+    """Whether the stage's trials share network shapes, so that claiming several of them for one gang makes sense."""
+    varied = {parameter.name for space in stage.spaces for parameter in space}
+    return device.type == "cuda" and (stage.is_final or varied <= FREE_FIELDS | {names.BASE})
+
+
+def shape_key(config: TrainConfig, context: TrialContext) -> tuple[object, ...] | None:
+    """Trials whose configurations have equal keys can be branches of one recorded step; None: only alone."""
+    return branch_key(config) if context.device.type == "cuda" else None
+
+
+def branches_that_pay(runs: Sequence[TrialRun]) -> int:
+    """Return how many of these trials to train at once, measured for their network shape and remembered by the worker.
+
+    Returns 1 where the images do not lie on the device or a step cannot be recorded there.
+    """
+    context, config = runs[0].context, runs[0].draw()
+    epochs = sum(run.draw().epochs for run in runs)
+    if epochs < _WORTHWHILE_EPOCHS:
+        return 1
+    key = (branch_key(config), *runs[0].stage.folds_of(runs[0].claim.number))
+    if key not in context.branch_limits:
+        with context.interruptible():
+            context.branch_limits[key] = _measure(runs[0], config)
+    return min(context.branch_limits[key], len(runs))
+
+
+def open_branches(runs: Sequence[TrialRun], fold: int) -> OpenGang:
+    """Prepare the networks of these trials on one fold, each drawn from its trial's own seed as it would be alone."""
+    context, configs = runs[0].context, [run.draw() for run in runs]
+    with context.interruptible():
+        data = context.workloads.open_data(configs[0], fold)
+        works = [context.workloads.prepare(config, data, run.seed) for config, run in zip(configs, runs, strict=True)]
+    first = works[0]
+    capture = chosen_capture("auto", context.device)
+    assert capture and isinstance(first.train, PickedTraining) and isinstance(first.val, PickedValidation)
+    gang = BranchGang(
+        first.train, first.val,
+        classes=len(data.search.classes), device=context.device, dtype=_dtype(first, configs[0], context.device),
+        capture=capture, metric=runs[0].stage.metric, on_batch=context.on_batch,
+    )  # fmt: skip
+    for work, config, run in zip(works, configs, runs, strict=True):
+        gang.admit(work.learning, config, run.seed)
+
+    def classifier(slot: int) -> nn.Module:
+        return works[slot].model
+
+    return OpenGang(
+        configs=configs, epochs=gang, drop=gang.drop, classifier=classifier, data=data,
+        preprocessing=first.preprocessing,
+    )  # fmt: skip
+
+
+def _measure(run: TrialRun, config: TrainConfig) -> int:
+    context = run.context
+    data = context.workloads.open_data(config, run.stage.folds_of(run.claim.number)[0])
+    work = context.workloads.prepare(config, data, run.seed)
+    capture = chosen_capture("auto", context.device)
+    if capture is None or not (isinstance(work.train, PickedTraining) and work.train.resident):
+        return 1
+    if not isinstance(work.val, PickedValidation):
+        return 1
+    return branch_limit(
+        work.learning, config, work.train,
+        classes=len(data.search.classes), device=context.device, dtype=_dtype(work, config, context.device),
+        capture=capture, most=MOST_BRANCHES,
+    )  # fmt: skip
+
+
+def _dtype(work: Workload, config: TrainConfig, device: torch.device) -> torch.dtype:
+    example_1CHW = next(iter(work.val)).images_NCHW[:1]
+    work.learning.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return compute_dtype(config.precision, device, work.learning, example_1CHW, batch_size=work.train.batch_size)
