@@ -11,7 +11,7 @@ from models.config import TrainConfig
 from models.training.batches import PickedTraining, PickedValidation
 from models.training.branch_limit import branch_limit
 from models.training.branches import FREE_FIELDS, BranchGang, branch_key
-from models.training.capture import chosen_capture
+from models.training.capture import Capture, chosen_capture
 from models.training.precision import compute_dtype
 from search import names
 from search.stage.pinned import PinnedStage
@@ -26,15 +26,20 @@ _WORTHWHILE_EPOCHS = 4
 """A gang whose trials train for fewer epochs in total ends before its step is recorded."""
 
 
+def capture_on(device: torch.device) -> Capture | None:
+    """Return what records steps on a device; None where nothing does, as on a CPU."""
+    return chosen_capture("auto", device)
+
+
 def may_branch(stage: PinnedStage, device: torch.device) -> bool:
     """Whether the stage's trials share network shapes, so that claiming several of them for one gang makes sense."""
     varied = {parameter.name for space in stage.spaces for parameter in space}
-    return device.type == "cuda" and (stage.is_final or varied <= FREE_FIELDS | {names.BASE})
+    return capture_on(device) is not None and (stage.is_final or varied <= FREE_FIELDS | {names.BASE})
 
 
 def shape_key(config: TrainConfig, context: TrialContext) -> tuple[object, ...] | None:
     """Trials whose configurations have equal keys can be branches of one recorded step; None: only alone."""
-    return branch_key(config) if context.device.type == "cuda" else None
+    return branch_key(config) if capture_on(context.device) is not None else None
 
 
 def branches_that_pay(runs: Sequence[TrialRun]) -> int:
@@ -60,7 +65,7 @@ def open_branches(runs: Sequence[TrialRun], fold: int) -> OpenGang:
         data = context.workloads.open_data(configs[0], fold)
         works = [context.workloads.prepare(config, data, run.seed) for config, run in zip(configs, runs, strict=True)]
     first = works[0]
-    capture = chosen_capture("auto", context.device)
+    capture = capture_on(context.device)
     assert capture and isinstance(first.train, PickedTraining) and isinstance(first.val, PickedValidation)
     gang = BranchGang(
         first.train, first.val,
@@ -83,7 +88,7 @@ def _measure(run: TrialRun, config: TrainConfig) -> int:
     context = run.context
     data = context.workloads.open_data(config, run.stage.folds_of(run.claim.number)[0])
     work = context.workloads.prepare(config, data, run.seed)
-    capture = chosen_capture("auto", context.device)
+    capture = capture_on(context.device)
     if capture is None or not (isinstance(work.train, PickedTraining) and work.train.resident):
         return 1
     if not isinstance(work.val, PickedValidation):
