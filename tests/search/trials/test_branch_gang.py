@@ -22,7 +22,6 @@ from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm, Stage, Study, choice
 from tests.models.tape import TapeCapture
-from tests.models.tape import capturable_on_a_cpu as capturable_on_a_cpu
 from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
 
 CONFIG = FlexCNNConfig(
@@ -31,7 +30,7 @@ CONFIG = FlexCNNConfig(
 
 
 @pytest.fixture(autouse=True)
-def a_tape_stands_in_for_cuda_graphs(monkeypatch: pytest.MonkeyPatch, capturable_on_a_cpu: None) -> None:
+def a_tape_stands_in_for_cuda_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(branch_gang, "capture_on", lambda device: TapeCapture())
 
 
