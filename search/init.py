@@ -1,8 +1,9 @@
-"""Create the tables of Sieve, Optuna and MLflow in shared databases, before several processes could race for them.
+"""Create the tables of Sieve, Optuna and MLflow in shared databases, and upgrade those of an older Sieve.
 
-    python -m search.init
+    python -m search.init [--storage URL] [--tracking URL]
 
-On one machine nobody needs it: `search.run` does the same. Doing it again changes nothing.
+Run it once before several machines use a Postgres database, and after each upgrade of Sieve, while no search runs. For
+a SQLite file it is not needed: every command creates or upgrades one itself. Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = command_parser("search.init", __doc__).parse_args(argv)
     settings = from_arguments(arguments)
-    open_storage(settings.storage_url, create=True).close()
+    open_storage(settings.storage_url, create=True, upgrade=True).close()
     with answering(settings.tracking_url):  # A database gets its tables; a server has made its own.
         pass
     ready = {"storage": redact(settings.storage_url), "tracking": redact(settings.tracking_url)}
