@@ -1,8 +1,9 @@
-"""Create the tables of Sieve, Optuna and MLflow in shared databases, before several processes race to create them.
+"""Create the tables of Sieve, Optuna and MLflow in shared databases, and upgrade those of an older Sieve.
 
     sieve init --storage postgresql://USER@HOST/NAME
 
-On one machine you do not need it: `sieve run` creates the tables itself. Running it again changes nothing.
+Run it once before several machines use a Postgres database, and after each upgrade of Sieve, while no search runs. For
+a SQLite file it is not needed: every command creates or upgrades one itself. Running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = build_parser().parse_args(argv)
     settings = from_arguments(arguments)
-    open_storage(settings.storage_url, create=True).close()
+    open_storage(settings.storage_url, create=True, upgrade=True).close()
     with answering(settings.tracking_url):  # Creates the tables of a database; a server has its own already.
         pass
     ready = {"storage": redact(settings.storage_url), "tracking": redact(settings.tracking_url)}

@@ -10,6 +10,7 @@ import pytest
 
 from search.settings import normalise_storage_url
 from search.store.storage import Storage, open_storage
+from tests.old_databases import restore_0_1_0
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,13 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return normalise_storage_url(str(tmp_path / "home" / "sieve.db"))
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture
+def old_url(storage_url: str) -> str:
+    """A database of each kind that Sieve 0.1.0 wrote, with a study in the middle of its second stage."""
+    restore_0_1_0(storage_url)
+    return storage_url
 
 
 @pytest.fixture

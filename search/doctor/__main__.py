@@ -3,9 +3,9 @@
     sieve doctor
     sieve doctor --mend
 
-It changes nothing. With --mend it first makes the repairs that are safe: it requeues trials whose workers are gone,
-deletes checkpoints of finished trials and useless files of the cache, and brings MLflow up to date. The exit code is 1
-if something is broken.
+It changes nothing. With --mend it first makes the repairs that are safe: it upgrades a SQLite file of an older version,
+requeues trials whose workers are gone, deletes checkpoints of finished trials and useless files of the cache, and
+brings MLflow up to date. The exit code is 1 if something is broken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.text import Text
 
 from data.errors import SieveError, UserError
 from search.cli import CommandParser, command_parser, main_guard
-from search.doctor.database import STORAGE, check_schema, check_seal, check_sqlite, check_trials
+from search.doctor.database import STORAGE, check_schema, check_seal, check_sqlite, check_trials, check_version
 from search.doctor.devices import check_devices
 from search.doctor.finding import Finding, broken
 from search.doctor.home import check_cache, check_checkpoints, check_disk
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
     settings = from_arguments(options)
-    storage, findings = _open(settings)
+    storage, findings = _open(settings, mend=options.mend)
     mended: list[str] = []
     try:
         if options.mend and storage is not None:
@@ -79,11 +79,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SieveError(f"broken: {', '.join(dict.fromkeys(wrong))}; the last column says what to do")
 
 
-def _open(settings: Settings) -> tuple[Storage | None, list[Finding]]:
+def _open(settings: Settings, *, mend: bool) -> tuple[Storage | None, list[Finding]]:
+    """The database, if it can be examined; else what keeps it from that. An old one is upgraded only to mend it."""
+    try:
+        found = check_version(settings.storage_url)
+    except UserError as error:
+        return None, [broken(STORAGE, str(error), "start the database, or name another with --storage or --home")]
+    if found is not None and not (mend and found.state == "warning"):
+        return None, [found]
     try:
         return open_storage(settings.storage_url, create=False), []
-    except UserError as error:
-        return None, [broken(STORAGE, str(error), "start the database, or say where it is with --storage or --home")]
+    except UserError as error:  # It answers, so the error is about its tables and names the remedy.
+        text, _, remedy = str(error).partition("; ")
+        return None, [broken(STORAGE, text, remedy)]
 
 
 def _table(findings: Sequence[Finding]) -> Table:

@@ -11,28 +11,47 @@ from sqlalchemy import Row, inspect, select, text
 from search.doctor.finding import Finding, broken, command, ok, warning
 from search.settings import redact
 from search.stage.snapshot import stage_trials
+from search.store.engines import is_sqlite
 from search.store.processes import is_dead
 from search.store.records import StageRecord, read_stages, study_names
+from search.store.schema import NEWEST
 from search.store.seal import looks
-from search.store.storage import Storage
+from search.store.storage import Storage, find_schema
 from search.store.tables import leases, metadata
 
 STORAGE, TRIALS, SEAL = "storage", "trials", "seal"
 
 
+def check_version(url: str) -> Finding | None:
+    """Whether this version of Sieve can examine the database at `url`; None if it can. Writes nothing.
+
+    Raises UserError where the database does not answer.
+    """
+    schema, shown = find_schema(url), redact(url)
+    if schema.state == "old":
+        text = f"{shown} has the tables of an older version of Sieve (schema {schema.revision}, not {NEWEST})"
+        init = command("init", f"--storage {shown}")
+        if is_sqlite(url):
+            return warning(STORAGE, f"{text}; the next command upgrades it", init)
+        return broken(STORAGE, f"{text}; commands refuse it until it is upgraded", init)
+    if schema.state == "newer":
+        text = f"{shown} was written by a newer version of Sieve (schema {schema.revision}, not {NEWEST})"
+        return broken(STORAGE, text, "pip install --upgrade sieve-search")
+    if schema.state == "absent":
+        return broken(STORAGE, f"no studies at {shown}", "run a search, or name the place with --storage or --home")
+    return None
+
+
 def check_schema(storage: Storage) -> Iterator[Finding]:
-    """Optuna's version of the schema, and Sieve's own tables."""
-    url, version, head = (
-        redact(storage.url), storage.optuna.get_current_version(), storage.optuna.get_head_version()
-    )  # fmt: skip
-    if version != head:
-        upgrade = f"optuna storage upgrade --storage {url}"
-        yield broken(STORAGE, f"{url} has Optuna's schema {version}, this Optuna needs {head}", upgrade)
+    """Whether the tables have all columns that their version has."""
+    url = redact(storage.url)
     missing = sorted(_missing_columns(storage))
     if missing:
-        yield broken(STORAGE, f"{url} lacks {', '.join(missing)}: another version made it", command("init"))
-    if version == head and not missing:
-        yield ok(STORAGE, f"{url} answers, schema {version}, {len(study_names(storage))} studies")
+        text = f"{url} lacks {', '.join(missing)}, which schema {NEWEST} has: something else changed it"
+        yield broken(STORAGE, text, "restore a backup of it")
+    else:
+        count = len(study_names(storage))
+        yield ok(STORAGE, f"{url} answers, schema {NEWEST}, {count} {'study' if count == 1 else 'studies'}")
 
 
 def check_sqlite(storage: Storage) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import getpass
 import os
 import socket
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from search.store.storage import Storage
 from search.store.study_data import StudyData
 
 FIRST_LOOK = "first look"
+"""Reason that is recorded for a look that needed none."""
+_LOOK_COLUMNS = [column for column in tables.looks.c if column.name != "token"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,27 +59,37 @@ def open_look(storage: Storage, study: str, *, by: str, model_uri: str, reason: 
     Without a `reason` it succeeds once for a study, however many evaluators race: the row's primary key decides.
     Raises SealBroken for a look after that; a look that crashed counts.
     """
+    row = {
+        "study": study,
+        "by": by,
+        "opened_at": time.time(),
+        "reason": reason or FIRST_LOOK,
+        "model_uri": model_uri,
+        "token": uuid.uuid4().hex,
+    }
     while True:
-        earlier = looks(storage, study)
-        if earlier and not reason:
-            raise SealBroken(_refusal(earlier))
-        number = len(earlier) + 1
-        look = Look(
-            study=study,
-            number=number,
-            by=by,
-            opened_at=time.time(),
-            reason=reason or FIRST_LOOK,
-            model_uri=model_uri,
-            result=None,
-        )
-        row = {key: value for key, value in vars(look).items() if key != "result"}
         try:
-            with storage.engine.begin() as connection:
-                connection.execute(insert(tables.looks).values(**row))
+            return _insert_look(storage, row, needs_reason=not reason)
         except IntegrityError:
-            continue  # Somebody else opened this look in between.
-        return number
+            continue  # Another evaluator opened a look in the meantime.
+
+
+def _insert_look(storage: Storage, row: Mapping[str, Any], *, needs_reason: bool) -> int:
+    """Insert a look after the last one; repeated with the same token, it returns the number that it inserted."""
+    own = select(tables.looks.c.number).where(
+        tables.looks.c.study == row["study"], tables.looks.c.token == row["token"]
+    )
+    with storage.reader.begin() as connection:
+        number = connection.execute(own).scalar_one_or_none()
+    if number is not None:
+        return int(number)
+    earlier = looks(storage, row["study"])
+    if earlier and needs_reason:
+        raise SealBroken(_refusal(earlier))
+    number = len(earlier) + 1
+    with storage.engine.begin() as connection:
+        connection.execute(insert(tables.looks).values(**row, number=number))
+    return number
 
 
 def close_look(storage: Storage, study: str, number: int, result: LookResult) -> None:
@@ -88,7 +101,7 @@ def close_look(storage: Storage, study: str, number: int, result: LookResult) ->
 
 def looks(storage: Storage, study: str) -> list[Look]:
     """Every look at a study's test set, in order."""
-    query = select(tables.looks).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
+    query = select(*_LOOK_COLUMNS).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
     with storage.reader.begin() as connection:
         return [_look(dict(row._mapping)) for row in connection.execute(query)]
 
@@ -96,7 +109,7 @@ def looks(storage: Storage, study: str) -> list[Look]:
 def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
     """Looks of this database's other studies at the same test images, in order."""
     query = (
-        select(tables.looks, tables.studies.c.data)
+        select(*_LOOK_COLUMNS, tables.studies.c.data)
         .join(tables.studies, tables.studies.c.name == tables.looks.c.study)
         .where(tables.looks.c.study != record.name)
         .order_by(tables.looks.c.opened_at)

@@ -1,43 +1,35 @@
-"""The only place that opens the database: Optuna's tables and Sieve's own, SQLite made safe for several processes.
-
-SQLite as Optuna opens it hands waiting trials out twice and accepts two results, because it ignores `SELECT ... FOR
-UPDATE`. Every transaction that may write takes the write lock here when it begins, which cures both and turns a busy
-database into waiting instead of an error.
-"""
+"""Opening the database: Optuna's tables and Sieve's own, created, upgraded or refused."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import optuna
 from optuna import Study as OptunaStudy
 from optuna import Trial as OptunaTrial
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from data.errors import StorageAway, UserError
 from data.files import disk_trouble
 from search.settings import redact
-from search.store.tables import metadata
-from search.store.trial_store import TrialStore, is_reading, reading
+from search.store.engines import changing_tables, engine_options, is_sqlite, reading, share_sqlite, sqlite_file
+from search.store.schema import NEWEST, Schema, read_schema
+from search.store.trial_store import TrialStore
+from search.store.upgrade import create_tables, upgrade_tables
 from search.timing import Timing
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BUSY_TIMEOUT_S = 60
-CONNECT_TIMEOUT_S = 10
 OUTAGE_S = Timing.outage_s
 """How long a database may be away before whoever needs it gives up: with one line, exit code 1, and nothing lost."""
 
@@ -99,45 +91,90 @@ class Storage:
         self.engine.dispose()
 
 
-def open_storage(url: str, *, create: bool) -> Storage:
-    """Open the database at a normalised URL; with `create`, make whatever tables it lacks.
+def open_storage(url: str, *, create: bool, upgrade: bool = False) -> Storage:
+    """Open the database at a normalised URL.
 
-    Raises UserError where it does not answer, or holds no tables and `create` is off; then nothing is written.
+    `create` makes the tables where there are none. Tables of an older version are upgraded: a SQLite file always,
+    after a backup beside it, a Postgres database only with `upgrade`, because other machines may be using it.
+
+    Raises UserError where the database does not answer, has no tables and `create` is off, waits for `search.init`,
+    or was written by a newer version of Sieve; nothing is written then.
     """
-    check_answers(url, must_exist=not create)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if create and make_url(url).get_backend_name() == "sqlite":
+    schema = check_usable(url, create=create, upgrade=upgrade)
+    if schema.state == "current":
+        return _connect(url)
+    if is_sqlite(url):
         _make_parent(url)
-    try:
-        rdb = RDBStorage(url, engine_kwargs=_engine_options(url))
-    except (DBAPIError, RuntimeError) as error:
-        raise UserError(f"--storage {redact(url)}: {_first_line(error)}") from error
-    if rdb.engine.dialect.name == "sqlite":
-        _make_sqlite_safe(rdb.engine)
-    if create:
-        metadata.create_all(rdb.engine)
-    return Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb))
+    with changing_tables(url):
+        schema = check_usable(url, create=create, upgrade=upgrade)  # Another process may have done it in the meantime.
+        storage = _connect(url)
+        try:
+            if schema.state == "absent":
+                create_tables(storage.engine)
+            elif schema.state == "old":
+                upgrade_tables(storage.engine)
+        except BaseException:
+            storage.close()
+            raise
+    return storage
 
 
-def check_answers(url: str, *, must_exist: bool) -> None:
-    """Raise UserError unless the database answers (and holds Sieve's tables, if they must exist). Writes nothing."""
-    if make_url(url).get_backend_name() == "sqlite":
-        path = _sqlite_file(url)
-        if must_exist and not path.is_file():
-            raise UserError(
-                f"no studies at {path}: run `python -m search.run` first, or name the place with --home or --storage"
-            )
-        if not path.is_file():
-            return
-    engine = create_engine(url, **_engine_options(url))
+def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
+    """Raise UserError where `open_storage` would for the same arguments; else return what it finds. Writes nothing."""
+    schema = find_schema(url)
+    if schema.state == "newer":
+        raise UserError(
+            f"{redact(url)} was written by a newer version of Sieve (schema {schema.revision}, this version knows up "
+            f"to {NEWEST}); upgrade the package sieve-search, or choose another database with --home or --storage"
+        )
+    if schema.state == "absent" and not create:
+        raise UserError(_no_studies(url))
+    if schema.state == "old" and not upgrade and not is_sqlite(url):
+        raise UserError(
+            f"{redact(url)} has the tables of an older version of Sieve (schema {schema.revision}, this version needs "
+            f"{NEWEST}); stop its searches and workers, back it up, then run "
+            f"`python -m search.init --storage {redact(url)}`"
+        )
+    return schema
+
+
+def find_schema(url: str) -> Schema:
+    """The version of Sieve's tables in the database at `url`; raises UserError unless it answers. Writes nothing."""
+    if is_sqlite(url) and not sqlite_file(url).is_file():
+        return Schema(revision=None)
+    engine = create_engine(url, **engine_options(url))
     try:
-        has_tables = inspect(engine).has_table("sieve_study")
+        with engine.connect() as connection:
+            return read_schema(connection)
     except DBAPIError as error:
         raise UserError(f"--storage {redact(url)} does not answer: {_first_line(error)}") from None
     finally:
         engine.dispose()
-    if must_exist and not has_tables:
-        raise UserError(f"no studies at {redact(url)}: run `python -m search.run` there first")
+
+
+def _no_studies(url: str) -> str:
+    if is_sqlite(url) and not sqlite_file(url).is_file():
+        file = sqlite_file(url)
+        return f"no studies at {file}: run `python -m search.run` first, or name the place with --home or --storage"
+    return f"no studies at {redact(url)}: run `python -m search.run` there first"
+
+
+def _connect(url: str) -> Storage:
+    """Open a database as Optuna opens it, which creates Optuna's tables, and make SQLite safe."""
+    try:
+        rdb = RDBStorage(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
+    except DBAPIError as error:
+        raise UserError(f"--storage {redact(url)}: {_first_line(error)}") from error
+    current, newest = rdb.get_current_version(), rdb.get_head_version()
+    if current != newest:
+        rdb.engine.dispose()
+        is_older = current in rdb.get_all_versions()
+        advice = f"optuna storage upgrade --storage {redact(url)}" if is_older else "pip install --upgrade optuna"
+        raise UserError(f"{redact(url)} has Optuna's tables {current}, this Optuna needs {newest}; type `{advice}`")
+    if rdb.engine.dialect.name == "sqlite":
+        share_sqlite(rdb.engine)
+    return Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb))
 
 
 def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -184,33 +221,8 @@ def _give_up(attempt: RetryCallState) -> NoReturn:
     raise storage_away(error) from error
 
 
-def _engine_options(url: str) -> dict[str, Any]:
-    if make_url(url).get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-    return {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_pre_ping": True}
-
-
-def _make_sqlite_safe(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # The driver's own BEGIN would be a deferred one.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if is_reading(connection) else "BEGIN IMMEDIATE")
-
-    engine.dispose()  # Connections made before the settings go.
-
-
-def _sqlite_file(url: str) -> Path:
-    return Path(make_url(url).database or "")
-
-
 def _make_parent(url: str) -> None:
-    folder = _sqlite_file(url).parent
+    folder = sqlite_file(url).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

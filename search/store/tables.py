@@ -9,6 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 metadata = MetaData()
 
+# The revision of the tables below, for Alembic; Optuna and MLflow keep theirs in tables of their own.
+schema_version = Table("sieve_alembic_version", metadata, Column("version_num", String(32), primary_key=True))
+
 # A study as it was pinned by the first command that ran it.
 studies = Table(
     "sieve_study",
@@ -90,6 +93,7 @@ looks = Table(
     Column("reason", Text, nullable=False),
     Column("model_uri", String(500), nullable=False),
     Column("result", JSON),
+    Column("token", String(40)),  # of the evaluator that opened it; looks made by Sieve 0.1.0 have none
 )
 
 # Every `search.run` that worked on a study, as it was typed.

@@ -32,9 +32,10 @@ from optuna.storages._rdb.models import (
     TrialValueModel,
 )
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Engine, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import scoped_session, sessionmaker
 
+from search.store.engines import reading
 from search.store.tables import insert_new
 
 FIXED_PARAMS = "fixed_params"
@@ -42,16 +43,6 @@ FIXED_PARAMS = "fixed_params"
 _IS_UNFINISHED = or_(
     TrialModel.state == TrialState.WAITING, TrialModel.state == TrialState.RUNNING
 )  # Not IN: that is not for many rows.
-
-
-def reading(engine: Engine) -> Engine:
-    """The same engine, for transactions that only read; its listeners are those that it has by now."""
-    return engine.execution_options(sieve_reading=True)
-
-
-def is_reading(connection: Connection) -> bool:
-    """Whether the connection is one of `reading`."""
-    return bool(connection.get_execution_options().get("sieve_reading", False))
 
 
 @dataclass(eq=False)

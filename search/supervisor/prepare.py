@@ -15,7 +15,7 @@ from models.values import parse_assignment
 from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
 from search.settings import Settings, from_arguments
-from search.store.storage import check_answers
+from search.store.storage import check_usable
 from search.supervisor.arguments import AUTO, typed_command
 from search.supervisor.launch import Share
 from search.supervisor.notify import check_address
@@ -76,7 +76,7 @@ def check_request(options: argparse.Namespace) -> Request:
     notify_url = options.notify or settings.notify_url
     if notify_url:
         check_address(notify_url)
-    check_answers(settings.storage_url, must_exist=False)
+    check_usable(settings.storage_url, create=True)
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
     if isinstance(study.config, BackboneConfig):

@@ -1,0 +1,1 @@
+"""Migrations of Sieve's own tables, run by `search.store.upgrade`."""
