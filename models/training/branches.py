@@ -179,30 +179,33 @@ class BranchGang:
         spent_s, training_s = time.perf_counter() - started_s, trained_s - started_s
         metrics: dict[int, EpochMetrics] = {}
         for member in members:
-            own = self._metrics(member, learned[member.number], judged[id(member.state)])
-            metrics[member.number] = EpochMetrics(
-                **own,
+            metrics[member.number] = self._metrics(
+                member, learned[member.number], judged[id(member.state)],
                 duration_s=spent_s / len(members),
                 images_per_s=learned[member.number].images * len(members) / training_s,
-                memory_mib=memory_mib(self._device),
-                micro_batches=member.state.micro_batches.count,
-                steps=self.steps,
-            )
+            )  # fmt: skip
         for member in members:
             self._finish_epoch(member, metrics[member.number])
         return metrics
 
-    def _metrics(self, member: _Member, learned: Scores, judged: Scores) -> dict[str, float | int]:
+    def _metrics(
+        self, member: _Member, learned: Scores, judged: Scores, *, duration_s: float, images_per_s: float
+    ) -> EpochMetrics:
         steps = len(self._train)
-        return {
-            "epoch": member.epoch,
-            "train_loss": learned.loss,
-            "train_accuracy": learned.accuracy,
-            "val_loss": judged.loss,
-            "val_accuracy": judged.accuracy,
-            "val_macro_f1": judged.macro_f1,
-            "learning_rate": learning_rate(member.epoch * steps - 1, member.config, steps),
-        }
+        return EpochMetrics(
+            epoch=member.epoch,
+            train_loss=learned.loss,
+            train_accuracy=learned.accuracy,
+            val_loss=judged.loss,
+            val_accuracy=judged.accuracy,
+            val_macro_f1=judged.macro_f1,
+            learning_rate=learning_rate(member.epoch * steps - 1, member.config, steps),
+            duration_s=duration_s,
+            images_per_s=images_per_s,
+            memory_mib=memory_mib(self._device),
+            micro_batches=member.state.micro_batches.count,
+            steps=self.steps,
+        )
 
     def _finish_epoch(self, member: _Member, metrics: EpochMetrics) -> None:
         finite = math.isfinite(metrics.train_loss) and math.isfinite(metrics.val_loss)
