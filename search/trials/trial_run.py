@@ -15,6 +15,7 @@ import optuna
 
 from models.config import TrainConfig
 from models.registry import resolved
+from models.training.captured import EAGER
 from models.training.metrics import EpochMetrics, best_epoch
 from models.values import to_flat
 from search import names
@@ -84,6 +85,8 @@ class TrialRun:
         self.clock.count_epoch(metrics.duration_s)
         if metrics.micro_batches > 1:
             self.attributes[names.MICRO_BATCHES] = metrics.micro_batches
+        if metrics.steps.startswith(f"{EAGER}: "):
+            self.attributes[names.STEPS] = metrics.steps.removeprefix(f"{EAGER}: ")
         step = len(self.best_epochs) * config.epochs + metrics.epoch
         if step in self.reported:
             return False
