@@ -4,6 +4,7 @@
 
 tails.py             which layers belong together, and when they may be run as one
 function.py          their forward and backward pass for autograd
+blocks.py            where a block lies in memory, and how it is normalised, for the kernels
 launch.py            shapes, block sizes and grids: from tensors to kernel calls
 forward_kernels.py   batch statistics; normalise, activate and pool
 backward_kernels.py  gradients of the norm's weights; gradient of the convolution's output

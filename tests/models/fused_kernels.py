@@ -25,6 +25,8 @@ from models.inspect import feature_maps, grad_cam, guided_backprop, strongest_ne
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda:0")
+# On a GPU compiling takes the time: there the tests of a kind of value do with two activations.
+SOME = get_args(Activation) if INTERPRETED else ("relu", "gelu")
 on_gpu = pytest.mark.skipif(INTERPRETED, reason="needs a GPU")
 
 
@@ -131,6 +133,8 @@ def assert_same(fused: dict[str, Tensor], layers: dict[str, Tensor], dtype: torc
 def test_forward_backward_and_statistics(
     activation: str, pooling: str, size: int, dtype: torch.dtype, norm: bool
 ) -> None:
+    if not INTERPRETED and ((size == 3 and activation != "gelu") or (dtype == torch.float32 and not norm)):
+        pytest.skip("on a GPU compiling takes the time: the interpreter has all combinations")
     torch.manual_seed(0)
     x = random_x(2, 20, 7, 9, dtype=dtype) * 2 + 0.5
     assert_same(*both(block(activation, pooling, size, channels=20, norm=norm), x), dtype)
@@ -157,7 +161,7 @@ def test_default_blocks_and_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> N
     assert_same(*both(block("gelu", "max", 3, channels=24, norm=True), x), torch.float32)
 
 
-@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("activation", SOME)
 @pytest.mark.parametrize("pooling", ["max", "avg", "none"])
 @pytest.mark.parametrize("norm", [True, False], ids=["norm", "bias"])
 def test_gradients_are_those_of_finite_differences(activation: str, pooling: str, norm: bool) -> None:
@@ -196,8 +200,17 @@ def test_the_first_of_equal_values_gets_the_gradient(activation: str, norm: bool
         assert torch.equal(fused["dx"] != 0, layers["dx"] != 0)
 
 
+def test_values_that_rounding_makes_equal_are_ties() -> None:
+    """About 100, bfloat16 has steps of 0.5: most windows have several largest values behind the norm."""
+    torch.manual_seed(0)
+    layers = block("relu", "max", 2, channels=8, norm=True)
+    nn.init.ones_(layers[0].weight)  # type: ignore[arg-type]
+    nn.init.constant_(layers[0].bias, 100)  # type: ignore[arg-type]
+    assert_same(*both(layers, random_x(2, 8, 8, 8, dtype=torch.bfloat16)), torch.bfloat16)
+
+
 @pytest.mark.filterwarnings("ignore:(invalid value|overflow|divide by zero):RuntimeWarning")  # NumPy's, interpreted.
-@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("activation", SOME)
 @pytest.mark.parametrize("pooling", ["max", "avg", "none"])
 def test_nan_and_infinity_go_where_they_go_in_the_layers(activation: str, pooling: str) -> None:
     torch.manual_seed(0)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import nn
 
 from models.config import FlexCNNConfig
@@ -30,10 +32,13 @@ KERNELS = Path(__file__).with_name("fused_kernels.py")
 )
 def test_the_kernels_give_what_the_layers_give(interpreted: bool) -> None:
     pytest.importorskip("triton")
+    if interpreted and Version(version("triton")) < Version("3.8") and Version(version("numpy")) >= Version("2.4"):
+        pytest.skip("the interpreter of this Triton does not run with this NumPy")
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     if interpreted:
         environment["TRITON_INTERPRET"] = "1"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(KERNELS)]
+    quiet = "ignore:Conversion of an array:DeprecationWarning"  # NumPy 2.3, of Triton 3.6.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", quiet, str(KERNELS)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=290)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     assert " passed" in run.stdout
