@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -29,6 +29,14 @@ class TrainingBatches(Protocol):
 
     def epoch(self, generator: Generator) -> Iterator[Batch]:
         """The batches of one epoch; the generator decides everything."""
+
+
+@runtime_checkable
+class Alternating(Protocol):
+    """Batches in which something alternates between epochs, such as the flip."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """State which epoch follows, counted from 1; to be called before `epoch`, outside of what is captured."""
 
 
 class ValidationBatches(Protocol):

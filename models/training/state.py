@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from data.batches import Batch
 from models.config import TrainConfig
-from models.training.batches import TrainingBatches
+from models.training.batches import Alternating, TrainingBatches
 from models.training.checkpoint import Checkpoint
 from models.training.class_weights import class_weights
 from models.training.ema import MovingAverage
@@ -62,6 +62,8 @@ class TrainingState:
         if isinstance(model, FineTuned):
             model.begin_epoch(epoch)
         model.train()
+        if isinstance(self._train, Alternating):
+            self._train.begin_epoch(epoch)
         for step, batch in enumerate(self._train.epoch(generator), start=(epoch - 1) * steps):
             set_learning_rate(self._optimizer, learning_rate(step, config, steps))
             logits_NC, loss = self.micro_batches.run(batch, self._add_gradients)
