@@ -6,17 +6,14 @@ moves as one row of a table. Nothing here waits for the device.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-_ERASED_AREA = (0.02, 1 / 3)
-_ERASED_ASPECT = (0.3, 3.3)
-_CROP_ASPECT = (3 / 4, 4 / 3)
+from data.draws import Moves, Rectangles, draw_bends, draw_colors, draw_moves, draw_rectangles
 
 
 class AugmentationFields(Protocol):
@@ -24,6 +21,8 @@ class AugmentationFields(Protocol):
 
     @property
     def flip(self) -> float: ...
+    @property
+    def flip_alternating(self) -> bool: ...
     @property
     def crop_padding(self) -> int: ...
     @property
@@ -46,6 +45,8 @@ class Augmentation:
 
     flip: float = 0.0
     """Probability of a horizontal mirror."""
+    flip_alternating: bool = False
+    """Mirror each image in every other epoch instead, half of them in the first."""
     crop_padding: int = 0
     """Pixels reflected on each side before a random crop back to size."""
     resized_crop: float = 1.0
@@ -66,6 +67,7 @@ class Augmentation:
         """The augmentation that a configuration asks for."""
         return cls(
             flip=config.flip,
+            flip_alternating=config.flip_alternating,
             crop_padding=config.crop_padding,
             resized_crop=config.resized_crop,
             rotation=config.rotation,
@@ -76,34 +78,75 @@ class Augmentation:
         )
 
 
-def augment(images_NHWC: Tensor, augmentation: Augmentation, fill_C: Tensor, generator: Generator) -> Tensor:
+def augment(
+    images_NHWC: Tensor,
+    augmentation: Augmentation,
+    fill_C: Tensor,
+    generator: Generator,
+    mirrored_N: Tensor | None = None,
+) -> Tensor:
     """Apply all that changes one picture by itself (`mixup` and `cutmix` follow in `data.mixing`).
 
     Takes and returns uint8 of shape (N, H, W, C), square; `fill_C` is the uint8 colour that blanks a rectangle.
+    `mirrored_N` states which images this epoch mirrors where the flip alternates; without it every second one is, at
+    random.
     """
-    if augmentation.flip or augmentation.crop_padding:
-        images_NHWC = flip_and_crop(images_NHWC, augmentation.flip, augmentation.crop_padding, generator)
-    if augmentation.resized_crop < 1 or augmentation.rotation:
-        images_NHWC = crop_and_rotate(images_NHWC, augmentation.resized_crop, augmentation.rotation, generator)
-    if augmentation.color_jitter:
-        images_NHWC = jitter_color(images_NHWC, augmentation.color_jitter, generator)
-    if augmentation.erasing:
-        images_NHWC = erase(images_NHWC, augmentation.erasing, fill_C, generator)
+    height, width = images_NHWC.shape[1:3]
+    if augmentation.crop_padding >= min(height, width):
+        raise ValueError(f"a padding of {augmentation.crop_padding} pixels needs images larger than {height}x{width}")
+    draws = draw(augmentation, len(images_NHWC), generator, images_NHWC.device, mirrored_N)
+    if draws.moves:
+        images_NHWC = flip_and_crop(images_NHWC, draws.moves)
+    if draws.bends_N23 is not None:
+        images_NHWC = crop_and_rotate(images_NHWC, draws.bends_N23)
+    if draws.colors_3N is not None:
+        images_NHWC = jitter_color(images_NHWC, draws.colors_3N)
+    if draws.rectangles:
+        images_NHWC = erase(images_NHWC, draws.rectangles, fill_C)
     return images_NHWC
 
 
-def flip_and_crop(images_NHWC: Tensor, flip: float, padding: int, generator: Generator) -> Tensor:
-    """Mirror each image with probability `flip`, then crop it at its own offset after reflecting `padding` pixels.
+class Draws(NamedTuple):
+    """What is drawn for a batch; None where the configuration varies nothing of that sort."""
 
-    Returns uint8 of the input's shape. Raises ValueError if padding >= H or W. Source: He et al. 2015
+    moves: Moves | None
+    bends_N23: Tensor | None
+    colors_3N: Tensor | None
+    rectangles: Rectangles | None
+
+
+def draw(
+    augmentation: Augmentation,
+    count: int,
+    generator: Generator,
+    device: torch.device,
+    mirrored_N: Tensor | None = None,
+) -> Draws:
+    """All that `augment` draws for a batch of so many images, in its order."""
+    flip = 0.5 if augmentation.flip_alternating else augmentation.flip
+    given_N = mirrored_N if augmentation.flip_alternating else None
+    padding, bends = augmentation.crop_padding, augmentation.resized_crop < 1 or augmentation.rotation
+    return Draws(
+        moves=draw_moves(count, flip, padding, generator, device, given_N) if flip or padding else None,
+        bends_N23=draw_bends(count, augmentation.resized_crop, augmentation.rotation, generator, device)
+        if bends
+        else None,
+        colors_3N=draw_colors(count, augmentation.color_jitter, generator, device)
+        if augmentation.color_jitter
+        else None,
+        rectangles=draw_rectangles(count, augmentation.erasing, generator, device) if augmentation.erasing else None,
+    )
+
+
+def flip_and_crop(images_NHWC: Tensor, moves: Moves) -> Tensor:
+    """Mirror each image or not, after shifting it; what the shift leaves open is filled by reflection.
+
+    Returns uint8 of the input's shape; offsets must be smaller than the images. Source: He et al. 2015
     (arXiv:1512.03385), section 4.2, with reflected instead of black borders.
     """
     count, height, width, channels = images_NHWC.shape
-    if padding >= min(height, width):
-        raise ValueError(f"a padding of {padding} pixels needs images larger than {height}x{width}")
     device = images_NHWC.device
-    offsets_2N1 = torch.randint(-padding, padding + 1, (2, count, 1), generator=generator, device=device)
-    mirrored_N1 = torch.rand(count, 1, generator=generator, device=device) < flip
+    offsets_2N1, mirrored_N1 = moves.offsets_2N[..., None], moves.mirrored_N[:, None]
     rows_NH = _reflect(torch.arange(height, device=device) + offsets_2N1[0], height)
     columns_NW = _reflect(torch.arange(width, device=device) + offsets_2N1[1], width)
     columns_NW = torch.where(mirrored_N1, width - 1 - columns_NW, columns_NW)
@@ -114,25 +157,11 @@ def flip_and_crop(images_NHWC: Tensor, flip: float, padding: int, generator: Gen
     return gathered.view(count, height, width, channels)
 
 
-def crop_and_rotate(images_NHWC: Tensor, min_area: float, max_rotation: float, generator: Generator) -> Tensor:
-    """Cut a turned rectangle out of each image and stretch it back to the full, square size, reflecting at the borders.
+def crop_and_rotate(images_NHWC: Tensor, theta_N23: Tensor) -> Tensor:
+    """Stretch what each affine map cuts out of a square image to the full size, reflecting at the borders.
 
-    The rectangle has a share of the area between `min_area` and 1 with sides of 3:4 to 4:3 where `min_area` is below 1,
-    and is turned by up to `max_rotation` degrees either way. Returns uint8 of the input's shape. Source: Szegedy et al.
-    2014 (arXiv:1409.4842), section 6, for the crop.
+    Returns uint8 of the input's shape.
     """
-    count, device = len(images_NHWC), images_NHWC.device
-    area_N = _uniform(min_area, 1, count, generator, device)
-    low, high = _CROP_ASPECT if min_area < 1 else (1, 1)
-    aspect_N = _uniform(math.log(low), math.log(high), count, generator, device).exp()
-    width_N, height_N = (area_N * aspect_N).sqrt().clamp(max=1), (area_N / aspect_N).sqrt().clamp(max=1)
-    x_N = _uniform(-1, 1, count, generator, device) * (1 - width_N)
-    y_N = _uniform(-1, 1, count, generator, device) * (1 - height_N)
-    angle_N = _uniform(-math.radians(max_rotation), math.radians(max_rotation), count, generator, device)
-    cos_N, sin_N = angle_N.cos(), angle_N.sin()
-    theta_N23 = torch.stack(
-        (cos_N * width_N, -sin_N * height_N, x_N, sin_N * width_N, cos_N * height_N, y_N), dim=1
-    ).view(count, 2, 3)
     images_NCHW = images_NHWC.permute(0, 3, 1, 2)
     grid_NHW2 = F.affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)
     sampled_NCHW = F.grid_sample(
@@ -141,38 +170,25 @@ def crop_and_rotate(images_NHWC: Tensor, min_area: float, max_rotation: float, g
     return sampled_NCHW.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
 
 
-def jitter_color(images_NHWC: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Vary brightness, contrast and saturation of each image by factors of 1 - strength to 1 + strength.
+def jitter_color(images_NHWC: Tensor, factors_3N: Tensor) -> Tensor:
+    """Multiply brightness, contrast and saturation of each image by its factors.
 
     Returns uint8 of the input's shape; saturation is left alone in gray images. Source: Howard 2013 (arXiv:1312.5402),
     section 2.
     """
-    count, _, _, channels = images_NHWC.shape
-    factors_3N111 = _uniform(1 - strength, 1 + strength, 3 * count, generator, images_NHWC.device).view(
-        3, count, 1, 1, 1
-    )
-    brightness, contrast, saturation = factors_3N111
+    brightness, contrast, saturation = factors_3N[..., None, None, None]
     images = images_NHWC.float()
-    gray = _gray(images) if channels == 3 else images
+    gray = _gray(images) if images_NHWC.shape[3] == 3 else images
     mean = gray.mean(dim=(1, 2), keepdim=True)
     # The three blends in one: towards black, towards the mean gray, towards each pixel's own gray.
     mixed: Tensor = brightness * (contrast * torch.lerp(gray, images, saturation) + (1 - contrast) * mean)
     return mixed.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def erase(images_NHWC: Tensor, probability: float, fill_C: Tensor, generator: Generator) -> Tensor:
-    """Blank a random rectangle of 2 % to a third of the area in each image, with `probability`.
-
-    Returns uint8 of the input's shape. Source: Zhong et al. 2017 (arXiv:1708.04896), algorithm 1.
-    """
-    count, height, width, _ = images_NHWC.shape
-    device = images_NHWC.device
-    area_N = _uniform(*_ERASED_AREA, count, generator, device)
-    aspect_N = _uniform(math.log(_ERASED_ASPECT[0]), math.log(_ERASED_ASPECT[1]), count, generator, device).exp()
-    sides_2N = torch.stack(((area_N * aspect_N).sqrt(), (area_N / aspect_N).sqrt())).clamp(max=1)
-    centers_2N = sides_2N / 2 + torch.rand(2, count, generator=generator, device=device) * (1 - sides_2N)
-    chosen_N = torch.rand(count, generator=generator, device=device) < probability
-    erased_NHW = inside_rectangles(centers_2N, sides_2N * chosen_N, height, width)
+def erase(images_NHWC: Tensor, rectangles: Rectangles, fill_C: Tensor) -> Tensor:
+    """Blank a rectangle in each image. Returns uint8 of the input's shape."""
+    _, height, width, _ = images_NHWC.shape
+    erased_NHW = inside_rectangles(*rectangles, height, width)
     return torch.where(erased_NHW[..., None], fill_C, images_NHWC)
 
 
@@ -198,7 +214,3 @@ def _gray(images_NHWC: Tensor) -> Tensor:
 def _reflect(index: Tensor, size: int) -> Tensor:
     """Mirror what lies outside 0..size - 1 back inside, not repeating the border."""
     return (size - 1) - ((size - 1) - index.abs()).abs()
-
-
-def _uniform(low: float, high: float, count: int, generator: Generator, device: torch.device) -> Tensor:
-    return torch.rand(count, generator=generator, device=device) * (high - low) + low

@@ -14,14 +14,19 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from data.alternation import Alternation
 from data.arrays import ImageSet
-from data.augment import Augmentation, augment
+from data.augment import Augmentation, augment, draw
 from data.decoders import StreamedPool
 from data.errors import InfeasibleConfig
 from data.mixing import mix
+from data.normalise import Normalise
+from data.pick import Pool, agrees, has_kernels, normalise_batch, pick_batch
 from data.sampling import epoch_order
 from data.streamed import StreamedImages
 
+_agreements: dict[tuple[object, ...], bool] = {}
+"""Whether the kernels gave what torch gives, by all that decides which of them are compiled: asked once a process."""
 _UPLOAD_IMAGES = 1024
 """Images copied to the device at a time: bounds the memory that an upload takes on the host."""
 
@@ -154,35 +159,54 @@ class TrainBatches:
         self.batch_size = min(batch_size, len(images))
         self.augmentation = augmentation
         self._balanced = balanced
-        self._normalise = _Normalise(images, mean, std, dtype)
+        self._normalise = Normalise(images.image_shape, mean, std, images.device, dtype)
         self._fill_C = (torch.tensor(mean, device=images.device) * 255).round().to(torch.uint8)
+        self._kernels = _kernels(images, augmentation, self._normalise, self._fill_C)
+        self._alternation = Alternation(len(images), images) if augmentation.flip_alternating else None
 
     def __len__(self) -> int:
         """Steps per epoch: a last partial batch is dropped, unless it is the only one."""
         return len(self.images) // self.batch_size
-
-    def epoch(self, generator: Generator) -> Iterator[Batch]:
-        """The batches of one epoch. `generator` is on the images' device and decides everything."""
-        order_M = self.order(generator)
-        steps = (order_M[step * self.batch_size : (step + 1) * self.batch_size] for step in range(len(self)))
-        for images_NHWC, labels_N in self.images.in_turn(steps):
-            yield self._batch(images_NHWC, labels_N, generator)
 
     @property
     def resident(self) -> bool:
         """Whether `pick` takes everything from the device."""
         return _is_resident(self.images)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """State which epoch follows, counted from 1: what alternates between epochs asks for it. Not to be captured."""
+        if self._alternation:
+            self._alternation.begin_epoch(epoch)
+
+    def epoch(self, generator: Generator) -> Iterator[Batch]:
+        """The batches of one epoch. `generator` is on the images' device and decides everything."""
+        order_M = self.order(generator)
+        steps = [order_M[step * self.batch_size : (step + 1) * self.batch_size] for step in range(len(self))]
+        if self._kernels:
+            for index_N in steps:
+                yield self.pick(index_N, generator)
+        else:
+            for (images_NHWC, labels_N), index_N in zip(self.images.in_turn(steps), steps, strict=True):
+                yield self._batch(images_NHWC, labels_N, index_N, generator)
+
     def order(self, generator: Generator) -> Tensor:
         """Positions of an epoch's images, in order, where `pick` expects them: what `epoch` draws first."""
         return epoch_order(self.images.labels_M, generator, balanced=self._balanced).to(self.images.index_device)
 
     def pick(self, index_N: Tensor, generator: Generator) -> Batch:
-        """One batch: these images, augmented with the generator's next draws."""
-        return self._batch(*self.images.take(index_N), generator)
+        """One batch: these images, augmented with the generator's next draws. Capturable where `resident`."""
+        if not self._kernels:
+            return self._batch(*self.images.take(index_N), index_N, generator)
+        mirrored_N = self._alternation(index_N) if self._alternation else None
+        draws = draw(self.augmentation, len(index_N), generator, index_N.device, mirrored_N)
+        return self._mixed(pick_batch(self._kernels, index_N, draws), self.images.labels_M[index_N], generator)
 
-    def _batch(self, images_NHWC: Tensor, labels_N: Tensor, generator: Generator) -> Batch:
-        images_NHWC = self._normalise(augment(images_NHWC, self.augmentation, self._fill_C, generator))
+    def _batch(self, images_NHWC: Tensor, labels_N: Tensor, index_N: Tensor, generator: Generator) -> Batch:
+        mirrored_N = self._alternation(index_N) if self._alternation else None
+        images_NHWC = augment(images_NHWC, self.augmentation, self._fill_C, generator, mirrored_N)
+        return self._mixed(self._normalise(images_NHWC), labels_N, generator)
+
+    def _mixed(self, images_NHWC: Tensor, labels_N: Tensor, generator: Generator) -> Batch:
         if not (self.augmentation.mixup or self.augmentation.cutmix):
             return Batch(_channels_last(images_NHWC), labels_N)
         images_NHWC, mix_N = mix(images_NHWC, self.augmentation.mixup, self.augmentation.cutmix, generator)
@@ -203,46 +227,47 @@ class EvalBatches:
     ) -> None:
         self.images = images
         self.batch_size = batch_size
-        self._normalise = _Normalise(images, mean, std, dtype)
+        self._normalise = Normalise(images.image_shape, mean, std, images.device, dtype)
+        fill_C = torch.zeros(len(mean), dtype=torch.uint8, device=images.device)
+        self._kernels = _kernels(images, Augmentation(), self._normalise, fill_C)
 
     def __len__(self) -> int:
         """Batches, the last of which may be smaller."""
         return -(-len(self.images) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        order_M = torch.arange(len(self.images), device=self.images.index_device)
-        batches = (order_M[start : start + self.batch_size] for start in range(0, len(order_M), self.batch_size))
-        for images_NHWC, labels_N in self.images.in_turn(batches):
-            yield self._batch(images_NHWC, labels_N)
 
     @property
     def resident(self) -> bool:
         """Whether `pick` takes everything from the device."""
         return _is_resident(self.images)
 
-    def pick(self, index_N: Tensor) -> Batch:
-        """One batch: these images."""
-        return self._batch(*self.images.take(index_N))
+    def __iter__(self) -> Iterator[Batch]:
+        order_M = torch.arange(len(self.images), device=self.images.index_device)
+        batches = [order_M[start : start + self.batch_size] for start in range(0, len(order_M), self.batch_size)]
+        if self._kernels:
+            yield from map(self.pick, batches)
+        else:
+            for images_NHWC, labels_N in self.images.in_turn(batches):
+                yield Batch(_channels_last(self._normalise(images_NHWC)), labels_N)
 
-    def _batch(self, images_NHWC: Tensor, labels_N: Tensor) -> Batch:
+    def pick(self, index_N: Tensor) -> Batch:
+        """One batch: these images. Capturable where `resident`."""
+        if self._kernels:
+            return Batch(_channels_last(normalise_batch(self._kernels, index_N)), self.images.labels_M[index_N])
+        images_NHWC, labels_N = self.images.take(index_N)
         return Batch(_channels_last(self._normalise(images_NHWC)), labels_N)
 
 
-class _Normalise:
-    """uint8 -> (value / 255 - mean) / std, in the dtype asked for."""
-
-    def __init__(self, images: PlacedImages, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> None:
-        width = images.image_shape[1]
-        mean_C = torch.tensor(mean, dtype=torch.float64)
-        std_C = torch.tensor(std, dtype=torch.float64)
-        # Repeated over a row of pixels: broadcasting three channels is six times as slow on a CPU.
-        self._scale_WC = (1 / (255 * std_C)).repeat(width).to(images.device, torch.float32)
-        self._shift_WC = (-mean_C / std_C).repeat(width).to(images.device, torch.float32)
-        self._dtype = dtype
-
-    def __call__(self, images_NHWC: Tensor) -> Tensor:
-        rows_NHX = images_NHWC.flatten(2).to(torch.float32)
-        return torch.addcmul(self._shift_WC, rows_NHX, self._scale_WC).to(self._dtype).view(images_NHWC.shape)
+def _kernels(images: PlacedImages, augmentation: Augmentation, normalise: Normalise, fill_C: Tensor) -> Pool | None:
+    """What a GPU's kernels make batches of; None where there is no GPU, or pictures are not on it, or kernels fail."""
+    if not isinstance(images, DeviceImages) or not _is_resident(images) or not has_kernels(images.device):
+        return None
+    pool = Pool(
+        images_MHWC=images.pool_NHWC, rows_M=images.rows_M, table_C256=normalise.table_C256(), fill_C=fill_C
+    )  # fmt: skip
+    key = images.device, images.image_shape, pool.table_C256.dtype, augmentation
+    if key not in _agreements:
+        _agreements[key] = agrees(pool, augmentation, normalise)
+    return pool if _agreements[key] else None
 
 
 def _is_resident(images: PlacedImages) -> bool:

@@ -58,6 +58,8 @@ class TrainConfig:
     # Augmentation, of training images only, drawn for each image
     flip: Probability = 0.0
     """Probability of a horizontal mirror."""
+    flip_alternating: bool = False
+    """Mirror each image in every other epoch instead, half of them in the first (Jordan 2024, section 3.6)."""
     crop_padding: Annotated[int, Field(ge=0)] = 0
     """Pixels reflected on each side before a random crop back to size."""
     resized_crop: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -31,6 +31,14 @@ class TrainingBatches(Protocol):
         """The batches of one epoch; the generator decides everything."""
 
 
+@runtime_checkable
+class Alternating(Protocol):
+    """Batches in which something alternates between epochs, such as the flip."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """State which epoch follows, counted from 1; to be called before `epoch`, outside of what is captured."""
+
+
 class ValidationBatches(Protocol):
     """Every image once, in order."""
 

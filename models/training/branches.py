@@ -17,7 +17,7 @@ from torch import nn
 
 from models.config import BackboneConfig, TrainConfig
 from models.training.agreement import Groups
-from models.training.batches import PickedTraining, PickedValidation
+from models.training.batches import Alternating, PickedTraining, PickedValidation
 from models.training.capture import Capture
 from models.training.captured import CAPTURED, CHECKED_STEPS, EAGER, Recorded
 from models.training.metrics import EpochMetrics, Scores, best_epoch
@@ -168,6 +168,8 @@ class BranchGang:
             member.state.device_steps.seed(seeds.batches, seeds.dropout)
         self._record()
         assert self._steps and self._validation
+        if isinstance(self._train, Alternating):
+            self._train.begin_epoch(members[0].epoch)  # A training that joins later alternates along with the others.
         for member in members:
             member.state.begin_epoch(member.epoch)
         for _ in range(len(self._train)):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from data.arrays import ImageSet
-from data.augment import Augmentation, augment
-from data.batches import DeviceImages, EvalBatches, to_device
+from data.augment import Augmentation
+from data.batches import Batch, EvalBatches, TrainBatches, to_device
 from data.errors import InfeasibleConfig
 from models.config import BackboneConfig
 from models.preprocessing import Preprocessing
 from models.training.feature_store import FloatArray
+from models.training.micro_batches import MicroBatches
 from models.training.precision import autocast, compute_dtype
 
 
@@ -29,8 +32,12 @@ class Extraction:
         device: torch.device,
     ) -> None:
         self._frozen = frozen.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._images, self._seen = to_device(images, device), seen
-        self._augmentation, self._device = augmentation, device
+        self._images, self._device = to_device(images, device), device
+        self._plain = EvalBatches(self._images, mean=seen.mean, std=seen.std, batch_size=1)
+        self._varied = TrainBatches(
+            self._images, mean=seen.mean, std=seen.std, batch_size=1, augmentation=augmentation
+        )  # fmt: skip
+        self._micro_batches = MicroBatches()
         example_1CHW = self._prepared(0, 1)
         self.dtype = compute_dtype(config.precision, device, self._frozen, example_1CHW, batch_size=64)
 
@@ -40,27 +47,29 @@ class Extraction:
         parts = []
         while start < stop:
             end = min(stop, (start // count + 1) * count)
-            with torch.inference_mode(), autocast(self._device, self.dtype):
-                features = self._frozen(self._prepared(start, end))
-            parts.append(_as_stored(features.float()))
+            parts.append(_as_stored(self._features(self._prepared(start, end))))
             start = end
         stored: FloatArray = torch.cat(parts).cpu().numpy()
         return stored
+
+    def _features(self, images_NCHW: Tensor) -> Tensor:
+        """What the network makes of the images, in float32; of as many at a time as fit into the memory."""
+
+        def work(pieces: Sequence[Batch]) -> Tensor:
+            return torch.cat([self._frozen(piece.images_NCHW).float() for piece in pieces])
+
+        with torch.inference_mode(), autocast(self._device, self.dtype):
+            return self._micro_batches.run(Batch(images_NCHW, images_NCHW.new_empty(len(images_NCHW))), work)
 
     def _prepared(self, start: int, stop: int) -> Tensor:
         """Images of one view as the network sees them, NCHW."""
         view, first = divmod(start, len(self._images))
         index_N = torch.arange(first, first + stop - start, device=self._images.index_device)
-        images_NHWC, labels_N = self._images.take(index_N)
-        if view:
-            seed = int(np.random.SeedSequence((view, first)).generate_state(1, np.uint64)[0])
-            generator = Generator(self._device).manual_seed(seed)
-            fill_C = (torch.tensor(self._seen.mean, device=self._device) * 255).round().to(torch.uint8)
-            images_NHWC = augment(images_NHWC, self._augmentation, fill_C[: images_NHWC.shape[3]], generator)
-        rows_N = torch.arange(len(images_NHWC), device=images_NHWC.device)
-        shard = DeviceImages(pool_NHWC=images_NHWC, rows_M=rows_N, labels_M=labels_N, device=images_NHWC.device)
-        batches = EvalBatches(shard, mean=self._seen.mean, std=self._seen.std, batch_size=len(images_NHWC))
-        return next(iter(batches)).images_NCHW
+        if not view:
+            return self._plain.pick(index_N).images_NCHW
+        seed = int(np.random.SeedSequence((view, first)).generate_state(1, np.uint64)[0])
+        self._varied.begin_epoch(view)
+        return self._varied.pick(index_N, Generator(self._device).manual_seed(seed)).images_NCHW
 
 
 def _as_stored(features: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from data.progress import Progress
 
 FloatArray = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
-_SHARD_ROWS = 64
+SHARD_ROWS = 64
 _MOST_SHARDS = 256
 _POLL_S = 0.05
 _VALUES, _COMPLETE = "values.npy", "complete.json"
@@ -46,13 +46,18 @@ class FeatureStore:
         self._max_bytes = max_bytes
 
     def open(
-        self, key: str, rows: int, compute: Callable[[int, int], FloatArray], progress: Progress | None = None
+        self,
+        key: str,
+        rows: int,
+        compute: Callable[[int, int], FloatArray],
+        progress: Progress | None = None,
+        shard_rows: int = SHARD_ROWS,
     ) -> StoredArray | None:
         """Map the array named `key`, computing what of it no process has computed yet.
 
         `compute(start, stop)` gives the rows from start to before stop, the same in every process; the key stands for
-        all that decides them. None if the array alone is larger than the store may be. Raises UserError where the disk
-        is full or read-only.
+        all that decides them, and for `shard_rows`, how many are computed at a time at least. None if the array alone
+        is larger than the store may be. Raises UserError where the disk is full or read-only.
         """
         folder = self._home / key
         with writing_below(self._home):
@@ -63,7 +68,7 @@ class FeatureStore:
                     if not self._create(folder, rows, compute):
                         os.close(lock_file)
                         return None
-                    _fill(folder, rows, compute, progress)
+                    _fill(folder, rows, compute, progress, shard_rows)
                     write_json(folder / _COMPLETE, {"rows": rows})
                 os.utime(folder / _COMPLETE)
                 # Copy on write: torch warns of maps that are read-only, and nothing here writes.
@@ -104,9 +109,15 @@ class FeatureStore:
         return self._home / f"{key}.lock"  # beside the folder: who waits for it must not wait for a deleted file
 
 
-def _fill(folder: Path, rows: int, compute: Callable[[int, int], FloatArray], progress: Progress | None) -> None:
+def _fill(
+    folder: Path,
+    rows: int,
+    compute: Callable[[int, int], FloatArray],
+    progress: Progress | None,
+    shard_rows: int,
+) -> None:
     """Compute shards until all are done, by this process or another."""
-    size = max(_SHARD_ROWS, math.ceil(rows / _MOST_SHARDS))
+    size = max(shard_rows, math.ceil(rows / _MOST_SHARDS))
     waiting = list(range(0, rows, size))
     while True:
         waiting = [start for start in waiting if not _done(folder, start).exists()]

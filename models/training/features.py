@@ -27,6 +27,8 @@ MAPS_TOLERANCE = 2e-3
 """Largest difference, over the largest logit, between logits from stored maps and from images, both in float32: float16
 keeps 11 bits of each value. Logits from stored vectors are the same but for the order of sums."""
 _EXTRACTION_VERSION = 1
+_GPU_SHARD_ROWS = 512
+"""Images that pass a frozen network at a time on a GPU, where they fit; fewer at a time where not."""
 _MEMORY_SHARE = 0.5
 """Of a GPU's free memory that features may take."""
 
@@ -96,8 +98,12 @@ def open_features(
     rows_M = np.union1d(data.train.rows_M, data.val.rows_M)
     images = ImageSet(pool_NHWC=data.train.pool_NHWC, rows_M=rows_M, labels_M=np.zeros_like(rows_M))
     extraction = Extraction(frozen, images, config, seen, augmentation, device)
+    # A GPU needs many images at a time to be busy, and waits for the disk after each shard. What is drawn for a view
+    # depends on the shards, so other shards are another array; on a CPU they are what they have always been.
+    shards = {"shard_rows": _GPU_SHARD_ROWS} if device.type == "cuda" else {}
     key = _key(
         {
+            **shards,
             "version": _EXTRACTION_VERSION,
             "frozen": _hash_weights(frozen),
             "layers": str(frozen),
@@ -108,10 +114,10 @@ def open_features(
             "std": seen.std,
             "dtype": str(extraction.dtype),
             "views": views,
-            "augmentation": asdict(augmentation) if views > 1 else None,
+            "augmentation": _named(augmentation) if views > 1 else None,
         }
     )
-    stored = store.open(key, views * len(rows_M), extraction, progress)
+    stored = store.open(key, views * len(rows_M), extraction, progress, **shards)
     if stored is None:
         return None
     return Features(
@@ -209,6 +215,11 @@ def _hash_weights(module: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _named(augmentation: Augmentation) -> dict[str, object]:
+    """What decides a view. A flip that does not alternate is not named: arrays of before there was one stay valid."""
+    return {name: value for name, value in asdict(augmentation).items() if name != "flip_alternating" or value}
 
 
 def _key(parts: dict[str, object]) -> str:

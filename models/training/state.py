@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from models.config import TrainConfig
 from models.training.agreement import Groups
-from models.training.batches import PickedTraining, TrainingBatches
+from models.training.batches import Alternating, PickedTraining, TrainingBatches
 from models.training.capture import Capture
 from models.training.captured import EAGER
 from models.training.checkpoint import Checkpoint
@@ -94,6 +94,8 @@ class TrainingState:
         if isinstance(self._model, FineTuned):
             self._model.begin_epoch(epoch)
         self._model.train()
+        if isinstance(self._train, Alternating):
+            self._train.begin_epoch(epoch)
         self._step.tally.clear()
         if self._captured:
             self.device_steps.draw(generator)

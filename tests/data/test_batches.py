@@ -166,3 +166,45 @@ def test_balanced_training_shows_rare_and_frequent_classes_equally_often() -> No
     )
     labels = torch.cat([batch.labels_N for seed in range(20) for batch in epoch(batches, seed)])
     assert len(labels) == 20 * 48 and 0.43 < labels.float().mean() < 0.57  # Four standard deviations of a fair coin.
+
+
+def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs() -> None:
+    batches = train_batches(rows=range(48), augmentation=Augmentation(flip_alternating=True))
+    seen: list[dict[int, bool]] = []
+    for number in range(1, 5):
+        batches.begin_epoch(number)
+        mirrored = {}
+        for batch in epoch(batches, seed=number):
+            upright = plain((batch.labels_N // 10).tolist())
+            is_mirrored = (batch.images_NCHW - upright).abs().flatten(1).amax(dim=1) > 1e-5
+            assert torch.allclose(batch.images_NCHW[is_mirrored], upright[is_mirrored].flip(3), atol=1e-6)
+            mirrored |= dict(zip(batch.labels_N.tolist(), is_mirrored.tolist(), strict=True))
+        assert len(mirrored) == 48 and sum(mirrored.values()) == 24
+        seen.append(mirrored)
+    assert seen[0] == seen[2] == {label: not is_mirrored for label, is_mirrored in seen[1].items()}
+    assert seen[1] == seen[3]
+
+
+def test_an_alternating_flip_leaves_the_other_draws_to_the_generator() -> None:
+    varied = Augmentation(flip_alternating=True, crop_padding=2)
+    batches = train_batches(augmentation=varied)
+    first, again = epoch(batches, 1), epoch(train_batches(augmentation=varied), 1)
+    assert all(torch.equal(a.images_NCHW, b.images_NCHW) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0].images_NCHW, epoch(batches, 2)[0].images_NCHW)
+
+
+@pytest.mark.parametrize("augmentation", [FLIP_AND_CROP, Augmentation(erasing=0.5, mixup=0.2)])
+def test_picking_an_epochs_order_batch_by_batch_gives_its_batches(augmentation: Augmentation) -> None:
+    batches = train_batches(augmentation=augmentation)
+    generator = torch.Generator().manual_seed(4)
+    order = batches.order(generator)
+    picked = [batches.pick(order[start : start + 16], generator) for start in range(0, 48, 16)]
+    for ours, theirs in zip(picked, epoch(batches, 4), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None)
+    assert batches.resident
+
+
+def test_picked_validation_images_are_those_of_the_pass() -> None:
+    batches = eval_batches()
+    (first, *_) = batches
+    assert torch.equal(batches.pick(torch.arange(16)).images_NCHW, first.images_NCHW)
