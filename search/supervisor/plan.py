@@ -56,7 +56,7 @@ def print_plan(
             highlight=False,
         )
         if fitted[position] != stage:
-            console.print(f"  the budget allows about {describe_fit(stage, fitted[position])}", highlight=False)
+            console.print(f"  time budget (expected): {describe_fit(stage, fitted[position])}", highlight=False)
         if position and callable(stage.space):
             console.print("  ranges move with the base; shown around the start configuration", highlight=False)
         console.print(_space(study, stage))

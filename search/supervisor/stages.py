@@ -83,7 +83,7 @@ class StageRunner:
     def _pin(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
         fitted = self._budget.fit_stage(position, stage)
         if fitted != stage:
-            self._say(f"{stage.name}: {describe_fit(stage, fitted)} fit into its share of the time budget")
+            self._say(f"time budget of {stage.name}: {describe_fit(stage, fitted)}")
         record = read_study(self._storage, self._study.name)
         assert record is not None
         taken = warm_parameters(record) if position == 0 else ()

@@ -1,4 +1,4 @@
-"""The supervisor's thread that keeps MLflow up to date, and never blocks or fails anything else."""
+"""The supervisor's thread that keeps MLflow up to date and never blocks or fails a search."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ from search.tracking.client import connect, first_line
 from search.tracking.follower import Follower
 
 INTERVAL_S = 5.0
+"""Seconds between two passes; doubled after each failure."""
 LONGEST_PAUSE_S = 60.0
+"""Longest time between two passes, in seconds."""
 
 
 class Mirror:
-    """Follows one study into MLflow. One mirror a study at a time: the supervisor's lock sees to that."""
+    """Mirrors one study in MLflow. The supervisor's lock ensures that a study has one mirror at a time."""
 
     def __init__(
-        self, settings: Settings, storage: Storage, study: str, *, tell: Callable[[str], None] | None = None
+        self, settings: Settings, storage: Storage, study: str, *, show: Callable[[str], None] | None = None
     ) -> None:
-        """`tell` gets one line when MLflow first fails to answer; a second one when it is up to date again."""
+        """`show` is called with a line when MLflow fails, and with another when it is up to date again."""
         self._settings = settings
         self._storage = storage
         self._study = study
-        self._tell = tell or (lambda line: None)
+        self._show = show or (lambda line: None)
         self._follower: Follower | None = None
         self._pass = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.failures = 0
-        """Passes that failed since the last one that did not."""
+        """Number of passes that failed since the last successful one."""
         self.failure: str | None = None
-        """What MLflow said to the last pass, if that failed."""
+        """First line of the last pass's error; None if that pass succeeded."""
 
     def sync(self) -> int:
-        """One pass; returns how many trials changed in MLflow, 0 if it does not answer. Raises nothing."""
+        """Make one pass; returns the number of trials that changed in MLflow, 0 after a failure. Raises nothing."""
         with self._pass:
             try:
                 changed = self._following().follow()
-            except Exception as error:  # Tracking must not fail a search, whatever MLflow raises.
+            except Exception as error:  # No error of MLflow may fail a search.
                 self._follower = None
                 self._note_failure(error)
                 return 0
@@ -52,26 +54,27 @@ class Mirror:
         return changed
 
     def run_of(self, trial_id: int) -> str:
-        """The id of a trial's run, brought up to date; raises SieveError if MLflow does not have it."""
+        """The id of a trial's run, after a pass; raises SieveError if MLflow does not have the run."""
         self.sync()
         with self._storage.reader.begin() as connection:
             query = select(mirrored.c.run_id).where(mirrored.c.trial_id == trial_id)
             run_id = connection.execute(query).scalar_one_or_none()
         if run_id is None:
             raise SieveError(
-                f"MLflow at {redact(self._settings.tracking_url)} has no run of trial {trial_id}; is it up?"
+                f"MLflow at {redact(self._settings.tracking_url)} has no run for trial {trial_id}; check that it is "
+                "running"
             )
         return str(run_id)
 
     def start(self) -> None:
-        """Follow in the background until `stop`."""
+        """Repeat passes in the background until `stop` is called."""
         self._thread = threading.Thread(target=self._follow_until_stopped, name="mlflow-mirror", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float = 30.0) -> bool:
-        """Make one last pass; True if MLflow is up to date, False if it fails or takes longer than `timeout_s`.
+        """Make one last pass; True if MLflow is up to date, False if the pass fails or takes longer than `timeout_s`.
 
-        What is missing then follows when the study is next run.
+        The next run of the study, or `search.sync`, sends what is missing.
         """
         self._stop.set()
         if self._thread is None:
@@ -81,7 +84,7 @@ class Mirror:
         return not self._thread.is_alive() and self.failures == 0
 
     def _follow_until_stopped(self) -> None:
-        # Not at once: importing MLflow and making its tables would take the workers' first seconds on the cores.
+        # Not immediately: importing MLflow and creating its tables would take CPU time from starting workers.
         while not self._stop.wait(min(INTERVAL_S * 2**self.failures, LONGEST_PAUSE_S)):
             self.sync()
         self.sync()
@@ -100,12 +103,12 @@ class Mirror:
         self.failures += 1
         self.failure = first_line(error, url)
         if self.failures == 1:
-            self._tell(
-                f"MLflow at {redact(url)} is behind ({self.failure}); the search goes on, MLflow catches up later"
+            self._show(
+                f"MLflow at {redact(url)} is behind ({self.failure}); the search continues, MLflow is updated later"
             )
 
     def _note_success(self) -> None:
         if self.failures:
-            self._tell(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
+            self._show(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
         self.failures = 0
         self.failure = None

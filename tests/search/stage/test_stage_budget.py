@@ -65,8 +65,8 @@ def test_what_a_plan_foresees_is_every_stage_in_the_same_proportion() -> None:
 
 def test_a_stage_that_was_cut_is_described_by_what_was_cut() -> None:
     stage = STUDY.stages[0]
-    assert describe_fit(stage, replace(stage, trials=4)) == "4 of 40 trials"
-    assert describe_fit(stage, replace(stage, trials=4, epochs=2)) == "4 of 40 trials, of 2 instead of 6 epochs"
+    assert describe_fit(stage, replace(stage, trials=4)) == "trials cut from 40 to 4"
+    assert describe_fit(stage, replace(stage, trials=4, epochs=2)) == "trials cut from 40 to 4, epochs cut from 6 to 2"
 
 
 def test_too_little_time_gives_the_fewest_trials_and_shorter_ones() -> None:

@@ -51,7 +51,7 @@ def test_a_plan_says_what_a_budget_leaves_of_it() -> None:
     study = replace(STUDY, stages=(replace(STUDY.stages[0], trials=40),))
     print_plan(study, COSTS, console, budget=TimeBudget(study, 330 + REGISTRATION_S, [120, 540], workers=2))
     text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
-    assert "the budget allows about 20 of 40 trials" in text or "the budget allows about 19 of 40 trials" in text
+    assert "time budget (expected): trials cut from 40 to 20" in text or "trials cut from 40 to 19" in text
     assert "in all, from a short measurement on this machine as it is now; less with the budget" in text
 
 

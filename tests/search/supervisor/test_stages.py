@@ -103,7 +103,7 @@ def test_what_the_time_budget_cuts_is_said(sqlite: Storage) -> None:
     said: list[str] = []
     run_all(sqlite, Workers(sqlite, complete), budget=_HalfTheTime(STUDY), said=said)
     assert said == [
-        "one: 2 of 2 trials, of 1 instead of 2 epochs fit into its share of the time budget",
+        "time budget of one: epochs cut from 2 to 1",
         "confirm: finalists 2, seeds 1, epochs 1 fit into what is left of the time budget",
     ]
 
