@@ -1,10 +1,10 @@
-"""Objects in a user's pictures or video, found by a pre-trained detector that is taken as it is.
+"""Finds objects in pictures or a video with a pre-trained detector.
 
     python -m search.detect SOURCE [--json]
 
-run.py      the detector taken over all frames of a source
-media.py    what is looked at: pictures, and what all sources have in common
-video.py    a video, with PyAV (extra `video`)
-draw.py     boxes, classes and scores drawn into a picture
-tally.py    what was found, as CSV
+find_objects.py  runs the detector on all frames of a source
+media.py         the interface of all sources, and pictures as a source
+video.py         a video as a source, with PyAV (extra `video`)
+boxes.py         draws boxes, classes and scores into a picture
+counts.py        the detected objects as CSV files
 """

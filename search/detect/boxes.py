@@ -1,4 +1,4 @@
-"""Boxes, classes and scores drawn into a picture."""
+"""Draws boxes, classes and scores into a picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data.arrays import UInt8Array
 from models.detector import Detection
 
 _COLORS = ("#1b6ca8", "#c0392b", "#1e8449", "#9a5b00", "#7d3c98", "#00707a", "#b0306a", "#4d5a00", "#5b4636", "#34495e")
-"""Dark enough for white letters on them."""
+"""Colours of the boxes, dark enough for white letters."""
 _LETTERS_SHARE, _SMALLEST_LETTERS_PX = 1 / 40, 12
 _LINE_SHARE = 1 / 250
 
@@ -24,7 +24,7 @@ def draw_detections(picture_HWC: UInt8Array, found: Sequence[Detection]) -> UInt
     """A copy of the picture with a box around each object; a class has the same colour in every picture."""
     if not found:
         return picture_HWC
-    last_on_top = found[::-1]  # The surest.
+    last_on_top = found[::-1]  # The highest score is drawn last.
     colors = [_COLORS[zlib.crc32(one.label.encode()) % len(_COLORS)] for one in last_on_top]
     side = max(picture_HWC.shape[:2])
     drawn_CHW = draw_bounding_boxes(

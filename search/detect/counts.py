@@ -1,4 +1,4 @@
-"""What was found, as two CSV files: each object, and how many of each class."""
+"""The detected objects as two CSV files: each object, and the number of objects of each class."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DETECTIONS_FILE = "detections.csv"
 Count = dict[str, int]
 
 
-class Tally:
-    """Counts objects by class while pictures pass; writes each to `detections.csv` in `folder` at once."""
+class ObjectCounts:
+    """Counts objects by class, and writes each object to `detections.csv` in `folder` immediately."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -28,7 +28,7 @@ class Tally:
         self._rows.writerow(("picture", "time_s", "class", "score", "left", "top", "right", "bottom"))
 
     def add(self, frame: Frame, found: Sequence[Detection]) -> None:
-        """Count the objects of one picture or frame."""
+        """Add the objects of one picture or frame."""
         time_s = "" if frame.time_s is None else f"{frame.time_s:.3f}"
         for one in found:
             box = (f"{pixel:.1f}" for pixel in one.box)
@@ -39,9 +39,10 @@ class Tally:
         self._most |= here
 
     def counts(self) -> dict[str, Count]:
-        """Per class, most frequent first: objects in all, pictures they are in, and the most in one picture.
+        """For each class, most frequent first: number of objects, number of pictures with one, and most objects in a
+        picture.
 
-        In a video, an object counts once in each frame that shows it.
+        In a video, an object counts once for each frame that shows it.
         """
         return {
             label: {"objects": objects, "pictures": self._pictures[label], "most_in_one": self._most[label]}
@@ -56,5 +57,5 @@ class Tally:
             rows.writerows((label, *count.values()) for label, count in self.counts().items())
 
     def close(self) -> None:
-        """No more pictures."""
+        """Close `detections.csv` after the last picture."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""A detector taken over a picture, a folder of pictures, or a video; the result appears whole or not at all."""
+"""Runs a detector on a picture, a folder of pictures, or a video, and writes the complete result or nothing."""
 
 from __future__ import annotations
 
@@ -13,59 +13,61 @@ from data.outputs import output_folder
 from data.progress import Progress
 from models.detector import Detector
 from search.detect.boxes import draw_detections
-from search.detect.counts import Count, Tally
+from search.detect.counts import Count, ObjectCounts
 from search.detect.media import Medium, Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What `--json` prints of a source."""
+    """The result for a source."""
 
     source: str
     output: str
+    """Path of the folder that holds the results."""
     pictures: int
-    """Pictures, or frames of a video, that were looked at."""
+    """Number of pictures or frames that were processed."""
     counts: dict[str, Count]
+    """Counts of each class, as `ObjectCounts.counts` returns them."""
     unreadable: dict[str, str]
+    """The reason for each picture that could not be read."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def open_medium(source: Path, every: int = 1) -> Medium:
-    """A folder and a file with the ending of a picture are pictures; of any other file, every `every`-th frame.
+    """Open a source: a folder or an image file as pictures, any other file as a video with every `every`-th frame.
 
-    Raises UserError if there is no such source, if it is not what it should be, or if the extra `video` is missing.
+    Raises UserError if the source does not exist or cannot be read, or if the extra `video` is missing.
     """
     if not source.is_file() or source.suffix.lower() in IMAGE_SUFFIXES:
         return Pictures(source)
     try:
         from search.detect.video import Video
     except ModuleNotFoundError:
-        raise UserError(
-            f"{source}: reading a video needs one more package: pip install 'sieve-search[video]'"
-        ) from None
+        raise UserError(f"{source}: a video needs another package; pip install 'sieve-search[video]'") from None
     return Video(source, every)
 
 
 def detect(medium: Medium, detector: Detector, folder: Path, *, threshold: float, progress: Progress) -> Found:
-    """Find objects in every frame and write drawn pictures, `detections.csv` and `counts.csv` to `folder`.
+    """Find objects in every frame and write pictures with boxes, `detections.csv` and `counts.csv` to `folder`.
 
-    What an earlier call wrote there is replaced. Raises UserError if no frame can be read, or as `output_folder` does.
+    The results replace those of an earlier call. Raises UserError if no frame can be read, and the errors of
+    `output_folder`.
     """
     pictures = 0
-    with output_folder(folder) as part, closing(medium), closing(Tally(part)) as tally:
+    with output_folder(folder) as part, closing(medium), closing(ObjectCounts(part)) as counts:
         for frame in medium.frames():
             found = detector.detect(frame.pixels_HWC, threshold=threshold)
-            tally.add(frame, found)
+            counts.add(frame, found)
             medium.write(frame, draw_detections(frame.pixels_HWC, found), part)
             pictures += 1
-            progress(f"looking at {medium.source.name}", pictures + len(medium.unreadable), medium.total)
-        tally.write_counts()
+            progress(f"detecting in {medium.source.name}", pictures + len(medium.unreadable), medium.total)
+        counts.write_counts()
     return Found(
         source=str(medium.source),
         output=str(folder),
         pictures=pictures,
-        counts=tally.counts(),
+        counts=counts.counts(),
         unreadable=medium.unreadable,
     )

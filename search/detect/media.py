@@ -1,4 +1,4 @@
-"""What is looked at, and where the looked-at goes: a folder of pictures, or the frames of a video."""
+"""Sources of frames: pictures here, a video in `video`. A source also writes the frames with boxes."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ class Frame:
     """One picture, or one frame of a video."""
 
     name: str
-    """A picture's path below its folder; a video's name."""
+    """Path of the picture below its folder, or name of the video."""
     time_s: float | None
-    """Of a frame in its video."""
+    """Time of the frame in its video, in seconds; None for a picture."""
     pixels_HWC: UInt8Array
+    """RGB pixels."""
 
 
 class Medium(ABC):
-    """A source of frames that takes each back with boxes drawn into it."""
+    """A source of frames that also writes each frame after boxes were drawn into it."""
 
     source: Path
     total: int
-    """Frames; 0 where the source does not say."""
+    """Number of frames; 0 if the source does not state it."""
     unreadable: dict[str, str]
-    """Pictures that could not be read so far, and why."""
+    """The reason for each picture that could not be read so far."""
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
-        """The frames in order. Raises UserError if not one of them can be read."""
+        """The frames in order. Raises UserError if none of them can be read."""
 
     @abstractmethod
     def write(self, frame: Frame, drawn_HWC: UInt8Array, folder: Path) -> None:
-        """Keep a frame as it was drawn, below `folder`; called for each before the next is read."""
+        """Write a frame with its boxes below `folder`; called for each frame before the next is read."""
 
     @abstractmethod
     def close(self) -> None:
-        """All frames were written, or no more will be."""
+        """Release the source after its last frame, or after an error."""
 
 
 class Pictures(Medium):
@@ -80,4 +81,4 @@ class Pictures(Medium):
         Image.fromarray(drawn_HWC).save(path, "JPEG", quality=JPEG_QUALITY)
 
     def close(self) -> None:
-        """Nothing is held open between two pictures."""
+        """Do nothing: no file stays open between two pictures."""

@@ -1,4 +1,4 @@
-"""A video, frame by frame, with PyAV (extra `video`)."""
+"""A video as a source of frames, read with PyAV (extra `video`)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from data.errors import UserError
 from search.detect.media import Frame, Medium
 
 RATE_IF_UNKNOWN = Fraction(25)
-"""Frames per second."""
+"""Frames per second of a video that does not state its rate."""
 
 
 class Video(Medium):
-    """Every `every`-th frame of a video; written as H.264 that plays as fast as the original."""
+    """Every `every`-th frame of a video; the result is an H.264 video with the original speed."""
 
     def __init__(self, path: Path, every: int) -> None:
         self.source = path
@@ -28,7 +28,7 @@ class Video(Medium):
         with self._reasons():
             self._source = av.open(str(path))
         if not self._source.streams.video:
-            raise UserError(f"{path}: no picture in this file; give a video, a picture or a folder of pictures")
+            raise UserError(f"{path}: this file holds no video; give a video, a picture or a folder of pictures")
         self._stream = self._source.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.total = -(-self._stream.frames // every)
@@ -47,7 +47,7 @@ class Video(Medium):
             raise UserError(f"{self.source}: no frame can be read")
 
     def write(self, frame: Frame, drawn_HWC: UInt8Array, folder: Path) -> None:
-        height, width = (side - side % 2 for side in drawn_HWC.shape[:2])  # What H.264 takes.
+        height, width = (side - side % 2 for side in drawn_HWC.shape[:2])  # H.264 needs even sides.
         if self._output is None:
             self._output = av.open(str(folder / f"{self.source.stem}.mp4"), "w")
             self._track = self._output.add_stream("libx264", rate=self._rate / self._every)
@@ -70,6 +70,6 @@ class Video(Medium):
 
 
 def _upright(frame: av.VideoFrame) -> UInt8Array:
-    """RGB, turned as a player turns it: phones keep the sensor's orientation and note the angle."""
+    """The frame as RGB, rotated by the angle that the video states, as players do."""
     pixels_HWC = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     return np.ascontiguousarray(np.rot90(pixels_HWC, round(frame.rotation / 90)))

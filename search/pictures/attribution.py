@@ -1,4 +1,4 @@
-"""Which pixels excite a neuron, and which regions speak for a class."""
+"""Guided back-propagation and Grad-CAM: pixels that excite a neuron, and regions that support a class."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _GAP_IN = 0.12
 
 
 def guided_backprop_picture(subject: Subject) -> Sheet:
-    """Ten neurons of the last conv layer: the strongest of each of the channels that respond most."""
+    """Ten neurons of the last conv layer: the strongest neuron of each of the channels that respond most."""
     maps = {name: maps_1KHW[0] for name, maps_1KHW in feature_maps(subject.model, subject.image_1CHW).items()}
     layer = [name for name, maps_KHW in maps.items() if maps_KHW[0].size > 1 or len(maps) == 1][-1]
     neurons = strongest_neurons(maps[layer], _NEURONS)
     gradients_KCHW = guided_backprop(subject.model, subject.image_1CHW, layer, neurons)
     caption = (
-        f"{subject.which}. Pixels that excite the strongest neuron of each of the {len(neurons)} channels of {layer} "
-        "that respond most (gray: no influence; each to its own scale; ring: the neuron). Springenberg et al. 2015."
+        f"{subject.which}. For each of the {len(neurons)} channels of {layer} that respond most: the pixels that "
+        "excite the channel's strongest neuron. Gray: no influence; ring: position of the neuron; each tile has its "
+        "own scale. Method: Springenberg et al. 2015."
     )
     step_in, row_in = TILE_IN + _GAP_IN, TILE_IN + 0.3
     left_in = TILE_IN * 1.5 + 0.3
@@ -49,14 +50,14 @@ def guided_backprop_picture(subject: Subject) -> Sheet:
 
 
 def grad_cam_picture(subject: Subject) -> Sheet:
-    """Ten images, and over each the regions that speak for the class that was predicted."""
+    """Ten images, each with the regions that support the predicted class."""
     predictions, shown = subject.predictions, subject.shown_K
     classes_K = torch.from_numpy(predictions.predicted_N[shown])
     regions_KHW = grad_cam(subject.model, subject.images_KCHW, classes_K)
     caption = (
-        f"The first {len(shown)} {predictions.source} of the grid; bright: regions that speak for the predicted "
-        "class, by the last conv layer (Selvaraju et al. 2017). First line: true class; second: predicted class and "
-        "its probability."
+        f"The first {len(shown)} {predictions.source} of the grid. Bright regions support the predicted class, "
+        "according to the last conv layer (Selvaraju et al. 2017). First line: true class; second line: predicted "
+        "class and its probability."
     )
     row_in = TILE_IN + 0.1
     places = tile_places(len(shown), row_in)
@@ -79,6 +80,6 @@ def _gray(pixels_HWC: np.ndarray) -> FloatArray:
 
 
 def _centre(neuron: Neuron, maps_KHW: FloatArray, gradient_CHW: FloatArray) -> tuple[float, float]:
-    """Column and row of the image's pixel in the middle of what the neuron sees."""
+    """Column and row of the pixel at the centre of the neuron's receptive field."""
     rows, columns = gradient_CHW.shape[1] / maps_KHW.shape[1], gradient_CHW.shape[2] / maps_KHW.shape[2]
     return (neuron.column + 0.5) * columns - 0.5, (neuron.row + 0.5) * rows - 0.5

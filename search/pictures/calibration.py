@@ -1,4 +1,4 @@
-"""Whether the champion is right as often as it is sure."""
+"""Calibration: the champion's accuracy against its confidence."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ _COUNTS_IN = 1.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reliability:
-    """Predictions by confidence, in bins of equal width from 0 to 1; only bins that hold images are listed."""
+    """Predictions in bins of confidence of equal width from 0 to 1; only bins with images are listed."""
 
     bin_B: npt.NDArray[np.int64]
     """Index of each bin, from 0."""
     images_B: npt.NDArray[np.int64]
+    """Number of images in each bin."""
     right_B: npt.NDArray[np.int64]
-    """Of these images, how many were predicted right."""
+    """Number of correct predictions in each bin."""
     confidence_B: npt.NDArray[np.float64]
-    """Mean probability of the predicted class."""
+    """Mean probability of the predicted class in each bin."""
 
     @property
     def accuracy_B(self) -> npt.NDArray[np.float64]:
-        """Share that was predicted right."""
+        """Share of correct predictions in each bin."""
         return np.asarray(self.right_B / self.images_B)
 
     @property
     def error(self) -> float:
-        """The expected calibration error: mean distance of confidence and accuracy, weighted with the bins' images."""
+        """The expected calibration error: mean distance of confidence and accuracy, weighted by the bins' images."""
         return float(np.average(np.abs(self.accuracy_B - self.confidence_B), weights=self.images_B))
 
 
@@ -43,7 +44,7 @@ def reliability(
     confidence_N: npt.NDArray[np.floating], is_right_N: npt.NDArray[np.bool_], bins: int = BINS
 ) -> Reliability:
     """Sort predictions into bins. Source: Guo et al. 2017, "On calibration of modern neural networks", section 2."""
-    # A bin holds its upper edge, as in the paper.
+    # A bin includes its upper edge, as in the paper.
     of_bin_N = np.clip(np.ceil(confidence_N.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
     images = np.bincount(of_bin_N, minlength=bins)
     filled = np.flatnonzero(images)
@@ -55,11 +56,11 @@ def reliability(
 
 
 def calibration_picture(predictions: Predictions) -> Sheet:
-    """Accuracy against confidence, and below it how many images each bin holds."""
+    """Accuracy against confidence, and below it the number of images in each bin."""
     found = reliability(predictions.confidence_N, predictions.is_right_N)
     caption = (
-        f"{len(predictions):,} {predictions.source} in {BINS} bins of confidence, bars: {CONFIDENCE_LEVEL:.0%} Wilson "
-        f"intervals. Expected calibration error {found.error:.3f}; mean confidence "
+        f"{len(predictions):,} {predictions.source} in {BINS} bins of confidence; bars show {CONFIDENCE_LEVEL:.0%} "
+        f"Wilson intervals. Expected calibration error {found.error:.3f}; mean confidence "
         f"{predictions.confidence_N.mean():.1%}, accuracy {predictions.is_right_N.mean():.1%}."
     )
     sheet = Sheet("Calibration", caption, width_in=_SIDE_IN + 1.2, height_in=_SIDE_IN + _COUNTS_IN + 0.8)
@@ -76,10 +77,10 @@ def _draw_curve(sheet: Sheet, found: Reliability) -> None:
         binomtest(int(right), int(images)).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
         for right, images in zip(found.right_B, found.images_B, strict=True)
     ]
-    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="as often right as sure")
+    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, label="perfect calibration")
     axes.vlines(found.confidence_B, [i.low for i in intervals], [i.high for i in intervals], color=RIGHT, alpha=0.5)
     axes.plot(found.confidence_B, found.accuracy_B, "o-", color=RIGHT, label="champion", clip_on=False, zorder=3)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of the bin that is right")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy in the bin")
     axes.tick_params(labelbottom=False)
     axes.legend(loc="upper left", frameon=False, fontsize=9)
     axes.grid(alpha=0.25)

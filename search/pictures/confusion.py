@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COUNTED_CLASSES = 30
-"""Up to so many classes the cells have room for their counts."""
+"""Largest number of classes for which the cells have room for their counts."""
 _NAME_CHARACTERS = 24
 _SIDE_IN = 7.5
 _LARGEST_CELL_IN, _SMALLEST_CELL_IN = 1.2, 0.12
@@ -25,7 +25,7 @@ _NAMED_CONFUSIONS = 5
 
 
 def confusion_picture(predictions: Predictions) -> Sheet:
-    """Rows are true classes, columns predicted ones."""
+    """The confusion matrix: rows are true classes, columns are predicted classes."""
     classes = len(predictions.classes)
     counts_CC = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts_CC, (predictions.labels_N, predictions.predicted_N), 1)
@@ -56,7 +56,7 @@ def confusion_picture(predictions: Predictions) -> Sheet:
 def _draw_matrix(axes: Axes, bar_axes: Axes, counts_CC: IntArray) -> None:
     from matplotlib.colors import PowerNorm
 
-    # On a linear scale a rare confusion would be as white as none.
+    # On a linear scale, a rare confusion would look as white as none.
     image = axes.imshow(_shares(counts_CC), cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     axes.tick_params(length=0)
     axes.figure.colorbar(image, cax=bar_axes, format="{x:.0%}", ticks=[0, 0.05, 0.2, 0.5, 1])
@@ -71,7 +71,7 @@ def _write_counts(axes: Axes, counts_CC: IntArray, *, size: float) -> None:
 
 
 def _shares(counts_CC: IntArray) -> npt.NDArray[np.float64]:
-    """Of each row; a class without images has none."""
+    """Shares of each row; zeros for a class without images."""
     return np.asarray(counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1))
 
 
@@ -80,6 +80,6 @@ def _worst_confusions(counts_CC: IntArray, classes: Sequence[str]) -> str:
     worst = np.argsort(-mistakes_CC, axis=None, kind="stable")[:_NAMED_CONFUSIONS]
     pairs = [divmod(int(cell), len(classes)) for cell in worst if mistakes_CC.flat[cell]]
     if not pairs:
-        return "No image was taken for another class."
-    named = [f"{classes[truth]} for {classes[answer]} ({mistakes_CC[truth, answer]})" for truth, answer in pairs]
-    return f"Most often taken: {', '.join(named)}."
+        return "No image was misclassified."
+    named = [f"{classes[truth]} as {classes[answer]} ({mistakes_CC[truth, answer]})" for truth, answer in pairs]
+    return f"Most frequent mistakes: {', '.join(named)}."

@@ -33,7 +33,7 @@ from search.tracking.model_registry import load_champion
 
 PICTURE_FOLDER = "pictures"
 INDEX_FILE = "index.json"
-"""A list, in the order in which to show them, of `{"file", "title", "caption"}`."""
+"""Name of the index: a list of `{"file", "title", "caption"}` in the order in which to show the pictures."""
 _BATCH_IMAGES = 256
 
 
@@ -42,9 +42,10 @@ def draw_pictures(
 ) -> list[Path]:
     """Draw the champion's pictures, keep them with its run in MLflow, and return the PNG files in order.
 
-    They show the images of the last look at the test set once there is one, and validation images before. Files go to
-    `folder`, by default the study's own, with `index.json` beside them; pictures of an earlier call are replaced.
-    Raises UserError if there is no such study or champion, if the searched images have changed, or if the disk says no.
+    They show the images of the last look at the test set or, before the first look, validation images. Files and
+    `index.json` go to `folder`, by default one in the study's folder, and replace the pictures of an earlier call.
+    Raises UserError if the study or its champion does not exist, if the images have changed, or if a file cannot be
+    written.
     """
     storage = open_storage(settings.storage_url, create=False)
     try:
@@ -63,8 +64,8 @@ def draw_pictures(
     paths = _write(sheets(classifier, predictions), folder or names.study_folder(settings.home, study) / PICTURE_FOLDER)
     try:
         log_pictures(settings, champion.registered, paths, of_looks[-1].stem if of_looks else "validation")
-    except SieveError as error:  # The files are what was asked for; MLflow only shows them.
-        say(f"the pictures are drawn, but MLflow does not show them: {error}")
+    except SieveError as error:  # The files exist; MLflow only shows them.
+        say(f"the pictures are drawn, but could not be sent to MLflow: {error}")
     return paths
 
 
@@ -82,8 +83,9 @@ def _predict_validation(
     )
     if data.fingerprint != record.data.fingerprint:
         raise UserError(
-            f"{spec.source}: not the images that {record.name} was searched on (fingerprint {data.fingerprint[:12]}, "
-            f"then {record.data.fingerprint[:12]}); put those back to draw its pictures"
+            f"{spec.source}: these are not the images of the search {record.name}: their fingerprint is "
+            f"{data.fingerprint[:12]}, that of the search is {record.data.fingerprint[:12]}. Restore the images to "
+            "draw the pictures"
         )
     probabilities = []
     for start in range(0, len(data.val), _BATCH_IMAGES):
@@ -92,12 +94,12 @@ def _predict_validation(
         if progress:
             progress("validation images", start + len(rows), len(data.val))
     refit = record.champion is not None and record.champion.refit_images is not None
-    source = "images of the first fold, which it was trained on" if refit else "validation images"
+    source = "images of the first fold, on which it was trained," if refit else "validation images"
     return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
 
 
 def sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
-    """Every picture by its name, one after the other: a figure takes memory. From `first_layer` on they need convs."""
+    """Every picture with its name, one at a time because a figure takes memory; None for a picture without content."""
     yield "predictions", prediction_grid(predictions)
     yield "mistakes", mistakes_grid(predictions)
     yield "confusion", confusion_picture(predictions)
@@ -111,7 +113,7 @@ def sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[s
 
 
 def _write(sheets: Iterator[tuple[str, Sheet | None]], folder: Path) -> list[Path]:
-    """Each file whole; the index last, so that it never names one that is not there."""
+    """Write each picture, then the index, so that the index never names a missing file."""
     index_file = folder / INDEX_FILE
     earlier = {entry["file"] for entry in read_json(index_file) or ()}
     index = []

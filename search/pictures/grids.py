@@ -1,4 +1,4 @@
-"""Images with what was predicted of them."""
+"""Grids of images with their true and predicted classes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ COLUMNS = 10
 TILE_IN = 1.05
 _GAP_IN = 0.12
 _LABEL_IN = 0.42
-_LEGEND = "First line: true class; second: predicted class and its probability (✓ blue: right, ✗ orange: wrong)."
+_LEGEND = "First line: true class; second line: predicted class and its probability (✓ blue: correct, ✗ orange: wrong)."
 
 
 def prediction_grid(predictions: Predictions) -> Sheet:
-    """Ten by three images, whether predicted right or wrong."""
+    """Thirty images in three rows, with correct and wrong predictions."""
     chosen = predictions.grid
     caption = (
-        f"{len(chosen)} of {len(predictions):,} {predictions.source}, drawn with a fixed seed and balanced over "
-        f"classes, whatever was predicted. {_LEGEND}"
+        f"{len(chosen)} of {len(predictions):,} {predictions.source}, drawn with a fixed seed and balanced over the "
+        f"true classes. {_LEGEND}"
     )
-    return _grid(predictions, chosen, "What the champion says", caption)
+    return _grid(predictions, chosen, "The champion's predictions", caption)
 
 
 def mistakes_grid(predictions: Predictions) -> Sheet | None:
@@ -32,13 +32,13 @@ def mistakes_grid(predictions: Predictions) -> Sheet | None:
     which = f"The {len(chosen)} most confident of {wrong:,}" if len(chosen) < wrong else f"All {wrong}"
     caption = (
         f"{which} mistakes among {len(predictions):,} {predictions.source}, most confident first. "
-        "First line: true class; second: predicted class and its probability."
+        "First line: true class; second line: predicted class and its probability."
     )
     return _grid(predictions, chosen, "Most confident mistakes", caption)
 
 
 def tile_places(count: int, row_in: float) -> list[tuple[float, float]]:
-    """Left and top, in inches, of images in rows of ten."""
+    """Left and top position, in inches, of each image in rows of ten."""
     return [(index % COLUMNS * (TILE_IN + _GAP_IN), index // COLUMNS * row_in) for index in range(count)]
 
 

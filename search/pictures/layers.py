@@ -1,4 +1,4 @@
-"""What the conv layers give: the first one's filters and responses, and the feature maps of all."""
+"""The first conv layer's filters and responses, and the feature maps of all conv layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 def first_layer_picture(subject: Subject) -> Sheet:
-    """Filters and their responses side by side, each at the same place; 8 by 8 for 64 filters."""
+    """The filters and, in a second block at the same positions, their responses; 8 by 8 for 64 filters."""
     filters_FCHW = first_filters(subject.model)
     responses_FHW = filter_responses(subject.model, subject.image_1CHW)
     count = min(len(filters_FCHW), _FILTERS)
@@ -33,9 +33,9 @@ def first_layer_picture(subject: Subject) -> Sheet:
     in_color = filters_FCHW.shape[1] == 3
     which = f"all {count}" if count == len(filters_FCHW) else f"the first {count} of {len(filters_FCHW)}"
     caption = (
-        f"{first_conv_name(subject.model)}: {which} filters and, at the same places, what they answer before norm and "
-        f"activation. Blue: negative, white: 0, red: positive, each tile to its own scale"
-        f"{'; the weights as colours around gray' if in_color else ''}. {subject.which}."
+        f"{first_conv_name(subject.model)}: {which} filters and, at the same positions, their responses before norm "
+        f"and activation. Blue: negative, white: 0, red: positive; each tile has its own scale"
+        f"{'. Filters are shown as colours around gray' if in_color else ''}. {subject.which}."
     )
     step_in = _FILTER_IN + _GAP_IN
     block_in = columns * step_in + 0.35
@@ -55,14 +55,14 @@ def first_layer_picture(subject: Subject) -> Sheet:
 
 
 def feature_maps_picture(subject: Subject) -> Sheet:
-    """A row per conv layer: the maps that vary most over the image."""
+    """A row for each conv layer with the feature maps that vary most over the image."""
     maps = feature_maps(subject.model, subject.image_1CHW)
     layers = {name: maps_1KHW[0] for name, maps_1KHW in maps.items() if maps_1KHW[0, 0].size > 1}
     shown = _spread(layers)
     which = "Every conv layer" if len(shown) == len(layers) else f"{len(shown)} of {len(layers)} conv layers"
     caption = (
-        f"{subject.which}. {which}, after the norm and activation that follow directly; the maps that vary most, up to "
-        f"{_MAPS} a layer; dark: low, bright: high, each to its own scale."
+        f"{subject.which}. {which}, after the norm and activation that follow directly; up to {_MAPS} maps of each "
+        f"layer, those that vary most. Dark: low, bright: high; each map has its own scale."
     )
     names_in = _IMAGE_IN + 0.3
     maps_in = names_in + 0.3 + max(1.1, 0.08 * max(map(len, shown)))
@@ -82,13 +82,13 @@ def feature_maps_picture(subject: Subject) -> Sheet:
 
 
 def around_gray(values_CHW: FloatArray) -> FloatArray:
-    """Signed values of three channels as colours (H, W, C): 0 is gray, all but the largest 0.5 % are on the scale."""
+    """Signed values of three channels as colours (H, W, C): 0 is gray; the largest 0.5 % are clipped."""
     scale = max(float(np.quantile(np.abs(values_CHW), 0.995)), _TINY)
     return np.asarray(0.5 + np.clip(values_CHW.transpose(1, 2, 0) / scale, -1, 1) / 2)
 
 
 def _signed(tile: FloatArray) -> dict[str, Any]:
-    """How a tile of signed values is coloured; one that has colours already is left alone."""
+    """The colour map of a tile of signed values; empty for a tile that has colours already."""
     if tile.ndim == 3:
         return {}
     largest = max(float(np.abs(tile).max()), _TINY)
@@ -96,7 +96,7 @@ def _signed(tile: FloatArray) -> dict[str, Any]:
 
 
 def _spread(layers: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """So many layers as a picture has room for, evenly from the first to the last."""
+    """As many layers as the picture has room for, evenly spaced from the first to the last."""
     names = list(layers)
     picked = np.unique(np.linspace(0, len(names) - 1, min(len(names), _LAYERS)).round().astype(int))
     return {names[index]: layers[names[index]] for index in picked}

@@ -13,7 +13,7 @@ _MARKERS = {"precision": (">", WRONG), "recall": ("<", RIGHT), "f1": ("o", INK)}
 
 
 def class_scores_picture(predictions: Predictions) -> Sheet:
-    """A row per class, the best F1 above."""
+    """A row for each class, best F1 first."""
     result = score(predictions.labels_N, predictions.predicted_N, predictions.classes)
     rows = sorted(result.per_class, key=lambda row: -row.f1)
     names = [elide(row.name, _NAME_CHARACTERS) for row in rows]

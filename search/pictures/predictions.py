@@ -1,4 +1,4 @@
-"""What a classifier says of a set of images, and those images that the pictures show."""
+"""A classifier's predictions on a set of images, and the images that the pictures show."""
 
 from __future__ import annotations
 
@@ -14,61 +14,65 @@ from data.arrays import ImageSet, IntArray, UInt8Array
 from search import names
 
 GRID_IMAGES = 30
+"""Number of images in the grid of predictions."""
 MISTAKES = 20
+"""Largest number of mistakes that are shown."""
 _SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """Class probabilities of a set of images, with the pixels of the few that are shown."""
+    """Class probabilities of N images, with the pixels of the K images that are shown."""
 
     source: str
-    """What the images are, for captions: `validation images`, `test images (look 1)`."""
+    """Description of the images for captions: `validation images`, `test images (look 1)`."""
     classes: tuple[str, ...]
     labels_N: IntArray
     """Index of each image's true class."""
     probabilities_NC: npt.NDArray[np.float32]
+    """Probability of each class for each image."""
     kept_K: IntArray
-    """Which of the N images were kept, ascending."""
+    """Indices of the images whose pixels are kept, ascending."""
     images_KHWC: UInt8Array
+    """Pixels of the kept images."""
 
     def __len__(self) -> int:
         return len(self.labels_N)
 
     @property
     def predicted_N(self) -> IntArray:
-        """Index of the likeliest class."""
+        """Index of the most probable class of each image."""
         return np.asarray(self.probabilities_NC.argmax(axis=1))
 
     @property
     def confidence_N(self) -> npt.NDArray[np.float32]:
-        """Probability of the likeliest class."""
+        """Probability of the most probable class of each image."""
         return np.asarray(self.probabilities_NC.max(axis=1))
 
     @property
     def is_right_N(self) -> npt.NDArray[np.bool_]:
-        """Whether the likeliest class is the true one."""
+        """Whether the most probable class of each image is the true one."""
         return np.equal(self.predicted_N, self.labels_N)
 
     @property
     def grid(self) -> IntArray:
-        """The images of the grid, of which the single-image pictures show the first."""
+        """Indices of the images in the grid; pictures of a single image show the first."""
         return choose_grid(self.labels_N, len(self.classes))
 
     @property
     def mistakes(self) -> IntArray:
-        """The mistakes that are shown, most confident first."""
+        """Indices of the mistakes that are shown, most confident first."""
         return most_confident_mistakes(self.labels_N, self.probabilities_NC)
 
     def images(self, chosen: IntArray) -> UInt8Array:
-        """The pixels of images of `grid` or `mistakes`, shape (chosen, H, W, C)."""
+        """The pixels of `chosen` images, indices from `grid` or `mistakes`; shape (chosen, H, W, C)."""
         return self.images_KHWC[np.searchsorted(self.kept_K, chosen)]
 
 
 def predictions_of(
     images: ImageSet, probabilities_NC: npt.NDArray[np.float32], classes: tuple[str, ...], source: str
 ) -> Predictions:
-    """Keep what the pictures need of a set of images and what was predicted of them."""
+    """Collect what the pictures need: all predictions, and the pixels of the images that are shown."""
     grid = choose_grid(images.labels_M, len(classes))
     kept_K = np.union1d(grid, most_confident_mistakes(images.labels_M, probabilities_NC))
     return Predictions(
@@ -82,9 +86,10 @@ def predictions_of(
 
 
 def choose_grid(labels_N: IntArray, classes: int, count: int = GRID_IMAGES) -> IntArray:
-    """Images to show whatever was predicted of them: one of each class in turn, drawn with a fixed seed.
+    """Indices of images to show, independent of the predictions: one of each class in turn, drawn with a fixed seed.
 
-    Of more classes than `count`, some that are drawn too. Fewer than `count` only if there are no more images.
+    With more classes than `count`, the classes are drawn too. The result is shorter than `count` only if there are
+    fewer images.
     """
     generator = np.random.default_rng(_SEED)
     members = [generator.permutation(np.flatnonzero(labels_N == label)) for label in range(classes)]
@@ -97,18 +102,18 @@ def choose_grid(labels_N: IntArray, classes: int, count: int = GRID_IMAGES) -> I
 def most_confident_mistakes(
     labels_N: IntArray, probabilities_NC: npt.NDArray[np.float32], count: int = MISTAKES
 ) -> IntArray:
-    """Wrongly predicted images, the highest probability of the predicted class first."""
+    """Indices of wrongly predicted images, the highest probability of the predicted class first."""
     wrong = np.flatnonzero(probabilities_NC.argmax(axis=1) != labels_N)
     return wrong[np.argsort(-probabilities_NC[wrong].max(axis=1), kind="stable")][:count].astype(np.int64)
 
 
 def look_file(home: Path, study: str, look: int) -> Path:
-    """Where a look at the test set keeps its predictions."""
+    """Path of the file that keeps the predictions of a look at the test set."""
     return names.study_folder(home, study) / f"look-{look}.npz"
 
 
 def save_predictions(predictions: Predictions, path: Path) -> None:
-    """Write the file whole or not at all. Raises OSError where that cannot be done."""
+    """Write predictions to a file, completely or not at all. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     arrays: dict[str, Any] = {field.name: np.asarray(getattr(predictions, field.name)) for field in fields(predictions)}
@@ -121,7 +126,7 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Read what `save_predictions` wrote; nothing in it is executed."""
+    """Read a file that `save_predictions` wrote, without unpickling."""
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     return Predictions(source=str(arrays.pop("source")), classes=tuple(arrays.pop("classes").tolist()), **arrays)

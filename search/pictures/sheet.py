@@ -1,4 +1,4 @@
-"""A picture to be: a figure with a title, a caption, and places measured in inches from its upper left corner."""
+"""A figure with a title and a caption whose content is placed in inches from the upper left corner."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RIGHT, WRONG = "#0072b2", "#d55e00"
-"""Blue and vermilion, told apart with any colour vision (Okabe and Ito 2008); a mark stands beside the colour."""
+"""Blue and vermilion, distinguishable with any colour vision (Okabe and Ito 2008); a mark accompanies the colour."""
 INK, FAINT = "#222222", "#767676"
 DPI = 150
 _MARGIN_IN = 0.25
 _TITLE_IN = 0.36
 _LINE_IN = 0.19
 _CHARACTERS_PER_IN = 13.5
-"""Of the caption's font, on average."""
+"""Average number of characters of the caption's font in an inch."""
 
 
 class Sheet:
     """A figure whose body has the given size; axes and text are placed in the body, in inches.
 
-    Figures are made without pyplot: no global state, no display, any thread.
+    It does not use pyplot, so it needs no display and works in any thread.
     """
 
     def __init__(self, title: str, caption: str, *, width_in: float, height_in: float) -> None:
-        # Imported on use: a command that draws nothing should not wait for it.
+        # Imported here, because a command that draws nothing should not wait for it.
         from matplotlib.figure import Figure
 
         self.title, self.caption = title, caption
@@ -48,12 +48,12 @@ class Sheet:
         )
 
     def text(self, left_in: float, top_in: float, text: str, **style: Any) -> None:
-        """Put text into the body, as it is: a dollar sign in the name of a class starts no formula."""
+        """Put text into the body. A dollar sign, as in the name of a class, does not start a formula."""
         x, y = self._position(left_in, top_in)
         self._figure.text(x, y, text, parse_math=False, **{"color": INK, **style})
 
     def axes(self, left_in: float, top_in: float, width_in: float, height_in: float) -> Axes:
-        """New axes in the body."""
+        """Add axes to the body."""
         x, y = self._position(left_in, top_in + height_in)
         return self._figure.add_axes((x, y, width_in / self._width_in, height_in / self._height_in))
 
@@ -66,7 +66,7 @@ class Sheet:
         frame: str | None = None,
         **style: Any,
     ) -> Axes:
-        """Show pixels (H, W) or (H, W, 1 or 3) in a square place, small ones with sharp edges; `frame` is a colour."""
+        """Show pixels of shape (H, W) or (H, W, 1 or 3) in a square; `frame` is the colour of its border."""
         axes = self.axes(left_in, top_in, size_in, size_in)
         gray = {"cmap": "gray", "vmin": 0, "vmax": 255} if pixels.shape[2:] == (1,) else {}
         enlarged = pixels.shape[0] < size_in * DPI
@@ -78,11 +78,11 @@ class Sheet:
         return axes
 
     def save(self, path: Path) -> None:
-        """Write the PNG whole or not at all. Raises OSError where that cannot be done."""
+        """Write the figure as PNG, completely or not at all. Raises OSError if it cannot be written."""
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             with warnings.catch_warnings():
-                # A class may be named in a script that the font lacks; boxes are drawn in its place.
+                # The font may lack the script of a class name; boxes are drawn instead.
                 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
                 self._figure.savefig(
                     part, format="png", dpi=DPI, metadata={"Title": self.title, "Description": self.caption}
@@ -96,6 +96,6 @@ class Sheet:
 
 
 def elide(text: str, characters: int) -> str:
-    """The text, cut in its middle where it is longer: the names of classes often share their beginning."""
+    """Shorten a text in its middle to `characters`: class names often share their beginning."""
     head = (characters - 1) // 2
     return text if len(text) <= characters else f"{text[:head]}…{text[head + 1 - characters :]}"

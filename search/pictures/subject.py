@@ -1,4 +1,4 @@
-"""The champion's network, and the images with which the pictures look into it."""
+"""The champion's network, and the images with which the pictures analyse it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ IMAGES = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """The first images of the grid, as people and as the network see them."""
+    """The champion's network and the first K images of the grid, as pixels and as network input."""
 
     model: nn.Module
     predictions: Predictions
     shown_K: IntArray
+    """Indices of the images among all predictions."""
     pixels_KHWC: UInt8Array
+    """Pixels as people see them."""
     images_KCHW: Tensor
-    """Normalised, on the network's device."""
+    """Normalised network input, on the network's device."""
 
     @property
     def pixels_HWC(self) -> UInt8Array:
-        """The first image, which stands for all where a picture shows one."""
+        """Pixels of the first image, for pictures of a single image."""
         return np.asarray(self.pixels_KHWC[0])
 
     @property
     def image_1CHW(self) -> Tensor:
-        """The same, as the network sees it."""
+        """The first image as network input."""
         return self.images_KCHW[:1]
 
     @property
     def which(self) -> str:
-        """Which image that is, for captions."""
+        """Description of the first image for captions."""
         predictions, shown = self.predictions, int(self.shown_K[0])
         truth, answer = predictions.labels_N[shown], predictions.predicted_N[shown]
         return (
@@ -49,7 +51,7 @@ class Subject:
 
 
 def subject_of(classifier: Classifier, predictions: Predictions) -> Subject:
-    """Prepare the first images of the grid exactly as in validation."""
+    """Prepare the first images of the grid as validation does."""
     shown_K = predictions.grid[:IMAGES]
     pixels_KHWC = predictions.images(shown_K)
     rows_K = np.arange(len(shown_K))

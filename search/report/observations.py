@@ -179,7 +179,7 @@ def _silence(silent: list[ParameterEffect], stage: StageFacts, metric: Metric) -
         )
     rest = [e.parameter for e in silent if e not in bounded]
     if rest:
-        sentences.append(f"Noise hides any effect of: {', '.join(rest)} ({trials}).")
+        sentences.append(f"{trials} are too few to bound the effect of: {', '.join(rest)}.")
     return " ".join(sentences)
 
 

@@ -1,1 +1,1 @@
-"""One stage of a study: its pinned space, bases, samplers and pruners, the parameters it draws, its budget."""
+"""A stage of a study: its pinned space, base configurations, samplers, pruners, drawn parameters and budget."""

@@ -1,4 +1,4 @@
-"""What a stage hands on: its best configurations, different enough that a runner-up can still win."""
+"""The configurations that a stage hands on: its best, but different enough that a runner-up can still win."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def best_configs(
 ) -> list[tuple[FrozenTrial, TrainConfig]]:
     """The best `count` complete trials, best first, and their configurations.
 
-    Trials that agree in all but their continuous parameters are one candidate while there are others: three learning
-    rates of one architecture would leave no second architecture in the race. With a cost to be `against`, only trials
-    that no other beats in both are candidates; there may be fewer than `count`.
+    Of trials that differ only in continuous parameters, only the best is chosen while there are other candidates:
+    otherwise three learning rates of one architecture would exclude every other architecture. With `against`, the name
+    of a cost, only trials that no other beats in both aims are candidates, so there may be fewer than `count`.
     """
     ranked = rank_trials(trials, maximize=maximize) if against is None else front(trials, against, maximize=maximize)
     first_of_kind: dict[tuple[tuple[str, object], ...], FrozenTrial] = {}
@@ -36,6 +36,6 @@ def _kind(trial: FrozenTrial) -> tuple[tuple[str, object], ...]:
 
 
 def _is_new(trial: FrozenTrial, ranked: Sequence[FrozenTrial]) -> bool:
-    """Not the very configuration of a better trial."""
+    """Whether no better trial has the same configuration."""
     config = trial.user_attrs[names.CONFIG]
     return all(other.user_attrs[names.CONFIG] != config for other in ranked[: ranked.index(trial)])

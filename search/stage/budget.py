@@ -1,4 +1,4 @@
-"""Wall time spread over a study: how many trials a stage may have, how large the confirmation, and when each ends."""
+"""The time budget of a study: number of trials in each stage, size of the confirmation, and deadlines."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from typing import Protocol
 from studies.definition import Ablation, Confirm, Stage, Study
 
 REGISTRATION_S = 3.0
-"""Kept back for registering the champion."""
+"""Seconds reserved for registering the champion."""
 EVALUATION_S = 12.0
-"""Kept back besides, where the seal is to be opened."""
+"""Seconds reserved in addition for the evaluation on the test set."""
 MIN_TRIALS = 4
+"""Fewest trials of a stage: if there is no time for them, they get fewer epochs."""
 CONFIRMATION_MARGIN = 0.95
-"""Of the time left that the confirmation plans with: its runs are never cut, so they must not come out late."""
+"""Share of the remaining time that the confirmation uses: its runs are never cut, so they must not end late."""
 
 
 class Budget(Protocol):
-    """What a run may spend."""
+    """The size and deadline of each stage of a run."""
 
     end: float | None
-    """When the run has to be over, in seconds since the epoch."""
+    """Time at which the run must end, in seconds since the epoch; None without a limit."""
 
     def fit_stage(self, position: int, stage: Stage) -> Stage:
-        """The stage with as many trials and epochs as time allows."""
+        """The stage with as many trials and epochs as the time allows."""
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
-        """The confirmation that time allows, given what an epoch of each finalist took, best finalist first."""
+        """The confirmation with as many finalists, seeds and epochs as the time allows.
+
+        `epoch_s` holds the seconds of an epoch of each finalist, best finalist first.
+        """
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
-        """The ablation that time allows: with all its cells, on fewer seeds or of fewer epochs."""
+        """The ablation with all its cells, on as many seeds and with as many epochs as the time allows."""
 
     def stage_deadline(self, position: int) -> float | None:
-        """When the stage that starts now has to end, in seconds since the epoch."""
+        """Time at which the stage that starts now must end, in seconds since the epoch; None without a limit."""
 
 
 class UnlimitedBudget:
-    """No time limit: the study as it was written."""
+    """No time limit: every stage keeps its size."""
 
     end: float | None = None
 
@@ -60,12 +64,12 @@ class UnlimitedBudget:
 
 
 class TimeBudget:
-    """Each stage gets a share of the time that is left, in proportion to its expected cost."""
+    """A time limit: each stage gets a share of the remaining time in proportion to its expected cost."""
 
     def __init__(
         self, study: Study, total_s: float, stage_costs_s: Sequence[float], workers: int, *, test: bool = False
     ) -> None:
-        """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation."""
+        """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation, in seconds."""
         self._study = study
         self.end: float | None = time.time() + total_s
         self._last_stage_end = self.end - REGISTRATION_S - (EVALUATION_S if test else 0.0)
@@ -73,7 +77,7 @@ class TimeBudget:
         self._workers = workers
 
     def foresee(self, stage: Stage) -> Stage:
-        """What `fit_stage` would come to if the stages before it took exactly their share."""
+        """The result that `fit_stage` would have if all earlier stages took exactly their share of the time."""
         return self._scaled(stage, min(1.0, self._left_s() / sum(self._costs_s)))
 
     def fit_stage(self, position: int, stage: Stage) -> Stage:
@@ -81,12 +85,12 @@ class TimeBudget:
 
     def _scaled(self, stage: Stage, scale: float) -> Stage:
         if stage.sampler == "grid":
-            return stage  # Its cells are all run, as far as its share of the time goes.
+            return stage  # A grid keeps all its cells; its deadline ends it.
         least = min(stage.trials, max(MIN_TRIALS, 2 * stage.bases))
         trials = max(least, math.floor(stage.trials * scale))
         if trials > least:
             return replace(stage, trials=trials)
-        # Too little time even for the fewest trials: shorter ones then.
+        # There is no time even for the fewest trials, so they get fewer epochs.
         epochs = max(1, math.floor(stage.epochs * min(1.0, scale * stage.trials / least)))
         return replace(stage, trials=trials, epochs=epochs)
 
@@ -111,7 +115,7 @@ class TimeBudget:
         return replace(ablation, seeds=seeds, epochs=max(1, epochs))
 
     def _makespan_s(self, runs_s: Sequence[float]) -> float:
-        """How long the workers take for these runs, each taking the next as it gets free."""
+        """Seconds that the workers need for these runs if each free worker takes the next run."""
         loads_s = [0.0] * self._workers
         for run_s in runs_s:
             loads_s[loads_s.index(min(loads_s))] += run_s

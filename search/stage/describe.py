@@ -1,4 +1,4 @@
-"""A study and its data as JSON: what is pinned when a study starts, and compared when its command is typed again."""
+"""A study and its data as records that are pinned at its start and compared when its command runs again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_CHANGES_SHOWN = 3
 
 
 def describe_study(study: Study) -> dict[str, Any]:
-    """All that decides what a study does. A space that depends on its base is shown around the start configuration."""
+    """The definition of a study as JSON. A space that depends on its base is described for the start configuration."""
     described = {
         "description": study.description,
         "config": to_flat(study.config),
@@ -62,8 +62,8 @@ def _label_note(data: SearchData) -> str:
 
 
 def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: StudyData) -> None:
-    """Raise UserError, naming what changed, if a study's definition, data or split is not the pinned one any more."""
-    ignored = {"description", "notes", "taken", "skipped"}  # The last two: what a warm start came to.
+    """Raise UserError with a list of changes if a study's definition, data or split differs from the pinned one."""
+    ignored = {"description", "notes", "taken", "skipped"}  # The last two hold the result of a warm start.
     pinned = {"study": record.definition, "data": record.data.to_json()}
     asked = {"study": definition, "data": data.to_json()}
     changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
@@ -71,8 +71,8 @@ def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: St
         shown = "; ".join(changes[:MAX_CHANGES_SHOWN])
         more = f"; and {len(changes) - MAX_CHANGES_SHOWN} more" if len(changes) > MAX_CHANGES_SHOWN else ""
         raise UserError(
-            f"study {record.name!r} was started differently: {shown}{more}. "
-            "Undo the change to go on with it, or start another one with --name NEW"
+            f"study {record.name!r} was started with other settings: {shown}{more}. "
+            "Undo the change to continue it, or start a new study with --name NEW"
         )
 
 
@@ -91,7 +91,7 @@ def _describe_stage(study: Study, stage: Stage) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON would give it back: lists for tuples."""
+    """The value as JSON would return it, with lists instead of tuples."""
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""What Optuna's distributions hold: whether a value, which steps, and how they read in a message."""
+"""Optuna's distributions: membership of a value, all values of a finite one, a description, and a draw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 
 def holds(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a parameter of that distribution can have the value."""
+    """Whether a parameter with this distribution can have the value."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -19,7 +19,7 @@ def holds(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def steps(distribution: BaseDistribution) -> list[Any]:
-    """Every value of a distribution that has finitely many."""
+    """All values of a distribution that has finitely many."""
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution) and distribution.step is not None
@@ -28,7 +28,7 @@ def steps(distribution: BaseDistribution) -> list[Any]:
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:
-    """For messages: `one of (16, 32)`, `numbers from 0.1 to 1 on a log scale`."""
+    """A distribution as text: `one of (16, 32)`, `numbers from 0.1 to 1 on a log scale`."""
     if isinstance(distribution, CategoricalDistribution):
         return f"one of {distribution.choices}"
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -39,7 +39,7 @@ def describe_distribution(distribution: BaseDistribution) -> str:
 
 
 def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    """Let the study's sampler draw a parameter of that distribution."""
+    """Let the Optuna study's sampler draw a parameter with this distribution."""
     if isinstance(distribution, FloatDistribution):
         return trial.suggest_float(
             name, distribution.low, distribution.high, step=distribution.step, log=distribution.log

@@ -15,9 +15,10 @@ from search.store.trial_store import FIXED_PARAMS
 
 
 def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible: Feasible) -> TrainConfig:
-    """Draw a trial's parameters and write them; the configuration that they stand for.
+    """Draw a trial's parameters, store them, and return the configuration that they describe.
 
-    What was fixed in advance, or drawn before, stays as it is. Where it raises, the trial has drawn nothing.
+    Parameters that were fixed in advance or drawn before are kept. If an error is raised, no drawn parameters are
+    stored.
     """
     was_drawn = bool(trial.params)
     with storage.drawing():
@@ -36,5 +37,5 @@ def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible:
 
 
 def _is_fixed(trial: optuna.Trial) -> bool:
-    """Whether nothing was left to the sampler."""
+    """Whether all parameters of the trial were fixed in advance."""
     return set(trial.params) <= set(trial._cached_frozen_trial.system_attrs.get(FIXED_PARAMS, ()))

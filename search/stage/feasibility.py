@@ -1,7 +1,7 @@
-"""Which configurations a study's images allow, from shape arithmetic alone.
+"""Decides by shape arithmetic whether a configuration's network can be built for a study's images.
 
-A third and more of a space may be kernels that do not fit into what pooling has left of an image. A trial of the budget
-is not spent on one: its parameters are drawn again.
+In a third or more of a space, a kernel may be larger than what pooling leaves of an image. Such a configuration does
+not cost a trial of the budget: its parameters are drawn again.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from models.registry import check_buildable
 from search.store.study_data import StudyData
 
 DRAWS = 30
-"""Of one trial at most, then it is told as infeasible: 1 in 24 trials where a tenth of the space can be built."""
+"""Most draws for one trial, which is infeasible after that: 1 in 24 trials if a tenth of the space can be built."""
 
 Feasible = Callable[[TrainConfig], bool]
-"""Whether a configuration's network can be built."""
+"""A function that returns whether a configuration's network can be built."""
 
 
 def anything(config: TrainConfig) -> bool:
-    """Nothing is known of the images: all is left to the training."""
+    """Accept every configuration: without knowledge of the images, the training finds out."""
     return True
 
 
 def feasible_on(data: StudyData) -> Feasible:
-    """A function that says whether a configuration's network can be built for a study's images."""
+    """A function that returns whether a configuration's network can be built for a study's images."""
 
     def is_feasible(config: TrainConfig) -> bool:
         try:
@@ -34,7 +34,7 @@ def feasible_on(data: StudyData) -> Feasible:
         except InfeasibleConfig:
             return False
         except UserError:
-            return True  # Nothing that another draw would mend for sure: the training says what is wrong.
+            return True  # Another draw may not help; the training reports the error.
         return True
 
     return is_feasible

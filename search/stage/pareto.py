@@ -1,6 +1,6 @@
-"""Two aims at once: the study's metric against what a network costs, and the trials that no other beats in both.
+"""Stages with two aims: a good metric and a low cost, and the front of trials that no other beats in both.
 
-A stage with `against` keeps one value per trial, the metric, as every stage does; the cost is an attribute beside it.
+In the database, each trial has the metric as its single value; the cost is a user attribute.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from search.stage.snapshot import rank_trials
 
 
 def front(trials: Sequence[FrozenTrial], against: str, *, maximize: bool) -> list[FrozenTrial]:
-    """The complete trials that no other beats in both aims: best metric first, each next one cheaper.
+    """The complete trials that no other beats in both aims: best metric first, each next trial cheaper.
 
-    Of trials that are equal in both, the first to be planned.
+    `against` names the user attribute that holds the cost. Of trials that are equal in both aims, the one with the
+    lowest number is taken.
     """
     ranked = rank_trials(trials, maximize=maximize)
     ranked.sort(key=lambda trial: trial.user_attrs[against])
@@ -51,7 +52,7 @@ class FrontTrial:
 
 
 def front_trials(trials: Sequence[FrozenTrial], against: str, *, maximize: bool) -> tuple[FrontTrial, ...]:
-    """The trials of `front`, reduced to what is shown of them."""
+    """The trials of `front` as records for output."""
     return tuple(
         FrontTrial(trial=trial.number, value=_value(trial), against=against, cost=trial.user_attrs[against])
         for trial in front(trials, against, maximize=maximize)
@@ -59,10 +60,10 @@ def front_trials(trials: Sequence[FrozenTrial], against: str, *, maximize: bool)
 
 
 class AgainstCost(BaseSampler):
-    """Shows a sampler of several objectives the trials of a study with two values: the metric and the cost.
+    """A sampler that draws with two objectives, metric and cost, in an Optuna study that has only the metric.
 
-    Made for one trial: what it shows is read from the study once. Every parameter is drawn by itself, as Optuna's TPE
-    does by default where there are several objectives.
+    It copies the study's trials into a study with both values once, so make a new one for each trial. Every parameter
+    is drawn independently, as Optuna's TPE does by default for several objectives.
     """
 
     def __init__(self, sampler: BaseSampler, against: str, direction: Literal["maximize", "minimize"]) -> None:
@@ -88,7 +89,7 @@ class AgainstCost(BaseSampler):
 
     def _with_two_values(self, study: optuna.Study) -> optuna.Study:
         shown = optuna.create_study(directions=[self._direction, "minimize"], sampler=self._sampler)
-        for trial in study.get_trials(deepcopy=False):  # All of them, so that they keep their numbers.
+        for trial in study.get_trials(deepcopy=False):  # All trials, so that they keep their numbers.
             complete = trial.state == TrialState.COMPLETE
             shown.add_trial(
                 create_trial(

@@ -1,4 +1,4 @@
-"""A pinned stage: everything that its trials depend on, as the workers read it."""
+"""A pinned stage: all settings that its trials depend on. Workers read them and derive nothing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedParameter:
-    """One parameter of a space, as JSON keeps it."""
+    """One parameter of a space, in a form that JSON can hold."""
 
     name: str
     distribution: str
-    """As Optuna writes it."""
+    """The distribution as JSON, written by Optuna."""
     when: str | None = None
-    """The parameter this one depends on, and the values for which it exists."""
+    """Name of the parameter that this one depends on; None if it always exists."""
     when_values: tuple[Any, ...] = ()
+    """Values of the parameter `when` for which this parameter exists."""
 
     def exists_for(self, values: Mapping[str, Any]) -> bool:
         return self.when is None or values[self.when] in self.when_values
@@ -34,10 +35,11 @@ class PinnedParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedStage:
-    """What a worker needs to run a stage's trials; the same for all of them."""
+    """The settings of a stage, the same for all workers."""
 
     name: str
     trials: int
+    """Number of trials in the budget."""
     epochs: int
     """Epochs of a trial whose space does not vary them."""
     sampler: str
@@ -45,29 +47,33 @@ class PinnedStage:
     metric: str
     direction: Literal["maximize", "minimize"]
     seed: int
-    """Of the stage: samplers and trials derive theirs from it."""
+    """Seed of the stage, from which the seeds of samplers and trials are derived."""
     bases: tuple[Values, ...]
-    """Flat configurations that the stage searches around."""
+    """Base configurations, flat, around which the stage searches."""
     spaces: tuple[tuple[PinnedParameter, ...], ...]
-    """One per base."""
+    """The space around each base."""
     queue: tuple[Values, ...]
-    """Parameters fixed in advance for each slot; an empty one is left to the sampler."""
+    """Parameters fixed in advance for each slot of the budget; the sampler draws the others."""
     seeds: tuple[int, ...]
-    """Of each slot's training."""
+    """Training seed of each slot."""
     folds: int = 0
-    """0: one validation set; otherwise the folds that the study divides its training images into."""
+    """Number of folds into which the study divides its training images; 0 for a single validation set."""
     cells: tuple[dict[str, str], ...] = ()
-    """Of an ablation: the level of each factor, for each base."""
+    """In an ablation, the level of each factor for each base; empty in other stages."""
     against: str | None = None
-    """The trial attribute to be kept small beside the metric."""
+    """Name of the trial attribute to minimise as a second aim; None for a single aim."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the study ends with it: fixed configurations on shared seeds, of which the best mean is champion."""
+        """Whether this is the study's last stage: fixed configurations on shared seeds, the best mean becomes
+        champion.
+        """
         return self.name in names.LAST_STAGES
 
     def folds_of(self, slot: int) -> range:
-        """The folds that a trial trains on: all of them, but each run of a finalist on one, in turn."""
+        """The folds that the trial of a slot trains on: all folds, or in the final stage one fold for each run in
+        turn.
+        """
         if not self.is_final or not self.folds:
             return range(max(1, self.folds))
         fold = slot // len(self.bases) % self.folds
@@ -86,12 +92,12 @@ class PinnedStage:
         return cls(**{**stored, **tuples, "spaces": spaces})
 
     def config(self, params: Mapping[str, Any]) -> TrainConfig:
-        """The configuration that a trial's parameters stand for."""
+        """The configuration that a trial's parameters describe."""
         base = from_flat(self.bases[params.get(names.BASE, 0)])
         return with_values(base, {name: value for name, value in params.items() if name != names.BASE})
 
     def suggest(self, trial: optuna.Trial) -> TrainConfig:
-        """Draw a trial's parameters, conditions respected, and make its configuration."""
+        """Draw a trial's parameters, those whose condition holds, and return its configuration."""
         index = trial.suggest_categorical(names.BASE, range(len(self.bases))) if len(self.bases) > 1 else 0
         values = dict(self.bases[index])
         for parameter in self.spaces[index]:

@@ -1,4 +1,4 @@
-"""Pinning: the supervisor resolves a stage once, before any worker sees it."""
+"""Pinning: the supervisor fixes the settings of a stage once, before any worker reads them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def pin_search(
     *,
     is_feasible: Feasible = anything,
 ) -> PinnedStage:
-    """Resolve a stage around its bases. A grid has exactly as many trials as cells, whatever `stage.trials` says.
+    """Fix the settings of a search stage around its base configurations.
 
-    `first` are parameters of trials that come right after the bases' own, within the stage's budget. Where random
-    search is drawn here, what is not feasible is drawn again.
+    A grid has one trial for each cell, and `stage.trials` is not used. `first` are the parameters of trials that follow
+    those of the bases, within the budget. The parameters of a random search are all drawn here, infeasible ones again.
     """
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
@@ -49,7 +49,7 @@ def pin_search(
             _inside(space, to_flat(base), index, len(bases))
             for index, (space, base) in enumerate(zip(spaces, bases, strict=True))
         ]
-        if any(spaces):  # Without anything to vary, each base is one trial.
+        if any(spaces):  # With an empty space, each base is one trial.
             queue = (queue + [*first] + [{}] * stage.trials)[: stage.trials]
     pinned = PinnedStage(
         name=stage.name,
@@ -71,13 +71,13 @@ def pin_search(
 
 
 def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:
-    """Every finalist on the same fresh seeds, so that their results can be compared in pairs."""
+    """The confirmation: every finalist on the same fresh seeds, so that paired differences can be compared."""
     extra = dict(confirm.values) if confirm.epochs is None else {**confirm.values, "epochs": confirm.epochs}
     return _pin_last(study, confirm, [with_values(finalist, extra) for finalist in finalists])
 
 
 def pin_ablation(study: Study, ablation: Ablation, base: TrainConfig) -> PinnedStage:
-    """Every cell on the same seeds, so that each seed is a block in which all cells can be compared."""
+    """The ablation: every cell on the same seeds, so that cells are compared within each seed."""
     cells = ablation.cells()
     configs = [with_values(base, ablation.values(cell)) for cell in cells]
     return replace(_pin_last(study, ablation, configs), cells=tuple(cells))
@@ -85,7 +85,7 @@ def pin_ablation(study: Study, ablation: Ablation, base: TrainConfig) -> PinnedS
 
 def _pin_last(study: Study, ending: Confirm | Ablation, configs: Sequence[TrainConfig]) -> PinnedStage:
     seed = derive_seed(study.seed, ending.name)
-    # Seed by seed, not configuration by configuration: if time runs out, all have been trained equally often.
+    # Seed by seed: if time runs out, all configurations have been trained equally often.
     runs = [(index, repeat) for repeat in range(ending.seeds) for index in range(len(configs))]
     return PinnedStage(
         name=ending.name,
@@ -105,7 +105,7 @@ def _pin_last(study: Study, ending: Confirm | Ablation, configs: Sequence[TrainC
 
 
 def pin_space(space: Space) -> tuple[PinnedParameter, ...]:
-    """A space as data, in the order in which its parameters are drawn."""
+    """The parameters of a space in a form that JSON can hold, in the order in which they are drawn."""
     pinned = []
     for name, entry in space.items():
         if isinstance(entry, When):
@@ -119,12 +119,15 @@ def pin_space(space: Space) -> tuple[PinnedParameter, ...]:
             )
         else:
             pinned.append(PinnedParameter(name=name, distribution=distribution_to_json(entry)))
-    # A parameter is drawn after the one that its condition looks at.
+    # A parameter is drawn after the parameter that its condition depends on.
     return tuple(sorted(pinned, key=lambda parameter: parameter.when is not None))
 
 
 def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: int) -> Values:
-    """The base itself as a trial's parameters, as far as the space holds its values: no stage ends below its start."""
+    """The parameters of a trial with the base's own values, where the space allows them.
+
+    With this trial, no stage ends below its starting point.
+    """
     fixed = {names.BASE: index} if bases > 1 else {}
     for parameter in space:
         distribution = json_to_distribution(parameter.distribution)
@@ -134,7 +137,7 @@ def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: i
 
 
 def _grid(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values]) -> list[Values]:
-    """Every combination that the conditions allow, each once."""
+    """The parameters of every combination that the conditions allow."""
     cells: list[Values] = []
     for index, (space, base) in enumerate(zip(spaces, bases, strict=True)):
         partial: list[Values] = [{names.BASE: index} if len(spaces) > 1 else {}]
@@ -152,7 +155,7 @@ def _grid(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values]) 
 
 
 def _check_compatible(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -> None:
-    """Raise UserError where Optuna could not tell that a parameter is the same around one base and around another."""
+    """Raise UserError if Optuna would refuse the ranges that a parameter has around different bases."""
     first_of: dict[str, BaseDistribution] = {}
     for parameter in (parameter for space in spaces for parameter in space):
         distribution = json_to_distribution(parameter.distribution)
@@ -168,7 +171,7 @@ def _check_compatible(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -
 
 
 def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
-    """Random search drawn here and now: any number of workers then runs the same table of trials."""
+    """Draw all trials of a random search in advance, so that they do not depend on the number of workers."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=pinned.seed))
     queue = []
     for fixed in pinned.queue:

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners by name, and the one wrapper that makes a search reproducible."""
+"""Optuna's samplers and pruners by name, and a wrapper that makes a search reproducible."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from search.stage.pareto import AgainstCost
 from search.stage.pinned import PinnedStage
 
 STARTUP_TRIALS = 10
-"""Random trials before a model of the space is trusted; fewer in a short stage."""
+"""Number of random trials before the sampler uses its model; fewer in a short stage."""
 PRUNER_STARTUP_TRIALS = 4
-"""Complete trials before the median means something."""
+"""Number of complete trials before the median pruner stops a trial."""
 REDUCTION_FACTOR = 3
+"""One trial in so many goes on at each rung of successive halving and Hyperband."""
 MODEL_DRAWS = 3
-"""Of a trial whose network cannot be built; after that not all of it comes from the sampler any more."""
+"""Draws of one trial that use the sampler alone; later draws, of trials that cannot be built, add random values."""
 
 
 @dataclass(kw_only=True, eq=False)
 class _Draws:
-    """Of one trial."""
+    """The draws of one trial's parameters."""
 
     number: int
     sampler: BaseSampler
     anywhere: RandomSampler
     seed: int
     done: int = 0
-    """Draws that were begun; the last one may be under way."""
+    """Number of draws that were started."""
     proposed: dict[str, Any] = field(default_factory=dict)
-    """By the sampler, for parameters that it draws together; asked again it would say the same, at the same cost."""
+    """The sampler's last joint proposal, kept because the sampler would propose the same again at the same cost."""
 
-    def strays(self, name: str) -> bool:
-        """Whether the parameter is taken from the whole space, this time."""
+    def is_random(self, name: str) -> bool:
+        """Whether the current draw takes the parameter at random from its whole range."""
         return self.done > MODEL_DRAWS and derive_seed(self.seed, name, self.done) % 2 == 1
 
 
 class TrialSeeded(BaseSampler):
-    """Draws each trial with a fresh sampler, seeded from the trial's number (its place in the stage's budget).
+    """Draws each trial with a new sampler, seeded from the trial's number (its slot in the stage's budget).
 
-    One sampler object seeded once per worker would repeat its first draw in every worker, and its draws would depend
-    on which worker ran which trial. The space that past trials have in common needs no draw: one sampler, kept, finds
-    it from what has changed, where a fresh one would compare all trials again.
+    With one sampler for each worker, all workers would make the same first draw, and draws would depend on which worker
+    runs which trial. Only the search space that past trials share comes from a sampler that is kept: it updates the
+    space from new trials, while a new sampler would compare all trials again.
 
-    A trial whose network cannot be built is drawn again. A model of what is good, parameter by parameter, may then keep
-    proposing the same impossible combination: after a few draws a coin says for each parameter whether it comes from
-    the model or from the whole space.
+    A trial whose network cannot be built is drawn again. The sampler's model may keep proposing the same impossible
+    combination, so after `MODEL_DRAWS` draws each parameter comes from the model or from its whole range with equal
+    chance.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], stage_seed: int) -> None:
@@ -78,13 +79,13 @@ class TrialSeeded(BaseSampler):
         draws = self._of(trial)
         if draws.done <= MODEL_DRAWS:
             draws.proposed = draws.sampler.sample_relative(study, trial, search_space)
-        return {name: value for name, value in draws.proposed.items() if not draws.strays(name)}
+        return {name: value for name, value in draws.proposed.items() if not draws.is_random(name)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         draws = self._of(trial)
-        sampler = draws.anywhere if draws.strays(param_name) else draws.sampler
+        sampler = draws.anywhere if draws.is_random(param_name) else draws.sampler
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -97,7 +98,7 @@ class TrialSeeded(BaseSampler):
 
 
 def make_sampler(stage: PinnedStage) -> BaseSampler:
-    """The stage's sampler; grid and random stages bring fixed parameters, so theirs is never asked."""
+    """The sampler of a stage. Grid and random stages have all parameters fixed in advance, so they never use it."""
     startup = max(2, min(STARTUP_TRIALS, stage.trials // 4))
 
     def make(seed: int) -> BaseSampler:
@@ -115,14 +116,16 @@ def make_sampler(stage: PinnedStage) -> BaseSampler:
 
 
 def looks_at_running(stage: PinnedStage) -> bool:
-    """Whether the stage's sampler or pruner takes trials into account that have not ended."""
+    """Whether the stage's sampler or pruner uses trials that have not ended."""
     return stage.sampler in ("gp", "cmaes") or stage.pruner in ("successive_halving", "hyperband")
 
 
 def make_pruner(stage: PinnedStage) -> BasePruner:
-    """The stage's pruner; `median` compares with complete trials at the same epoch, from half of the epochs on.
+    """The pruner of a stage. `median` compares with complete trials at the same epoch, in the second half of the
+    epochs.
 
-    Regularization and augmentation learn slowly at first: cut at a quarter, they lose to what will not get far.
+    Trials with regularization or augmentation learn slowly at first: stopped after a quarter of the epochs, they would
+    lose to trials that end below them.
     """
     if stage.pruner == "median":
         return MedianPruner(n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=max(1, stage.epochs // 2))

@@ -1,4 +1,4 @@
-"""Where a study stands, read from the database: what `run` shows while it runs, and what `status` prints."""
+"""The progress of a study, read from the database for `search.run` and `search.status`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search.store.trial_counts import epochs_per_s, tally
 
 @dataclass(frozen=True, kw_only=True)
 class StageSnapshot:
-    """Trials of a stage by what became of them; the counts add up to `planned`."""
+    """The number of a stage's trials in each state; the counts add up to `planned`."""
 
     name: str
     planned: int
@@ -31,12 +31,13 @@ class StageSnapshot:
     running: int
     waiting: int
     best: float | None
-    """Best value of the study's metric among complete trials; for the confirmation, the best single run."""
+    """Best value of the study's metric among complete trials; None before the first."""
     best_trial: int | None
+    """Number of the trial with the best value."""
     epochs_done: int
-    """By finished and running trials."""
+    """Number of epochs that finished and running trials have completed."""
     epochs_planned: int
-    """If no trial were pruned."""
+    """Number of epochs of the stage if no trial were pruned."""
 
     @property
     def finished(self) -> int:
@@ -45,17 +46,17 @@ class StageSnapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A study at one moment."""
+    """The progress of a study at one moment."""
 
     study: str
     stages: tuple[StageSnapshot, ...]
     workers: tuple[WorkerRecord, ...]
     epochs_per_s: float | None = None
-    """Of late, all workers together; None while too few epochs are finished to tell."""
+    """Recent speed of all workers together; None while too few epochs are finished."""
 
 
 def take_snapshot(storage: Storage, study: str) -> Snapshot:
-    """All pinned stages of a study, and who works on it; cheap enough to be taken every second."""
+    """Read the progress of a study's pinned stages and its workers; cheap enough for every second."""
     records = read_stages(storage, study)
     return Snapshot(
         study=study,
@@ -66,12 +67,12 @@ def take_snapshot(storage: Storage, study: str) -> Snapshot:
 
 
 def stage_snapshot(storage: Storage, record: StageRecord) -> StageSnapshot:
-    """One pinned stage; before its Optuna study is made, all its trials are waiting."""
+    """Read the progress of one pinned stage; before its Optuna study exists, all trials are waiting."""
     return next(_stage_snapshots(storage, [record]))
 
 
 def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterator[StageSnapshot]:
-    """Of stages of one study."""
+    """Read the progress of several stages of one study."""
     stages = [PinnedStage.from_json(record.pinned) for record in records]
     maximize = any(pinned.direction == "maximize" for pinned in stages)
     tallies = tally(storage, [record.optuna_study for record in records], maximize=maximize)
@@ -97,7 +98,7 @@ def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterat
 
 
 def stage_trials(storage: Storage, record: StageRecord) -> list[FrozenTrial]:
-    """A stage's trials by number; read-only, since they may be Optuna's own cached objects."""
+    """A stage's trials in order of their numbers. Do not change them: they may be Optuna's cached objects."""
     try:
         trials: list[FrozenTrial] = storage.load_study(record.optuna_study).get_trials(deepcopy=False)
     except KeyError:
@@ -106,7 +107,7 @@ def stage_trials(storage: Storage, record: StageRecord) -> list[FrozenTrial]:
 
 
 def rank_trials(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[FrozenTrial]:
-    """Complete trials, best first; of equal ones the first to be planned."""
+    """The complete trials, best first; of trials with equal values, the one with the lower number first."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
 
     def key(trial: FrozenTrial) -> tuple[float, int]:

@@ -1,7 +1,7 @@
-"""A warm start: the first stage's first trials are the best configurations of an earlier study, on whatever images.
+"""A warm start: the first trials of the first stage use the best configurations of an earlier study.
 
-Only what the new stage searches is taken from them; all else is as the new study says. They take places of the stage's
-budget, so that it stays as it was planned.
+Only the parameters that the new stage searches are taken over; the new study sets all others. These trials are part of
+the stage's budget. The earlier study may have other images.
 """
 
 from __future__ import annotations
@@ -26,38 +26,39 @@ from search.store.storage import Storage
 from studies.definition import Study
 
 SHARE = 4
-"""One trial in so many of the first stage is taken over at most: the others are for what the new images say."""
+"""At most one in this many trials of the first stage is taken over: the others explore the new images."""
 
 
 class _DoesNotFit(Exception):
-    """Why a configuration has no place in the new space."""
+    """A configuration lies outside the new space; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A trial taken over."""
+    """A trial taken over from an earlier study."""
 
     trial: str
-    """Where it comes from: `partA/1-architecture #3`."""
+    """The trial in the earlier study, such as `partA/1-architecture #3`."""
     value: float
-    """What it was worth there."""
+    """The trial's value in the earlier study."""
     parameters: Values
-    """In the new space."""
+    """The parameters in the new space."""
     moved: tuple[str, ...] = ()
-    """Parameters whose value lay outside the new range, which begins or ends there now."""
+    """Names of the parameters whose value was moved to the nearest end of the new range."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """What a new study takes from an earlier one."""
+    """The trials that a new study takes over from an earlier one."""
 
     study: str
+    """Name of the earlier study."""
     taken: tuple[Taken, ...]
     skipped: tuple[str, ...]
-    """Better trials than the last one taken that have no place in the new space, and why."""
+    """Trials that were skipped because they lie outside the new space, with the reason."""
 
     def to_json(self) -> dict[str, Any]:
-        """As the study's definition keeps it."""
+        """The object that the study's definition holds."""
         return {
             **asdict(self),
             "taken": [{**asdict(one), "moved": list(one.moved)} for one in self.taken],
@@ -71,25 +72,27 @@ class WarmStart:
         return cls(study=stored["study"], taken=tuple(taken), skipped=tuple(stored.get("skipped", ())))
 
     def lines(self) -> list[str]:
-        """What people are told."""
+        """Lines that describe the warm start to the user."""
         count = len(self.taken)
-        first = f"warm start: {count} trial{'s' if count > 1 else ''} of the first stage from {self.study}"
+        first = f"warm start: {count} {'trial' if count == 1 else 'trials'} of the first stage from study {self.study}"
         taken = [f"  {one.trial} ({one.value:.4f}): {_listed(one)}" for one in self.taken]
         return [first, *taken, *(f"  skipped {line}" for line in self.skipped)]
 
 
 def find_warm_start(storage: Storage, study: Study) -> WarmStart:
-    """The best trials of the study that `study.warm_start` names, as far as they have a place in its first stage.
+    """Find the best trials of the study `study.warm_start` that lie in the space of the new study's first stage.
 
-    The last stage's come first: it searched around the best of those before. Raises UserError if there is no such
-    study, or none of its trials is of use.
+    Trials of the last stage come first, because it searched around the best of the earlier ones. Raises UserError if
+    the earlier study does not exist, or if none of its trials fits.
     """
     name, stage = study.warm_start, study.stages[0]
     assert name is not None
     if name == study.name:
-        raise UserError(f"--warm-start {name}: a study cannot start from itself; give this one another --name")
+        raise UserError(f"--warm-start {name}: a study cannot start from itself; give this study another --name")
     if stage.sampler == "grid":
-        raise UserError(f"--warm-start {name}: {study.name}/{stage.name} is a grid and runs all its cells anyway")
+        raise UserError(
+            f"--warm-start {name}: {study.name}/{stage.name} is a grid, which runs every cell; leave --warm-start out"
+        )
     find_study(storage, name)
     base = to_flat(with_values(study.config, {**stage.values, "epochs": stage.epochs}))
     space = pin_space(stage.space_around(study.config))
@@ -104,11 +107,13 @@ def find_warm_start(storage: Storage, study: Study) -> WarmStart:
             skipped.append(f"{where}: {error}")
             continue
         known = [{name: base[name] for name in parameters}, *(earlier.parameters for earlier in taken)]
-        if parameters not in known:  # The start configuration is tried anyway.
+        if parameters not in known:  # The start configuration is a trial of its own.
             taken.append(Taken(trial=where, value=value, parameters=parameters, moved=moved))
     if not taken:
         reason = skipped[0] if skipped else "none of its trials completed"
-        raise UserError(f"--warm-start {name}: nothing in it has a place in {study.name}/{stage.name} ({reason})")
+        raise UserError(
+            f"--warm-start {name}: none of its trials fits the space of {study.name}/{stage.name} ({reason})"
+        )
     return WarmStart(study=name, taken=tuple(taken), skipped=tuple(skipped))
 
 
@@ -125,13 +130,14 @@ def warm_parameters(record: StudyRecord) -> list[Values]:
 
 
 def _best(storage: Storage, study: str) -> Iterator[tuple[str, float, Values]]:
-    """Complete trials with value and configuration: last stage first, and of each stage the best of each kind first.
+    """Complete trials with value and configuration: the last stage first, and in each stage the order of
+    `best_configs`.
 
-    Kinds as for bases: six rates of one network would leave the rest of the new space to chance.
+    Its order puts different architectures first: six learning rates of one network would take all places.
     """
     for record in reversed(read_stages(storage, study)):
         if record.name == names.CONFIRM_STAGE:
-            continue  # The same configurations as in the last stage.
+            continue  # It repeats configurations of the last stage.
         trials = stage_trials(storage, record)
         maximize = PinnedStage.from_json(record.pinned).direction == "maximize"
         for trial, config in best_configs(trials, len(trials), maximize=maximize):
@@ -140,7 +146,7 @@ def _best(storage: Storage, study: str) -> Iterator[tuple[str, float, Values]]:
 
 
 def _placed(space: Sequence[PinnedParameter], base: Values, values: Values) -> tuple[Values, tuple[str, ...]]:
-    """A configuration's parameters in a space, and which of them had to be moved to the end of their range."""
+    """A configuration's parameters in a space, and the names of those that were moved to the end of their range."""
     parameters: Values = {}
     moved = []
     for parameter in space:
@@ -155,15 +161,15 @@ def _placed(space: Sequence[PinnedParameter], base: Values, values: Values) -> t
 
 
 def _nearest(parameter: PinnedParameter, value: Any) -> Any:
-    """The value, or the one of the parameter's range that is nearest to it."""
+    """The value, or the nearest value in the parameter's range."""
     distribution = json_to_distribution(parameter.distribution)
     if holds(distribution, value):
         return value
     if isinstance(distribution, CategoricalDistribution):
-        raise _DoesNotFit(f"{parameter.name} {value} is none of {', '.join(map(str, distribution.choices))}")
+        raise _DoesNotFit(f"{parameter.name} {value} is not one of {', '.join(map(str, distribution.choices))}")
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if not isinstance(value, int | float):
-        raise _DoesNotFit(f"{parameter.name} {value} is no number")
+        raise _DoesNotFit(f"{parameter.name} {value} is not a number")
     inside = min(max(value, distribution.low), distribution.high)
     if distribution.step:
         inside = distribution.low + round((inside - distribution.low) / distribution.step) * distribution.step

@@ -1,9 +1,13 @@
-"""MLflow: the only package that imports it. The database is the truth; MLflow is a view of it.
+"""The only package that imports MLflow. MLflow mirrors the database, which is the source of truth.
 
-client.py     connects, with short timeouts, telemetry off and a schema that nobody races for
-tags.py       every tag that is written, and where a run's software versions come from
-follower.py   one pass: what the database knows and MLflow does not yet
-mirror.py     the supervisor's thread that repeats the pass and never fails anything
-registry.py   the champion: registered, read back, loaded, and given its test result
-serving.py    the model's code inside MLflow; loads without Sieve
+client.py           the connection: short timeouts, telemetry off, the schema created under a lock
+tags.py             the names of all tags
+contents.py         tags, metrics and parameters of a run, from a stage or a trial
+follower.py         one pass: sends what MLflow lacks
+mirror.py           the supervisor's thread that repeats the pass and never fails a search
+backlog.py          trials and looks that MLflow lacks
+packaging.py        the classifier as an MLflow model
+model_registry.py   the champion: uploaded, verified, registered, loaded, and given its test result
+serving.py          the code of the registered model; loads without Sieve
+log_pictures.py     the champion's pictures in its run
 """

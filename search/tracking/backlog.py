@@ -1,4 +1,4 @@
-"""What MLflow does not have yet: runs as far as the database knows, looks as far as the registry does."""
+"""Trials and looks at the test set that MLflow does not have yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.tracking.model_registry import log_test_result, looks_shown, version
 
 
 def trials_behind(storage: Storage, study: str) -> int:
-    """Trials of a study that MLflow lacks, or lacks epochs or the end of. Asks the database alone."""
+    """Number of a study's trials that MLflow lacks completely or in part, according to the database alone."""
     trials = {
         trial._trial_id: trial
         for stage in read_stages(storage, study)
@@ -41,9 +41,9 @@ def trials_behind(storage: Storage, study: str) -> int:
 
 
 def show_looks(settings: Settings, storage: Storage, study: str) -> int:
-    """Send the looks at the test set that the registered versions do not show yet; returns how many.
+    """Send the looks at the test set that the registered versions lack; returns their number.
 
-    Raises SieveError where MLflow does not answer, UserError where it lacks the version.
+    Raises SieveError if MLflow does not answer, UserError if it lacks the version.
     """
     behind = looks_behind(settings, storage, study)
     for look in behind:
@@ -53,7 +53,7 @@ def show_looks(settings: Settings, storage: Storage, study: str) -> int:
 
 
 def looks_behind(settings: Settings, storage: Storage, study: str) -> list[Look]:
-    """Looks with a result that the version they looked at does not show; raises as `show_looks`."""
+    """Looks whose result the measured version lacks; raises the errors of `show_looks`."""
     taken = [look for look in looks(storage, study) if look.result]
     shown = {uri: looks_shown(settings, version_of(uri)) for uri in {look.model_uri for look in taken}}
     return [look for look in taken if look.number > shown[look.model_uri]]

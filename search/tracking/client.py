@@ -1,4 +1,4 @@
-"""Connecting to MLflow: short timeouts, no telemetry, nothing pickled, and a schema that is made once."""
+"""The connection to MLflow: short timeouts, no telemetry, no pickles, and a schema that is created under a lock."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from search.settings import redact
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# A request that failed is repeated in the mirror's next pass, where a run that was created all the same is found by
-# its tag. MLflow's own retries would create it twice, and block for minutes where a server is down.
+# The mirror's next pass repeats a failed request; if the run was created nevertheless, the pass finds it by its tag.
+# MLflow's own retries would create a second run, and would block for minutes while a server is down.
 _ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,9 +38,9 @@ _ENVIRONMENT = {
 
 @cache
 def connect(tracking_url: str) -> MlflowClient:
-    """A client of that tracking URI, made on first use: importing MLflow takes seconds.
+    """The client for a tracking URI, created on first use because importing MLflow takes seconds.
 
-    Raises MlflowException, or an error of the database's driver, where it does not answer.
+    Raises MlflowException, or an error of the database driver, if MLflow does not answer.
     """
     use_quiet_mlflow()
     from mlflow import MlflowClient
@@ -54,7 +54,7 @@ def connect(tracking_url: str) -> MlflowClient:
 
 @contextmanager
 def answering(tracking_url: str) -> Iterator[MlflowClient]:
-    """The client, for a command that cannot go on without MLflow: what MLflow raises becomes one line, a SieveError."""
+    """The client for a command that needs MLflow; errors of MLflow become a SieveError with one line."""
     use_quiet_mlflow()
     from mlflow.exceptions import MlflowException
 
@@ -64,26 +64,26 @@ def answering(tracking_url: str) -> Iterator[MlflowClient]:
         MlflowException,
         SQLAlchemyError,
         OSError,
-    ) as error:  # Its own; of a tracking database; of an artifact store.
+    ) as error:  # From MLflow, a tracking database, an artifact store.
         raise SieveError(f"MLflow at {redact(tracking_url)}: {first_line(error, tracking_url)}") from error
 
 
 @contextmanager
 def quiet_pyfunc() -> Iterator[ModuleType]:
-    """`mlflow.pyfunc`, without the advice on type hints and input examples that it gives as warnings."""
+    """`mlflow.pyfunc` without its warnings about type hints and input examples."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(type hint|input example)", category=UserWarning)
         yield importlib.import_module("mlflow.pyfunc")
 
 
 def first_line(error: Exception, tracking_url: str) -> str:
-    """What MLflow says of a failure: one line of at most 200 characters, with no password of the tracking URL in it."""
+    """The first line of an error's message, at most 200 characters, without the password of the tracking URL."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line.replace(tracking_url, redact(tracking_url))[:200]
 
 
 def use_quiet_mlflow() -> None:
-    """Set what MLflow reads from the environment, where nobody has said otherwise; before it is first imported."""
+    """Set MLflow's environment variables that are not set yet. Call this before MLflow is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""What a run says of a stage or a trial, as pure functions: tags, status and metrics."""
+"""Tags, status, parameters and metrics of an MLflow run, computed from a stage or a trial."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TRIAL_RESULTS = (names.DURATION_S, names.EPOCHS_DONE, names.BEST_EPOCH, names.P
 
 
 def study_tags(study: StudyRecord) -> dict[str, str]:
-    """Tags that all runs of a study share: which study, which data, which software."""
+    """Tags that all runs of a study share: study, data and software."""
     return {
         tags.STUDY: study.name,
         tags.STUDY_KEY: str(study.created_at),
@@ -40,7 +40,7 @@ def stage_tags(stage: StageRecord) -> dict[str, str]:
 
 
 def trial_tags(stage: StageRecord, trial: FrozenTrial, parent_run: str) -> dict[str, str]:
-    """Tags that a trial's run has from the start."""
+    """Tags of a trial's run when it is created."""
     base = {tags.BASE: str(trial.params[names.BASE])} if names.BASE in trial.params else {}
     return {
         tags.KIND: "trial",
@@ -67,7 +67,7 @@ def state_tags(trial: FrozenTrial) -> dict[str, str]:
 
 
 def trial_results(stage: StageRecord, trial: FrozenTrial) -> list[Metric]:
-    """What is known of a finished trial as a whole: its best metric, its cost and its size."""
+    """Metrics of a finished trial as a whole: best value, duration, epochs, number of parameters."""
     results = {key: trial.user_attrs[key] for key in _TRIAL_RESULTS if key in trial.user_attrs}
     if trial.values:
         results[f"best_{stage.pinned.get('metric', 'value')}"] = trial.values[0]
@@ -75,7 +75,7 @@ def trial_results(stage: StageRecord, trial: FrozenTrial) -> list[Metric]:
 
 
 def metrics(values: Mapping[str, object], *, step: int, time_s: float) -> list[Metric]:
-    """The numbers among `values` as MLflow's metrics."""
+    """The numbers among `values` as MLflow metrics; other values are left out."""
     from mlflow.entities import Metric
 
     at_ms = int(time_s * 1000)
@@ -83,12 +83,14 @@ def metrics(values: Mapping[str, object], *, step: int, time_s: float) -> list[M
 
 
 def has_run(trial: FrozenTrial) -> bool:
-    """Whether there is something to show: not for a trial that waits, or that was skipped to save time."""
+    """Whether a trial gets a run: not while it waits, and not if it was skipped for lack of time."""
     return trial.state != TrialState.WAITING and names.SKIPPED not in trial.user_attrs
 
 
 def params(trial: FrozenTrial) -> list[Param]:
-    """The trial's whole flat configuration; empty until its worker has stored it, at the latest when the trial ends."""
+    """The trial's flat configuration as MLflow parameters; empty until its worker has stored it, at the latest at the
+    end.
+    """
     from mlflow.entities import Param
 
     config: Mapping[str, object] = trial.user_attrs.get(names.CONFIG, {})
@@ -96,10 +98,10 @@ def params(trial: FrozenTrial) -> list[Param]:
 
 
 def start_s(trial: FrozenTrial) -> float:
-    """Seconds since the epoch; 0 for a trial that never started."""
+    """Time at which the trial started, in seconds since the epoch; 0 if it never started."""
     return trial.datetime_start.timestamp() if trial.datetime_start else 0.0
 
 
 def end_s(trial: FrozenTrial) -> float:
-    """Seconds since the epoch; 0 for a trial that has not ended."""
+    """Time at which the trial ended, in seconds since the epoch; 0 if it has not ended."""
     return trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0

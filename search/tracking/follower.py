@@ -1,8 +1,8 @@
-"""One pass of the mirror: brings MLflow from what `sieve_mirrored` says it has to what the database holds.
+"""One pass of the mirror: sends MLflow everything in the database that `sieve_mirrored` does not list as sent.
 
-Each step can be repeated. A run is created with its trial's id as a tag, then noted in `sieve_mirrored`; a crash in
-between leaves a running run that the next follower finds by its tag. Metrics carry the time their epoch finished, so
-a batch that is sent twice leaves one value.
+Each step can be repeated. A run is created with its trial's id as a tag and then recorded in `sieve_mirrored`; after a
+crash in between, the next follower finds the run by its tag. A metric has the time at which its epoch finished, so a
+batch that is sent twice is stored once.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 METRICS_PER_REQUEST = 1000
-"""MLflow's own limit on one batch."""
+"""MLflow's limit for one batch."""
 
 
 class Follower:
-    """Follows one study into one experiment. Any error may leave a pass half done; make a new follower and go on."""
+    """Mirrors one study in one experiment. After an error, which may leave a pass incomplete, make a new follower."""
 
     def __init__(
         self, client: MlflowClient, storage: Storage, study: StudyRecord, artifact_location: str | None
@@ -46,12 +46,12 @@ class Follower:
         self._done: set[int] = set()
 
     def follow(self) -> int:
-        """Bring MLflow up to date; returns how many trials changed there."""
+        """Make one pass; returns the number of trials that changed in MLflow."""
         stages = [stage for stage in read_stages(self._storage, self._study.name) if stage.position not in self._done]
         return sum(self._follow_stage(stage) for stage in stages)
 
     def _follow_stage(self, stage: StageRecord) -> int:
-        # Trials before epochs: whatever is finished in this list has all its epochs in the table by now.
+        # Read trials before epochs: a trial that has finished by then has all its epochs in the table.
         trials = {trial._trial_id: trial for trial in self._trials(stage) if contents.has_run(trial)}
         noted = self._marks(trials)
         for trial_id, trial in trials.items():
@@ -67,16 +67,16 @@ class Follower:
         return changed
 
     def _trials(self, stage: StageRecord) -> Sequence[FrozenTrial]:
-        """The stage's trials, read through one kept Optuna study: it remembers finished ones, so a pass stays cheap."""
+        """The stage's trials, read through one Optuna study that is kept because it caches finished trials."""
         if stage.optuna_study not in self._optuna_studies:
             try:
                 self._optuna_studies[stage.optuna_study] = self._storage.load_study(stage.optuna_study)
             except KeyError:
-                return ()  # Pinned a moment ago; its trials follow.
+                return ()  # The stage was just pinned; its trials follow.
         return self._optuna_studies[stage.optuna_study].get_trials(deepcopy=False)
 
     def _open_run(self, stage: StageRecord, trial: FrozenTrial) -> None:
-        """Create the trial's run, or take over the one that a crash left behind, and note it."""
+        """Create the trial's run, or reuse the run that a crash left behind, and record it in `sieve_mirrored`."""
         run_id = self._left_behind.get(str(trial._trial_id)) or self._create_run(stage, trial)
         with self._storage.engine.begin() as connection:
             row = {"trial_id": trial._trial_id, "run_id": run_id, "last_epoch": 0, "finished": False}
@@ -151,7 +151,7 @@ class Follower:
 
     @cached_property
     def _left_behind(self) -> dict[str, str]:
-        """Runs of unfinished trials by trial id; those that a crash kept out of `sieve_mirrored` are among them."""
+        """Runs of unfinished trials by trial id, including those that a crash kept out of `sieve_mirrored`."""
         runs = self._search(f"tags.`{tags.KIND}` = 'trial' and attributes.status = 'RUNNING'")
         return {run.data.tags[tags.TRIAL_ID]: str(run.info.run_id) for run in runs}
 
@@ -165,7 +165,7 @@ class Follower:
         return found
 
     def _marks(self, trials: Mapping[int, FrozenTrial]) -> dict[int, Row[Any]]:
-        """Rows of `sieve_mirrored` by trial id, those of these trials among them."""
+        """Rows of `sieve_mirrored` by trial id, for these trials and possibly others."""
         if not trials:
             return {}
         query = select(mirrored).where(mirrored.c.trial_id.between(min(trials), max(trials)))
@@ -173,7 +173,7 @@ class Follower:
             return {row.trial_id: row for row in connection.execute(query)}
 
     def _new_epochs(self, trials: Mapping[int, FrozenTrial]) -> Mapping[int, Sequence[Row[Any]]]:
-        """Epochs that MLflow does not have yet, by trial id, in order."""
+        """Epochs that MLflow lacks, in order, by trial id."""
         new: defaultdict[int, list[Row[Any]]] = defaultdict(list)
         if not trials:
             return new

@@ -1,4 +1,4 @@
-"""The champion's pictures beside its model in MLflow."""
+"""Sends the champion's pictures to its run in MLflow."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from search.tracking.model_registry import RegisteredModel
 
 
 def log_pictures(settings: Settings, registered: RegisteredModel, paths: Iterable[Path], folder: str) -> None:
-    """Keep files with the run that trained the champion, below `pictures/FOLDER`, and name that place on its version.
+    """Upload files to the champion's run, below `pictures/FOLDER`, and add a tag with their place to its version.
 
-    Raises SieveError where MLflow does not answer.
+    Raises SieveError if MLflow does not answer.
     """
     place = f"pictures/{folder}"
     with answering(settings.tracking_url) as client:

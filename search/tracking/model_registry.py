@@ -1,7 +1,7 @@
 """The champion in MLflow's model registry: uploaded, read back, given a version, then the alias `champion`.
 
-In that order, because MLflow accepts a version whose files do not exist. Every step can be repeated after a crash; the
-alias moves last, so whoever loads `models:/NAME@champion` gets the old champion or the new one, whole.
+The order matters, because MLflow accepts a version whose files do not exist. Every step can be repeated after a crash.
+The alias moves last, so `models:/NAME@champion` always loads a complete champion, the old or the new one.
 """
 
 from __future__ import annotations
@@ -30,41 +30,41 @@ if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
 MODEL_FOLDER = "model"
-"""Where a run keeps the registered model among its artifacts."""
+"""Folder of the registered model among the artifacts of its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredModel:
-    """A version in the registry."""
+    """A version of a model in the registry."""
 
     name: str
     version: str
 
     @property
     def uri(self) -> str:
-        """Of this very version, whatever becomes champion later."""
+        """Address of this version, which stays the same when another version becomes champion."""
         return f"models:/{self.name}/{self.version}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedChampion:
-    """A study's registered champion, loaded the way its users load it."""
+    """A registered champion, loaded as users of the model load it."""
 
     registered: RegisteredModel
     model: PyFuncModel
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
-    """Channels, height, width."""
+    """Channels, height and width of an input image."""
     image_fit: ImageFit
 
 
 def model_name(study: str) -> str:
-    """The study's name as MLflow allows it for a registered model."""
+    """The study's name with the characters that MLflow allows for a registered model."""
     return re.sub(r"[^\w.-]+", "-", study).strip("-") or "study"
 
 
 def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
-    """Keep a finalist's classifier with its run. Raises SieveError where MLflow does not answer."""
+    """Upload a finalist's classifier to its run. Raises SieveError if MLflow does not answer."""
     with answering(settings.tracking_url) as client:
         client.log_artifacts(run_id, str(bundle_folder), names.BUNDLE_FOLDER)
 
@@ -78,10 +78,10 @@ def register_champion(
     metrics: Mapping[str, float],
     description: str,
 ) -> RegisteredModel:
-    """Make the classifier in `bundle_folder` the study's champion, kept with the run of the trial that trained it.
+    """Register the classifier in `bundle_folder` as the study's champion; its files go to the run `run_id`.
 
-    `metrics` become tags of the version. Doing it again for the same classifier and run gives the same version.
-    Raises SieveError where MLflow does not answer or does not return the files it was given.
+    `metrics` become tags of the version. A repeated call with the same classifier and run returns the same version.
+    Raises SieveError if MLflow does not answer, or does not return the uploaded files unchanged.
     """
     name, content = model_name(study), hash_folder(bundle_folder)
     with answering(settings.tracking_url) as client:
@@ -98,11 +98,11 @@ def register_champion(
 def load_champion(settings: Settings, uri: str) -> LoadedChampion:
     """Load a registered model: `models:/NAME@champion`, or one version as `models:/NAME/3`.
 
-    Raises UserError if the registry lacks it, SieveError where MLflow does not answer or the files have changed.
+    Raises UserError if the registry lacks the model, SieveError if MLflow does not answer or the files have changed.
     """
     with answering(settings.tracking_url) as client, tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
         registered = _resolve(settings, client, uri)
-        # By place, not by `models:/` URI: MLflow looks those up in the process's own registry, whatever it is given.
+        # Not by `models:/` URI: MLflow resolves those in the process's default registry, not in the client's.
         source = client.get_model_version_download_uri(registered.name, registered.version)
         folder = _download(settings, source, scratch)
         _check_unchanged(client, registered, Path(folder))
@@ -120,7 +120,7 @@ def load_champion(settings: Settings, uri: str) -> LoadedChampion:
 
 
 def download_bundle(settings: Settings, uri: str, folder: Path) -> Path:
-    """Put the classifier's own files of a registered model into `folder`; raises as `load_champion`."""
+    """Download the classifier's files of a registered model to `folder`; raises the errors of `load_champion`."""
     with answering(settings.tracking_url) as client, tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
         registered = _resolve(settings, client, uri)
         source = client.get_model_version_download_uri(registered.name, registered.version)
@@ -131,10 +131,10 @@ def download_bundle(settings: Settings, uri: str, folder: Path) -> Path:
 
 
 def log_test_result(settings: Settings, registered: RegisteredModel, result: LookResult) -> None:
-    """Add a look at the test set to the version that was looked at and to its run.
+    """Add the result of a look at the test set to the measured version and its run.
 
-    `result` is what `search.evaluate` gives. It can be repeated: the number of the look comes last, and says that all
-    the rest is there. Raises SieveError where MLflow does not answer.
+    The call can be repeated: the number of the look is written last, when all else is stored. Raises SieveError if
+    MLflow does not answer.
     """
     summary = {"test_accuracy": result.accuracy, "test_macro_f1": result.macro_f1}
     stored = result.to_json()
@@ -149,9 +149,9 @@ def log_test_result(settings: Settings, registered: RegisteredModel, result: Loo
 
 
 def looks_shown(settings: Settings, registered: RegisteredModel) -> int:
-    """The number of the last look that a version shows; 0 for none.
+    """Number of the last look that a version records; 0 for none.
 
-    Raises UserError if the registry does not have it, SieveError where MLflow does not answer.
+    Raises UserError if the registry lacks the version, SieveError if MLflow does not answer.
     """
     with answering(settings.tracking_url) as client:
         found = _resolve(settings, client, registered.uri)
@@ -165,10 +165,12 @@ def version_of(uri: str) -> RegisteredModel:
 
 
 def _check_unchanged(client: MlflowClient, registered: RegisteredModel, model: Path) -> None:
-    """Raise SieveError unless the files of a version are those that it was registered with."""
+    """Raise SieveError unless the files of a version are those that were registered."""
     expected = client.get_model_version(registered.name, registered.version).tags.get(tags.CONTENT_HASH)
     if hash_folder(model / "artifacts" / names.BUNDLE_FOLDER) != expected:
-        raise SieveError(f"{registered.uri}: its files are not those that were registered; restore MLflow's artifacts")
+        raise SieveError(
+            f"{registered.uri}: its files have changed since it was registered; restore MLflow's artifacts"
+        )
 
 
 def _find_version(client: MlflowClient, name: str, run_id: str, content: str) -> ModelVersion | None:
@@ -187,7 +189,7 @@ def _find_version(client: MlflowClient, name: str, run_id: str, content: str) ->
 
 
 def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder: Path) -> str:
-    """Store the model with its run, read it back, compare; returns where it lies."""
+    """Upload the model to its run, download it again, compare both; returns its artifact URI."""
     with tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
         local = Path(scratch) / "sent"
         save_model(bundle_folder, local)
@@ -195,8 +197,8 @@ def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder
         returned = _download(settings, f"runs:/{run_id}/{MODEL_FOLDER}", f"{scratch}/returned")
         if hash_folder(Path(returned)) != hash_folder(local):
             raise SieveError(
-                f"MLflow at {redact(settings.tracking_url)} did not keep the model of run {run_id} as it was sent; "
-                f"check its artifact store and run again"
+                f"MLflow at {redact(settings.tracking_url)} returned other files than were sent for the model of run "
+                f"{run_id}; check its artifact store and run the command again"
             )
     return f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
 
@@ -217,5 +219,5 @@ def _resolve(settings: Settings, client: MlflowClient, uri: str) -> RegisteredMo
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         url = redact(settings.tracking_url)
-        raise UserError(f"MLflow at {url} does not hold {uri}; is that the search's --tracking?") from None
+        raise UserError(f"MLflow at {url} does not have {uri}; give the same --tracking as for the search") from None
     return RegisteredModel(name=found.name, version=str(found.version))

@@ -1,4 +1,4 @@
-"""A classifier as an MLflow model: code, weights and packages in one folder, loadable without Sieve."""
+"""A classifier as an MLflow model: code, weights and requirements in one folder that loads without Sieve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REQUIREMENTS = ("mlflow", "numpy", "pydantic", "safetensors", "torch", "torchvi
 
 
 def save_model(bundle_folder: Path, folder: Path) -> None:
-    """Write the pyfunc model of a classifier: uint8 (-1, H, W, C) in, float32 (-1, classes) out."""
+    """Write a classifier as a pyfunc model with uint8 input (-1, H, W, C) and float32 output (-1, classes)."""
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
@@ -33,7 +33,7 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
             folder,
             python_model=str(Path(__file__).with_name("serving.py")),
             artifacts={names.BUNDLE_FOLDER: str(bundle_folder)},
-            # By a module's file: a folder `data/` where the command is typed would be part of the package's path.
+            # From a module's file: a folder `data/` in the working folder would be part of the package's path.
             code_paths=[str(Path(getfile(module)).parent) for module in (models.config, data.errors)],
             pip_requirements=[_pinned(package) for package in _requirements(classifier.config)],
             signature=ModelSignature(
@@ -55,5 +55,5 @@ def _requirements(config: TrainConfig) -> tuple[str, ...]:
 
 
 def _pinned(package: str) -> str:
-    # Without the local part: no index serves `2.11.0+cu130`.
+    # Without the local part, because no index serves `2.11.0+cu130`.
     return f"{package}=={version(package).split('+')[0]}"

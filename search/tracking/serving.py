@@ -1,6 +1,6 @@
-"""The registered model's code: MLflow runs this file wherever the model is loaded, with or without Sieve installed.
+"""The code of the registered model. MLflow runs this file to load the model; Sieve need not be installed.
 
-Beside it lie the packages `models` and `data` and the classifier's own files (safetensors and JSON, nothing pickled).
+The model's folder also holds the packages `models` and `data`, and the classifier's files (safetensors and JSON).
 
     model = mlflow.pyfunc.load_model("models:/NAME@champion")
     probabilities = model.predict(images_NHWC)     # uint8 (N, H, W, C) -> float32 (N, classes)
@@ -21,7 +21,7 @@ from models.bundle import Classifier, load_bundle
 
 
 class SieveClassifier(PythonModel):
-    """A trained classifier with its preprocessing, on a GPU where there is one."""
+    """A trained classifier with its preprocessing, on a GPU if there is one."""
 
     classifier: Classifier
 
@@ -29,13 +29,13 @@ class SieveClassifier(PythonModel):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.classifier = load_bundle(Path(context.artifacts["classifier"]), device)
 
-    # MLflow takes a type hint for a schema, and warns of one that it cannot read; a plain array it leaves alone.
+    # MLflow reads type hints as a schema and warns about those it cannot read; it accepts a plain array.
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        """Class probabilities, float32 (N, classes), of uint8 pictures (N, H, W, C); any N.
+        """Class probabilities, float32 (N, classes), of uint8 images (N, H, W, C), for any N.
 
-        `params={"precision": "auto"}` computes them as validation did: in bfloat16 where the device is faster with it.
+        `params={"precision": "auto"}` computes them as validation did: in bfloat16 if the device is faster with it.
         """
         precision = (params or {}).get("precision", "fp32")
         return self.classifier.predict_proba(np.asarray(model_input, dtype=np.uint8), precision=precision)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from data.batches import EvalBatches, TrainBatches
 from data.errors import TrainingDiverged, UserError
-from models.config import FlexCNNConfig, Scheduler, TrainConfig
+from models.config import ClassWeights, FlexCNNConfig, Scheduler, TrainConfig
 from models.registry import build_model
 from models.training.checkpoint import kept_checkpoint
+from models.training.class_weights import inverse_frequency
 from models.training.evaluate import evaluate
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics, best_epoch
@@ -192,10 +193,16 @@ def test_gradients_are_clipped_to_the_norm_asked_for(splits: MakeSplits, tiny: F
 
 
 def test_class_weights_are_taken_from_the_training_labels(splits: MakeSplits, tiny: FlexCNNConfig) -> None:
-    plain = _train(splits, dataclasses.replace(tiny, epochs=1))
-    weighted = _train(splits, dataclasses.replace(tiny, epochs=1, class_weights="inverse_frequency"))
+    def trained_with(class_weights: ClassWeights) -> list[dict[str, float]]:
+        return _numbers(_train(splits, dataclasses.replace(tiny, epochs=1, class_weights=class_weights)))
 
-    assert plain[0].train_loss != weighted[0].train_loss
+    train, val = (batches.images.labels_M for batches in splits(tiny))
+    of_train, of_val = (tuple(inverse_frequency(labels, 3).tolist()) for labels in (train, val))
+    assert of_train != of_val
+
+    weighted = trained_with("inverse_frequency")
+    assert weighted == trained_with(of_train)
+    assert weighted != trained_with(of_val)
 
 
 def test_an_unknown_metric_is_refused_before_anything_is_trained(splits: MakeSplits, tiny: FlexCNNConfig) -> None:

@@ -163,7 +163,7 @@ def test_the_caption_says_which_images_are_shown() -> None:
 
 def test_without_a_mistake_there_is_no_picture_of_mistakes() -> None:
     assert mistakes_grid(make_predictions(right=1.0)) is None
-    assert "No image was taken for another class" in confusion_picture(make_predictions(right=1.0)).caption
+    assert "No image was misclassified" in confusion_picture(make_predictions(right=1.0)).caption
 
 
 def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
@@ -171,7 +171,7 @@ def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
     axes = confusion_picture(predictions)._figure.axes[0]
     cells = {text.get_position()[::-1]: text.get_text() for text in axes.texts}
     assert cells == {(0, 1): "3", (1, 2): "3", (2, 0): "3"}
-    assert "cat for dog (3)" in confusion_picture(predictions).caption
+    assert "cat as dog (3)" in confusion_picture(predictions).caption
 
 
 @pytest.mark.parametrize("classes", [2, 10, 30, 120])

@@ -104,14 +104,14 @@ def chapter(read: tuple[StudyFacts, AblationResult]) -> AblationChapter:
     return ablation_chapter(facts, result, facts.confirmation)
 
 
-def test_the_findings_say_what_helped_with_its_interval_and_what_is_not_told_from_nothing(
+def test_the_findings_state_each_effect_with_its_interval_and_whether_it_is_clear(
     chapter: AblationChapter,
 ) -> None:
     first, second, _ = chapter.findings
     assert first.strength == "clear"
-    assert first.text.startswith("norm rather than none: 10.")
+    assert first.text.startswith("norm instead of none: 10.")
     assert "points better in validation accuracy (95 % interval +9." in first.text
-    assert second.strength == "unclear" and "not told from no effect" in second.text
+    assert second.strength == "unclear" and "do not separate it from no effect" in second.text
 
 
 def test_the_tables_hold_every_effect_every_cell_and_every_class(chapter: AblationChapter) -> None:
@@ -137,4 +137,4 @@ def test_there_are_curves_a_forest_plot_confusion_matrices_and_precision_against
 def test_the_page_has_the_chapter_in_place_of_a_confirmation(settings: Settings) -> None:
     html = make_report(settings, STUDY.name).read_text()
     assert '<h2 id="ablation">' in html and 'id="confirmation"' not in html
-    assert "norm rather than none" in html and "finalist" not in html.split("<script")[0]
+    assert "norm instead of none" in html and "finalist" not in html.split("<script")[0]

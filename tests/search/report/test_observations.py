@@ -51,7 +51,7 @@ def test_a_real_effect_is_found_with_its_size() -> None:
     assert first.p_value < 1e-6
 
 
-def test_noise_is_called_an_effect_no_more_often_than_promised() -> None:
+def test_noise_is_called_an_effect_at_most_as_often_as_stated() -> None:
     runs = 150
     false = sum(
         any(
@@ -97,21 +97,22 @@ def test_with_too_few_trials_it_says_how_many_are_needed() -> None:
 def test_the_report_names_the_effect_its_size_and_its_interval(made: MadeStudy) -> None:
     sentence = next(o for o in observed(made) if o.about == "architecture" and o.strength == "clear")
     found = re.search(
-        r"activation gelu rather than relu brought (\d\.\d) points.*interval \+(\d\.\d) to \+(\d\.\d), p", sentence.text
+        r"gelu instead of relu raised validation accuracy by (\d\.\d) points.*interval \+(\d\.\d) to \+(\d\.\d), p",
+        sentence.text,
     )
     assert found, sentence.text
     size, low, high = map(float, found.groups())
     assert low <= 100 * GELU_GAIN <= high and low <= size <= high
 
 
-def test_the_report_calls_no_effect_what_has_none(made: MadeStudy) -> None:
+def test_parameters_without_an_effect_are_reported_as_unclear(made: MadeStudy) -> None:
     about = [o for o in observed(made) if o.about == "architecture" and o.strength == "clear"]
     assert not any("filters" in o.text or "dropout" in o.text for o in about)
     silent = next(o for o in observed(made) if o.about == "architecture" and "No clear effect" in o.text)
     assert "filters (" in silent.text
 
 
-def test_of_a_bound_beyond_all_that_was_seen_it_says_nothing(made: MadeStudy) -> None:
+def test_a_bound_larger_than_all_observed_differences_is_left_out(made: MadeStudy) -> None:
     facts = made.facts()
     wide = [
         ParameterEffect(
@@ -121,7 +122,8 @@ def test_of_a_bound_beyond_all_that_was_seen_it_says_nothing(made: MadeStudy) ->
     ]
     effects = {stage.name: ParameterEffects(found=tuple(wide), trials=30, trials_needed=20) for stage in facts.stages}
     texts = [one.text for one in observe(facts, effects, {}) if "No clear effect" in one.text]
-    assert texts and all("hide: dropout (1.0 points). About filters they say nothing." in text for text in texts)
+    assert texts and all("of: dropout (1.0 points)." in text for text in texts)
+    assert all("too few to bound the effect of: filters." in text for text in texts)
 
 
 def test_the_lead_over_other_finalists_has_an_interval_and_a_verdict(made: MadeStudy) -> None:
@@ -131,17 +133,17 @@ def test_the_lead_over_other_finalists_has_an_interval_and_a_verdict(made: MadeS
     tied = {f"finalist {index + 1} " for index in facts.record.champion.ties} if facts.record.champion else set()
     for lead in leads:
         is_tied = any(name in lead.text for name in tied)
-        assert ("not told apart" in lead.text) == is_tied == (lead.strength == "unclear")
+        assert ("do not separate" in lead.text) == is_tied == (lead.strength == "unclear")
 
 
-def test_without_a_champion_nothing_is_said_of_it(unfinished: MadeStudy) -> None:
+def test_without_a_champion_there_is_no_finding_about_it(unfinished: MadeStudy) -> None:
     assert not [o for o in observed(unfinished) if o.about in ("champion", "test")]
 
 
 @pytest.mark.parametrize(
     ("value", "images", "expected"), [(0.96172, 287, "96.2 %"), (0.96172, 10_000, "96.17 %"), (float("nan"), 10, "-")]
 )
-def test_accuracies_have_the_digits_that_their_images_can_bear(value: float, images: int, expected: str) -> None:
+def test_accuracies_have_as_many_digits_as_their_images_support(value: float, images: int, expected: str) -> None:
     assert Metric(name="val_accuracy", images=images).show(value) == expected
 
 
@@ -163,6 +165,6 @@ def test_winners_at_the_end_of_a_range_are_a_hint_and_others_are_not(made: MadeS
     at_edge = searched(60, 5, lambda params: float(str(params["learning_rate"])))
     at_edge.append(create_trial(state=TrialState.FAIL))
     hints = list(edge_hints(replace(stage, optuna_trials=tuple(at_edge))))
-    assert any("learning_rate at the upper end" in hint for hint in hints)
+    assert any("learning_rate is at the upper end" in hint for hint in hints)
     inside = searched(60, 6, lambda params: -abs(float(str(params["learning_rate"])) - 3e-3))
     assert not any("learning_rate" in hint for hint in edge_hints(replace(stage, optuna_trials=tuple(inside))))

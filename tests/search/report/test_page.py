@@ -110,7 +110,7 @@ def test_a_look_brings_the_confusion_matrix_and_every_class(report: Path) -> Non
 
 def test_while_sealed_the_page_says_so_and_shows_no_test_figure(unfinished: MadeStudy, tmp_path: Path) -> None:
     text = read(make_report(unfinished.settings, "made", tmp_path / "made.html")).text
-    assert "Sealed: this study has looked at no test image" in text and "No champion yet" in text
+    assert "this study has used no test image" in text and "No champion yet" in text
     assert "Confusion" not in text
 
 

@@ -103,8 +103,8 @@ def test_a_configuration_with_a_choice_that_is_not_there_any_more_is_skipped_and
     earlier(sqlite, [(0.9, {"activation": "mish"}), (0.8, {"activation": "gelu"})])
     warm = started(sqlite, activation=choice("relu", "gelu"))
     assert [one.trial for one in warm.taken] == ["earlier/1-s0 #1"]
-    assert warm.skipped == ("earlier/1-s0 #0: activation mish is none of relu, gelu",)
-    assert "  skipped earlier/1-s0 #0: activation mish is none of relu, gelu" in warm.lines()
+    assert warm.skipped == ("earlier/1-s0 #0: activation mish is not one of relu, gelu",)
+    assert "  skipped earlier/1-s0 #0: activation mish is not one of relu, gelu" in warm.lines()
 
 
 def test_a_parameter_is_taken_over_only_where_its_condition_holds(sqlite: Storage) -> None:
@@ -116,12 +116,12 @@ def test_a_parameter_is_taken_over_only_where_its_condition_holds(sqlite: Storag
     assert [one.parameters for one in warm.taken] == [{"scheduler": "step", "step_gamma": 0.3}, {"scheduler": "cosine"}]
 
 
-def test_what_cannot_be_started_from_is_said(sqlite: Storage) -> None:
+def test_a_warm_start_without_usable_trials_is_refused_with_the_reason(sqlite: Storage) -> None:
     space = {"filters": choice(4, 8)}
     with pytest.raises(UserError, match="no study 'earlier'"):
         started(sqlite, **space)
     earlier(sqlite, [(0.9, {})], config=BackboneConfig(image_size=32))
-    with pytest.raises(UserError, match=r"nothing in it has a place in new/one \(earlier/1-s0 #0: it has no filters\)"):
+    with pytest.raises(UserError, match=r"none of its trials fits .* new/one \(earlier/1-s0 #0: it has no filters\)"):
         started(sqlite, **space)
     grid = replace(tiny(sampler="grid"), warm_start="earlier")
     with pytest.raises(UserError, match="is a grid"):

@@ -59,7 +59,7 @@ def test_the_table_says_what_is_broken_and_how_to_mend_it(finished, storage, cap
     assert run(finished) == 1
 
     printed = capsys.readouterr()
-    assert "does not hold models:/partA/7" in " ".join(printed.out.split())
+    assert "does not have models:/partA/7" in " ".join(printed.out.split())
     assert printed.err == "error: broken: registry; the last column says what to do\n"
 
 
@@ -92,7 +92,7 @@ def test_a_champion_whose_files_have_changed_is_broken(finished, storage, finish
         (finding,) = check_champions(finished, storage)
     finally:
         weights.write_bytes(original)
-    assert finding.state == "broken" and "not those that were registered" in finding.text
+    assert finding.state == "broken" and "files have changed since it was registered" in finding.text
 
 
 def test_an_alias_that_names_another_version_is_a_warning(finished, storage):

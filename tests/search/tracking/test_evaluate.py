@@ -141,7 +141,7 @@ def test_an_unknown_study_is_named_with_those_that_exist(finished):
 
 def test_a_champion_that_the_registry_does_not_hold_is_no_look(finished):
     change_study(finished, champion={"model_uri": "models:/partA/7"})
-    with pytest.raises(UserError, match="does not hold models:/partA/7"):
+    with pytest.raises(UserError, match="does not have models:/partA/7"):
         evaluate(finished, "partA")
     assert taken(finished) == []
 
@@ -178,6 +178,6 @@ def test_the_command_shows_a_table_for_people(finished, capsys, monkeypatch):
     arguments = ["--home", str(finished.home), "--study", "partA", "--again", "to read the table"]
     assert main_guard(lambda: module.main(arguments)) == 0
     printed = capsys.readouterr().out
-    assert "most often taken for" in printed
+    assert "most often mistaken for" in printed
     assert "macro-F1" in printed and "look 1" in printed
     assert taken(finished)[0].reason == "to read the table"

@@ -109,14 +109,14 @@ def test_files_that_come_back_changed_are_never_given_a_version(settings, run_id
         return returned
 
     monkeypatch.setattr(module, "_download", damage)
-    with pytest.raises(SieveError, match="did not keep the model"):
+    with pytest.raises(SieveError, match="returned other files than were sent"):
         register(settings, bundle, run_id)
     assert connect(settings.tracking_url).search_model_versions("name = 'partA'") == []
 
 
 def test_what_the_registry_does_not_hold_is_a_bad_request(settings):
     for uri in ("models:/partA@champion", "models:/partA/1"):
-        with pytest.raises(UserError, match="does not hold"):
+        with pytest.raises(UserError, match="does not have models:"):
             load_champion(settings, uri)
 
 

@@ -51,16 +51,16 @@ def test_the_champion_has_the_best_mean_not_the_best_single_run() -> None:
     assert bundle == Path("home/studies/mine/trials") / f"confirm-{champion.trial}" / "classifier"
 
 
-def test_only_the_classifier_that_a_trial_kept_is_promoted(tmp_path: Path) -> None:
+def test_only_the_classifier_that_a_trial_saved_is_promoted(tmp_path: Path) -> None:
     folder = tmp_path / "classifier"
     folder.mkdir()
     (folder / "weights").write_bytes(b"as they were kept")
     trial = create_trial(value=0.5, user_attrs={names.CLASSIFIER_HASH: hash_folder(folder)})
     check_kept(trial, folder)
     (folder / "weights").write_bytes(b"of somebody else ")
-    with pytest.raises(SieveError, match="not the classifier that its trial kept"):
+    with pytest.raises(SieveError, match="its files are not those that the trial saved"):
         check_kept(trial, folder)
-    with pytest.raises(SieveError, match="the same --home, on a shared path"):
+    with pytest.raises(SieveError, match="the same --home on a shared file system"):
         check_kept(trial, tmp_path / "elsewhere")
 
 
