@@ -1,13 +1,13 @@
 """CIFAR-10 on a GPU: a ResNet-18 for small images from scratch, as the fastest published trainings do it.
 
 The network is fixed: a ResNet-18 whose first convolution suits images of 32 px. From the published trainings come SGD
-with Nesterov's correction, one cycle of the learning rate, batches of 512, label smoothing, mirrored images shifted by
-few pixels, blanked rectangles (Cutout) and a moving average of the weights (airbench, arXiv:2404.00498; Page 2018, How
-to train your ResNet). First the rates are searched, in short trainings; then regularization and augmentation, in longer
-ones, since what it is good for shows late. The finalists get most of the time: an epoch takes about a second on one
-H100, and `--budget 5m` shortens their training to what fits.
+with Nesterov's correction, one cycle of the learning rate, batches of 512, label smoothing, images mirrored in every
+other epoch and shifted by few pixels, blanked rectangles (Cutout) and a moving average of the weights (Jordan 2024,
+arXiv:2404.00498; Page 2018, How to train your ResNet). The rates are searched first, in short trainings; regularization
+and augmentation next, in longer ones, since their gain shows late. The finalists get most of the time: `--budget 5m` is
+meant for a GPU on which an epoch takes about a second, and shortens their training to the epochs that fit.
 
-`resnet18-cifar10` compares ways of fine-tuning and freezing in a table; this study is after the best classifier.
+`resnet18-cifar10` compares ways of fine-tuning and freezing in a table; this study searches for the best classifier.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ RESNET_CIFAR10 = Study(
         weight_decay=5e-4,
         scheduler="one_cycle",
         label_smoothing=0.1,
-        flip=0.5,
+        flip_alternating=True,
         crop_padding=2,
         erasing=0.25,
         epochs=30,
