@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,8 @@ from data.catalog import DATASETS
 from data.decode import Header, ImageFit, PixelFormat
 from data.errors import UserError
 from data.files import CacheLimit, read_json, write_json, writing_below
-from data.layout import ImageFile
+from data.garbage import no_collection
+from data.layout import ImageFile, Layout
 from data.partition import Partition, check_class_sizes, read_partition
 from data.pixels import Pixels, open_pixels
 from data.progress import Progress
@@ -39,6 +39,8 @@ class DataDescription:
     """Empty where the set is still to be downloaded."""
     images: dict[str, int]
     """Files per part that the source brings: `train`, `val`, `test`."""
+    layout: Layout | None
+    """The listing, for `open_search_data` to start from; None where the set is still to be downloaded."""
     download_url: str | None
     """Where the set will be fetched from, if it is not here yet."""
     notes: tuple[str, ...]
@@ -49,12 +51,14 @@ def describe(spec: DataSpec, data_home: Path) -> DataDescription:
     known = DATASETS.get(spec.source)
     if known and known.archive and not (data_home.expanduser() / spec.source).is_dir():
         url = known.archive.url
-        return DataDescription(classes=(), images={}, download_url=url, notes=(f"{known.title}: fetched from {url}",))
+        notes = (f"{known.title}: fetched from {url}",)
+        return DataDescription(classes=(), images={}, layout=None, download_url=url, notes=notes)
     layout = find_layout(spec.source, data_home)
     check_class_sizes(layout, spec)
     return DataDescription(
         classes=layout.classes,
         images={part: layout.count(part) for part in ("train", "val", "test")},
+        layout=layout,
         download_url=None,
         notes=layout.notes,
     )
@@ -69,16 +73,18 @@ def open_search_data(
     cache_home: Path,
     progress: Progress | None = None,
     limit: CacheLimit | None = None,
+    layout: Layout | None = None,
 ) -> SearchData:
     """Training and validation images of `spec`, decoded once below `cache_home` and mapped read-only.
 
     Where they would take more than the limit they are decoded whenever they are looked at; a note says so either way.
     `image_size` is the height and width in pixels; None takes the pictures' own where all share one square size, and
-    otherwise 224. Any number of processes may call this at once. Raises UserError for data that cannot be searched,
-    before it writes anything where the folder's listing tells.
+    otherwise 224. `layout` is a listing of the source that `describe` has made just before; else one is made here. Any
+    number of processes may call this at once. Raises UserError for data that cannot be searched, before it writes
+    anything where the folder's listing tells.
     """
     cache_home = cache_home.expanduser().absolute()
-    with _no_collection(), Readers(find_layout(spec.source, data_home, progress)) as readers:
+    with no_collection(), Readers(layout or find_layout(spec.source, data_home, progress)) as readers:
         partition = read_partition(spec, readers, cache_home, progress)
         searched = partition.searched
         common = _common_format(partition, readers, cache_home, progress)
@@ -104,18 +110,6 @@ def open_search_data(
         split_hash=split.split_hash,
         notes=(*partition.notes, pixels.note, *_unreadable_notes(pixels.unreadable), *split.notes),
     )
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python's collector from going through some 100,000 new names and hashes again and again, for no garbage."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def label_distribution(data: SearchData) -> dict[str, dict[str, int]]:

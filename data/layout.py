@@ -142,16 +142,17 @@ def _images_by_class(folder: Path, root: Path, ignored: Counter[str]) -> dict[st
 def _images(folder: Path, prefix: str, ignored: Counter[str]) -> Iterator[tuple[str, int, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _hidden(entry.name):
+            name = entry.name
+            if _hidden(name):
                 continue
             # Links to folders are not followed below a class: they can lead in a circle.
             if entry.is_dir(follow_symlinks=False):
-                yield from _images(Path(entry.path), f"{prefix}/{entry.name}", ignored)
-            elif entry.name[entry.name.rfind(".") :].lower() in IMAGE_SUFFIXES and entry.is_file():
+                yield from _images(Path(entry.path), f"{prefix}/{name}", ignored)
+            elif name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and entry.is_file():
                 status = entry.stat()
-                yield f"{prefix}/{entry.name}", status.st_size, status.st_mtime_ns
+                yield f"{prefix}/{name}", status.st_size, status.st_mtime_ns
             else:
-                ignored[os.path.splitext(entry.name)[1].lower() or entry.name] += 1
+                ignored[os.path.splitext(name)[1].lower() or name] += 1
 
 
 def _common_classes(

@@ -57,7 +57,6 @@ class Readers:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._number_of = {file.name: number for number, file in enumerate(layout.files)}
         self._headers: dict[str, Header | None] = {}
         self._here = FileReader(layout.read, _ROOM_BYTES)
         self._processes: list[_Process] = []
@@ -133,7 +132,8 @@ class Readers:
     ) -> list[_Chunk]:
         """Divide files so that a file is the same process's whenever it is asked for, and each chunk is of one kind."""
         chunks, start = [], 0
-        for (number, _), group in groupby(files, lambda file: (self._number_of[file.name] // _CHUNK, kind(file))):
+        number_of = {file.name: number for number, file in enumerate(self.layout.files)} if files else {}
+        for (number, _), group in groupby(files, lambda file: (number_of[file.name] // _CHUNK, kind(file))):
             names = [file.name for file in group]
             chunks.append(_Chunk(number, start, names))
             start += len(names)

@@ -10,6 +10,7 @@ from data.catalog import DATASETS
 from data.digits import digits_layout
 from data.errors import UserError
 from data.files import locked
+from data.garbage import no_collection
 from data.layout import Layout, scan_folder
 from data.progress import Progress
 
@@ -17,7 +18,8 @@ from data.progress import Progress
 def find_layout(source: str, data_home: Path, progress: Progress | None = None) -> Layout:
     """What lies at `source`, a name in `DATASETS` or a folder. Raises UserError as `resolve` and `scan_folder` do."""
     folder = resolve(source, data_home, progress)
-    return digits_layout() if folder is None else scan_folder(folder)
+    with no_collection():
+        return digits_layout() if folder is None else scan_folder(folder)
 
 
 def resolve(source: str, data_home: Path, progress: Progress | None = None) -> Path | None:
