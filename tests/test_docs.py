@@ -1,12 +1,11 @@
-"""What the documentation says can be typed: every option exists, and what is marked `run` runs.
+"""The documentation's commands: every option exists, and a block that is marked `run` runs.
 
-A fenced block is marked behind its language: `sh run` is run as it stands, `sh fails` must end with exit code 1, and
-`python file=NAME` is written to that file. Pages share one folder and one home, in the order of `READ_IN_ORDER`.
+A fenced block is marked after its language: `sh run` is run as it is, `sh fails` must end with exit code 1, and
+`python file=NAME` is written to that file. The pages share one folder and one home, in the order of `PAGES`.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import os
@@ -21,6 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from search.main import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "docs" / f"{name}.md" for name in ("own-images", "seal", "own-study", "several-gpus", "several-machines")
@@ -34,48 +35,65 @@ def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
     yield from BLOCK.findall(page.read_text("utf-8"))
 
 
+COMMAND = r"(sieve|python -m (?:search|models)\.)\s?([a-z]+)"
+
+
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """`(module, arguments)` of every command of Sieve's that any page shows, with or without a mark."""
+    """`(command, arguments)` of every command of Sieve's that a page shows, with or without a mark."""
     for page in ALL_PAGES:
-        for module, arguments in re.findall(r"`python -m ((?:search|models)\.[\w.]+)([^`]*)`", page.read_text("utf-8")):
-            if arguments:  # Without any, it is called by its name.
-                yield module, shlex.split(arguments)
+        for _, name, arguments in re.findall(f"`{COMMAND}([^`]*)`", page.read_text("utf-8")):
+            if arguments:  # Without any, the page only names the command.
+                yield name, shlex.split(arguments)
         for language, _, text in blocks(page):
             if language in ("", "sh", "bash"):
                 for line in text.replace("\\\n", " ").splitlines():
-                    # Also after variables and behind `&&`, but not inside a container's command.
-                    found = re.search(r"(?:^|&& )(?:\w+=\S+ )*python -m ((?:search|models)\.\S+)(.*)", line)
+                    # Also after variables and after `&&`, but not inside a container's command.
+                    found = re.search(rf"(?:^|&& )(?:\w+=\S+ )*{COMMAND}(.*)", line)
                     if found:
-                        yield found[1], shlex.split(found[2], comments=True)
-
-
-class Parsed(Exception):
-    """The options were understood; nothing is to be done with them."""
+                        yield found[2], shlex.split(found[3].split(" > ")[0], comments=True)
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"), [pytest.param(*one, id=shlex.join([one[0], *one[1]])) for one in commands()]
+    ("name", "arguments"), [pytest.param(*one, id=shlex.join([one[0], *one[1]])) for one in commands()]
 )
-def test_every_option_that_a_page_shows_exists(
-    module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parse = argparse.ArgumentParser.parse_args
+def test_every_option_that_a_page_shows_exists(name: str, arguments: list[str]) -> None:
+    assert name in COMMANDS
+    importlib.import_module(COMMANDS[name].module).build_parser().parse_args(arguments)
 
-    def parse_and_stop(parser: argparse.ArgumentParser, *args: object) -> None:
-        parse(parser, *args)  # type: ignore[arg-type]
-        raise Parsed
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
-    package = importlib.import_module(module)
-    command = package if hasattr(package, "main") else importlib.import_module(f"{module}.__main__")
-    with pytest.raises(Parsed):
-        command.main(arguments)
+def test_readme_names_every_command() -> None:
+    shown = set(re.findall(r"^\| `sieve (\w+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    assert shown == set(COMMANDS)
+
+
+def test_the_files_of_one_trial_can_be_followed_in_the_order_of_readme() -> None:
+    """Each file is imported or started by one above it in the list."""
+    files = re.findall(r"^\d+\. `(\S+\.py)`", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert 5 <= len(files) <= 10
+    above = ""
+    for file in files:
+        module = file.removesuffix(".py").replace("/", ".")
+        assert not above or re.search(rf"\b{re.escape(module)}\b", above), file
+        above += (ROOT / file).read_text("utf-8")
+
+
+def test_readme_shows_every_package_of_search() -> None:
+    tree = next(text for _, _, text in blocks(ROOT / "README.md") if text.startswith("data/ "))
+    packages = [path.parent.name for path in (ROOT / "search").glob("*/__init__.py")]
+    assert [name for name in packages if f"  {name}/" not in tree] == []
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
 def test_every_link_to_another_page_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_every_file_of_the_project_that_a_page_names_exists(page: Path) -> None:
+    tops = "data|models|studies|search|tests|benchmarks|docs"
+    named = re.findall(rf"`((?:{tops})/[\w./-]*)`", page.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_page_of_hyperparameters_is_what_the_configuration_says() -> None:
@@ -85,12 +103,12 @@ def test_the_page_of_hyperparameters_is_what_the_configuration_says() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = script.with_suffix(".md").read_text("utf-8")
-    assert written == module.page(), "python docs/hyperparameters.py writes it anew"
+    assert written == module.page(), "run `python docs/hyperparameters.py`"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a reader would be, with `photos` of two kinds that a small network tells apart."""
+    """A reader's working folder, with `photos` of two classes that a small network can tell apart."""
     made = tmp_path_factory.mktemp("reader")
     generator = np.random.default_rng(0)
     for label, colour in (("ants", (200, 60, 40)), ("bees", (40, 90, 200))):
@@ -104,12 +122,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_a_page_marks_as_runnable_runs(page: Path, folder: Path) -> None:
-    python = folder / "bin" / "python"  # The one of the tests, whatever the shell would find.
-    python.parent.mkdir(exist_ok=True)
-    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    python.chmod(0o755)
+    sieve = folder / "bin" / "sieve"  # The commands under test, whatever the shell would find.
+    sieve.parent.mkdir(exist_ok=True)
+    sieve.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m search "$@"\n')
+    sieve.chmod(0o755)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SIEVE_", "MLFLOW_"))}
-    environment = {**kept, "PYTHONPATH": str(ROOT), "PATH": f"{python.parent}:{kept['PATH']}"}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "PATH": f"{sieve.parent}:{kept['PATH']}"}
     for _, mark, text in blocks(page):
         if mark.startswith("file="):
             (folder / mark.removeprefix("file=")).write_text(text, "utf-8")

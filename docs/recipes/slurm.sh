@@ -3,7 +3,7 @@
 #
 #   sbatch --nodes 4 docs/recipes/slurm.sh partA --data /shared/dogs
 #
-# What follows the study's name goes to search.run. See docs/many-machines.md.
+# The arguments after the study's name go to `sieve run`. See docs/several-machines.md.
 #SBATCH --job-name=sieve
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4
@@ -31,7 +31,7 @@ done
 srun python -m search.worker --study "$study" --device "${SIEVE_DEVICE:-cuda:0}" &
 workers=$!
 
-# Ten minutes before the time is up (--signal): running trials end, no new ones start, and the job goes on in its next turn.
+# Ten minutes before the time limit (--signal), running trials finish and no new ones start; the job is then requeued.
 go_on_later() {
     kill -TERM "$supervisor" "$workers"
     wait "$workers" || true
