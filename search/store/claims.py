@@ -1,4 +1,4 @@
-"""Who works on which trial: claims that two workers can never both hold, leases that expire, results that count once.
+"""Claims, leases and results: two workers never hold one trial, and each trial gets one result.
 
 A claim is a row whose primary key is the trial, so the database itself refuses a second owner. The owner renews its
 lease. A process that finds the lease expired, or its owner dead, takes the row over (`search.store.reaping`) and puts
@@ -14,17 +14,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb.models import StudyModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
-from search.store.storage import OUTAGE_S, Storage, with_retries
+from search.store.optuna_private import StudyModel, TrialModel
+from search.store.retries import OUTAGE_S, retried
+from search.store.storage import Storage
 from search.store.tables import leases
 
 LEASE_S = OUTAGE_S + 30.0
-"""Seconds after which a worker that says nothing has lost its trial; an outage alone must not cost it."""
+"""Seconds after which a worker that does not renew its lease loses the trial; an outage alone must not cost it."""
 
 Outcome = Literal["complete", "pruned", "failed"]
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -43,7 +44,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a trial; stored as JSON until Optuna knows it."""
+    """How a trial ended; kept as JSON in its lease until Optuna's trial is finished with it."""
 
     outcome: Outcome
     value: float | None = None
@@ -55,13 +56,14 @@ def claim_next(storage: Storage, optuna_study: str, owner: str, *, lease_s: floa
     token = uuid.uuid4().hex
     while True:
         try:
-            return with_retries(_claim_first, storage, optuna_study, owner, token, lease_s)
+            return _claim_first(storage, optuna_study, owner, token, lease_s)
         except IntegrityError:
-            continue  # Its last owner was about to give the lease back; the next look finds it gone.
+            continue  # The last owner was deleting its lease; the next attempt finds it gone.
 
 
+@retried
 def renew(storage: Storage, claim: Claim, *, lease_s: float = LEASE_S) -> None:
-    """Push the lease's end into the future; raises LeaseLost if somebody else has the trial."""
+    """Extend the lease to `lease_s` seconds from now; raises LeaseLost if another worker has the trial."""
     with storage.engine.begin() as connection:
         expires_at = storage.now(connection) + lease_s
         changed = connection.execute(
@@ -74,22 +76,23 @@ def renew(storage: Storage, claim: Claim, *, lease_s: float = LEASE_S) -> None:
 
 
 def finish(storage: Storage, claim: Claim, result: Result) -> None:
-    """Acknowledge a result, once, and tell Optuna; raises LeaseLost if the trial is not this worker's any more.
+    """Record a result, once, and finish Optuna's trial with it; raises LeaseLost if another worker has the trial.
 
-    Each step outlasts an outage of the database by itself: repeated as a whole, the second acknowledgement would fail.
+    Each step is repeated in an outage by itself: repeated as a whole, the second acknowledgement would fail.
     """
-    with_retries(_acknowledge, storage, claim, result)
-    with_retries(tell, storage, claim.trial_id, result)
-    with_retries(delete_lease, storage, claim.trial_id, claim.token)
+    _acknowledge(storage, claim, result)
+    finish_in_optuna(storage, claim.trial_id, result)
+    delete_lease(storage, claim.trial_id, claim.token)
 
 
 def release(storage: Storage, claim: Claim) -> None:
-    """Put a trial back into the queue with what it has done so far; raises LeaseLost if it is not this worker's."""
+    """Put a trial back into the queue, with its finished epochs; raises LeaseLost if another worker has it."""
     renew(storage, claim)
     set_state(storage, claim.trial_id, TrialState.WAITING)
     delete_lease(storage, claim.trial_id, claim.token)
 
 
+@retried
 def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
     with storage.engine.begin() as connection:
         changed = connection.execute(
@@ -101,8 +104,9 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
         raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
 
 
+@retried
 def _claim_first(storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float) -> Claim | None:
-    """Lease and start a trial in one transaction, which may be repeated where an outage hid its effect."""
+    """Lease and start a trial in one transaction; repeated with the same token, it returns the trial of that lease."""
     trial = select(TrialModel.trial_id, TrialModel.number)
     waiting = (
         trial.join(StudyModel, StudyModel.study_id == TrialModel.study_id)
@@ -125,20 +129,23 @@ def _claim_first(storage: Storage, optuna_study: str, owner: str, token: str, le
     return Claim(trial_id=row.trial_id, number=row.number, optuna_study=optuna_study, owner=owner, token=token)
 
 
-def tell(storage: Storage, trial_id: int, result: Result) -> None:
-    """Tell Optuna an acknowledged result, however often: whoever takes a lease over tells the same."""
+@retried
+def finish_in_optuna(storage: Storage, trial_id: int, result: Result) -> None:
+    """Finish Optuna's trial with an acknowledged result; a repeated call, by any process, changes nothing."""
     storage.trials.end(trial_id, _STATES[result.outcome], result.value, result.attributes)
 
 
+@retried
 def set_state(storage: Storage, trial_id: int, state: TrialState) -> bool:
-    """False if the trial is finished, or was to run and did not wait."""
+    """Set a trial's state; False if it is finished, or if it should start and was not waiting."""
     try:
         return storage.optuna.set_trial_state_values(trial_id, state)
     except UpdateFinishedTrialError:
         return False
 
 
+@retried
 def delete_lease(storage: Storage, trial_id: int, token: str) -> None:
-    """Give the trial free, if the lease is still the one with this token."""
+    """Delete a trial's lease, if it still has this token."""
     with storage.engine.begin() as connection:
         connection.execute(delete(leases).where(leases.c.trial_id == trial_id, leases.c.token == token))

@@ -1,4 +1,4 @@
-"""The seal on a test set: every look is on record before it happens, and a second one needs a reason."""
+"""The seal on a test set: every look is recorded before it happens, and a second look needs a reason."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from data.errors import SealBroken
 from search.store import tables
 from search.store.records import StudyRecord
+from search.store.retries import retried
 from search.store.storage import Storage
 
 FIRST_LOOK = "first look"
@@ -32,17 +33,17 @@ class Look:
     study: str
     number: int
     by: str
-    """`user@host`"""
+    """The user who opened the seal, as `user@host`."""
     opened_at: float
     """Seconds since the epoch."""
     reason: str
     model_uri: str
     result: dict[str, Any] | None
-    """None while the look goes on, and for ever if it crashed."""
+    """The test result; None during the look, and permanently if the look crashed."""
 
     @property
     def name(self) -> str:
-        """Among the looks of several studies."""
+        """The look's name in a list of looks of several studies."""
         return f"look {self.number} by {self.study}"
 
     def __str__(self) -> str:
@@ -72,6 +73,7 @@ def open_look(storage: Storage, study: str, *, by: str, model_uri: str, reason: 
             continue  # Another evaluator opened a look in the meantime.
 
 
+@retried
 def _insert_look(storage: Storage, row: Mapping[str, Any], *, needs_reason: bool) -> int:
     """Insert a look after the last one; repeated with the same token, it returns the number that it inserted."""
     own = select(tables.looks.c.number).where(
@@ -90,22 +92,25 @@ def _insert_look(storage: Storage, row: Mapping[str, Any], *, needs_reason: bool
     return number
 
 
+@retried
 def close_look(storage: Storage, study: str, number: int, result: Mapping[str, Any]) -> None:
-    """Store what a look saw; the first result stands."""
+    """Store the result of a look; a result that is stored already stays."""
     look = (tables.looks.c.study == study) & (tables.looks.c.number == number) & tables.looks.c.result.is_(None)
     with storage.engine.begin() as connection:
         connection.execute(update(tables.looks).where(look).values(result=dict(result)))
 
 
+@retried
 def looks(storage: Storage, study: str) -> list[Look]:
-    """Every look at a study's test set, in order."""
+    """Every look at a study's test set, by number."""
     query = select(*_LOOK_COLUMNS).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
     with storage.reader.begin() as connection:
         return [Look(**row._mapping) for row in connection.execute(query)]
 
 
+@retried
 def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
-    """Looks of this database's other studies at the same test images, in order."""
+    """Looks of other studies in this database at the same test images, oldest first."""
     query = (
         select(*_LOOK_COLUMNS, tables.studies.c.data)
         .join(tables.studies, tables.studies.c.name == tables.looks.c.study)
@@ -119,7 +124,7 @@ def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
 
 
 def describe_look(result: Mapping[str, Any]) -> str:
-    """Which look a result is of, and who else has looked at the same images before."""
+    """The number of the look that gave a result, and the earlier looks of other studies at the same images."""
     others = result.get("looks_by_others")
     return f"look {result['look']}" + (f", after {', '.join(others)} at the same images" if others else "")
 
@@ -128,7 +133,7 @@ def whoami() -> str:
     """`user@host` of this process."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # A container may run under a number that has no name.
+    except (KeyError, OSError):  # A container may run under a user id that has no name.
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
@@ -136,6 +141,6 @@ def whoami() -> str:
 def _refusal(earlier: list[Look]) -> str:
     seen = "; ".join(str(look) for look in earlier)
     return (
-        f"{earlier[0].study}: the sealed test set was already looked at: {seen}. "
-        f"Another look needs --again REASON, and stays on record in every report"
+        f"{earlier[0].study}: the sealed test set has been opened before: {seen}. "
+        f"To look again, give --again REASON; every report lists the look"
     )

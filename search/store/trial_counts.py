@@ -1,7 +1,7 @@
-"""How the trials of a study stand, counted by the database itself: the same few statements, however many there are.
+"""Counts of a study's trials, made by the database itself in a few statements, however many trials there are.
 
-Loading a study through Optuna reads every parameter and every epoch of every trial, which a display that is drawn anew
-every second must not cost. Optuna's tables are read by name; `tests/search/store/test_trial_counts.py`
+Loading a study through Optuna reads every parameter and every epoch of every trial, which is too slow for a display
+that is updated every second. Optuna's tables are read by name; `tests/search/store/test_trial_counts.py`
 compares the counts with Optuna's own, on SQLite and on Postgres.
 """
 
@@ -14,13 +14,14 @@ from sqlalchemy import Connection, String, and_, cast, column, func, select, tab
 from sqlalchemy.sql import ColumnElement
 
 from search import names
+from search.store.retries import retried
 from search.store.storage import Storage
 from search.store.tables import epochs
 
 PACE_WINDOW_S = 600.0
-"""What was finished longer ago says little of how fast a study is now."""
+"""Seconds: epochs that ended longer ago are not used to measure the current pace."""
 PACE_EPOCHS = 200
-"""As many of the last epochs are enough to tell."""
+"""Number of epochs that are used to measure the pace at most."""
 
 _studies = table("studies", column("study_id"), column("study_name"))
 _trials = table("trials", column("trial_id"), column("study_id"), column("number"), column("state"))
@@ -49,15 +50,16 @@ class Tally:
     best: float | None = None
     best_trial: int | None = None
     epochs: int = 0
-    """Finished ones, of all trials."""
+    """Finished epochs of all trials."""
 
 
+@retried
 def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) -> dict[str, Tally]:
-    """A tally for each of these Optuna studies; an empty one for a study that is not made yet."""
+    """Count the trials of each of these Optuna studies; zero for a study that does not exist yet."""
     tallies = {name: Tally() for name in optuna_studies}
     with storage.reader.begin() as connection:
         for name, state, key, count in _counts(connection, optuna_studies):
-            kinds, kind = tallies[name].kinds, _MARKED.get((state, key), _KINDS[state])  # Marked before it is told.
+            kinds, kind = tallies[name].kinds, _MARKED.get((state, key), _KINDS[state])  # Marked before it ends.
             kinds[kind] = kinds.get(kind, 0) + count
         for name, number, value in _best(connection, optuna_studies, maximize=maximize):
             tallies[name].best_trial, tallies[name].best = number, value
@@ -66,8 +68,9 @@ def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) ->
     return tallies
 
 
+@retried
 def epochs_per_s(storage: Storage, optuna_studies: Sequence[str]) -> float | None:
-    """How fast these studies' epochs came of late, all workers together; None where too few did."""
+    """Epochs per second that all workers together finished recently; None if there were fewer than two."""
     query = (
         select(epochs.c.finished_at)
         .join(_trials, _trials.c.trial_id == epochs.c.trial_id)

@@ -12,6 +12,7 @@ from search import names
 from search.report.model_card import model_card
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
+from search.store.optuna_private import database_id
 from search.store.records import StageRecord, read_stages, update_study
 from search.store.storage import Storage, with_retries
 from search.supervisor.prepare import Request
@@ -32,7 +33,7 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
     if request.study.folds:
         bundle, champion["refit_images"] = _refit(request, champion)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
+    run_ids = {trial.number: with_retries(mirror.run_of, database_id(trial)) for trial in complete}
     for number, run_id in run_ids.items():
         folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
         artifacts.fetch(folder)

@@ -24,6 +24,7 @@ from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
 from search.stage.snapshot import stage_trials
 from search.stage.warm_start import warm_parameters
 from search.store.claims import Result, claim_next, finish
+from search.store.optuna_private import study_database_id
 from search.store.processes import process_name
 from search.store.reaping import reap
 from search.store.records import StageRecord, pin_stage, read_stages, read_study, update_stage
@@ -201,12 +202,11 @@ def fill_queue(storage: Storage, record: StageRecord) -> None:
     """One waiting trial for each slot of the budget that has none yet. Only the supervisor may call this."""
     pinned = PinnedStage.from_json(record.pinned)
     study = optuna.create_study(
-        study_name=record.optuna_study, storage=storage.optuna, direction=pinned.direction, load_if_exists=True
+        study_name=record.optuna_study, storage=storage.trials, direction=pinned.direction, load_if_exists=True
     )
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         study.set_metric_names([pinned.metric])  # So that the dashboard's axes say what they show.
-    filled = len(study.get_trials(deepcopy=False))
-    storage.trials.enqueue(study._study_id, pinned.queue[filled : pinned.trials])
+    storage.trials.fill_queue(study_database_id(study), pinned.queue[: pinned.trials])
 
 
 def _all_waiting(trials: Sequence[FrozenTrial]) -> bool:

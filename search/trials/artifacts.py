@@ -21,7 +21,7 @@ from data.files import read_json, write_json, writing_below
 from search import names
 from search.settings import Settings, redact
 from search.store.records import StudyRecord
-from search.store.storage import OUTAGE_S
+from search.store.retries import OUTAGE_S
 from search.terminal import say
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import time
 
 import optuna
 
+from search.store.optuna_private import database_id, frozen_copy
 from search.store.records import EpochRecord, add_epochs
 from search.store.storage import Storage, with_retries
 
@@ -27,10 +28,10 @@ class EpochLog:
 
     def report(self, trial: optuna.Trial, epoch: int, metrics: dict[str, float], value: float) -> None:
         """What `Trial.report` does, with all metrics of the epoch; written now or soon."""
-        self._pending.append(EpochRecord(trial_id=trial._trial_id, epoch=epoch, metrics=metrics, value=value))
+        self._pending.append(EpochRecord(trial_id=database_id(trial), epoch=epoch, metrics=metrics, value=value))
         if time.monotonic() >= self._next_write_at:
             self.write()
-        trial._cached_frozen_trial.intermediate_values[epoch] = value  # Where a pruner looks for the trial's own.
+        frozen_copy(trial).intermediate_values[epoch] = value  # Where a pruner looks for the trial's own.
 
     def write(self) -> None:
         """Write all that waits."""

@@ -10,7 +10,8 @@ from data.errors import ArtifactsAway, LeaseLost
 from data.files import disk_trouble
 from search import names
 from search.store.claims import release, renew
-from search.store.storage import Storage, is_outage, with_retries
+from search.store.retries import is_outage
+from search.store.storage import Storage, with_retries
 from search.trials.trial_run import TrialRun
 
 TRACEBACK_LINES = 12

@@ -12,10 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
-
-from data.errors import LeaseLost
+from data.errors import LeaseLost, StorageAway
 from search.store.claims import LEASE_S, Claim, renew
 from search.store.storage import Storage
 
@@ -70,12 +67,12 @@ class Keeper(threading.Thread):
                 if time.monotonic() >= next_renewal:
                     next_renewal = time.monotonic() + RENEW_S
                     self._renew(watched)
-            except (SQLAlchemyError, StorageInternalError):
+            except StorageAway:
                 next_renewal = time.monotonic()  # The training thread retries what matters; a lease outlives an outage.
 
     def _renew(self, watched: Watched | None) -> None:
         if watched is not None:
-            renew_all(self._storage, watched)
+            renew_all(self._storage.without_retries, watched)
         self._show()
 
 

@@ -30,6 +30,7 @@ from search.stage.draw_parameters import draw
 from search.stage.feasibility import Feasible, anything
 from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Outcome, Result, renew
+from search.store.optuna_private import frozen_copy
 from search.store.storage import Storage, with_retries
 from search.trials.answers import save_answers
 from search.trials.artifacts import Artifacts
@@ -106,7 +107,7 @@ class TrialRun:
     """When the last epoch was reported."""
 
     def __post_init__(self) -> None:
-        stored = self.trial._cached_frozen_trial  # As it was opened: nobody else writes to it.
+        stored = frozen_copy(self.trial)  # As it was opened: nobody else writes to it.
         self.reported = frozenset(stored.intermediate_values)
         self.faults = stored.user_attrs.get(names.FAULTS, 0)
 

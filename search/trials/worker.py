@@ -13,7 +13,6 @@ from types import FrameType
 
 import optuna
 import torch
-from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import ArtifactsAway, LeaseLost, SieveError, StorageAway, UserError
 from data.spec import DataSpec
@@ -118,8 +117,8 @@ class Worker:
             self._storage.trials.fresh_s = 0.0
             self._keeper.close()
             self._watchdog.close()
-            with suppress(SQLAlchemyError):  # In an outage it is not shown for long any more.
-                forget_worker(self._storage, self.name)
+            with suppress(StorageAway):  # In an outage it is not shown for long any more.
+                forget_worker(self._storage.without_retries, self.name)
 
     def _run_next(self) -> bool:
         for record in with_retries(read_stages, self._storage, self._study.name, state="open"):
