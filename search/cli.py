@@ -27,7 +27,7 @@ from typing import NoReturn
 from data.errors import SieveError, UserError
 from data.files import disk_trouble
 from search import settings
-from search.store.storage import is_outage, storage_away
+from search.store.retries import is_outage, storage_away
 from search.terminal import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 
 

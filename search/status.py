@@ -98,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings, console = from_arguments(options), Console()
     if options.watch and (options.json or not console.is_terminal):
         raise UserError("--watch needs a terminal and does not go with --json; leave it out to print the status once")
-    storage = open_storage(settings.storage_url, create=False)
+    # A person waits for what is printed once; a page that is watched outlasts an outage.
+    storage = open_storage(settings.storage_url, create=False, outage_s=None if options.watch else 0)
     try:
         if options.watch:
             _watch(storage, options.study, console)

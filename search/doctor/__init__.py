@@ -1,1 +1,1 @@
-"""Whether everything that a search relies on is as it should be, and how to mend what is not."""
+"""Checks of everything that a search relies on, each with the command that repairs what it finds."""

@@ -34,7 +34,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 
 
 def examine(settings: Settings, storage: Storage | None) -> Iterator[Finding]:
-    """Everything, in the order in which a search needs it; without a storage, what can be seen without one."""
+    """All findings, in the order in which a search needs things; without a storage, those that need none."""
     yield from check_disk(settings)
     if storage is not None:
         yield from check_schema(storage)
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         Console().print(_table(findings))
     wrong = [finding.about for finding in findings if finding.state == "broken"]
     if wrong:
-        raise SieveError(f"broken: {', '.join(dict.fromkeys(wrong))}; the last column says what to do")
+        raise SieveError(f"broken: {', '.join(dict.fromkeys(wrong))}; the last column shows how to repair it")
 
 
 def _open(settings: Settings, *, mend: bool) -> tuple[Storage | None, list[Finding]]:
@@ -88,7 +88,7 @@ def _open(settings: Settings, *, mend: bool) -> tuple[Storage | None, list[Findi
     if found is not None and not (mend and found.state == "warning"):
         return None, [found]
     try:
-        return open_storage(settings.storage_url, create=False), []
+        return open_storage(settings.storage_url, create=False, outage_s=0), []
     except UserError as error:  # It answers, so the error is about its tables and names the remedy.
         text, _, remedy = str(error).partition("; ")
         return None, [broken(STORAGE, text, remedy)]

@@ -1,4 +1,4 @@
-"""The database: its schema, its settings, and trials that nobody works on."""
+"""Checks of the database: its schema, its settings, trials without a worker, and looks without a result."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from search.doctor.finding import Finding, broken, command, ok, warning
 from search.settings import redact
 from search.stage.snapshot import stage_trials
 from search.store.engines import is_sqlite
+from search.store.optuna_private import database_id
 from search.store.processes import is_dead
 from search.store.records import StageRecord, read_stages, study_names
 from search.store.schema import NEWEST
@@ -55,14 +56,14 @@ def check_schema(storage: Storage) -> Iterator[Finding]:
 
 
 def check_sqlite(storage: Storage) -> Iterator[Finding]:
-    """The file itself, and whether several processes can use it at once."""
+    """Whether a SQLite file is intact, and whether several processes can use it at once."""
     if not storage.is_sqlite:
         return
     with storage.engine.begin() as connection:
         mode = connection.execute(text("PRAGMA journal_mode")).scalar_one()
         damage = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
     if damage != "ok":
-        yield broken(STORAGE, f"the file is damaged: {damage}", "go back to a copy of it")
+        yield broken(STORAGE, f"the file is damaged: {damage}", "restore a backup of it")
     if mode == "wal":
         yield ok(STORAGE, "SQLite with a write-ahead log")
     else:
@@ -71,45 +72,46 @@ def check_sqlite(storage: Storage) -> Iterator[Finding]:
 
 
 def check_trials(storage: Storage) -> Iterator[Finding]:
-    """Trials that are said to run and do not."""
+    """Trials that run in the database but have no worker."""
     stray, lost = stray_trials(storage), lost_leases(storage)
     mend = command("doctor", "--mend")
     if stray:
         names = ", ".join(f"{record.optuna_study} #{number}" for record, number, _ in stray)
-        yield broken(TRIALS, f"nobody works on {names}, though RUNNING", mend)
+        yield broken(TRIALS, f"running without a worker: {names}", mend)
     if lost:
         names = ", ".join(sorted({row.optuna_study for row in lost}))
-        yield warning(TRIALS, f"{len(lost)} trials of {names} lost their worker; a supervisor puts them back", mend)
+        trials = "1 trial" if len(lost) == 1 else f"{len(lost)} trials"
+        yield warning(TRIALS, f"{trials} of {names} lost their worker; the next search requeues them", mend)
     if not stray and not lost:
         yield ok(TRIALS, "every running trial has a worker")
 
 
 def check_seal(storage: Storage) -> Iterator[Finding]:
-    """Looks at a test set that came to no result."""
+    """Looks at a test set without a result."""
     open_looks = [look for study in study_names(storage) for look in looks(storage, study) if look.result is None]
     for look in open_looks:
-        again = command("evaluate", f"--study {look.study}", '--again "the look before came to no result"')
+        again = command("evaluate", f"--study {look.study}", '--again "the last look has no result"')
         yield warning(SEAL, f"{look.study}: {look}", again)
     if not open_looks:
-        yield ok(SEAL, "every look at a test set came to a result")
+        yield ok(SEAL, "every look at a test set has a result")
 
 
 def stray_trials(storage: Storage) -> list[tuple[StageRecord, int, int]]:
-    """Stage, number and id of trials that run though nobody holds a lease on them."""
+    """The stage, number and id of running trials on which no worker has a lease."""
     before = _leased(storage)
     running = [
-        (record, trial.number, trial._trial_id)
+        (record, trial.number, database_id(trial))
         for study in study_names(storage)
         for record in read_stages(storage, study)
         for trial in stage_trials(storage, record)
         if trial.state == TrialState.RUNNING
     ]
-    leased = before | _leased(storage)  # A trial may begin, or end, while the others are read.
+    leased = before | _leased(storage)  # A trial may start or end while the others are read.
     return [found for found in running if found[2] not in leased]
 
 
 def lost_leases(storage: Storage) -> list[Row[Any]]:
-    """Leases that have run out, or whose owners are dead."""
+    """Leases that have expired, or whose owner has died."""
     with storage.reader.begin() as connection:
         now = storage.now(connection)
         rows = connection.execute(select(leases)).all()

@@ -1,4 +1,4 @@
-"""The devices of this machine."""
+"""Checks of the CPU and GPUs of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEVICES = "devices"
 
 
 def check_devices() -> Iterator[Finding]:
-    """Whether each GPU computes; without one, the CPU does."""
+    """Whether each GPU computes; on a machine without one, the CPU is reported."""
     if not torch.cuda.is_available():
         yield ok(DEVICES, f"cpu, {cpu_cores()} cores, torch {torch.__version__}")
         if shutil.which("nvidia-smi"):
@@ -28,7 +28,7 @@ def check_devices() -> Iterator[Finding]:
             free_bytes, total_bytes = torch.cuda.mem_get_info(device)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            yield broken(DEVICES, f"{device} does not compute: {reason}", f"leave {device} out with --devices")
+            yield broken(DEVICES, f"{device} does not compute: {reason}", f"leave {device} out of --devices")
             continue
         memory = f"{free_bytes / 2**30:.1f} of {total_bytes / 2**30:.1f} GiB free"
         yield ok(DEVICES, f"{device} {torch.cuda.get_device_name(device)}, {memory}")

@@ -1,4 +1,4 @@
-"""One line of what the doctor has to say."""
+"""One finding of the doctor, and its three kinds."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ State = Literal["ok", "warning", "broken"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it."""
+    """One thing that was checked, its state, and how to repair it."""
 
     about: str
-    """`disk`, `storage`, `trials`, `tracking`, `registry`, `seal`, `checkpoints`, `cache` or `devices`."""
+    """The thing that was checked, such as `storage` or `devices`."""
     state: State
     text: str
     mend: str | None = None
-    """A command, or words where no command does it; None where nothing has to be done."""
+    """A command, or a sentence where no command does it; None where nothing has to be done."""
 
 
 def ok(about: str, text: str) -> Finding:
-    """As it should be."""
+    """A finding without a problem."""
     return Finding(about=about, state="ok", text=text)
 
 
 def warning(about: str, text: str, mend: str) -> Finding:
-    """Harms nothing yet, or mends itself."""
+    """A finding that does no harm yet, or that the next search repairs."""
     return Finding(about=about, state="warning", text=text, mend=mend)
 
 
 def broken(about: str, text: str, mend: str) -> Finding:
-    """Has to be mended before a search can go on."""
+    """A finding that has to be repaired before a search can continue."""
     return Finding(about=about, state="broken", text=text, mend=mend)
 
 
 def command(module: str, *arguments: str) -> str:
-    """What to type."""
+    """The command line of a command of Sieve."""
     return " ".join(["python -m", f"search.{module}", *arguments])

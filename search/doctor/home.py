@@ -1,4 +1,4 @@
-"""What lies below the home folder: room, decoded pictures, stored features, checkpoints."""
+"""Checks of the home folder: disk space, the cache of decoded images, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from search.trials.working_files import leftover_checkpoints
 DISK, CACHE, CHECKPOINTS = "disk", "cache", "checkpoints"
 LITTLE_BYTES = 5 * 2**30
 TOO_LITTLE_BYTES = 2**28
-"""Not even a database, a checkpoint and a classifier surely fit."""
+"""Bytes below which a database, a checkpoint and a classifier may not fit."""
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
-    """Room where results are written."""
+    """Disk space where results are written."""
     place = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     free_bytes = shutil.disk_usage(place).free
     text = f"{free_bytes / 2**30:,.1f} GiB free at {place}"
     if free_bytes < TOO_LITTLE_BYTES:
         yield broken(DISK, text, "free some space, or choose another folder with --home")
     elif free_bytes < LITTLE_BYTES:
-        yield warning(DISK, text, "free some space before a large data set is decoded")
+        yield warning(DISK, text, "free some space before you search on a large data set")
     else:
         yield ok(DISK, text)
 
 
 def check_cache(settings: Settings) -> Iterator[Finding]:
-    """Decoded pictures that cannot be used; they are made again when they are needed."""
+    """Decoded images that cannot be used; they are decoded again when they are needed."""
     mend = command("doctor", "--mend")
     unfinished, damaged = unfinished_entries(settings.cache_home), damaged_entries(settings.cache_home)
     for path in unfinished:
         yield warning(CACHE, f"{path.name}: decoding was interrupted", mend)
     for path in damaged:
-        yield warning(CACHE, f"{path.name}: cannot be read; it is decoded again when it is needed", mend)
+        yield warning(CACHE, f"{path.name}: cannot be read; the next search decodes it again", mend)
     if not unfinished and not damaged:
-        yield ok(CACHE, f"whole at {settings.cache_home}")
+        yield ok(CACHE, f"no damaged entry in {settings.cache_home}")
 
 
 def check_checkpoints(settings: Settings, storage: Storage) -> Iterator[Finding]:
-    """Checkpoints that nobody will resume from."""
+    """Checkpoints of trials that have ended, which are never resumed."""
     left = [
         path
         for study in study_names(storage)
@@ -54,14 +54,15 @@ def check_checkpoints(settings: Settings, storage: Storage) -> Iterator[Finding]
     ]
     if left:
         size = sum(path.stat().st_size for path in left) / 2**20
-        text = f"{len(left)} checkpoints of trials that have ended, {size:,.1f} MiB"
+        count = "1 checkpoint" if len(left) == 1 else f"{len(left)} checkpoints"
+        text = f"{count} of trials that have ended, {size:,.1f} MiB"
         yield warning(CHECKPOINTS, text, command("doctor", "--mend"))
     else:
-        yield ok(CHECKPOINTS, "none is left of a trial that has ended")
+        yield ok(CHECKPOINTS, "no trial that has ended left a checkpoint")
 
 
 def remove_cache_leftovers(cache_home: Path) -> int:
-    """Delete decoded pictures that cannot be used; returns how many entries."""
+    """Delete decoded images that cannot be used; returns the number of cache entries."""
     useless = [*unfinished_entries(cache_home), *damaged_entries(cache_home)]
     for path in useless:
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""What can be mended without a decision: nothing that a search, running or to come, needs is touched."""
+"""Repairs that need no decision: they touch nothing that a running or future search needs."""
 
 from __future__ import annotations
 
@@ -22,32 +22,36 @@ from search.trials.working_files import leftover_checkpoints, remove_leftovers
 
 
 def mend(settings: Settings, storage: Storage) -> Iterator[str]:
-    """Do what is safe to do; says what was done."""
+    """Make the repairs that are safe; yields a line about each."""
     requeued = _requeue(storage)
     if requeued:
-        yield f"{requeued} trials put back into the queue"
+        yield f"requeued {_count(requeued, 'trial')}"
     for study in study_names(storage):
         left = len(list(leftover_checkpoints(storage, open_artifacts(settings).root, study)))
         if left:
             remove_leftovers(storage, open_artifacts(settings), study)
-            yield f"{study}: {left} checkpoints removed"
+            yield f"{study}: deleted {_count(left, 'checkpoint')}"
     removed = remove_cache_leftovers(settings.cache_home)
     if removed:
-        yield f"{removed} useless entries of the cache removed"
+        yield f"deleted {'1 useless cache entry' if removed == 1 else f'{removed} useless cache entries'}"
     for study in study_names(storage):
         synced = sync(settings, storage, study)
         if synced.trials_sent or synced.looks_sent:
             yield str(synced)
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _requeue(storage: Storage) -> int:
-    """Put trials back whose workers are gone. A stray trial gets a lease that has run out, and is reaped as others."""
+    """Requeue trials whose workers are gone. A stray trial first gets an expired lease, so that `reap` finds it."""
     for record, _, trial_id in stray_trials(storage):
         row = {"trial_id": trial_id, "optuna_study": record.optuna_study, "owner": process_name()}
         try:
             with storage.engine.begin() as connection:
                 connection.execute(insert(leases).values(**row, token=uuid.uuid4().hex, expires_at=0.0))
         except IntegrityError:
-            continue  # Somebody works on it after all.
+            continue  # A worker claimed it in the meantime.
     stages = [record for study in study_names(storage) for record in read_stages(storage, study)]
     return len(reap(storage, [record.optuna_study for record in stages]))

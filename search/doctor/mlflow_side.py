@@ -1,4 +1,4 @@
-"""MLflow: whether it answers, what it lacks, and whether the champions in it are the ones that were chosen."""
+"""Checks of MLflow: whether it answers, what it lacks, and whether its champions are the ones that were chosen."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TRACKING, REGISTRY = "tracking", "registry"
 
 
 def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
-    """Whether MLflow answers, and has what the database has."""
+    """Whether MLflow answers, and has all trials and looks that the database has."""
     url = redact(settings.tracking_url)
     behind = {study: count for study in study_names(storage) if (count := trials_behind(storage, study))}
     if _is_missing_file(settings.tracking_url):
         if not study_names(storage):
-            yield ok(TRACKING, f"{url} is made by the first search")
+            yield ok(TRACKING, f"{url} does not exist yet: the first search creates it")
             return
-        yield broken(TRACKING, f"{url} is not there", "say where it is with --tracking")
+        yield broken(TRACKING, f"{url} does not exist", "name the right place with --tracking")
         return
     try:
         with answering(settings.tracking_url):
@@ -37,21 +37,21 @@ def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
             study: len(late) for study in study_names(storage) if (late := looks_behind(settings, storage, study))
         }
     except SieveError as error:
-        yield broken(TRACKING, str(error), "start the server, or say where it is with --tracking")
+        yield broken(TRACKING, str(error), "start the server, or name another with --tracking")
         return
     for study in sorted(behind.keys() | late_looks.keys()):
-        text = f"{study}: {behind.get(study, 0)} trials and {late_looks.get(study, 0)} looks are not in MLflow yet"
+        text = f"{study}: not in MLflow yet: {behind.get(study, 0)} trials, {late_looks.get(study, 0)} looks"
         yield warning(TRACKING, text, command("sync", f"--study {study}"))
 
 
 def check_champions(settings: Settings, storage: Storage) -> Iterator[Finding]:
-    """Whether each study's champion loads, is what was registered, and is what its alias names."""
+    """Whether each study's champion loads, is the registered one, and is the one that the alias names."""
     for study in study_names(storage):
         record = read_study(storage, study)
         assert record is not None
         if record.state == "promoting":
-            text = f"{study}: its champion is being registered, or that was interrupted"
-            yield warning(REGISTRY, text, "type its `search.run` command again if nobody runs it")
+            text = f"{study}: the registration of its champion is running or was interrupted"
+            yield warning(REGISTRY, text, "if no search runs, repeat its `search.run` command")
         elif record.champion is not None and not _is_missing_file(settings.tracking_url):
             yield _check_champion(settings, record, record.champion.model_uri)
 
@@ -62,13 +62,13 @@ def _check_champion(settings: Settings, record: StudyRecord, uri: str) -> Findin
         load_champion(settings, uri)
         found = load_champion(settings, alias).registered.uri
     except SieveError as error:
-        return broken(REGISTRY, f"{record.name}: {error}", "put MLflow's artifacts back as they were")
+        return broken(REGISTRY, f"{record.name}: {error}", "restore MLflow's artifacts")
     if found != uri:
         point = f"point the alias {names.CHAMPION_ALIAS} at {uri} in MLflow, unless another database shares its server"
-        return warning(REGISTRY, f"{record.name}: its champion is {uri}, but {alias} is {found}", point)
-    return ok(REGISTRY, f"{record.name}: {uri} loads, and is what was registered")
+        return warning(REGISTRY, f"{record.name}: its champion is {uri}, but {alias} names {found}", point)
+    return ok(REGISTRY, f"{record.name}: {uri} loads, and is the registered one")
 
 
 def _is_missing_file(tracking_url: str) -> bool:
-    """Whether that is a SQLite file that does not exist: asking MLflow would make it."""
+    """Whether the URL names a SQLite file that does not exist; opening it with MLflow would create it."""
     return tracking_url.startswith("sqlite:") and not Path(make_url(tracking_url).database or "").is_file()

@@ -19,6 +19,7 @@ from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, t
 from search.store.find import find_study
 from search.store.history import Command, read_commands
 from search.store.look_result import LookResult
+from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.seal import Look, looks, looks_by_others
 from search.store.storage import Storage
@@ -179,7 +180,7 @@ def _param_names(pinned: PinnedStage) -> list[str]:
 
 
 def _read_epochs(storage: Storage, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
-    numbers = {trial._trial_id: trial.number for trial in trials}
+    numbers = {database_id(trial): trial.number for trial in trials}
     query = (
         select(epoch_table.c.trial_id, epoch_table.c.metrics)
         .where(epoch_table.c.trial_id.in_(numbers))

@@ -10,8 +10,8 @@ import optuna
 from models.config import TrainConfig
 from search.stage.feasibility import DRAWS, Feasible
 from search.stage.pinned import PinnedStage
+from search.store.optuna_private import FIXED_PARAMS, frozen_copy
 from search.store.storage import Storage, with_retries
-from search.store.trial_store import FIXED_PARAMS
 
 
 def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible: Feasible) -> TrainConfig:
@@ -38,4 +38,4 @@ def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible:
 
 def _is_fixed(trial: optuna.Trial) -> bool:
     """Whether all parameters of the trial were fixed in advance."""
-    return set(trial.params) <= set(trial._cached_frozen_trial.system_attrs.get(FIXED_PARAMS, ()))
+    return set(trial.params) <= set(frozen_copy(trial).system_attrs.get(FIXED_PARAMS, ()))

@@ -1,4 +1,4 @@
-"""Who works on which trial: claims that two workers can never both hold, leases that expire, results that count once.
+"""Claims, leases and results: two workers never hold one trial, and each trial gets one result.
 
 A claim is a row whose primary key is the trial, so the database itself refuses a second owner. The owner renews its
 lease (`search.trials.lease_keeper`). A process that finds the lease expired, or its owner dead, takes the row over
@@ -15,14 +15,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb.models import StudyModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
+from search.store.optuna_private import StudyModel, TrialModel
+from search.store.retries import retried
 from search.store.states import Outcome
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.store.tables import leases
 from search.timing import Timing
 
@@ -42,7 +43,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a trial; stored as JSON until Optuna knows it."""
+    """How a trial ended; kept as JSON in its lease until Optuna's trial is finished with it."""
 
     outcome: Outcome
     value: float | None = None
@@ -61,13 +62,14 @@ def claim_next(
     token = uuid.uuid4().hex
     while True:
         try:
-            return with_retries(_claim_first, storage, optuna_study, owner, token, lease_s, numbers)
+            return _claim_first(storage, optuna_study, owner, token, lease_s, numbers)
         except IntegrityError:
-            continue  # Its last owner was about to give the lease back; the next look finds it gone.
+            continue  # The last owner was deleting its lease; the next attempt finds it gone.
 
 
+@retried
 def renew(storage: Storage, claim: Claim, *, lease_s: float = Timing.lease_s) -> None:
-    """Push the lease's end into the future; raises LeaseLost if somebody else has the trial."""
+    """Extend the lease to `lease_s` seconds from now; raises LeaseLost if another worker has the trial."""
     with storage.engine.begin() as connection:
         expires_at = storage.now(connection) + lease_s
         changed = connection.execute(
@@ -80,22 +82,23 @@ def renew(storage: Storage, claim: Claim, *, lease_s: float = Timing.lease_s) ->
 
 
 def finish(storage: Storage, claim: Claim, result: Result) -> None:
-    """Acknowledge a result, once, and tell Optuna; raises LeaseLost if the trial is not this worker's any more.
+    """Record a result, once, and finish Optuna's trial with it; raises LeaseLost if another worker has the trial.
 
-    Each step outlasts an outage of the database by itself: repeated as a whole, the second acknowledgement would fail.
+    Each step is repeated in an outage by itself: repeated as a whole, the second acknowledgement would fail.
     """
-    with_retries(_acknowledge, storage, claim, result)
-    with_retries(tell, storage, claim.trial_id, result)
-    with_retries(delete_lease, storage, claim.trial_id, claim.token)
+    _acknowledge(storage, claim, result)
+    finish_in_optuna(storage, claim.trial_id, result)
+    delete_lease(storage, claim.trial_id, claim.token)
 
 
 def release(storage: Storage, claim: Claim) -> None:
-    """Put a trial back into the queue with what it has done so far; raises LeaseLost if it is not this worker's."""
+    """Put a trial back into the queue, with its finished epochs; raises LeaseLost if another worker has it."""
     renew(storage, claim)
     set_state(storage, claim.trial_id, TrialState.WAITING)
     delete_lease(storage, claim.trial_id, claim.token)
 
 
+@retried
 def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
     with storage.engine.begin() as connection:
         changed = connection.execute(
@@ -107,10 +110,11 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
         raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
 
 
+@retried
 def _claim_first(
     storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float, numbers: Sequence[int] | None
 ) -> Claim | None:
-    """Lease and start a trial in one transaction, which may be repeated where an outage hid its effect."""
+    """Lease and start a trial in one transaction; repeated with the same token, it returns the trial of that lease."""
     trial = select(TrialModel.trial_id, TrialModel.number)
     waiting = (
         trial.join(StudyModel, StudyModel.study_id == TrialModel.study_id)
@@ -135,20 +139,23 @@ def _claim_first(
     return Claim(trial_id=row.trial_id, number=row.number, optuna_study=optuna_study, owner=owner, token=token)
 
 
-def tell(storage: Storage, trial_id: int, result: Result) -> None:
-    """Tell Optuna an acknowledged result, however often: whoever takes a lease over tells the same."""
+@retried
+def finish_in_optuna(storage: Storage, trial_id: int, result: Result) -> None:
+    """Finish Optuna's trial with an acknowledged result; a repeated call, by any process, changes nothing."""
     storage.trials.end(trial_id, _STATES[result.outcome], result.value, result.attributes)
 
 
+@retried
 def set_state(storage: Storage, trial_id: int, state: TrialState) -> bool:
-    """False if the trial is finished, or was to run and did not wait."""
+    """Set a trial's state; False if it is finished, or if it should start and was not waiting."""
     try:
         return storage.optuna.set_trial_state_values(trial_id, state)
     except UpdateFinishedTrialError:
         return False
 
 
+@retried
 def delete_lease(storage: Storage, trial_id: int, token: str) -> None:
-    """Give the trial free, if the lease is still the one with this token."""
+    """Delete a trial's lease, if it still has this token."""
     with storage.engine.begin() as connection:
         connection.execute(delete(leases).where(leases.c.trial_id == trial_id, leases.c.token == token))

@@ -1,4 +1,4 @@
-"""Finding what a command was asked for in the database, or one line that says what is there instead."""
+"""Find the study or champion that a command names, or raise an error that lists what the database holds."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from search.store.storage import Storage
 
 
 def find_study(storage: Storage, name: str) -> StudyRecord:
-    """The study of that name; UserError lists the others if there is none."""
+    """The study of that name; raises UserError, which lists the existing studies, if there is none."""
     record = read_study(storage, name)
     if record is None:
         known = study_names(storage)
         near = nearest(name, known)
         hint = f"did you mean {near!r}? " if near else ""
         there = ", ".join(known) or "none"
-        raise UserError(f"no study {name!r} at {redact(storage.url)}; {hint}studies there: {there}")
+        raise UserError(f"no study {name!r} at {redact(storage.url)}; {hint}existing studies: {there}")
     return record
 
 
 def find_champion(record: StudyRecord) -> ChampionRecord:
-    """The study's champion; UserError if there is none yet."""
+    """The champion in the study's record; raises UserError if there is none yet."""
     if record.champion is None:
-        raise UserError(
-            f"{record.name} has no champion yet; type its `search.run` command again to go on with the search"
-        )
+        raise UserError(f"{record.name} has no champion yet; repeat its `search.run` command to continue the search")
     return record.champion

@@ -1,4 +1,4 @@
-"""One supervisor a study: a lock in the database that its holder renews and that a crash gives back."""
+"""One supervisor per study: a lock in the database that its holder renews and that expires after a crash."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import SieveError
 from search.store.processes import is_dead, process_name
-from search.store.storage import OUTAGE_S, Storage, with_retries
+from search.store.retries import OUTAGE_S, retried
+from search.store.storage import Storage
 from search.store.tables import locks
 
 LOCK_S = OUTAGE_S + 30.0
-"""Seconds after which a supervisor that says nothing has lost its study; an outage alone must not cost it."""
+"""Seconds after which a supervisor that does not renew its lock loses it; an outage alone must not cost it."""
 
 
 @contextmanager
 def supervising(storage: Storage, study: str) -> Iterator[Callable[[], None]]:
     """Hold the study's supervisor lock; raises SieveError while another process holds it.
 
-    Yields what the holder calls before anything that only one supervisor may do: it raises SieveError once the lock is
-    another's, as after a sleep of the machine that was longer than the lock lasts.
+    Yields a function that the holder calls before anything that only one supervisor may do: it raises SieveError once
+    another process has the lock, for example after the machine slept for longer than the lock lasts.
     """
     name, token = _lock_name(study), uuid.uuid4().hex
     _acquire(storage, name, token)
@@ -38,12 +39,13 @@ def supervising(storage: Storage, study: str) -> Iterator[Callable[[], None]]:
     finally:
         stop.set()
         renewing.join()
-        with suppress(SQLAlchemyError), storage.engine.begin() as connection:  # In an outage the lock runs out.
+        with suppress(SQLAlchemyError), storage.engine.begin() as connection:  # In an outage the lock expires.
             connection.execute(delete(locks).where(locks.c.name == name, locks.c.token == token))
 
 
+@retried
 def is_supervised(storage: Storage, study: str) -> bool:
-    """Whether a living process holds the study's supervisor lock."""
+    """Whether a running process holds the study's supervisor lock."""
     with storage.reader.begin() as connection:
         now = storage.now(connection)
         held = connection.execute(select(locks).where(locks.c.name == _lock_name(study))).one_or_none()
@@ -54,6 +56,7 @@ def _lock_name(study: str) -> str:
     return f"supervisor:{study}"
 
 
+@retried
 def _acquire(storage: Storage, name: str, token: str) -> None:
     owner = process_name()
     try:
@@ -66,6 +69,8 @@ def _acquire(storage: Storage, name: str, token: str) -> None:
     with storage.engine.begin() as connection:
         now = storage.now(connection)
         held = connection.execute(select(locks).where(locks.c.name == name)).one_or_none()
+        if held is not None and held.token == token:
+            return  # Inserted by a call whose answer was lost in an outage.
         if held is None or held.expires_at < now or is_dead(held.owner):
             taken = connection.execute(
                 update(locks)
@@ -76,19 +81,20 @@ def _acquire(storage: Storage, name: str, token: str) -> None:
                 return
     raise SieveError(
         f"{_study(name)} is already being run by {_process(held.owner if held else None)}; "
-        f"watch it with `python -m search.status`, or help it with `python -m search.worker`"
+        f"watch it with `python -m search.status`, or add a worker with `python -m search.worker`"
     )
 
 
 def _confirm(storage: Storage, name: str, token: str) -> None:
-    held = with_retries(_holder, storage, name)
+    held = _holder(storage, name)
     if held is None or held.token != token:
         raise SieveError(
-            f"{_study(name)} was taken over by {_process(held.owner if held else None)}, because this process was "
-            f"silent for over {LOCK_S:.0f} s (asleep?); it stops here, and its trials go on there"
+            f"{_study(name)} was taken over by {_process(held.owner if held else None)}, because this process did "
+            f"not renew its lock for {LOCK_S:.0f} s (did the machine sleep?); it stops, and the search continues there"
         )
 
 
+@retried
 def _holder(storage: Storage, name: str) -> Row[Any] | None:
     with storage.reader.begin() as connection:
         return connection.execute(select(locks).where(locks.c.name == name)).one_or_none()
@@ -117,4 +123,4 @@ def _renew_until(storage: Storage, name: str, token: str, stop: threading.Event)
                 )
             pause_s = LOCK_S / 4
         except SQLAlchemyError:
-            pause_s = 1.0  # An outage: at its end the lock must not run out.
+            pause_s = 1.0  # In an outage: the lock must not expire when it ends.

@@ -12,27 +12,28 @@ from pathlib import Path
 import psutil
 
 CLOCK_STEP_S = 2.0
-"""A living process's start may move so far: it is counted from the machine's boot, whose time is corrected."""
+"""Seconds by which the start time of a running process may change: it is derived from the boot time, which the clock's
+corrections move."""
 
 
 @cache
 def _host() -> str:
-    """The machine and what can be seen of its processes: two machines, or containers, may share a host name."""
+    """The host name with a hash of the machine and process namespace: two machines or containers may share a name."""
     try:
         seen = f"{Path('/proc/sys/kernel/random/boot_id').read_text()}{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        seen = str(uuid.getnode())  # Elsewhere than on Linux.
+        seen = str(uuid.getnode())  # Not on Linux.
     return f"{socket.gethostname()}-{blake2b(seen.encode(), digest_size=3).hexdigest()}"
 
 
 def process_name(pid: int | None = None) -> str:
-    """`host:pid:start`, for this process or another one on this machine."""
+    """The name `host:pid:start` of this process, or of another one on this machine."""
     process = psutil.Process(pid or os.getpid())
     return f"{_host()}:{process.pid}:{process.create_time():.0f}"
 
 
 def is_dead(name: str) -> bool:
-    """True if `name` lived on this machine and is gone; False if it lives, or where that cannot be known from here."""
+    """True if `name` ran on this machine and has ended; False if it runs, or if it belongs to another machine."""
     host, pid, start = name.rsplit(":", 2)
     if host != _host():
         return False

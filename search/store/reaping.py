@@ -1,4 +1,4 @@
-"""What becomes of trials whose workers are gone: back into the queue, once for each loss, or told what they left."""
+"""Requeue trials whose workers are gone, once for each loss, or finish them with a result that the worker left."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from optuna.storages._rdb.models import StudyModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import Row, select, update
 
 from search import names
-from search.store.claims import Result, delete_lease, set_state, tell
+from search.store.claims import Result, delete_lease, finish_in_optuna, set_state
+from search.store.optuna_private import StudyModel, TrialModel
 from search.store.processes import is_dead, process_name
+from search.store.retries import retried
 from search.store.storage import Storage
 from search.store.tables import insert_new, leases
 
 MAX_LOSSES = 3
-"""A trial whose worker is lost more often than this is told as failed."""
+"""A trial whose worker is lost more often than this is recorded as failed."""
 REAP_S = 10.0
-"""A reaper's own lease; its work takes milliseconds."""
+"""Seconds of a reaper's own lease; its work takes milliseconds."""
 _LOSS = "loss-"
-"""Begins the token of a reaper's lease; the number of the loss that it counts follows."""
+"""Prefix of the token of a reaper's lease; the number of the loss that it counts follows."""
 
 
+@retried
 def reap(storage: Storage, optuna_studies: Sequence[str]) -> list[int]:
-    """Take over every trial whose worker is gone; put it back into the queue, or tell the result it left.
+    """Take over every trial whose worker is gone: requeue it, or finish it with the result that the worker left.
 
-    Safe to run in many processes at once, and to be killed in: each lost lease is taken over by exactly one, and who
-    takes over from a reaper that died half-way counts the same loss. Returns the trials put back.
+    Many processes may run it at once, and each may be killed in it: exactly one takes over each lost lease, and a
+    reaper that takes over from one that died half-way counts the same loss. Returns the ids of the requeued trials.
     """
     requeued = []
     for row in list(_lost_leases(storage, optuna_studies)):
@@ -37,7 +39,7 @@ def reap(storage: Storage, optuna_studies: Sequence[str]) -> list[int]:
         if token is None:
             continue
         if row.result is not None:
-            tell(storage, row.trial_id, Result(**row.result))
+            finish_in_optuna(storage, row.trial_id, Result(**row.result))
         elif _requeue(storage, row.trial_id, loss):
             requeued.append(row.trial_id)
         delete_lease(storage, row.trial_id, token)
@@ -56,14 +58,14 @@ def _lost_leases(storage: Storage, optuna_studies: Sequence[str]) -> Iterator[Ro
 
 
 def _loss(storage: Storage, row: Row[Any]) -> int:
-    """Which loss of its trial a lost lease stands for: that of a reaper, the one that it was about to count."""
+    """The number of the loss that a lost lease stands for; a reaper's lease has it in its token."""
     if row.token.startswith(_LOSS):
         return int(row.token.removeprefix(_LOSS).partition(":")[0])
     return int(storage.optuna.get_trial(row.trial_id).user_attrs.get(names.LOSSES, 0)) + 1
 
 
 def _take_over(storage: Storage, row: Row[Any], loss: int) -> str | None:
-    """Make a lost lease ours, if it is still the one that was seen; its new token, or None."""
+    """Take a lost lease over and return its new token; None if another process changed it in the meantime."""
     token = f"{_LOSS}{loss}:{uuid.uuid4().hex[:24]}"
     with storage.engine.begin() as connection:
         changed = connection.execute(
@@ -77,9 +79,9 @@ def _take_over(storage: Storage, row: Row[Any], loss: int) -> str | None:
 
 
 def _reap_orphans(storage: Storage, optuna_study: str) -> list[int]:
-    """Put back what runs without a lease, as in a database that was restored or mended by hand.
+    """Requeue trials that run without a lease, for example in a database that was restored or edited by hand.
 
-    A trial has a lease as long as it runs, so that one of our own on a running trial proves that nobody else has it.
+    A trial has a lease as long as it runs, so inserting our own for a running trial proves that no worker has it.
     """
     with storage.reader.begin() as connection:
         query = select(leases.c.trial_id).where(leases.c.optuna_study == optuna_study)
@@ -105,7 +107,7 @@ def _running_ids(storage: Storage, optuna_study: str) -> set[int]:
 
 
 def _insert_lease(storage: Storage, optuna_study: str, trial_id: int, token: str) -> bool:
-    """Make the trial this reaper's; False if it is another's."""
+    """Lease a trial to this reaper; False if another process has a lease on it."""
     lease = {"trial_id": trial_id, "optuna_study": optuna_study, "owner": process_name(), "token": token}
     with storage.engine.begin() as connection:
         rows = {**lease, "expires_at": storage.now(connection) + REAP_S}
@@ -121,7 +123,9 @@ def _requeue(storage: Storage, trial_id: int, loss: int) -> bool:
         return False
     if loss > MAX_LOSSES:
         reason = f"its worker was lost {loss} times"
-        tell(storage, trial_id, Result(outcome="failed", attributes={names.REASON: reason, names.LOSSES: loss}))
+        finish_in_optuna(
+            storage, trial_id, Result(outcome="failed", attributes={names.REASON: reason, names.LOSSES: loss})
+        )
         return False
     storage.optuna.set_trial_user_attr(trial_id, names.LOSSES, loss)
     return set_state(storage, trial_id, TrialState.WAITING)

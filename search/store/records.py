@@ -1,4 +1,4 @@
-"""What is written about a study, its stages, epochs and workers, and how it is read back."""
+"""Records of studies, stages, epochs and workers: writing and reading them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.store.champion_record import ChampionRecord
+from search.store.retries import retried
 from search.store.states import StageState, StudyState
 from search.store.storage import Storage
 from search.store.study_data import StudyData
 from search.store.tables import epochs, insert_new, stages, studies, workers
 
 WORKER_SEEN_S = 30.0
-"""A worker that has said nothing for longer is not shown any more."""
+"""Seconds without a status update after which a worker is no longer shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,21 +84,23 @@ class WorkerRecord:
         return self.name.split(":")[0].rpartition("-")[0]
 
 
+@retried
 def read_study(storage: Storage, name: str) -> StudyRecord | None:
-    """The pinned study, or None."""
+    """The pinned study of that name, or None."""
     with storage.reader.begin() as connection:
         row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
     return StudyRecord.from_row(row) if row else None
 
 
+@retried
 def study_names(storage: Storage) -> list[str]:
-    """All studies in this database, oldest first."""
+    """The names of all studies in this database, oldest first."""
     with storage.reader.begin() as connection:
         return list(connection.execute(select(studies.c.name).order_by(studies.c.created_at)).scalars())
 
 
 def create_study(storage: Storage, name: str, *, definition: Mapping[str, Any], data: StudyData) -> bool:
-    """Pin a study; False if somebody else did so first."""
+    """Pin a study; False if another process pinned it first."""
     row = {
         "name": name,
         "definition": definition,
@@ -105,22 +108,31 @@ def create_study(storage: Storage, name: str, *, definition: Mapping[str, Any], 
         "state": "running",
         "created_at": time.time(),
     }
+    return _insert_study(storage, row)
+
+
+@retried
+def _insert_study(storage: Storage, row: Mapping[str, Any]) -> bool:
+    """Insert a study's row; True again if a call whose answer was lost in an outage has inserted this very row."""
     try:
         with storage.engine.begin() as connection:
             connection.execute(insert(studies).values(**row))
     except IntegrityError:
-        return False
+        record = read_study(storage, row["name"])
+        return record is not None and record.created_at == row["created_at"]
     return True
 
 
+@retried
 def update_study(storage: Storage, name: str, **values: Any) -> None:
-    """Set columns of a study's row: state, deadline, champion."""
+    """Set columns of a study's row: `state`, `deadline` or `champion`."""
     with storage.engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == name).values(**values))
 
 
+@retried
 def read_stages(storage: Storage, study: str, *, state: StageState | None = None) -> list[StageRecord]:
-    """The stages pinned so far, in order; only those in `state`, if given."""
+    """The stages of a study that are pinned so far, in order; only those in `state`, if given."""
     query = select(stages).where(stages.c.study == study).order_by(stages.c.position)
     if state is not None:
         query = query.where(stages.c.state == state)
@@ -128,8 +140,9 @@ def read_stages(storage: Storage, study: str, *, state: StageState | None = None
         return [StageRecord(**row._mapping) for row in connection.execute(query)]
 
 
+@retried
 def pin_stage(storage: Storage, record: StageRecord) -> None:
-    """Write a stage down, once; IntegrityError if another one was, and not this one in a call that an outage cut."""
+    """Record a pinned stage, once. Raises IntegrityError if another one is recorded at its position."""
     try:
         with storage.engine.begin() as connection:
             connection.execute(insert(stages).values(**vars(record)))
@@ -139,18 +152,20 @@ def pin_stage(storage: Storage, record: StageRecord) -> None:
             raise
 
 
+@retried
 def update_stage(storage: Storage, record: StageRecord, **values: Any) -> None:
-    """Set columns of a stage's row: state, deadline."""
+    """Set columns of a stage's row: `state` or `deadline`."""
     with storage.engine.begin() as connection:
         connection.execute(
             update(stages).where(stages.c.study == record.study, stages.c.position == record.position).values(**values)
         )
 
 
+@retried
 def add_epochs(storage: Storage, done: Sequence[EpochRecord]) -> None:
-    """Record finished epochs, and report their values to Optuna; in one transaction.
+    """Record finished epochs and report their values to Optuna, in one transaction.
 
-    An epoch that is done again after a crash keeps its first record. To a trial that is finished nothing is reported.
+    An epoch that is repeated after a crash keeps its first record. Nothing is reported to a finished trial.
     """
     rows = [
         {"trial_id": one.trial_id, "epoch": one.epoch, "metrics": one.metrics, "finished_at": one.finished_at}
@@ -161,28 +176,32 @@ def add_epochs(storage: Storage, done: Sequence[EpochRecord]) -> None:
         storage.trials.report(connection, [(one.trial_id, one.epoch, one.value) for one in done])
 
 
+@retried
 def read_epochs(storage: Storage, trial_id: int) -> list[Row[Any]]:
-    """Rows of sieve_epoch of one trial, in order."""
+    """The rows of `sieve_epoch` of one trial, by epoch."""
     with storage.reader.begin() as connection:
         return list(connection.execute(select(epochs).where(epochs.c.trial_id == trial_id).order_by(epochs.c.epoch)))
 
 
+@retried
 def show_worker(storage: Storage, record: WorkerRecord) -> None:
-    """Say what a worker is doing; the next word replaces the last."""
+    """Store a worker's status, which replaces its last one."""
     with storage.engine.begin() as connection:
         changed = connection.execute(update(workers).where(workers.c.name == record.name).values(**vars(record)))
         if changed.rowcount == 0:
             connection.execute(insert(workers).values(**vars(record)))
 
 
+@retried
 def forget_worker(storage: Storage, name: str) -> None:
-    """A worker that ended is not shown any more."""
+    """Delete the status of a worker that has ended."""
     with storage.engine.begin() as connection:
         connection.execute(delete(workers).where(workers.c.name == name))
 
 
+@retried
 def read_workers(storage: Storage, study: str) -> list[WorkerRecord]:
-    """Workers of a study that were heard of lately, by name."""
+    """The workers of a study with a status update within `WORKER_SEEN_S`, by name."""
     with storage.reader.begin() as connection:
         query = select(workers).where(workers.c.study == study, workers.c.seen_at > time.time() - WORKER_SEEN_S)
         return [WorkerRecord(**row._mapping) for row in connection.execute(query.order_by(workers.c.name))]

@@ -1,4 +1,4 @@
-"""The seal on a test set: every look is on record before it happens, and a second one needs a reason."""
+"""The seal on a test set: every look is recorded before it happens, and a second look needs a reason."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from data.errors import SealBroken
 from search.store import tables
 from search.store.look_result import LookResult
 from search.store.records import StudyRecord
+from search.store.retries import retried
 from search.store.storage import Storage
 from search.store.study_data import StudyData
 
@@ -34,17 +35,17 @@ class Look:
     study: str
     number: int
     by: str
-    """`user@host`"""
+    """The user who opened the seal, as `user@host`."""
     opened_at: float
     """Seconds since the epoch."""
     reason: str
     model_uri: str
     result: LookResult | None
-    """None while the look goes on, and for ever if it crashed."""
+    """The test result; None during the look, and permanently if the look crashed."""
 
     @property
     def name(self) -> str:
-        """Among the looks of several studies."""
+        """The look's name in a list of looks of several studies."""
         return f"look {self.number} by {self.study}"
 
     def __str__(self) -> str:
@@ -74,6 +75,7 @@ def open_look(storage: Storage, study: str, *, by: str, model_uri: str, reason: 
             continue  # Another evaluator opened a look in the meantime.
 
 
+@retried
 def _insert_look(storage: Storage, row: Mapping[str, Any], *, needs_reason: bool) -> int:
     """Insert a look after the last one; repeated with the same token, it returns the number that it inserted."""
     own = select(tables.looks.c.number).where(
@@ -92,22 +94,25 @@ def _insert_look(storage: Storage, row: Mapping[str, Any], *, needs_reason: bool
     return number
 
 
+@retried
 def close_look(storage: Storage, study: str, number: int, result: LookResult) -> None:
-    """Store what a look saw; the first result stands."""
+    """Store the result of a look; a result that is stored already stays."""
     look = (tables.looks.c.study == study) & (tables.looks.c.number == number) & tables.looks.c.result.is_(None)
     with storage.engine.begin() as connection:
         connection.execute(update(tables.looks).where(look).values(result=result.to_json()))
 
 
+@retried
 def looks(storage: Storage, study: str) -> list[Look]:
-    """Every look at a study's test set, in order."""
+    """Every look at a study's test set, by number."""
     query = select(*_LOOK_COLUMNS).where(tables.looks.c.study == study).order_by(tables.looks.c.number)
     with storage.reader.begin() as connection:
         return [_look(dict(row._mapping)) for row in connection.execute(query)]
 
 
+@retried
 def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
-    """Looks of this database's other studies at the same test images, in order."""
+    """Looks of other studies in this database at the same test images, oldest first."""
     query = (
         select(*_LOOK_COLUMNS, tables.studies.c.data)
         .join(tables.studies, tables.studies.c.name == tables.looks.c.study)
@@ -125,7 +130,7 @@ def _look(row: Mapping[str, Any]) -> Look:
 
 
 def describe_look(result: LookResult) -> str:
-    """Which look a result is of, and who else has looked at the same images before."""
+    """The number of the look that gave a result, and the earlier looks of other studies at the same images."""
     others = ", ".join(result.looks_by_others)
     return f"look {result.look}" + (f", after {others} at the same images" if others else "")
 
@@ -134,7 +139,7 @@ def whoami() -> str:
     """`user@host` of this process."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # A container may run under a number that has no name.
+    except (KeyError, OSError):  # A container may run under a user id that has no name.
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
@@ -142,6 +147,6 @@ def whoami() -> str:
 def _refusal(earlier: list[Look]) -> str:
     seen = "; ".join(str(look) for look in earlier)
     return (
-        f"{earlier[0].study}: the sealed test set was already looked at: {seen}. "
-        f"Another look needs --again REASON, and stays on record in every report"
+        f"{earlier[0].study}: the sealed test set has been opened before: {seen}. "
+        f"To look again, give --again REASON; every report lists the look"
     )

@@ -1,4 +1,4 @@
-"""The versions of the software that a study runs with, as tags."""
+"""The versions of the software that a study runs with, as MLflow tags."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = {"sieve": "sieve-search", "torch": "torch", "optuna": "optuna", "mlf
 
 @cache
 def software() -> Mapping[str, str]:
-    """Tags for the versions of Python and the packages that decide a result, and the commit of the code in use."""
+    """Tags with the versions of Python and of the packages that affect results, and with the commit of the code."""
     tags = {f"sieve.version.{name}": version(package) for name, package in _PACKAGES.items()}
     tags["sieve.version.python"] = platform.python_version()
     commit = _git_commit()
@@ -24,7 +24,7 @@ def software() -> Mapping[str, str]:
 
 
 def _git_commit() -> str | None:
-    """The commit that the current directory's repository is at; None outside one, or without git."""
+    """The commit that is checked out in the current directory; None outside a repository, or without git."""
     command = ["git", "rev-parse", "--verify", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)

@@ -6,93 +6,96 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 from optuna import Study as OptunaStudy
 from optuna import Trial as OptunaTrial
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from sqlalchemy.exc import DBAPIError
 
-from data.errors import StorageAway, UserError
-from data.files import disk_trouble
+from data.errors import UserError
 from search.settings import redact
+from search.store import retries
 from search.store.engines import changing_tables, engine_options, is_sqlite, reading, share_sqlite, sqlite_file
+from search.store.optuna_private import database_id, draw_again, study_database_id
+from search.store.retries import first_line, repeat_in_outage
 from search.store.schema import NEWEST, Schema, read_schema
 from search.store.trial_store import TrialStore
 from search.store.upgrade import create_tables, upgrade_tables
-from search.timing import Timing
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-OUTAGE_S = Timing.outage_s
-"""How long a database may be away before whoever needs it gives up: with one line, exit code 1, and nothing lost."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Storage:
-    """An open database: Optuna's view of it and SQLAlchemy's."""
+    """An open database, as Optuna and as SQLAlchemy use it."""
 
     url: str
     engine: Engine
     optuna: RDBStorage
     trials: TrialStore
-    """The same, for studies, samplers and pruners."""
+    """Optuna's view for studies, samplers and pruners, which repeats calls during an outage."""
+    outage_s: float
+    """Seconds that a call is repeated while the database is away; 0: it fails at once."""
 
     @cached_property
     def reader(self) -> Engine:
-        """For transactions that only read: on SQLite they neither wait for a writer nor keep one waiting."""
+        """The engine for transactions that only read: on SQLite they neither wait for writers nor block them."""
         return reading(self.engine)
 
     @property
     def is_sqlite(self) -> bool:
+        """Whether the database is a SQLite file; else it is Postgres."""
         return self.engine.dialect.name == "sqlite"
 
     def now(self, connection: Connection) -> float:
-        """Seconds since the epoch on the clock that all workers share: the server's, or this machine's for SQLite."""
+        """Seconds since the epoch by the clock that all workers share: the server's, or this machine's for SQLite."""
         if self.is_sqlite:
             return time.time()
         return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
     def load_study(self, name: str, **options: Any) -> OptunaStudy:
-        """Optuna's study of that name; KeyError if there is none."""
+        """Optuna's study of that name; raises KeyError if there is none."""
         return optuna.load_study(study_name=name, storage=self.trials, **options)
 
     def open_trial(self, study: OptunaStudy, trial_id: int) -> OptunaTrial:
-        """A claimed trial as `Study.ask` would give it."""
-        view = copy(study)  # Until `ask` is called, a study samples from the trials that it saw first.
-        with self.trials.opening(study._study_id, trial_id):
+        """A claimed trial, as `Study.ask` would return it."""
+        view = copy(study)  # A study samples from the trials that it read first, until `ask` is called.
+        with self.trials.opening(study_database_id(study), trial_id):
             return OptunaTrial(view, trial_id)
 
     def undraw(self, trial: OptunaTrial) -> None:
-        """Take back what a trial has drawn, while `drawing` still holds it; its sampler goes on from where it is."""
-        self.trials.drop_held(trial._trial_id)
-        unwritten = trial._cached_frozen_trial
-        unwritten.params, unwritten.distributions = {}, {}
-        trial.relative_search_space = trial._relative_params = None
-        trial.study.sampler.before_trial(trial.study, unwritten)
+        """Discard the parameters that a trial drew within `drawing`; its sampler continues with its next draw."""
+        self.trials.drop_held(database_id(trial))
+        draw_again(trial)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
-        """Parameters that trials draw within are written together, at the end."""
+        """Write the parameters that trials draw within this context together, at its end."""
         self.trials.hold()
         try:
             yield
         finally:
-            with_retries(self.trials.write_held)
+            self.trials.write_held()
+
+    @property
+    def without_retries(self) -> Storage:
+        """The same open database for a caller that goes on when a call fails; `trials` still repeats its calls."""
+        return replace(self, outage_s=0.0)
 
     def close(self) -> None:
+        """Close all connections of this process."""
         self.trials.remove_session()
         self.engine.dispose()
 
 
-def open_storage(url: str, *, create: bool, upgrade: bool = False) -> Storage:
-    """Open the database at a normalised URL.
+def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: float | None = None) -> Storage:
+    """Open the database at a normalised URL; `outage_s` is 60 by default, 0 for a person who waits for an answer.
 
     `create` makes the tables where there are none. Tables of an older version are upgraded: a SQLite file always,
     after a backup beside it, a Postgres database only with `upgrade`, because other machines may be using it.
@@ -103,12 +106,12 @@ def open_storage(url: str, *, create: bool, upgrade: bool = False) -> Storage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     schema = check_usable(url, create=create, upgrade=upgrade)
     if schema.state == "current":
-        return _connect(url)
+        return _connect(url, outage_s)
     if is_sqlite(url):
         _make_parent(url)
     with changing_tables(url):
         schema = check_usable(url, create=create, upgrade=upgrade)  # Another process may have done it in the meantime.
-        storage = _connect(url)
+        storage = _connect(url, outage_s)
         try:
             if schema.state == "absent":
                 create_tables(storage.engine)
@@ -148,7 +151,7 @@ def find_schema(url: str) -> Schema:
         with engine.connect() as connection:
             return read_schema(connection)
     except DBAPIError as error:
-        raise UserError(f"--storage {redact(url)} does not answer: {_first_line(error)}") from None
+        raise UserError(f"--storage {redact(url)} does not answer: {first_line(error)}") from None
     finally:
         engine.dispose()
 
@@ -160,12 +163,12 @@ def _no_studies(url: str) -> str:
     return f"no studies at {redact(url)}: run `python -m search.run` there first"
 
 
-def _connect(url: str) -> Storage:
+def _connect(url: str, outage_s: float | None) -> Storage:
     """Open a database as Optuna opens it, which creates Optuna's tables, and make SQLite safe."""
     try:
         rdb = RDBStorage(url, engine_kwargs=engine_options(url), skip_compatibility_check=True)
     except DBAPIError as error:
-        raise UserError(f"--storage {redact(url)}: {_first_line(error)}") from error
+        raise UserError(f"--storage {redact(url)}: {first_line(error)}") from error
     current, newest = rdb.get_current_version(), rdb.get_head_version()
     if current != newest:
         rdb.engine.dispose()
@@ -174,51 +177,13 @@ def _connect(url: str) -> Storage:
         raise UserError(f"{redact(url)} has Optuna's tables {current}, this Optuna needs {newest}; type `{advice}`")
     if rdb.engine.dialect.name == "sqlite":
         share_sqlite(rdb.engine)
-    return Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb))
+    patience_s = retries.OUTAGE_S if outage_s is None else outage_s
+    return Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb, patience_s), outage_s=patience_s)
 
 
 def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call until the database answers, for at most `OUTAGE_S` seconds, then raise StorageAway.
-
-    Other errors pass at once. An outage may hide that a call had its effect, so it must be one that can be repeated.
-    """
-    retrying = Retrying(
-        retry=retry_if_exception(lambda error: is_outage(error) and not isinstance(error, StorageAway)),
-        stop=stop_after_delay(OUTAGE_S),
-        wait=wait_exponential_jitter(multiplier=0.1, max=5),
-        retry_error_callback=_give_up,
-    )
-    return retrying(call, *args, **kwargs)
-
-
-def is_outage(error: BaseException) -> bool:
-    """A database that is away, whether SQLAlchemy says so or Optuna, which wraps it; not one on a full disk."""
-    return disk_trouble(error) is None and _outage(error) is not None
-
-
-def storage_away(error: BaseException) -> StorageAway:
-    """An outage in one line for people."""
-    return StorageAway(
-        f"the database does not answer: {_first_line(_outage(error) or error)}; "
-        "nothing that was finished is lost: start the same command again when it does"
-    )
-
-
-def _outage(error: BaseException) -> DBAPIError | None:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OperationalError) or (isinstance(seen, DBAPIError) and seen.connection_invalidated):
-            return seen
-        # Optuna takes some outages for a query that was too long and asks again, in the session that broke.
-        seen = seen.__context__ if isinstance(seen, PendingRollbackError) else seen.__cause__
-    return None
-
-
-def _give_up(attempt: RetryCallState) -> NoReturn:
-    assert attempt.outcome is not None
-    error = attempt.outcome.exception()
-    assert error is not None
-    raise storage_away(error) from error
+    """Call until the database answers."""
+    return repeat_in_outage(partial(call, *args, **kwargs), retries.OUTAGE_S)
 
 
 def _make_parent(url: str) -> None:
@@ -227,8 +192,3 @@ def _make_parent(url: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another place with --home") from None
-
-
-def _first_line(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0]

@@ -1,4 +1,7 @@
-"""Sieve's own tables, beside Optuna's in the same database. Every row here is written whole in one statement."""
+"""Sieve's own tables, in the same database as Optuna's. Each row is written by one statement.
+
+A change here needs a migration: see `search.store.schema`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ metadata = MetaData()
 # The revision of the tables below, for Alembic; Optuna and MLflow keep theirs in tables of their own.
 schema_version = Table("sieve_alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 
-# A study as it was pinned by the first command that ran it.
+# Studies, as the first command that ran them pinned them.
 studies = Table(
     "sieve_study",
     metadata,
@@ -21,11 +24,11 @@ studies = Table(
     Column("data", JSON, nullable=False),
     Column("state", String(20), nullable=False),  # StudyState in search.store.states
     Column("created_at", Float, nullable=False),
-    Column("deadline", Float),  # of the run with --budget, seconds since the epoch
+    Column("deadline", Float),  # end of the time budget of --budget, seconds since the epoch
     Column("champion", JSON),
 )
 
-# A stage as the supervisor pinned it; workers read it and derive nothing.
+# Stages, as the supervisor pinned them; workers read them and derive nothing.
 stages = Table(
     "sieve_stage",
     metadata,
@@ -39,7 +42,7 @@ stages = Table(
     Column("deadline", Float),
 )
 
-# Who works on a trial. The primary key is what makes a claim exclusive on any database and isolation level.
+# The workers' leases on trials. The primary key makes a claim exclusive on any database and isolation level.
 leases = Table(
     "sieve_lease",
     metadata,
@@ -51,7 +54,7 @@ leases = Table(
     Column("result", JSON),  # once set, the trial's result is acknowledged
 )
 
-# Metrics of every finished epoch: what the report, the status page and MLflow are made from.
+# Metrics of every finished epoch, for the report, the status page and MLflow.
 epochs = Table(
     "sieve_epoch",
     metadata,
@@ -82,7 +85,7 @@ locks = Table(
     Column("expires_at", Float, nullable=False),
 )
 
-# Every look at a sealed test set, written before the look.
+# Looks at a sealed test set, each recorded before it happens.
 looks = Table(
     "sieve_look",
     metadata,
@@ -96,7 +99,7 @@ looks = Table(
     Column("token", String(40)),  # of the evaluator that opened it; looks made by Sieve 0.1.0 have none
 )
 
-# Every `search.run` that worked on a study, as it was typed.
+# The `search.run` commands that worked on a study.
 commands = Table(
     "sieve_command",
     metadata,
@@ -108,7 +111,7 @@ commands = Table(
     Column("software", JSON, nullable=False),
 )
 
-# How far MLflow has followed a trial.
+# Which epochs of a trial MLflow has.
 mirrored = Table(
     "sieve_mirrored",
     metadata,
@@ -120,6 +123,6 @@ mirrored = Table(
 
 
 def insert_new(table: Any, dialect: str) -> Any:
-    """A statement that inserts rows and leaves alone those that are there already."""
+    """A statement that inserts rows and skips those that exist already."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing()

@@ -1,7 +1,7 @@
-"""How the trials of a study stand, counted by the database itself: the same few statements, however many there are.
+"""Counts of a study's trials, made by the database itself in a few statements, however many trials there are.
 
-Loading a study through Optuna reads every parameter and every epoch of every trial, which a display that is drawn anew
-every second must not cost. Optuna's tables are read by name; `tests/search/store/test_trial_counts.py`
+Loading a study through Optuna reads every parameter and every epoch of every trial, which is too slow for a display
+that is updated every second. Optuna's tables are read by name; `tests/search/store/test_trial_counts.py`
 compares the counts with Optuna's own, on SQLite and on Postgres.
 """
 
@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, String, and_, cast, column, func, select, table
 from sqlalchemy.sql import ColumnElement
 
+from search.store.retries import retried
 from search.store.states import MARKS, STATUS_OF_STATE, TrialStatus
 from search.store.storage import Storage
 from search.store.tables import epochs
 
 PACE_WINDOW_S = 600.0
-"""What was finished longer ago says little of how fast a study is now."""
+"""Seconds: epochs that ended longer ago are not used to measure the current pace."""
 PACE_EPOCHS = 200
-"""As many of the last epochs are enough to tell."""
+"""Number of epochs that are used to measure the pace at most."""
 
 _studies = table("studies", column("study_id"), column("study_name"))
 _trials = table("trials", column("trial_id"), column("study_id"), column("number"), column("state"))
@@ -37,11 +38,12 @@ class Tally:
     best: float | None = None
     best_trial: int | None = None
     epochs: int = 0
-    """Finished ones, of all trials."""
+    """Finished epochs of all trials."""
 
 
+@retried
 def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) -> dict[str, Tally]:
-    """A tally for each of these Optuna studies; an empty one for a study that is not made yet."""
+    """Count the trials of each of these Optuna studies; zero for a study that does not exist yet."""
     tallies = {name: Tally() for name in optuna_studies}
     with storage.reader.begin() as connection:
         for name, state, key, count in _counts(connection, optuna_studies):
@@ -56,8 +58,9 @@ def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) ->
     return tallies
 
 
+@retried
 def epochs_per_s(storage: Storage, optuna_studies: Sequence[str]) -> float | None:
-    """How fast these studies' epochs came of late, all workers together; None where too few did."""
+    """Epochs per second that all workers together finished recently; None if there were fewer than two."""
     query = (
         select(epochs.c.finished_at)
         .join(_trials, _trials.c.trial_id == epochs.c.trial_id)

@@ -1,8 +1,8 @@
-"""Optuna's storage with few and short transactions: it reads what can have changed, and writes in single statements.
+"""Optuna's storage with few and short transactions: it reads only what may have changed, and writes in bulk.
 
 Optuna's own cache keeps finished trials and reads all others again whenever it is asked, waiting ones too: with a
-budget of thousands of waiting trials that is seconds, for every epoch's question to the pruner. Here the database is
-first asked which of the unfinished trials have left the queue, or came back to it, and only those are read.
+budget of thousands of waiting trials that takes seconds, for each epoch's call to the pruner. This storage first
+queries which unfinished trials have left the queue or returned to it, and reads only those.
 
 A trial's parameters, its epochs and its result are one transaction each, of statements that do nothing once the trial
 is finished; in Optuna's own way each value is a transaction of three or four statements.
@@ -22,60 +22,63 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
-from optuna.storages._rdb.models import (
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+
+from search.store.engines import reading
+from search.store.optuna_private import (
+    FIXED_PARAMS,
+    CachedStorage,
+    CachedStudy,
     TrialIntermediateValueModel,
     TrialModel,
     TrialParamModel,
     TrialSystemAttributeModel,
     TrialUserAttributeModel,
     TrialValueModel,
+    database_id,
+    read_trials,
+    with_engine,
 )
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
-from sqlalchemy.orm import scoped_session, sessionmaker
-
-from search.store.engines import reading
+from search.store.retries import retried
 from search.store.tables import insert_new
 
-FIXED_PARAMS = "fixed_params"
-"""System attribute in which Optuna keeps the parameters that a waiting trial is to have."""
 _IS_UNFINISHED = or_(
     TrialModel.state == TrialState.WAITING, TrialModel.state == TrialState.RUNNING
-)  # Not IN: that is not for many rows.
+)  # Two comparisons, because IN cannot be used in statements for many rows.
 
 
 @dataclass(eq=False)
 class _Held:
-    """What a sampler has set and the database does not know yet."""
+    """Values that a sampler has set and that are not written yet."""
 
     params: list[dict[str, Any]] = field(default_factory=list)
-    """Rows."""
+    """Rows of parameters."""
     attributes: dict[tuple[int, str], str] = field(default_factory=dict)
-    """Values as JSON, by trial id and key."""
+    """System attributes as JSON, by trial id and key."""
 
 
-class TrialStore(_CachedStorage):
-    """One serves all threads and studies of a process."""
+class TrialStore(CachedStorage):
+    """One instance serves all threads and studies of a process."""
 
-    def __init__(self, backend: RDBStorage) -> None:
+    def __init__(self, backend: RDBStorage, outage_s: float) -> None:
         super().__init__(backend)
+        self.outage_s = outage_s
+        """Seconds that a call is repeated while the database is away."""
         self._reader = reading(backend.engine)
-        self._reading_backend = RDBStorage.__new__(RDBStorage)  # A copy would connect anew.
-        self._reading_backend.__dict__.update(vars(backend))
-        self._reading_backend.scoped_session = scoped_session(sessionmaker(bind=self._reader))
+        self._reading_backend = with_engine(backend, self._reader)
         self.fresh_s = 0.0
-        """Trials that were read less long ago are not read again, unless `read_now` is called."""
+        """Seconds for which trials that were read are not read again, except by `read_now`."""
         self.reads_running = True
-        """Whether trials that others are running are read: the median pruner and TPE look at ended ones alone."""
+        """Whether running trials of other workers are read: the median pruner and TPE use only finished ones."""
         self._opening: int | None = None
         self._held: _Held | None = None
         self._read_at: dict[int, float] = {}
         self._remembered: dict[int, dict[frozenset[TrialState], list[FrozenTrial]]] = {}
         self._newest: dict[int, int] = {}
-        """By study, the last trial id that was read."""
+        """The last trial id that was read, by study."""
         self._running: dict[int, set[int]] = {}
-        """By study, the ids of the trials that were running when they were last read."""
+        """The ids of the trials that were running when they were last read, by study."""
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -86,7 +89,7 @@ class TrialStore(_CachedStorage):
         return deep_copy(chosen) if deepcopy else list(chosen)
 
     def _in_states(self, study_id: int, states: Container[TrialState]) -> list[FrozenTrial]:
-        """By number; put together once between two reads, since a pruner asks after every epoch."""
+        """Trials by number. The list is made once between two reads, because a pruner asks for it after every epoch."""
         with self._lock:
             wanted = frozenset(state for state in TrialState if state in states)
             remembered = self._remembered.setdefault(study_id, {})
@@ -95,20 +98,21 @@ class TrialStore(_CachedStorage):
                 remembered[wanted] = [trials[number] for number in sorted(trials) if trials[number].state in wanted]
             return remembered[wanted]
 
+    @retried
     def read_now(self, study_id: int) -> None:
-        """Bring a study's trials up to date."""
+        """Read the trials of a study that may have changed."""
         with self._lock:
-            study, started_at = self._studies.setdefault(study_id, _StudyInfo()), time.monotonic()
+            study, started_at = self._studies.setdefault(study_id, CachedStudy()), time.monotonic()
             if study_id not in self._newest:
-                self._keep(study_id, self._reading_backend._get_trials(study_id, None, set(), -1))
+                self._keep(study_id, read_trials(self._reading_backend, study_id))
             elif changed := self._changed_ids(study_id, study):
                 newest = max(changed | {self._newest[study_id]})
-                self._keep(study_id, self._reading_backend._get_trials(study_id, None, changed, newest))
-            self._read_at[study_id] = started_at  # Only now: a read that failed left nothing fresh.
+                self._keep(study_id, read_trials(self._reading_backend, study_id, ids=changed, newer_than=newest))
+            self._read_at[study_id] = started_at  # Only now, because a read that failed updated nothing.
 
     @contextmanager
     def opening(self, study_id: int, trial_id: int) -> Iterator[None]:
-        """Bring a study's trials up to date; within, `trial_id` is as it was read, and not read again."""
+        """Read a study's trials; within the context, `trial_id` is taken from what was read and is not read again."""
         self._opening = trial_id
         try:
             self.read_now(study_id)
@@ -116,6 +120,7 @@ class TrialStore(_CachedStorage):
         finally:
             self._opening = None
 
+    @retried
     def get_trial(self, trial_id: int) -> FrozenTrial:
         if trial_id != self._opening:
             return super().get_trial(trial_id)
@@ -123,13 +128,19 @@ class TrialStore(_CachedStorage):
             study_id, number = self._trial_id_to_study_id_and_number[trial_id]
             return deep_copy(self._studies[study_id].trials[number])
 
-    def enqueue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
-        """Add a waiting trial for each of these fixed parameters, all or none, as `Study.enqueue_trial` adds one."""
+    @retried
+    def fill_queue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
+        """Add a waiting trial for each of these fixed parameters that has none yet, as `Study.enqueue_trial` adds one.
+
+        The trial with number n gets `queue[n]`, so a repeated call adds nothing. Adds all trials or none.
+        """
         table, of_study = TrialModel.__table__, TrialModel.study_id == study_id
         with self._backend.engine.begin() as connection:
             first = connection.execute(select(func.count()).select_from(table).where(of_study)).scalar_one()
-            numbered = dict(enumerate(queue, start=first))
-            rows = [{"study_id": study_id, "number": number, "state": TrialState.WAITING} for number in numbered]
+            rows = [
+                {"study_id": study_id, "number": number, "state": TrialState.WAITING}
+                for number in range(first, len(queue))
+            ]
             if not rows:
                 return
             connection.execute(insert(table), rows)
@@ -137,11 +148,12 @@ class TrialStore(_CachedStorage):
                 select(TrialModel.trial_id, TrialModel.number).where(of_study, TrialModel.number >= first)
             )
             fixed = [
-                {"trial_id": row.trial_id, "key": FIXED_PARAMS, "value_json": json.dumps(numbered[row.number])}
+                {"trial_id": row.trial_id, "key": FIXED_PARAMS, "value_json": json.dumps(queue[row.number])}
                 for row in new
             ]
             connection.execute(insert(TrialSystemAttributeModel.__table__), fixed)
 
+    @retried
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
@@ -150,7 +162,7 @@ class TrialStore(_CachedStorage):
             return
         with self._lock:
             study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
-            # Other processes draw from the same pinned space: the database need not be asked what they drew from.
+            # Other processes draw from the same pinned space, so their distributions need not be read.
             known = self._studies[study_id].param_distribution.setdefault(param_name, distribution)
         check_distribution_compatibility(known, distribution)
         values = {
@@ -161,25 +173,27 @@ class TrialStore(_CachedStorage):
         }
         self._held.params.append(values)
 
+    @retried
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if self._held is None:
             super().set_trial_system_attr(trial_id, key, value)
-            self._read_at.clear()  # Pruners keep their rungs there, and look at once for those of the gang's others.
+            self._read_at.clear()  # Pruners keep their rungs there, and read those of the gang's other trials at once.
         else:
             self._held.attributes[trial_id, key] = json.dumps(value)
 
     def hold(self) -> None:
-        """Keep what a sampler sets from now on, parameters and system attributes, until `write_held`."""
-        self._held = self._held or _Held()  # What an outage kept from being written is still to be.
+        """Hold back the parameters and system attributes that samplers set from now on, until `write_held`."""
+        self._held = self._held or _Held()  # Values that an outage kept from being written are still held.
 
     def drop_held(self, trial_id: int) -> None:
-        """Forget what is held of a trial: it is drawn again."""
+        """Discard what is held of a trial, because it is drawn again."""
         if self._held is not None:
             self._held.params = [row for row in self._held.params if row["trial_id"] != trial_id]
             self._held.attributes = {key: value for key, value in self._held.attributes.items() if key[0] != trial_id}
 
+    @retried
     def write_held(self) -> None:
-        """Write what was held, in one transaction; a trial that is finished gets none of it."""
+        """Write what is held, in one transaction; nothing is written to a finished trial."""
         held, dialect, table = self._held, self._backend.engine.dialect.name, TrialSystemAttributeModel
         if held is not None and (held.params or held.attributes):
             with self._backend.engine.begin() as connection:
@@ -200,7 +214,7 @@ class TrialStore(_CachedStorage):
     def report(self, connection: Connection, reports: Sequence[tuple[int, int, float]]) -> None:
         """Write intermediate values (trial id, step, value) as a part of the caller's transaction.
 
-        A step that was reported before keeps its value, and a trial that is finished gets none.
+        A step that was reported before keeps its value. Nothing is written to a finished trial.
         """
         rows = []
         for trial_id, step, value in reports:
@@ -211,12 +225,13 @@ class TrialStore(_CachedStorage):
         connection.execute(_insertion(TrialIntermediateValueModel, tuple(rows[0]), connection.dialect.name), rows)
 
     def start(self, connection: Connection, trial_id: int) -> None:
-        """Set a waiting trial to RUNNING, as a part of the caller's transaction."""
+        """Set a waiting trial to RUNNING as part of the caller's transaction."""
         now = {"state": TrialState.RUNNING, "datetime_start": datetime.now()}
         connection.execute(update(TrialModel).where(TrialModel.trial_id == trial_id).values(now))
 
+    @retried
     def end(self, trial_id: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
-        """Finish a trial: its state, its value and its user attributes. A trial that is finished stays as it is."""
+        """Finish a trial: set its state, value and user attributes. A trial that is finished already stays as it is."""
         ended = (
             update(TrialModel)
             .where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
@@ -231,15 +246,16 @@ class TrialStore(_CachedStorage):
                 row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
                 connection.execute(insert_new(TrialValueModel, dialect), row)
             rows = [
-                {"trial_id": trial_id, "key": key, "value_json": json.dumps(told)} for key, told in attributes.items()
+                {"trial_id": trial_id, "key": key, "value_json": json.dumps(attribute)}
+                for key, attribute in attributes.items()
             ]
             if rows:
                 table = TrialUserAttributeModel
                 connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(attributes)))
                 connection.execute(insert(table.__table__), rows)
 
-    def _changed_ids(self, study_id: int, study: _StudyInfo) -> set[int]:
-        """Trials that are new, that run or have ended since they were last read, and those that were put back."""
+    def _changed_ids(self, study_id: int, study: CachedStudy) -> set[int]:
+        """The ids of trials that are new, started, ended or requeued since they were last read."""
         unfinished, newest = study.unfinished_trial_ids, self._newest[study_id]
         query = select(TrialModel.trial_id).where(
             TrialModel.study_id == study_id,
@@ -259,15 +275,31 @@ class TrialStore(_CachedStorage):
         unfinished = self._studies[study_id].unfinished_trial_ids
         running = self._running.setdefault(study_id, set())
         for trial in trials:
-            trial_id = trial._trial_id
+            trial_id = database_id(trial)
             self._newest[study_id] = max(trial_id, self._newest.get(study_id, -1))
             (unfinished.discard if trial.state.is_finished() else unfinished.add)(trial_id)
             (running.add if trial.state == TrialState.RUNNING else running.discard)(trial_id)
 
 
+# The other calls of Optuna's studies, samplers and pruners, with the same policy. `create_study(load_if_exists=True)`
+# finds the study that a call made whose answer was lost.
+for _name in (
+    "create_new_study",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "set_study_system_attr",
+    "set_study_user_attr",
+    "set_trial_user_attr",
+):
+    setattr(TrialStore, _name, retried(getattr(CachedStorage, _name)))
+
+
 @cache
 def _insertion(model: type[Any], names: tuple[str, ...], dialect: str) -> Any:
-    """A statement that inserts new rows with these columns, `trial_id` among them, of trials that are not finished."""
+    """A statement that inserts new rows with these columns, including `trial_id`, for trials that are not finished."""
     columns = model.__table__.c
     values = select(*(bindparam(name, type_=columns[name].type) for name in names))
     trial = bindparam("trial_id", type_=columns["trial_id"].type)

@@ -14,6 +14,7 @@ from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
 from search.store.champion_record import ChampionRecord
 from search.store.find import find_study
+from search.store.optuna_private import database_id
 from search.store.records import StageRecord, read_stages, update_study
 from search.store.storage import Storage, with_retries
 from search.supervisor.prepare import Request
@@ -28,14 +29,14 @@ from search.verdict.champion import check_kept, choose_champion
 def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
     """Name the champion, log the finalists' classifiers to MLflow, register the champion and record it."""
     settings, name = request.settings, request.study.name
-    record, trials = with_retries(find_study, storage, name), with_retries(stage_trials, storage, confirmation)
+    record, trials = find_study(storage, name), with_retries(stage_trials, storage, confirmation)
     artifacts = open_artifacts(settings)
     champion, bundle = choose_champion(confirmation, trials, artifacts.root)
     if request.study.folds:
         bundle, images = _refit(request, champion)
         champion = replace(champion, refit_images=images)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    run_ids = {trial.number: with_retries(mirror.run_of, trial._trial_id) for trial in complete}
+    run_ids = {trial.number: with_retries(mirror.run_of, database_id(trial)) for trial in complete}
     for number, run_id in run_ids.items():
         folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
         artifacts.fetch(folder)
@@ -52,7 +53,7 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
     config = champion.config  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
     champion = replace(champion, searched=searched, model_uri=registered.uri)
-    with_retries(update_study, storage, name, champion=champion.to_json())
+    update_study(storage, name, champion=champion.to_json())
 
 
 def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
@@ -65,7 +66,7 @@ def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:
     """The fields that any stage searched, in the order of the search, and those that an ablation varied."""
-    records = with_retries(read_stages, storage, name)
+    records = read_stages(storage, name)
     stages = [PinnedStage.from_json(record.pinned) for record in records]
     searched = [parameter.name for stage in stages for space in stage.spaces for parameter in space]
     if records[-1].name == names.ABLATION_STAGE:

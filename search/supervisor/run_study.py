@@ -166,12 +166,12 @@ def _search(
             )
             confirmation = runner.run_all()
         confirm_lock()
-        with_retries(update_study, storage, study.name, state="promoting")  # Workers end when they read this.
+        update_study(storage, study.name, state="promoting")  # Workers end when they read this.
         from search.supervisor.promotion import promote
 
         promote(storage, request, mirror, confirmation)
         remove_leftovers(storage, open_artifacts(settings), study.name)
-        with_retries(update_study, storage, study.name, state="done")
+        update_study(storage, study.name, state="done")
     finally:
         launcher.stop()
         mirror.stop()

@@ -8,6 +8,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from search.stage.pinned import PinnedStage
+from search.store.optuna_private import study_database_id
 from search.store.records import StageRecord
 from search.store.storage import Storage
 
@@ -16,9 +17,8 @@ def fill_queue(storage: Storage, record: StageRecord) -> None:
     """Add the waiting trials that the stage's budget still lacks. Only the study's supervisor may call this."""
     pinned = PinnedStage.from_json(record.pinned)
     study = optuna.create_study(
-        study_name=record.optuna_study, storage=storage.optuna, direction=pinned.direction, load_if_exists=True
+        study_name=record.optuna_study, storage=storage.trials, direction=pinned.direction, load_if_exists=True
     )
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         study.set_metric_names([pinned.metric])  # Names the axes in optuna-dashboard.
-    filled = len(study.get_trials(deepcopy=False))
-    storage.trials.enqueue(study._study_id, pinned.queue[filled : pinned.trials])
+    storage.trials.fill_queue(study_database_id(study), pinned.queue[: pinned.trials])

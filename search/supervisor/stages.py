@@ -80,15 +80,15 @@ class StageRunner:
         if record.state == "closed":
             return record
         record = replace(record, deadline=self._budget.stage_deadline(position))
-        with_retries(update_stage, self._storage, record, deadline=record.deadline)
+        update_stage(self._storage, record, deadline=record.deadline)
         self._wait.until_ended(record)
-        with_retries(update_stage, self._storage, record, state="closed")
+        update_stage(self._storage, record, state="closed")
         return record
 
     def _pinned(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
         """The stage's record. Pins the stage and fills its queue, as far as an earlier run has not done so."""
         self._on_tick()
-        known = {record.position: record for record in with_retries(read_stages, self._storage, self._study.name)}
+        known = {record.position: record for record in read_stages(self._storage, self._study.name)}
         if position not in known:
             pinned = pin()
             known[position] = StageRecord(
@@ -101,11 +101,11 @@ class StageRunner:
                 opened_at=time.time(),
                 deadline=None,
             )
-            with_retries(pin_stage, self._storage, known[position])
+            pin_stage(self._storage, known[position])
         record = known[position]
         if record.state == "filling":
-            with_retries(fill_queue, self._storage, record)
-            with_retries(update_stage, self._storage, record, state="open")
+            fill_queue(self._storage, record)
+            update_stage(self._storage, record, state="open")
             record = replace(record, state="open")
         return record
 

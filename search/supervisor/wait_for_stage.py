@@ -66,7 +66,7 @@ class StageWait:
                     continue
                 record = self._set_published_end(record, planned_end, trials, unfinished)
             self._launcher.restart_dead()
-            with_retries(reap, self._storage, [record.optuna_study])
+            reap(self._storage, [record.optuna_study])
             self._on_tick()
             if self._is_interrupted() and self._launcher.alive() == 0:
                 raise Interrupted
@@ -85,7 +85,7 @@ class StageWait:
         due_end = planned_end if _has_result(trials) else None
         if record.deadline == due_end or not (_has_result(trials) or _are_waiting(unfinished)):
             return record
-        with_retries(update_stage, self._storage, record, deadline=due_end)
+        update_stage(self._storage, record, deadline=due_end)
         return replace(record, deadline=due_end)
 
     def _skip_waiting(self, record: StageRecord) -> None:

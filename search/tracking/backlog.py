@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 
 from search.settings import Settings
 from search.stage.snapshot import stage_trials
+from search.store.optuna_private import database_id
 from search.store.records import read_stages
 from search.store.seal import Look, looks
 from search.store.storage import Storage
@@ -17,7 +18,7 @@ from search.tracking.model_registry import log_test_result, looks_shown, version
 def trials_behind(storage: Storage, study: str) -> int:
     """Number of a study's trials that MLflow lacks completely or in part, according to the database alone."""
     trials = {
-        trial._trial_id: trial
+        database_id(trial): trial
         for stage in read_stages(storage, study)
         for trial in stage_trials(storage, stage)
         if contents.has_run(trial)

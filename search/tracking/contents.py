@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from search import names
+from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord
 from search.store.software import software
 from search.store.states import MARKS
@@ -48,7 +49,7 @@ def trial_tags(stage: StageRecord, trial: FrozenTrial, parent_run: str) -> dict[
         tags.STAGE: stage.name,
         tags.OPTUNA_STUDY: stage.optuna_study,
         tags.TRIAL: str(trial.number),
-        tags.TRIAL_ID: str(trial._trial_id),
+        tags.TRIAL_ID: str(database_id(trial)),
         **base,
         **state_tags(trial),
     }

@@ -18,6 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from sqlalchemy import Row, insert, select, update
 
+from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage
 from search.store.tables import epochs, mirrored
@@ -52,7 +53,7 @@ class Follower:
 
     def _follow_stage(self, stage: StageRecord) -> int:
         # Read trials before epochs: a trial that has finished by then has all its epochs in the table.
-        trials = {trial._trial_id: trial for trial in self._trials(stage) if contents.has_run(trial)}
+        trials = {database_id(trial): trial for trial in self._trials(stage) if contents.has_run(trial)}
         noted = self._marks(trials)
         for trial_id, trial in trials.items():
             if trial_id not in noted:
@@ -77,12 +78,12 @@ class Follower:
 
     def _open_run(self, stage: StageRecord, trial: FrozenTrial) -> None:
         """Create the trial's run, or reuse the run that a crash left behind, and record it in `sieve_mirrored`."""
-        run_id = self._left_behind.get(str(trial._trial_id)) or self._create_run(stage, trial)
+        run_id = self._left_behind.get(str(database_id(trial))) or self._create_run(stage, trial)
         with self._storage.engine.begin() as connection:
-            row = {"trial_id": trial._trial_id, "run_id": run_id, "last_epoch": 0, "finished": False}
+            row = {"trial_id": database_id(trial), "run_id": run_id, "last_epoch": 0, "finished": False}
             connection.execute(insert(mirrored).values(**row))
         with suppress(UpdateFinishedTrialError):
-            self._storage.optuna.set_trial_user_attr(trial._trial_id, tags.MLFLOW_RUN, run_id)
+            self._storage.optuna.set_trial_user_attr(database_id(trial), tags.MLFLOW_RUN, run_id)
 
     def _create_run(self, stage: StageRecord, trial: FrozenTrial) -> str:
         run = self._client.create_run(

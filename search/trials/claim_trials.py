@@ -31,7 +31,7 @@ def claim_trials(
     numbers: list[int] | None = None
     limit = gang_limit(stage, gang_size, context.device)
     while len(runs) < limit:
-        claim = with_retries(claim_next, storage, study.study_name, owner, lease_s=lease_s, numbers=numbers)
+        claim = claim_next(storage, study.study_name, owner, lease_s=lease_s, numbers=numbers)
         if claim is None:
             break
         trial = with_retries(storage.open_trial, study, claim.trial_id)

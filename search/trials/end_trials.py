@@ -39,7 +39,7 @@ def put_back(context: TrialContext, runs: Iterable[TrialRun]) -> None:
     """Put trials back into the queue with the epochs that they have reported; their checkpoints stay."""
     for run in runs:
         with suppress(LeaseLost):
-            with_retries(renew, context.storage, run.claim, lease_s=context.timing.lease_s)
+            renew(context.storage, run.claim, lease_s=context.timing.lease_s)
             context.epoch_log.write()
             with_retries(release, context.storage, run.claim)
             log.info("%s #%d put back into the queue", run.claim.optuna_study, run.claim.number)
@@ -56,7 +56,7 @@ def retry_elsewhere_or_fail(context: TrialContext, record: StageRecord, run: Tri
 
 
 def _retry_elsewhere(context: TrialContext, run: TrialRun) -> None:
-    with_retries(renew, context.storage, run.claim, lease_s=context.timing.lease_s)
+    renew(context.storage, run.claim, lease_s=context.timing.lease_s)
     context.epoch_log.write()
     with_retries(context.storage.optuna.set_trial_user_attr, run.claim.trial_id, names.FAULTS, run.faults + 1)
     with_retries(release, context.storage, run.claim)

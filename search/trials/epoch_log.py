@@ -10,8 +10,9 @@ import time
 
 import optuna
 
+from search.store.optuna_private import database_id, frozen_copy
 from search.store.records import EpochRecord, add_epochs
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.timing import Timing
 
 
@@ -27,16 +28,16 @@ class EpochLog:
 
     def report(self, trial: optuna.Trial, epoch: int, metrics: dict[str, float], value: float) -> None:
         """Report an epoch as `Trial.report` does, with all its metrics. It is written now or a moment later."""
-        self._pending.append(EpochRecord(trial_id=trial._trial_id, epoch=epoch, metrics=metrics, value=value))
+        self._pending.append(EpochRecord(trial_id=database_id(trial), epoch=epoch, metrics=metrics, value=value))
         if time.monotonic() >= self._next_write_at:
             self.write()
-        trial._cached_frozen_trial.intermediate_values[epoch] = value  # Pruners read the trial's own values there.
+        frozen_copy(trial).intermediate_values[epoch] = value  # Pruners read the trial's own values there.
 
     def write(self) -> None:
         """Write all epochs that are not written yet."""
         waiting = list(self._pending)
         if waiting:
-            with_retries(add_epochs, self._storage, waiting)
+            add_epochs(self._storage, waiting)
             del self._pending[: len(waiting)]
         self._next_write_at = time.monotonic() + self._write_s
 

@@ -8,7 +8,7 @@ import torch
 
 from data.errors import ArtifactsAway, LeaseLost
 from data.files import disk_trouble
-from search.store.storage import is_outage
+from search.store.retries import is_outage
 
 TRACEBACK_LINES = 12
 

@@ -12,7 +12,6 @@ from models.config import TrainConfig
 from models.preprocessing import Preprocessing
 from search import names
 from search.store.claims import renew
-from search.store.storage import with_retries
 from search.trials.data_source import TrialData
 from search.trials.trial_run import TrialRun
 from search.trials.validation_predictions import save_predictions
@@ -26,7 +25,7 @@ def save_finalist(
     Raises LeaseLost if another worker has the trial by now, since the folder is that worker's then.
     """
     context, folder = run.context, run.folder / names.BUNDLE_FOLDER
-    with_retries(renew, context.storage, run.claim, lease_s=context.timing.lease_s)
+    renew(context.storage, run.claim, lease_s=context.timing.lease_s)
     shutil.rmtree(folder, ignore_errors=True)  # Left by a worker that died before it reported its result.
     save_bundle(
         folder, model, config,

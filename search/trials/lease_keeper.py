@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from data.errors import LeaseLost
+from data.errors import LeaseLost, StorageAway
 from search.store.claims import Claim, renew
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.timing import DEFAULT_TIMING, Timing
 
 OUT_OF_TIME_SIGNAL = signal.SIGUSR1
@@ -62,7 +62,7 @@ class LeaseKeeper(threading.Thread):
         """Raise LeaseLost if another worker has taken the trial over; called before anything about it is written."""
         assert self.held is not None
         if time.time() - self.held.renewed_at > self._timing.lease_s:  # The process or the machine slept.
-            with_retries(self._renew, self.held)
+            self._renew(self.held, self._storage)
         if claim.number in self.held.lost:
             raise LeaseLost(f"the lease of trial {claim.number} of {claim.optuna_study} expired")
 
@@ -81,18 +81,18 @@ class LeaseKeeper(threading.Thread):
                 if time.monotonic() >= next_renewal:
                     next_renewal = time.monotonic() + self._timing.renew_s
                     if held is not None:
-                        self._renew(held)
+                        self._renew(held, self._storage.without_retries)
                     self._show()
-            except (SQLAlchemyError, StorageInternalError):
+            except (StorageAway, SQLAlchemyError, StorageInternalError):
                 # The training thread repeats the calls that matter, and a lease outlasts an outage.
                 next_renewal = time.monotonic()
 
-    def _renew(self, held: HeldLeases) -> None:
+    def _renew(self, held: HeldLeases, storage: Storage) -> None:
         """Renew the leases, and note those that are lost."""
         now = time.time()
         for claim in held.claims:
             try:
-                renew(self._storage, claim, lease_s=self._timing.lease_s)
+                renew(storage, claim, lease_s=self._timing.lease_s)
             except LeaseLost:
                 held.lost.add(claim.number)
         held.renewed_at = now

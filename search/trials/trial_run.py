@@ -22,6 +22,7 @@ from search import names
 from search.stage.draw_parameters import draw
 from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Result
+from search.store.optuna_private import frozen_copy
 from search.store.states import Outcome
 from search.store.storage import with_retries
 from search.trials.trial_clock import TrialClock
@@ -50,7 +51,7 @@ class TrialRun:
     """The trial's attributes so far, which its result will hold beside its value; the keys are in `search.names`."""
 
     def __post_init__(self) -> None:
-        stored = self.trial._cached_frozen_trial  # As it was when it was claimed: no other process writes to it.
+        stored = frozen_copy(self.trial)  # As it was when it was claimed: no other process writes to it.
         self.reported = frozenset(stored.intermediate_values)
         self.faults = stored.user_attrs.get(names.FAULTS, 0)
 

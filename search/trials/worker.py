@@ -115,7 +115,7 @@ class Worker:
 
     def run_next(self) -> bool:
         """Claim and train the next trial or gang; returns False if no trial of an open stage waits."""
-        for record in with_retries(read_stages, self._storage, self._study.name, state="open"):
+        for record in read_stages(self._storage, self._study.name, state="open"):
             if record.deadline is not None and time.time() > record.deadline:
                 continue
             stage, study = with_retries(self._open_stage, record)
@@ -178,7 +178,7 @@ class Worker:
         return self._stages[record.optuna_study]
 
     def _is_study_running(self) -> bool:
-        record = with_retries(read_study, self._storage, self._study.name)
+        record = read_study(self._storage, self._study.name)
         return record is not None and record.state == "running"
 
 

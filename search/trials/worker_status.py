@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from data.errors import StorageAway
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search.store.claims import Claim
 from search.store.records import WorkerRecord, forget_worker, show_worker
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.timing import Timing
 
 
@@ -35,7 +34,7 @@ class WorkerStatus:
     def update(self, doing: str) -> None:
         """Write a new status."""
         self._doing = f"{doing} (stopping after this trial)" if self._is_stopping() else doing
-        with_retries(self.write)
+        self.write()
 
     def update_after_epoch(
         self, claims: Sequence[Claim], claim: Claim, metrics: EpochMetrics, config: TrainConfig
@@ -61,5 +60,5 @@ class WorkerStatus:
 
     def remove(self) -> None:
         """Remove the worker's line; in an outage of the database it disappears by itself after a while."""
-        with suppress(SQLAlchemyError):
-            forget_worker(self._storage, self._name)
+        with suppress(StorageAway):
+            forget_worker(self._storage.without_retries, self._name)

@@ -46,7 +46,7 @@ def remove_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None
 
 
 def _finished(storage: Storage, study: str) -> Iterator[tuple[StageRecord, int]]:
-    for record in with_retries(read_stages, storage, study):
+    for record in read_stages(storage, study):
         for trial in with_retries(stage_trials, storage, record):
             if trial.state.is_finished():
                 yield record, trial.number

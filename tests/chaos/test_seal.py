@@ -48,7 +48,7 @@ def test_of_racing_evaluators_one_looks(sealed: Settings, storage: Storage, tmp_
 
     ended = [evaluator.wait() for evaluator in evaluators]
     assert sorted(done.code for done in ended) == [0] + [1] * (EVALUATORS - 1)
-    assert all("already looked at" in done.err for done in ended if done.code == 1)
+    assert all("has been opened before" in done.err for done in ended if done.code == 1)
     (seen,) = [done.json() for done in ended if done.code == 0]
     (look,) = looks(storage, "partA")
     assert (look.number, look.result) == (1, seen)

@@ -1,4 +1,4 @@
-"""The doctor: what is wrong is found, what is safe to mend is mended, and nothing else is touched."""
+"""The doctor finds what is wrong, makes the repairs that are safe, and touches nothing else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def only(findings: object) -> Finding:
     return finding
 
 
-def test_a_database_as_sieve_makes_it_is_fine(stage: OpenStage) -> None:
+def test_a_database_that_sieve_created_has_no_findings(stage: OpenStage) -> None:
     stage.claim()
     checks = (check_schema, check_sqlite, check_trials, check_seal)
     found = [finding for check in checks for finding in check(stage.storage)]
@@ -53,7 +53,7 @@ def test_a_database_as_sieve_makes_it_is_fine(stage: OpenStage) -> None:
     assert "secret" not in found[0].text
 
 
-def test_tables_of_another_version_are_named(stage: OpenStage) -> None:
+def test_missing_tables_and_columns_are_named(stage: OpenStage) -> None:
     with stage.storage.engine.begin() as connection:
         connection.execute(text("ALTER TABLE sieve_look DROP COLUMN reason"))
         epochs.drop(connection)
@@ -62,18 +62,18 @@ def test_tables_of_another_version_are_named(stage: OpenStage) -> None:
     assert "sieve_epoch" in finding.text and "sieve_look.reason" in finding.text
 
 
-def test_a_trial_that_runs_without_a_worker_is_found_and_put_back(stage: OpenStage) -> None:
+def test_a_running_trial_without_a_worker_is_found_and_requeued(stage: OpenStage) -> None:
     claim = stage.claim()
     with stage.storage.engine.begin() as connection:
         connection.execute(delete(leases))
     finding = only(check_trials(stage.storage))
-    assert (finding.state, finding.text) == ("broken", "nobody works on tiny/1-one #0, though RUNNING")
+    assert (finding.state, finding.text) == ("broken", "running without a worker: tiny/1-one #0")
     assert _requeue(stage.storage) == 1
     assert states(check_trials(stage.storage)) == ["ok"]
     assert stage.storage.optuna.get_trial(claim.trial_id).state == TrialState.WAITING
 
 
-def test_a_lease_that_ran_out_is_a_warning_and_its_trial_is_put_back(stage: OpenStage) -> None:
+def test_an_expired_lease_is_a_warning_and_its_trial_is_requeued(stage: OpenStage) -> None:
     stage.claim()
     with stage.storage.engine.begin() as connection:
         connection.execute(update(leases).values(expires_at=1.0))
@@ -82,13 +82,13 @@ def test_a_lease_that_ran_out_is_a_warning_and_its_trial_is_put_back(stage: Open
     assert stage.claim().number == 0
 
 
-def test_a_trial_that_is_trained_now_is_not_put_back(stage: OpenStage) -> None:
+def test_a_trial_in_training_is_not_requeued(stage: OpenStage) -> None:
     claim = stage.claim()
     assert _requeue(stage.storage) == 0
     finish(stage.storage, claim, Result(outcome="complete", value=0.5))
 
 
-def test_a_look_without_a_result_is_a_warning_with_the_way_to_look_again(stage: OpenStage) -> None:
+def test_a_look_without_a_result_is_a_warning_with_the_command_to_look_again(stage: OpenStage) -> None:
     number = open_look(stage.storage, "tiny", by="me", model_uri="models:/tiny/1", reason=None)
     finding = only(check_seal(stage.storage))
     assert finding.state == "warning" and finding.mend is not None
@@ -97,7 +97,7 @@ def test_a_look_without_a_result_is_a_warning_with_the_way_to_look_again(stage: 
     assert states(check_seal(stage.storage)) == ["ok"]
 
 
-def test_only_checkpoints_of_trials_that_have_ended_are_collected(stage: OpenStage, tmp_path: Path) -> None:
+def test_only_checkpoints_of_trials_that_have_ended_are_deleted(stage: OpenStage, tmp_path: Path) -> None:
     ended, running = stage.claim(), stage.claim()
     finish(stage.storage, ended, Result(outcome="complete", value=0.5))
     paths = {}
@@ -118,14 +118,14 @@ def test_only_checkpoints_of_trials_that_have_ended_are_collected(stage: OpenSta
     assert states(check_checkpoints(settings_at(tmp_path), stage.storage)) == ["ok"]
 
 
-def test_the_room_on_the_disk_is_told_even_before_the_home_exists(tmp_path: Path) -> None:
+def test_free_disk_space_is_reported_even_before_the_home_exists(tmp_path: Path) -> None:
     finding = only(check_disk(settings_at(tmp_path / "not" / "yet")))
     assert str(tmp_path) in finding.text and "GiB free" in finding.text
 
 
 @pytest.fixture
 def entry(tmp_path: Path) -> Path:
-    """A whole entry of the cache."""
+    """An undamaged cache entry."""
     folder = settings_at(tmp_path).cache_home / "0123456789abcdef-8px-crop-1ch-v1"
     folder.mkdir(parents=True)
     np.save(folder / "images.npy", np.zeros((5, 8, 8, 1), np.uint8))
@@ -134,12 +134,12 @@ def entry(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_whole_entry_of_the_cache_is_fine(entry: Path, tmp_path: Path) -> None:
+def test_an_undamaged_cache_entry_has_no_findings(entry: Path, tmp_path: Path) -> None:
     assert states(check_cache(settings_at(tmp_path))) == ["ok"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "without sums", "without a report"])
-def test_a_damaged_entry_of_the_cache_is_found(damage: str, entry: Path, tmp_path: Path) -> None:
+def test_a_damaged_cache_entry_is_found(damage: str, entry: Path, tmp_path: Path) -> None:
     match damage:
         case "truncated":
             images = entry / "images.npy"
@@ -152,7 +152,7 @@ def test_a_damaged_entry_of_the_cache_is_found(damage: str, entry: Path, tmp_pat
     assert states(check_cache(settings_at(tmp_path))) == ["warning"]
 
 
-def test_an_entry_is_unfinished_once_nobody_works_on_it(entry: Path) -> None:
+def test_a_half_decoded_entry_is_unfinished_once_no_process_works_on_it(entry: Path) -> None:
     from data.files import locked
 
     part = entry.with_name(f"{entry.name}.part")
@@ -163,5 +163,5 @@ def test_an_entry_is_unfinished_once_nobody_works_on_it(entry: Path) -> None:
     assert damaged_entries(part.parent) == []
 
 
-def test_the_devices_of_this_machine_are_told() -> None:
+def test_the_devices_of_this_machine_are_reported() -> None:
     assert "ok" in states(check_devices())

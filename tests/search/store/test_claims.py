@@ -104,7 +104,7 @@ def test_of_two_results_for_one_trial_one_is_accepted(storage: Storage) -> None:
     assert states(storage) == {"COMPLETE": 1}
 
 
-def test_an_expired_trial_goes_back_into_the_queue_with_its_number_and_parameters(storage: Storage) -> None:
+def test_a_trial_with_an_expired_lease_is_requeued_with_its_number_and_parameters(storage: Storage) -> None:
     enqueue(storage, 1)
     claimed = claim(storage)
     trial = storage.open_trial(storage.load_study(STUDY), claimed.trial_id)
@@ -120,7 +120,7 @@ def test_an_expired_trial_goes_back_into_the_queue_with_its_number_and_parameter
     assert storage.optuna.get_trial(again.trial_id).user_attrs[names.LOSSES] == 1
 
 
-def test_a_live_lease_is_left_alone(storage: Storage) -> None:
+def test_a_lease_that_has_not_expired_is_kept(storage: Storage) -> None:
     enqueue(storage, 1)
     claim(storage)
     assert reap(storage, [STUDY]) == []
@@ -135,7 +135,7 @@ def test_the_trial_of_a_dead_process_is_reaped_before_its_lease_expires(storage:
     assert reap(storage, [STUDY]) == [claimed.trial_id]
 
 
-def test_a_worker_that_lost_its_lease_cannot_renew_release_or_tell(storage: Storage) -> None:
+def test_a_worker_that_lost_its_lease_cannot_renew_release_or_finish(storage: Storage) -> None:
     enqueue(storage, 1)
     late = claim(storage)
     expire(storage)
@@ -169,7 +169,7 @@ def test_a_result_outlasts_an_outage_between_its_acknowledgement_and_optuna(
     assert reap(storage, [STUDY]) == []
 
 
-def test_racing_reapers_put_each_lost_trial_back_once(storage: Storage) -> None:
+def test_racing_reapers_requeue_each_lost_trial_once(storage: Storage) -> None:
     enqueue(storage, 10)
     for _ in range(10):
         claim(storage)
@@ -180,18 +180,18 @@ def test_racing_reapers_put_each_lost_trial_back_once(storage: Storage) -> None:
     assert states(storage) == {"WAITING": 10}
 
 
-def test_a_result_that_was_acknowledged_before_a_crash_is_told_by_the_reaper(storage: Storage) -> None:
+def test_a_result_that_was_acknowledged_before_a_crash_is_recorded_by_the_reaper(storage: Storage) -> None:
     enqueue(storage, 1)
     claimed = claim(storage)
     result = {"outcome": "complete", "value": 0.7, "attributes": {"best_epoch": 3}}
-    with storage.engine.begin() as connection:  # What `finish` writes before it tells Optuna.
+    with storage.engine.begin() as connection:  # What `finish` writes before it finishes Optuna's trial.
         connection.execute(update(leases).values(result=result, expires_at=time.time() - 1))
     assert reap(storage, [STUDY]) == []
     trial = storage.optuna.get_trial(claimed.trial_id)
     assert (trial.state, trial.value, trial.user_attrs["best_epoch"]) == (TrialState.COMPLETE, 0.7, 3)
 
 
-def test_a_trial_whose_worker_is_lost_again_and_again_fails_in_the_end(storage: Storage) -> None:
+def test_a_trial_whose_worker_is_lost_too_often_fails(storage: Storage) -> None:
     enqueue(storage, 1)
     for _ in range(MAX_LOSSES + 1):
         claim(storage)
@@ -209,24 +209,8 @@ def test_a_released_trial_waits_again_and_counts_as_no_loss(storage: Storage) ->
     assert names.LOSSES not in storage.optuna.get_trial(claim(storage).trial_id).user_attrs
 
 
-def test_a_claim_outlasts_an_outage_that_hides_its_effect(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    enqueue(storage, 2)
-    original, outages = claims._claim_first, [OperationalError("COMMIT", {}, Exception("no connection"))]
-
-    def answer_lost(*args: Any) -> Any:
-        answer = original(*args)
-        if outages:
-            raise outages.pop()
-        return answer
-
-    monkeypatch.setattr(claims, "_claim_first", answer_lost)
-    assert [claim(storage).number for _ in range(2)] == [0, 1]
-    assert states(storage) == {"RUNNING": 2} and not outages
-    assert reap(storage, [STUDY]) == []
-
-
-def test_a_trial_that_runs_without_a_lease_is_put_back(storage: Storage) -> None:
-    """As in a database that was mended by hand."""
+def test_a_running_trial_without_a_lease_is_requeued(storage: Storage) -> None:
+    """For example in a database that was edited by hand."""
     enqueue(storage, 2)
     bare, held = claim(storage), claim(storage)
     delete_lease(storage, bare.trial_id, bare.token)
@@ -240,10 +224,10 @@ def test_a_trial_that_runs_without_a_lease_is_put_back(storage: Storage) -> None
         renew(storage, bare)
 
 
-def test_a_trial_that_is_being_given_back_is_claimed_when_its_lease_is_gone(
+def test_a_trial_that_is_being_released_is_claimed_when_its_lease_is_gone(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where two transactions overlap, as they can on Postgres, a claim may see the old lease or run into it."""
+    """Where two transactions overlap, as they can on Postgres, a claim may collide with the old lease."""
     enqueue(storage, 1)
     first, collisions = claim(storage), [IntegrityError("INSERT", {}, Exception("sieve_lease"))]
     original = claims._claim_first

@@ -1,4 +1,4 @@
-"""The commands that worked on a study."""
+"""The commands that are recorded for a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One supervisor a study."""
+"""One supervisor per study."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def hold(storage: Storage, owner: str, *, for_s: float) -> None:
         connection.execute(insert(locks).values(**row))
 
 
-def test_a_supervisor_on_another_machine_is_respected_and_named(storage: Storage) -> None:
+def test_a_lock_of_another_machine_holds_and_its_owner_is_named(storage: Storage) -> None:
     hold(storage, "elsewhere:42:1", for_s=60)
     with pytest.raises(SieveError, match="mine is already being run by process 42 on elsewhere"):
         supervising(storage, "mine").__enter__()
 
 
-def test_a_lock_that_nobody_renewed_is_taken_over(storage: Storage) -> None:
+def test_an_expired_lock_is_taken_over(storage: Storage) -> None:
     hold(storage, "elsewhere:42:1", for_s=-1)
     with supervising(storage, "mine"):
         pass
@@ -52,7 +52,7 @@ def test_a_lock_is_given_back_when_the_run_fails(storage: Storage) -> None:
         pass
 
 
-def test_a_supervisor_that_was_taken_over_is_told_by_whom(storage: Storage) -> None:
+def test_a_supervisor_that_lost_its_lock_gets_an_error_that_names_the_new_owner(storage: Storage) -> None:
     with supervising(storage, "mine") as confirm_lock:
         confirm_lock()
         with storage.engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""Names for processes, and who of them is gone."""
+"""Names for processes, and which of them have ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_process_is_alive_until_it_ends(child: subprocess.Popen[bytes]) -> Non
     assert is_dead(name)
 
 
-def test_a_process_that_ended_and_waits_to_be_asked_is_dead(child: subprocess.Popen[bytes]) -> None:
+def test_a_zombie_process_is_dead(child: subprocess.Popen[bytes]) -> None:
     name = process_name(child.pid)
     assert child.stdin is not None
     child.stdin.close()
@@ -32,11 +32,11 @@ def test_a_process_that_ended_and_waits_to_be_asked_is_dead(child: subprocess.Po
     child.wait()
 
 
-def test_a_corrected_clock_kills_nobody_and_a_reused_process_id_is_somebody_else() -> None:
+def test_a_corrected_clock_leaves_a_process_alive_and_a_reused_process_id_is_another_process() -> None:
     host, pid, start = process_name().rsplit(":", 2)
     assert not is_dead(f"{host}:{pid}:{int(start) + 1}")
     assert is_dead(f"{host}:{pid}:{int(start) - 60}")
 
 
-def test_of_a_process_elsewhere_nothing_is_known() -> None:
+def test_a_process_on_another_machine_is_never_taken_for_dead() -> None:
     assert not is_dead(f"not-{socket.gethostname()}:1:1")

@@ -24,7 +24,7 @@ def test_the_first_look_needs_no_reason_and_is_number_1(storage):
     assert (seen.by, seen.model_uri, seen.reason, seen.result) == ("ann@lab", "models:/partA/1", "first look", None)
 
 
-def test_a_refusal_says_when_and_by_whom_and_with_which_result(storage):
+def test_a_refusal_names_the_time_user_and_result_of_the_earlier_look(storage):
     close_look(storage, "partA", look(storage), LookResult(accuracy=0.428))
     with pytest.raises(
         SealBroken, match=r"^partA: .*look 1 on \d{4}-\d\d-\d\d \d\d:\d\d UTC by ann@lab.*0\.4280.*--again"
@@ -33,7 +33,7 @@ def test_a_refusal_says_when_and_by_whom_and_with_which_result(storage):
     assert len(looks(storage, "partA")) == 1
 
 
-def test_a_look_that_crashed_counts_and_says_so(storage):
+def test_a_look_that_crashed_counts_and_is_shown_without_a_result(storage):
     look(storage)
     with pytest.raises(SealBroken, match="no result: it crashed"):
         look(storage)
@@ -45,7 +45,7 @@ def test_an_empty_reason_is_no_reason(storage):
         look(storage, reason="")
 
 
-def test_every_look_is_listed_for_ever(storage):
+def test_every_look_stays_listed(storage):
     assert [look(storage), look(storage, reason="labels fixed"), look(storage, reason="new paper")] == [1, 2, 3]
     assert [seen.reason for seen in looks(storage, "partA")] == ["first look", "labels fixed", "new paper"]
 
@@ -57,7 +57,7 @@ def test_a_result_cannot_be_replaced(storage):
     assert looks(storage, "partA")[0].result == LookResult(accuracy=0.4)
 
 
-def test_studies_have_seals_of_their_own(storage):
+def test_each_study_has_its_own_seal(storage):
     look(storage)
     assert look(storage, study="partB") == 1
 
@@ -73,7 +73,7 @@ def test_of_eight_racing_evaluators_exactly_one_looks(storage):
         assert sorted(pool.map(attempt, range(8))) == ["look 1", *["refused"] * 7]
 
 
-def test_racing_looks_with_reasons_get_numbers_of_their_own(storage):
+def test_racing_looks_with_reasons_get_different_numbers(storage):
     with ThreadPoolExecutor(4) as pool:
         numbers = list(pool.map(lambda index: look(storage, reason=f"reason {index}"), range(4)))
     assert sorted(numbers) == [1, 2, 3, 4]
@@ -85,7 +85,7 @@ def test_a_look_is_signed_with_user_and_host():
     assert host
 
 
-def test_looks_of_other_studies_at_the_same_images_are_known(storage):
+def test_looks_of_other_studies_at_the_same_images_are_listed(storage):
     for study, images in {"partA": "same", "again": "same", "other": "others", "new": "same"}.items():
         create_study(storage, study, definition={}, data=StudyData(sealed_fingerprint=images))
     for study in ("again", "other", "partA"):

@@ -4,20 +4,16 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.exceptions import StorageInternalError
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
 
-from data.errors import SieveError, StorageAway, UserError
+from data.errors import SieveError, UserError
 from search.settings import normalise_storage_url, redact
-from search.store import storage as storage_module
 from search.store.locks import supervising
 from search.store.processes import process_name
 from search.store.records import EpochRecord, add_epochs, create_study, read_epochs, read_study
-from search.store.storage import Storage, open_storage, with_retries
+from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.tables import locks
 
@@ -33,7 +29,7 @@ def test_a_database_that_does_not_answer_is_one_line_and_no_password() -> None:
     assert "secret" not in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_sqlite_file_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None:
+def test_a_missing_sqlite_file_is_not_created_by_reading(tmp_path: Path) -> None:
     path = tmp_path / "home" / "sieve.db"
     with pytest.raises(UserError, match=r"search\.run"):
         open_storage(f"sqlite:///{path}", create=False)
@@ -72,21 +68,21 @@ def test_of_two_processes_that_start_a_study_one_pins_it(storage: Storage) -> No
         assert sorted(pool.map(_create, [storage.url] * 2)) == [False, True]
 
 
-def test_an_epoch_that_is_done_again_keeps_its_first_record(storage: Storage) -> None:
+def test_a_repeated_epoch_keeps_its_first_record(storage: Storage) -> None:
     for accuracy in (0.5, 0.6):
         add_epochs(storage, [EpochRecord(trial_id=1, epoch=1, metrics={"val_accuracy": accuracy}, value=accuracy)])
     assert [row.metrics for row in read_epochs(storage, 1)] == [{"val_accuracy": 0.5}]
 
 
-def test_a_study_that_is_not_there_is_none(storage: Storage) -> None:
+def test_a_study_that_does_not_exist_is_none(storage: Storage) -> None:
     assert read_study(storage, "nothing") is None
 
 
-def test_a_second_supervisor_is_told_who_supervises(storage: Storage) -> None:
+def test_a_second_supervisor_gets_an_error_that_names_the_first(storage: Storage) -> None:
     with supervising(storage, "mine"), pytest.raises(SieveError, match="already being run by process"):
         supervising(storage, "mine").__enter__()
     with supervising(storage, "mine"):
-        pass  # The lock was given back.
+        pass  # The lock was released.
 
 
 def test_the_lock_of_a_dead_supervisor_is_taken_over(storage: Storage) -> None:
@@ -98,60 +94,6 @@ def test_the_lock_of_a_dead_supervisor_is_taken_over(storage: Storage) -> None:
         pass
 
 
-def test_a_short_outage_is_waited_out_and_other_errors_pass_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_module, "OUTAGE_S", 5)
-    calls = []
-
-    def answer() -> str:
-        calls.append(1)
-        if len(calls) < 3:
-            raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
-        return "back"
-
-    assert with_retries(answer) == "back" and len(calls) == 3
-
-    def wrong() -> None:
-        calls.append(1)
-        raise ValueError("a bug")
-
-    with pytest.raises(ValueError, match="a bug"):
-        with_retries(wrong)
-    assert len(calls) == 4
-
-
-def test_an_outage_that_lasts_is_one_line_however_many_layers_waited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_module, "OUTAGE_S", 0.2)
-
-    def down() -> None:
-        error = OperationalError("SELECT 1", {}, Exception("connection refused\nIs the server running?"))
-        raise StorageInternalError("what Optuna makes of it") from error
-
-    with pytest.raises(StorageAway, match=r"^the database does not answer: connection refused; [^\n]*$"):
-        with_retries(with_retries, down)
-
-
-def test_a_server_that_goes_between_two_statements_of_optuna_is_an_outage(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage_module, "OUTAGE_S", 5)
-    storage = open_storage(postgres_url, create=True)
-    optuna.create_study(storage=storage.trials, study_name="s").add_trial(optuna.trial.create_trial(value=1.0))
-    study = optuna.load_study(storage=storage.optuna, study_name="s")
-    ended = []
-
-    @event.listens_for(storage.engine, "before_cursor_execute")
-    def end_once(connection: Connection, cursor: object, statement: str, *_: object) -> None:
-        if "trial_values" in statement and not ended:
-            ended.append(connection.connection.driver_connection.info.backend_pid)  # type: ignore[union-attr]
-            with create_engine(postgres_url, poolclass=NullPool).begin() as other:
-                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": ended[0]})
-
-    trials = with_retries(study.get_trials)
-
-    assert [trial.value for trial in trials] == [1.0] and len(ended) == 1
-    storage.close()
-
-
 @pytest.mark.parametrize(
     ("typed", "used"),
     [
@@ -160,7 +102,7 @@ def test_a_server_that_goes_between_two_statements_of_optuna_is_an_outage(
         ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
     ],
 )
-def test_storage_urls_are_brought_to_one_form(typed: str, used: str) -> None:
+def test_storage_urls_are_normalised(typed: str, used: str) -> None:
     assert normalise_storage_url(typed) == used
 
 

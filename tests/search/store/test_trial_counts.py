@@ -1,4 +1,4 @@
-"""What the database counts by itself is what Optuna says of the same trials."""
+"""The counts that the database makes agree with Optuna's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_counts_and_the_best_are_those_of_optuna(storage: Storage, maximize:
     tell(stage, "pruned", **{names.OUT_OF_TIME: True})
     tell(stage, "failed", **{names.SKIPPED: True})
     running = stage.claim()
-    storage.optuna.set_trial_user_attr(running.trial_id, names.INFEASIBLE, True)  # Marked, but not told yet.
+    storage.optuna.set_trial_user_attr(running.trial_id, names.INFEASIBLE, True)  # Marked, but not finished yet.
     trials = stage_trials(storage, stage.record)
     found = tally(storage, [stage.record.optuna_study], maximize=maximize)[stage.record.optuna_study]
     best = rank_trials(trials, maximize=maximize)[0]
@@ -42,7 +42,7 @@ def test_the_counts_and_the_best_are_those_of_optuna(storage: Storage, maximize:
     assert (found.best, found.best_trial) == (best.value, best.number)
 
 
-def test_the_pace_is_that_of_the_last_minutes_of_this_study_alone(storage: Storage, monkeypatch) -> None:
+def test_the_pace_is_measured_over_the_last_minutes_of_this_study_alone(storage: Storage, monkeypatch) -> None:
     stage = open_stage(storage, trials=2)
     claim = stage.claim()
     now = time.time()
@@ -50,14 +50,14 @@ def test_the_pace_is_that_of_the_last_minutes_of_this_study_alone(storage: Stora
     for epoch, ago_s in enumerate((7200, 100, 75, 50, 25), start=1):
         add_epochs(storage, [
             EpochRecord(trial_id=trial_id, epoch=epoch, metrics={}, value=0.5, finished_at=now - ago_s)
-            for trial_id in (claim.trial_id, 10_000)  # And somebody else's.
+            for trial_id in (claim.trial_id, 10_000)  # And another study's.
         ])  # fmt: skip
     monkeypatch.setattr(time, "time", lambda: now)
     assert epochs_per_s(storage, [stage.record.optuna_study]) == pytest.approx(3 / 100, rel=0.1)
     assert epochs_per_s(storage, ["another"]) is None
 
 
-def test_a_look_costs_the_same_few_statements_however_large_the_study(sqlite: Storage) -> None:
+def test_a_snapshot_takes_the_same_few_statements_however_large_the_study(sqlite: Storage) -> None:
     def statements(trials: int, position: int) -> int:
         stage = open_stage(sqlite, position=position, trials=trials)
         for epoch in range(trials):

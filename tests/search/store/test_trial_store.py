@@ -40,7 +40,7 @@ def _release(storage: Storage, queue: optuna.Study) -> None:
 
 
 def _complete(storage: Storage, queue: optuna.Study) -> None:
-    finish(storage, claim(storage), Result(outcome="complete", value=0.5, attributes={"told": 1}))
+    finish(storage, claim(storage), Result(outcome="complete", value=0.5, attributes={"seed": 1}))
 
 
 def _report(storage: Storage, queue: optuna.Study) -> None:
@@ -70,7 +70,7 @@ def test_trials_read_twice_are_what_the_database_holds(
     assert storage.trials.get_all_trials(queue._study_id) == storage.optuna.get_all_trials(queue._study_id)
 
 
-def test_a_worker_reads_other_trials_when_its_own_begins_and_then_only_now_and_then(
+def test_other_trials_are_read_when_a_trial_begins_and_then_only_at_intervals(
     storage: Storage, queue: optuna.Study
 ) -> None:
     study = storage.load_study(STUDY)
@@ -107,19 +107,22 @@ def test_epochs_and_their_values_are_written_together_once_and_never_to_a_finish
 
     def epoch(claimed: Claim, number: int, value: float) -> EpochRecord:
         return EpochRecord(
-            trial_id=claimed.trial_id, epoch=number, metrics={"worth": 0.0 if math.isnan(value) else value}, value=value
+            trial_id=claimed.trial_id,
+            epoch=number,
+            metrics={"val_accuracy": 0.0 if math.isnan(value) else value},
+            value=value,
         )
 
     add_epochs(storage, [epoch(first, 1, 0.5), epoch(second, 1, 0.4), epoch(first, 2, math.nan)])
     finish(storage, first, Result(outcome="complete", value=0.5))
     add_epochs(storage, [epoch(first, 1, 0.9), epoch(first, 3, 0.9), epoch(second, 1, 0.9), epoch(second, 2, 0.6)])
-    assert [row.metrics["worth"] for row in read_epochs(storage, second.trial_id)] == [0.4, 0.6]
-    told = [storage.optuna.get_trial(claimed.trial_id).intermediate_values for claimed in (first, second)]
-    assert told[0] == pytest.approx({1: 0.5, 2: math.nan}, nan_ok=True)
-    assert told[1] == {1: 0.4, 2: 0.6}
+    assert [row.metrics["val_accuracy"] for row in read_epochs(storage, second.trial_id)] == [0.4, 0.6]
+    reported = [storage.optuna.get_trial(claimed.trial_id).intermediate_values for claimed in (first, second)]
+    assert reported[0] == pytest.approx({1: 0.5, 2: math.nan}, nan_ok=True)
+    assert reported[1] == {1: 0.4, 2: 0.6}
 
 
-def test_a_result_is_told_with_its_attributes_and_those_told_before_are_told_again(
+def test_a_result_is_recorded_with_its_attributes_which_replace_earlier_ones(
     storage: Storage, queue: optuna.Study
 ) -> None:
     claimed = claim(storage)
@@ -154,7 +157,7 @@ def test_parameters_that_are_drawn_together_are_written_together(storage: Storag
     assert storage.optuna.get_trial(claimed.trial_id).params == {"y": drawn[0], "z": drawn[1]} == trial.params
 
 
-def test_parameters_that_an_outage_kept_from_being_written_are_written_with_the_next(
+def test_parameters_that_an_outage_held_back_are_written_with_the_next(
     storage: Storage, queue: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = storage.load_study(STUDY)
@@ -174,7 +177,7 @@ def test_parameters_that_an_outage_kept_from_being_written_are_written_with_the_
     assert storage.optuna.get_trial(claimed.trial_id).params == {"y": drawn}
 
 
-def test_a_rung_that_this_process_sets_makes_those_of_others_seen(storage: Storage, queue: optuna.Study) -> None:
+def test_setting_a_rung_makes_the_rungs_of_other_processes_read(storage: Storage, queue: optuna.Study) -> None:
     storage.trials.fresh_s = 3600
     own, other = claim(storage), claim(storage)
     storage.trials.get_all_trials(queue._study_id)
@@ -187,12 +190,13 @@ def test_a_rung_that_this_process_sets_makes_those_of_others_seen(storage: Stora
     assert [trial.system_attrs.get("completed_rung_0") for trial in trials[:2]] == [0.4, 0.5]
 
 
-def test_a_whole_queue_is_enqueued_as_optuna_enqueues_one_trial(storage: Storage, queue: optuna.Study) -> None:
+def test_a_queue_is_filled_as_optuna_enqueues_one_trial(storage: Storage, queue: optuna.Study) -> None:
     fixed: list[dict[str, object]] = [{"x": 0.5, "y": "relu"}, {}, {"x": 1}]
     for params in fixed:
         queue.enqueue_trial(params)
-    storage.trials.enqueue(queue._study_id, fixed)
-    storage.trials.enqueue(queue._study_id, [])
+    existing: list[dict[str, object]] = [{}] * (WAITING + len(fixed))
+    for _ in range(2):
+        storage.trials.fill_queue(queue._study_id, [*existing, *fixed])
     trials = storage.optuna.get_all_trials(queue._study_id)[WAITING:]
     one_by_one, at_once = trials[: len(fixed)], trials[len(fixed) :]
     assert [trial.number for trial in trials] == list(range(WAITING, WAITING + 2 * len(fixed)))

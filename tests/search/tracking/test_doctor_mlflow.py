@@ -1,4 +1,4 @@
-"""The doctor's command, and what it says of MLflow and the champions in it."""
+"""The doctor's command, and its checks of MLflow and the champions in it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def contents(home: Path) -> list[str]:
     return sorted(path.name for path in home.rglob("*") if not path.name.endswith(("-wal", "-shm", ".lock")))
 
 
-def test_a_finished_study_is_fine_and_the_doctor_changes_nothing(finished, capsys):
+def test_a_finished_study_has_no_findings_and_the_doctor_changes_nothing(finished, capsys):
     before = contents(finished.home)
 
     assert run(finished, "--json") == 0
@@ -53,17 +53,17 @@ def test_a_finished_study_is_fine_and_the_doctor_changes_nothing(finished, capsy
     assert contents(finished.home) == before
 
 
-def test_the_table_says_what_is_broken_and_how_to_mend_it(finished, storage, capsys):
+def test_the_table_shows_what_is_broken_and_how_to_repair_it(finished, storage, capsys):
     update_study(storage, "partA", champion={"model_uri": "models:/partA/7"})
 
     assert run(finished) == 1
 
     printed = capsys.readouterr()
-    assert "does not have models:/partA/7" in " ".join(printed.out.split())
-    assert printed.err == "error: broken: registry; the last column says what to do\n"
+    assert "does not hold models:/partA/7" in " ".join(printed.out.split())
+    assert printed.err == "error: broken: registry; the last column shows how to repair it\n"
 
 
-def test_without_a_database_the_doctor_says_so_and_looks_at_the_rest(tmp_path, capsys):
+def test_without_a_database_the_doctor_reports_that_and_checks_the_rest(tmp_path, capsys):
     assert main_guard(lambda: module.main(["--home", str(tmp_path / "home"), "--json"])) == 1
 
     found = findings(capsys)
@@ -77,7 +77,7 @@ def test_mlflow_that_is_down_is_broken_and_the_champion_cannot_be_checked(finish
     assert [finding.state for finding in check_champions(down, storage)] == ["broken"]
 
 
-def test_a_tracking_database_that_is_gone_is_not_made_anew(finished, storage, tmp_path):
+def test_a_missing_tracking_database_is_not_created(finished, storage, tmp_path):
     gone = replace(finished, tracking_url=f"sqlite:///{tmp_path / 'gone.db'}")
     assert [finding.state for finding in check_tracking(gone, storage)] == ["broken"]
     assert list(check_champions(gone, storage)) == []

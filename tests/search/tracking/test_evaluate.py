@@ -135,7 +135,7 @@ def test_a_study_without_a_champion_is_a_bad_request_and_no_look(finished):
 
 
 def test_an_unknown_study_is_named_with_those_that_exist(finished):
-    with pytest.raises(UserError, match=r"no study 'partB'.*did you mean 'partA'\? studies there: partA"):
+    with pytest.raises(UserError, match=r"no study 'partB'.*did you mean 'partA'\? existing studies: partA"):
         evaluate(finished, "partB")
 
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from optuna.exceptions import StorageInternalError
 from sqlalchemy import select, update
 
+from data.errors import StorageAway
 from search.store.storage import Storage
 from search.store.tables import leases
 from search.timing import Timing
@@ -93,7 +93,7 @@ def test_a_database_that_is_away_for_a_while_does_not_end_the_keeper(sqlite: Sto
     def away() -> bool:
         asked.append(1)
         if len(asked) < 3:
-            raise StorageInternalError("what Optuna makes of a lost connection")
+            raise StorageAway("the database does not answer")
         return False
 
     keeper.held = hold(sqlite, away)

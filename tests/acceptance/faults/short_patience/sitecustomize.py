@@ -1,5 +1,5 @@
 """Nobody waits long for a database that is away."""
 
-from search.store import storage
+from search.store import retries
 
-storage.OUTAGE_S = 3
+retries.OUTAGE_S = 3
