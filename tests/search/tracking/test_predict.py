@@ -45,13 +45,13 @@ def test_an_unreadable_picture_is_listed_with_the_reason(finished, pictures, tmp
     assert "classes" in second
 
 
-def test_pictures_that_can_all_not_be_read_are_a_bad_request(finished, tmp_path):
+def test_only_unreadable_pictures_are_a_bad_request(finished, tmp_path):
     (tmp_path / "a.png").write_bytes(b"not a picture")
     with pytest.raises(UserError, match=r"a.png: .*none of 1 pictures can be read"):
         predict(finished, "partA", [tmp_path])
 
 
-def test_a_place_that_is_not_there_is_named(finished, tmp_path):
+def test_a_missing_path_is_named(finished, tmp_path):
     with pytest.raises(UserError, match=r"gone: no such file"):
         predict(finished, "partA", [tmp_path / "gone"])
     (tmp_path / "empty").mkdir()
