@@ -108,7 +108,7 @@ def last_improvement(stage: StageFacts) -> str | None:
     after = int((begun > best).sum())
     if after == 0:
         return f"The best trial, #{best}, was the last one, so more trials might have found a better one."
-    return f"The best trial was #{best}. {plural(after, 'later trial')} did not improve on it."
+    return f"The best trial was #{best}; {plural(after, 'later trial')} did not improve on it."
 
 
 def _place(distribution: BaseDistribution, value: object) -> float:

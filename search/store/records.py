@@ -23,15 +23,20 @@ WORKER_SEEN_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """A study as the first command that ran it pinned it."""
+    """A study as its first command pinned it, with its state and champion."""
 
     name: str
     definition: dict[str, Any]
+    """The settings of the study, as `search.stage.describe.describe_study` writes them."""
     data: StudyData
     state: StudyState
+    """`running`, `promoting` (naming the champion) or `done`."""
     created_at: float
+    """Time at which the study was pinned, in seconds since the epoch."""
     deadline: float | None
+    """Time at which the search must end, in seconds since the epoch; None without a time budget."""
     champion: ChampionRecord | None
+    """The champion; None before it is registered."""
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> StudyRecord:
@@ -42,16 +47,22 @@ class StudyRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """A pinned stage: all that a worker needs to run its trials."""
+    """A pinned stage: all settings that a worker needs to run its trials."""
 
     study: str
     position: int
+    """Position among the stages of the study, from 0."""
     name: str
     optuna_study: str
+    """Name of the Optuna study that holds the stage's trials."""
     pinned: dict[str, Any]
+    """The settings of the stage, as `search.stage.pinned.PinnedStage.to_json` writes them."""
     state: StageState
+    """`open` while workers may claim its trials, `closed` afterwards."""
     opened_at: float
+    """Time at which the stage was pinned, in seconds since the epoch."""
     deadline: float | None
+    """Time at which the stage must end, in seconds since the epoch; None without a time budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,27 +71,30 @@ class EpochRecord:
 
     trial_id: int
     epoch: int
-    """From 1, counted through all folds."""
+    """Number of the epoch, from 1, counted through all folds."""
     metrics: dict[str, float]
+    """Metrics of the epoch by name."""
     value: float
-    """What the pruner compares."""
+    """The value that the pruner compares."""
     finished_at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
-    """A worker as it last described itself."""
+    """A worker's last status update."""
 
     name: str
-    """As `search.store.processes.process_name` gives it."""
+    """Unique name of the worker's process, from `search.store.processes.process_name`."""
     study: str
     device: str
     doing: str
+    """What the worker is doing, as text."""
     seen_at: float
+    """Time of the status update, in seconds since the epoch."""
 
     @property
     def host(self) -> str:
-        """The machine's name, without what tells two of one name apart."""
+        """Name of the machine, without the suffix that separates machines of one name."""
         return self.name.split(":")[0].rpartition("-")[0]
 
 

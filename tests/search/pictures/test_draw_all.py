@@ -60,25 +60,25 @@ def test_the_grid_is_the_same_every_time_and_not_the_first_images() -> None:
     assert set(choose_grid(labels, 3)) != {0, *range(10), *range(100, 110), *range(200, 210)}
 
 
-def test_a_rare_class_gives_all_it_has_and_others_fill_up() -> None:
+def test_all_images_of_a_rare_class_are_shown_and_other_classes_fill_the_grid() -> None:
     labels = np.repeat(np.arange(2), [2, 100])
     chosen = choose_grid(labels, 2)
     assert len(set(chosen)) == 30
     assert np.bincount(labels[chosen]).tolist() == [2, 28]
 
 
-def test_of_few_images_all_are_shown() -> None:
+def test_a_small_set_is_shown_completely() -> None:
     assert sorted(choose_grid(np.array([1, 0, 1]), 2)) == [0, 1, 2]
 
 
-def test_of_many_classes_each_is_shown_once_at_most() -> None:
+def test_with_many_classes_each_is_shown_at_most_once() -> None:
     labels = np.repeat(np.arange(120), 4)
     shown = labels[choose_grid(labels, 120)]
     assert len(set(shown)) == 30
     assert shown.max() > 60, "not the first thirty"
 
 
-def test_mistakes_are_the_wrong_ones_most_confident_first() -> None:
+def test_mistakes_are_sorted_by_confidence() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]], dtype=np.float32)
     labels = np.array([0, 0, 0, 1])
     assert most_confident_mistakes(labels, probabilities).tolist() == [1, 2, 3]
@@ -123,7 +123,7 @@ def test_bins_without_images_are_left_out_and_an_edge_belongs_below() -> None:
     assert found.bin_B.tolist() == [1, 2]
 
 
-def test_right_and_wrong_are_told_by_colour_and_by_mark() -> None:
+def test_correct_and_wrong_predictions_differ_in_colour_and_mark() -> None:
     predictions = make_predictions()
     sheet = prediction_grid(predictions)
     is_right = predictions.is_right_N[predictions.grid]
@@ -152,7 +152,7 @@ def test_small_images_keep_sharp_edges(tmp_path: Path) -> None:
     assert len(set(grays)) <= 64, "an image of 8 by 8 pixels has that many values, blurred edges have more"
 
 
-def test_the_caption_says_which_images_are_shown() -> None:
+def test_the_caption_names_the_images_that_are_shown() -> None:
     predictions = make_predictions()
     for picture in (prediction_grid, mistakes_grid, confusion_picture, class_scores_picture, calibration_picture):
         sheet = picture(predictions)

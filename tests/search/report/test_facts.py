@@ -98,7 +98,7 @@ def test_hours_name_the_device_only_where_all_trials_agree_on_it(made: MadeStudy
     assert worker_hours(facts)[1] == "GPU-hours"
 
 
-def test_a_study_that_is_not_there_is_named(made: MadeStudy) -> None:
+def test_an_unknown_study_is_named(made: MadeStudy) -> None:
     with pytest.raises(UserError, match=r"no study 'other'.*made"):
         read_facts(made.storage, "other")
 

@@ -38,7 +38,7 @@ def test_correlations_are_those_of_pandas_on_the_same_trials(made: MadeStudy) ->
         assert found[str(name)] == pytest.approx(expected), name
 
 
-def test_the_parameter_that_matters_comes_first_and_its_interval_says_so(made: MadeStudy) -> None:
+def test_the_important_parameter_comes_first_with_a_separate_interval(made: MadeStudy) -> None:
     first, *others = rank_parameters(made.facts().stages[0].optuna_trials)
     assert first.parameter == "activation"
     filters = next(entry for entry in others if entry.parameter == "filters")
@@ -79,7 +79,7 @@ def test_too_few_or_equal_results_rank_nothing() -> None:
     assert rank_parameters([trial_of(0.9, dropout=0.01 * index) for index in range(20)]) == []
 
 
-def test_pruned_trials_take_no_part() -> None:
+def test_pruned_trials_do_not_influence_importance() -> None:
     trials = [trial_of(index / 10, dropout=index / 40) for index in range(10)]
     cut = create_trial(
         state=TrialState.PRUNED, params={"dropout": 0.5}, distributions={"dropout": FloatDistribution(0.0, 0.5)}
@@ -87,7 +87,7 @@ def test_pruned_trials_take_no_part() -> None:
     assert rank_parameters([*trials, cut]) == rank_parameters(trials)
 
 
-def test_the_interval_of_a_correlation_is_fisher_s() -> None:
+def test_the_interval_of_a_correlation_uses_fisher_s_transformation() -> None:
     trials = [trial_of(value, dropout=x) for x, value in [(0.1, 1), (0.2, 3), (0.3, 2), (0.4, 5), (0.5, 4)]]
     [column] = correlate(trials, parameters_of(trials)[0])
     half = 1.959964 / (len(trials) - 3) ** 0.5

@@ -63,13 +63,13 @@ def test_noise_is_called_an_effect_at_most_as_often_as_stated() -> None:
     assert false <= 0.05 * runs + 3 * (0.05 * 0.95 * runs) ** 0.5
 
 
-def test_an_optimum_in_the_middle_of_a_range_is_seen() -> None:
+def test_an_optimum_in_the_middle_of_a_range_is_found() -> None:
     trials = searched(45, 1, lambda params: 0.8 - 0.05 * abs(float(str(params["learning_rate"])) > 1e-2))
     effect = next(e for e in estimate_parameter_effects(trials, maximize=True).found if e.parameter == "learning_rate")
     assert effect.p_value < 0.01 and float(effect.worse.split(" to ")[1]) > 1e-2
 
 
-def test_an_effect_is_not_put_down_to_a_parameter_that_went_along_with_it() -> None:
+def test_an_effect_is_not_credited_to_a_correlated_parameter() -> None:
     noise = random.Random(2)
     trials = []
     for index in range(60):
@@ -89,7 +89,7 @@ def test_a_loss_is_better_when_it_is_smaller() -> None:
     assert estimate_parameter_effects(trials, maximize=False).found[0].better == "gelu"
 
 
-def test_with_too_few_trials_it_says_how_many_are_needed() -> None:
+def test_too_few_trials_give_no_effects_but_the_number_needed() -> None:
     effects = estimate_parameter_effects(searched(12, 4, lambda _: 0.8), maximize=True)
     assert effects == ParameterEffects(found=(), trials=12, trials_needed=13) and not effects.is_enough
 

@@ -101,27 +101,27 @@ def test_the_first_screen_holds_the_figures_of_the_database(made: MadeStudy, rep
         assert f"{counts[state]} {state}" in text
 
 
-def test_a_look_brings_the_confusion_matrix_and_every_class(report: Path) -> None:
+def test_a_look_adds_the_confusion_matrix_and_the_scores_of_every_class(report: Path) -> None:
     text = read(report).text
     assert "Confusion matrix" in text and "me@here" in text and "first look" in text
     for name in CLASSES:  # One of them is written in characters that mean something in HTML.
         assert name in text
 
 
-def test_while_sealed_the_page_says_so_and_shows_no_test_figure(unfinished: MadeStudy, tmp_path: Path) -> None:
+def test_a_sealed_test_set_is_stated_and_no_test_figure_is_shown(unfinished: MadeStudy, tmp_path: Path) -> None:
     text = read(make_report(unfinished.settings, "made", tmp_path / "made.html")).text
     assert "this study has used no test image" in text and "No champion yet" in text
     assert "Confusion" not in text
 
 
-def test_the_page_says_how_to_reproduce_it(report: Path) -> None:
+def test_the_page_states_how_to_repeat_the_search(report: Path) -> None:
     text = read(report).text
     assert "python -m search.run --study made --data made-up --budget 2h" in text
     for name in ("study seed", "torch", "f" * 64, "trainings"):
         assert name in text
 
 
-def test_pictures_that_are_there_stand_in_the_page_and_missing_ones_are_left_out(made: MadeStudy, report: Path) -> None:
+def test_drawn_pictures_are_embedded_and_missing_ones_are_left_out(made: MadeStudy, report: Path) -> None:
     assert sum(address.startswith("data:image/webp") for address in read(report).addresses) == 1
     assert read_pictures(made.settings.home, "other", is_tested=True) == []
 
@@ -138,7 +138,7 @@ def test_pictures_too_large_for_the_page_are_compressed_until_all_fit(tmp_path: 
     assert sum(len(picture.source) for picture in pictures) <= 4 / 3 * MAX_PICTURES + 100
 
 
-def test_ranges_of_several_bases_are_one_and_stages_follow_each_other(made: MadeStudy) -> None:
+def test_ranges_of_several_bases_are_merged_and_stages_listed_in_order(made: MadeStudy) -> None:
     table = champion_table(made.facts())
     assert table is not None
     searched = {row[0].text: row[3].text for row in table.rows}
@@ -146,7 +146,7 @@ def test_ranges_of_several_bases_are_one_and_stages_follow_each_other(made: Made
     assert re.fullmatch(r"0\.0001 to 0\.1, then \S+ to \S+", searched["learning_rate"])
 
 
-def test_a_field_that_all_the_best_have_in_common_is_said_once(made: MadeStudy) -> None:
+def test_a_value_shared_by_all_best_trials_is_stated_once(made: MadeStudy) -> None:
     table = best_table(made.facts().stages[:1], made.facts().metric)
     assert table is not None
     assert "All of them have activation gelu" in table.caption and "activation" not in table.headings
@@ -217,9 +217,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_draws_every_figure_without_a_complaint(
-    browser: Browser, report: Path, width: int, dark: bool
-) -> None:
+def test_a_browser_draws_every_figure_without_an_error(browser: Browser, report: Path, width: int, dark: bool) -> None:
     browser.events.clear()
     browser.show(report.as_uri(), width=width, dark=dark)
     drawn = "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('.main-svg')?.clientWidth > 0)"

@@ -47,7 +47,7 @@ def changed_stage(**changes: Any) -> Study:
         (replace(QUICKSTART, config=replace(QUICKSTART.config, dropout=0.3)), "config.dropout was 0.0, is 0.3"),
     ],
 )
-def test_a_changed_definition_is_named_with_the_way_on(study: Study, named: str) -> None:
+def test_a_changed_definition_is_refused_with_the_change_and_the_remedy(study: Study, named: str) -> None:
     with pytest.raises(UserError, match="--name NEW") as error:
         check_unchanged(record_of(QUICKSTART), describe_study(study), DATA)
     assert named in str(error.value)
@@ -58,6 +58,6 @@ def test_changed_images_are_named() -> None:
         check_unchanged(record_of(QUICKSTART), describe_study(QUICKSTART), replace(DATA, fingerprint="c"))
 
 
-def test_other_words_for_the_same_study_are_no_change() -> None:
+def test_another_description_does_not_change_a_study() -> None:
     study = replace(QUICKSTART, description="other words")
     check_unchanged(record_of(QUICKSTART), describe_study(study), replace(DATA, notes=("new words",)))

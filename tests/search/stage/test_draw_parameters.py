@@ -57,23 +57,23 @@ def test_no_trial_is_spent_on_a_network_that_cannot_be_built(sqlite: Storage, sa
     assert share_built(stage, drawn(stage)) == 1
 
 
-def test_left_alone_half_of_the_draws_could_not_be_built(sqlite: Storage) -> None:
+def test_without_drawing_again_half_of_the_networks_cannot_be_built(sqlite: Storage) -> None:
     stage = open_stage(sqlite, space=SPACE, trials=20)
     assert share_built(stage, drawn(stage, anything)) < 0.7
 
 
-def test_the_same_seed_draws_again_alike(sqlite: Storage) -> None:
+def test_the_same_seed_repeats_the_same_draws(sqlite: Storage) -> None:
     stage = open_stage(sqlite, space=SPACE, trials=12)
     first = drawn(stage)
     assert first == drawn(open_stage(sqlite, position=1, space=SPACE, trials=12))
 
 
-def test_what_was_fixed_in_advance_is_kept_though_it_cannot_be_built(sqlite: Storage) -> None:
+def test_parameters_fixed_in_advance_are_kept_even_if_infeasible(sqlite: Storage) -> None:
     stage = open_stage(sqlite, sampler="grid", space={"conv_layers": choice(6, 1)})
     assert drawn(stage) == [{"conv_layers": 6}, {"conv_layers": 1}]
 
 
-def test_what_is_fixed_in_part_is_kept_and_the_rest_drawn_again(sqlite: Storage) -> None:
+def test_fixed_parameters_are_kept_while_the_others_are_drawn_again(sqlite: Storage) -> None:
     space = {"kernel_size": choice(3, 5), "conv_layers": choice(1, 5, 6, 7)}
     pinned = replace(open_stage(sqlite, space=space).pinned, queue=({"kernel_size": 5},) * 4, trials=4)
     assert drawn(open_stage(sqlite, pinned, position=1)) == [{"kernel_size": 5, "conv_layers": 1}] * 4
@@ -90,14 +90,14 @@ def test_a_trial_that_another_worker_drew_is_not_drawn_again(sqlite: Storage) ->
     assert sqlite.optuna.get_trial(claim.trial_id).params == before
 
 
-def test_where_nothing_can_be_built_it_is_drawn_so_often_and_then_left_to_fail(sqlite: Storage) -> None:
+def test_a_trial_is_drawn_a_limited_number_of_times_if_nothing_can_be_built(sqlite: Storage) -> None:
     stage = open_stage(sqlite, space={"filter_factor": choice(0.5, 1.0), "conv_layers": choice(6, 7, 8)}, trials=3)
     asked: list[object] = []
     drawn(stage, lambda config: bool(asked.append(config)))
     assert DRAWS - 1 <= len(asked) / 3 <= DRAWS
 
 
-def test_a_draw_that_breaks_off_is_none_and_can_be_made_again(sqlite: Storage) -> None:
+def test_an_interrupted_draw_stores_nothing_and_can_be_repeated(sqlite: Storage) -> None:
     stage = open_stage(sqlite, space=SPACE, trials=4)
     stage.claim()  # The first one is the base.
     study = sqlite.load_study(stage.record.optuna_study, sampler=make_sampler(stage.pinned))
@@ -118,13 +118,11 @@ def test_a_draw_that_breaks_off_is_none_and_can_be_made_again(sqlite: Storage) -
     assert trial.params == stored and stage.pinned.config(stored) == config
 
 
-def test_what_is_wrong_for_other_reasons_is_left_to_the_training() -> None:
+def test_other_errors_of_a_configuration_are_left_to_the_training() -> None:
     assert feasible_on(DATA)(BackboneConfig(backbone="vgg16", stem="small", weights="none"))
 
 
-def test_a_worker_s_trial_trains_what_was_drawn_at_last(
-    sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path
-) -> None:
+def test_a_worker_trains_the_last_draw(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> None:
     stage = open_stage(sqlite, space={"conv_layers": choice(1, 6, 7, 8, 9)}, trials=6, epochs=1, sampler="tpe")
     context = TrialContext(
         storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(tmp_path),

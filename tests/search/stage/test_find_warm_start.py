@@ -50,7 +50,7 @@ def started(storage: Storage, *, trials: int = 12, config: TrainConfig = CONFIG,
     return find_warm_start(storage, study)
 
 
-def test_the_best_of_the_last_stage_come_first_and_then_those_before_it(sqlite: Storage) -> None:
+def test_a_warm_start_takes_the_best_of_the_last_stage_before_earlier_stages(sqlite: Storage) -> None:
     earlier(
         sqlite,
         [(0.99, {"filters": 16, "dropout": 0.3}), (0.5, {"filters": 32, "dropout": 0.3})],
@@ -64,7 +64,7 @@ def test_the_best_of_the_last_stage_come_first_and_then_those_before_it(sqlite: 
     ]
 
 
-def test_a_quarter_of_the_first_stage_is_taken_over_at_most_and_the_budget_stays(sqlite: Storage) -> None:
+def test_a_warm_start_uses_at_most_a_quarter_of_the_budget(sqlite: Storage) -> None:
     earlier(sqlite, [(0.5 + dropout, {"dropout": dropout}) for dropout in (0.1, 0.2, 0.3, 0.4)])
     warm = started(sqlite, dropout=FloatDistribution(0, 0.5), trials=8)
     assert [one.parameters["dropout"] for one in warm.taken] == [0.4, 0.3]
@@ -99,7 +99,7 @@ def test_a_value_between_two_steps_is_moved_to_the_nearer_one(sqlite: Storage) -
     assert taken.parameters == {"batch_size": 192}
 
 
-def test_a_configuration_with_a_choice_that_is_not_there_any_more_is_skipped_and_named(sqlite: Storage) -> None:
+def test_a_configuration_with_a_choice_outside_the_space_is_skipped_with_the_reason(sqlite: Storage) -> None:
     earlier(sqlite, [(0.9, {"activation": "mish"}), (0.8, {"activation": "gelu"})])
     warm = started(sqlite, activation=choice("relu", "gelu"))
     assert [one.trial for one in warm.taken] == ["earlier/1-s0 #1"]

@@ -38,7 +38,7 @@ def trials_of(*outcomes: tuple[float, int]) -> list[FrozenTrial]:
     return study.get_trials()
 
 
-def test_the_front_holds_what_no_trial_beats_in_both_best_first() -> None:
+def test_the_front_holds_the_trials_that_no_other_beats_in_both_aims() -> None:
     trials = trials_of((0.9, 500), (0.8, 100), (0.7, 200), (0.95, 900), (0.9, 400), (0.8, 100))
     assert [trial.number for trial in front(trials, "macs", maximize=True)] == [3, 4, 1]
     assert [trial.number for trial in front(trials, "macs", maximize=False)] == [2, 1]
@@ -47,7 +47,7 @@ def test_the_front_holds_what_no_trial_beats_in_both_best_first() -> None:
 
 
 @pytest.mark.parametrize(("against", "chosen"), [(None, [3, 0, 4]), ("macs", [3, 4, 1])])
-def test_only_the_front_is_handed_on_where_there_are_two_aims(
+def test_with_two_aims_only_the_front_is_handed_on(
     monkeypatch: pytest.MonkeyPatch, against: str | None, chosen: list[int]
 ) -> None:
     monkeypatch.setattr("search.stage.bases.from_flat", lambda values: CONFIG)
@@ -78,14 +78,14 @@ def drawn(against: str | None, seeds: range) -> list[float]:
     return draws
 
 
-def test_a_second_aim_draws_the_search_towards_what_is_cheap() -> None:
+def test_a_second_aim_makes_the_search_try_cheaper_networks() -> None:
     seeds = range(20)
     one_aim, two_aims = drawn(None, seeds), drawn("macs", seeds)
     assert statistics.fmean(x > 0.3 for x in one_aim) > statistics.fmean(x > 0.3 for x in two_aims)
     assert drawn("macs", range(2)) == two_aims[:2]
 
 
-def test_a_trial_notes_what_an_image_costs(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> None:
+def test_a_trial_records_the_cost_of_an_image(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> None:
     stage = Stage(
         name="one", trials=2, epochs=1, pruner="none", against="macs", sampler="grid", space={"filters": choice(4, 8)}
     )
@@ -118,7 +118,7 @@ def test_a_trial_notes_what_an_image_costs(sqlite: Storage, digits: WorkloadBuil
         ({"against": "macs", "sampler": "cmaes"}, "sampler 'cmaes' knows one aim"),
     ],
 )
-def test_a_second_aim_that_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_an_unknown_second_aim_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         tiny(**{"pruner": "none", **changes})
 

@@ -61,7 +61,7 @@ def test_a_conditional_parameter_is_drawn_only_where_it_exists() -> None:
     assert all(("step_gamma" in params) == (params["scheduler"] == "step") for params in pinned.queue)
 
 
-def test_a_condition_may_look_at_the_base() -> None:
+def test_a_condition_may_depend_on_the_base() -> None:
     space = {"step_gamma": when(choice(0.1, 0.5), scheduler="step")}
     assert not any("step_gamma" in params for params in pin(sampler="random", space=space).queue)
 
@@ -134,7 +134,7 @@ def test_choices_that_differ_between_bases_are_refused_and_ranges_may_differ() -
         pin(bases=bases, space=choices)
 
 
-def test_a_grid_s_condition_may_look_at_the_base() -> None:
+def test_a_condition_of_a_grid_may_depend_on_the_base() -> None:
     space = {"step_gamma": when(choice(0.1, 0.5), scheduler="step")}
     assert pin(sampler="grid", space=space).queue == ({},)
     stepwise = (replace(CONFIG, scheduler="step"),)

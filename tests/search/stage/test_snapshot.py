@@ -42,7 +42,7 @@ def test_every_trial_is_counted_once_and_the_counts_add_up(sqlite: Storage) -> N
     assert shown.epochs_planned == 20
 
 
-def test_a_stage_whose_queue_is_not_filled_yet_waits_whole(sqlite: Storage) -> None:
+def test_before_its_queue_is_filled_all_trials_of_a_stage_are_waiting(sqlite: Storage) -> None:
     stage = open_stage(sqlite, trials=4)
     unfilled = type(stage.record)(**{**vars(stage.record), "position": 1, "optuna_study": "tiny/not-yet"})
     pin_stage(sqlite, unfilled)
@@ -51,7 +51,7 @@ def test_a_stage_whose_queue_is_not_filled_yet_waits_whole(sqlite: Storage) -> N
 
 
 @pytest.mark.parametrize(("maximize", "order"), [(True, [1, 0, 2]), (False, [2, 0, 1])])
-def test_trials_are_ranked_and_of_equal_ones_the_first_planned_leads(
+def test_trials_are_ranked_and_equal_values_keep_the_order_of_numbers(
     maximize: bool, order: list[int], sqlite: Storage
 ) -> None:
     stage = open_stage(sqlite, trials=4)

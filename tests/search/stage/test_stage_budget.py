@@ -35,7 +35,7 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "10", "m", "0s", "-5m", "10m!", "5 minutes"])
-def test_what_is_no_duration_is_an_error(text: str) -> None:
+def test_text_that_is_not_a_duration_is_an_error(text: str) -> None:
     with pytest.raises(UserError, match="is not a duration"):
         parse_duration(text, "--budget")
 
@@ -55,7 +55,7 @@ def test_half_the_time_gives_a_stage_half_its_trials() -> None:
     assert budget(200).fit_stage(0, STUDY.stages[0]).trials == pytest.approx(20, abs=1)
 
 
-def test_what_a_plan_foresees_is_every_stage_in_the_same_proportion() -> None:
+def test_a_plan_scales_every_stage_in_the_same_proportion() -> None:
     half = budget(200)
     foreseen = [half.foresee(stage) for stage in STUDY.stages]
     assert [stage.trials for stage in foreseen] == [pytest.approx(20, abs=1), pytest.approx(10, abs=1)]

@@ -139,7 +139,7 @@ def test_changed_images_are_a_bad_request_and_nothing_is_written(finished):
     searched = read_study(storage, "partA").data
     storage.close()
     change_study(finished, data={**searched.to_json(), "fingerprint": "0" * 64})
-    with pytest.raises(UserError, match="not the images that partA was searched on"):
+    with pytest.raises(UserError, match="not the images of the search partA"):
         draw_pictures(finished, "partA")
     assert not (finished.home / "studies").exists()
 

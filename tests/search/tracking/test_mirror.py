@@ -77,7 +77,7 @@ def test_a_stage_is_the_parent_of_its_trials_and_ends_when_it_closes(searched):
     assert stage.info.status == "FINISHED"
 
 
-def test_each_way_a_trial_ends_is_told_apart(searched):
+def test_each_way_a_trial_ends_has_its_own_state(searched):
     searched.pin()
     searched.end(searched.begin(), TrialState.PRUNED, **{names.REASON: "below the pruner's threshold"})
     searched.end(searched.begin(), TrialState.PRUNED, **{names.INFEASIBLE: True})
@@ -148,7 +148,7 @@ def test_a_crash_after_any_step_leaves_no_second_run_and_no_second_value(searche
     assert len(client.get_metric_history(run.info.run_id, "val_accuracy")) == 3
 
 
-def test_a_run_that_was_created_but_not_noted_is_found_again(searched):
+def test_a_run_that_was_created_but_not_recorded_is_found_again(searched):
     searched.pin()
     trial = searched.begin()
     Mirror(searched.settings, searched.storage, searched.name).sync()
@@ -172,7 +172,7 @@ def test_a_study_of_the_same_name_on_a_shared_server_keeps_its_own_runs(searched
     assert client.get_run(stranger).info.status == "RUNNING"
 
 
-def test_more_metrics_than_one_request_takes_all_arrive(searched, monkeypatch):
+def test_more_metrics_than_fit_one_request_all_arrive(searched, monkeypatch):
     monkeypatch.setattr("search.tracking.follower.METRICS_PER_REQUEST", 2)
     searched.pin()
     a_complete_trial(searched)
@@ -181,7 +181,7 @@ def test_more_metrics_than_one_request_takes_all_arrive(searched, monkeypatch):
     assert len(connect(searched.settings.tracking_url).get_metric_history(run.info.run_id, "train_loss")) == 3
 
 
-def test_a_server_that_refuses_is_told_once_and_fails_nothing(searched):
+def test_a_failing_server_is_reported_once_and_fails_no_search(searched):
     searched.pin()
     a_complete_trial(searched)
     shown: list[str] = []
@@ -196,7 +196,7 @@ def test_a_server_that_refuses_is_told_once_and_fails_nothing(searched):
     assert "\n" not in shown[0]
 
 
-def test_a_password_in_the_tracking_url_is_told_to_nobody(searched):
+def test_a_password_in_the_tracking_url_is_never_shown(searched):
     shown: list[str] = []
     down = replace(searched.settings, tracking_url="http://ann:swordfish@127.0.0.1:9")
     Mirror(down, searched.storage, searched.name, show=shown.append).sync()
@@ -204,7 +204,7 @@ def test_a_password_in_the_tracking_url_is_told_to_nobody(searched):
     assert "swordfish" not in shown[0]
 
 
-def test_a_server_that_was_down_for_a_whole_study_is_filled_in_afterwards(searched):
+def test_a_server_that_was_down_during_a_whole_study_gets_all_runs_afterwards(searched):
     searched.pin()
     down = Mirror(replace(searched.settings, tracking_url="http://127.0.0.1:9"), searched.storage, searched.name)
     down.start()
@@ -219,7 +219,7 @@ def test_a_server_that_was_down_for_a_whole_study_is_filled_in_afterwards(search
         assert [point.step for point in client.get_metric_history(run.info.run_id, "val_accuracy")] == [1, 2, 3]
 
 
-def test_an_outage_in_the_middle_is_made_up_for_by_the_same_mirror(searched, monkeypatch):
+def test_the_mirror_sends_what_an_outage_delayed(searched, monkeypatch):
     searched.pin()
     shown: list[str] = []
     mirror = Mirror(searched.settings, searched.storage, searched.name, show=shown.append)
@@ -262,7 +262,7 @@ def test_the_run_of_a_trial_is_known_by_its_id(searched):
     mirror = Mirror(searched.settings, searched.storage, searched.name)
     trial_id = a_complete_trial(searched)
     assert mirror.run_of(trial_id) == runs(searched)[0].info.run_id
-    with pytest.raises(SieveError, match="no run of trial 999"):
+    with pytest.raises(SieveError, match="no run for trial 999"):
         mirror.run_of(999)
 
 

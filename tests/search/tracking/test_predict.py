@@ -52,7 +52,7 @@ def test_images_none_of_which_can_be_read_are_bad_input(finished, tmp_path):
         predict(finished, "partA", [tmp_path])
 
 
-def test_a_place_that_is_not_there_is_named(finished, tmp_path):
+def test_a_missing_path_is_named(finished, tmp_path):
     with pytest.raises(UserError, match=r"gone: no such file"):
         predict(finished, "partA", [tmp_path / "gone"])
     (tmp_path / "empty").mkdir()

@@ -79,7 +79,7 @@ def test_a_study_that_is_being_run_is_left_to_its_supervisor(behind):
     assert "already being run" in str(left_alone)
 
 
-def test_the_line_of_a_study_without_a_champion_says_how_to_continue_it(behind):
+def test_a_study_without_a_champion_gets_advice_on_how_to_continue(behind):
     update_study(behind.storage, "partA", state="promoting")
     assert "repeat its `sieve run` command" in str(sync(behind.settings, behind.storage, "partA"))
 

@@ -59,12 +59,12 @@ def test_a_pinned_ablation_survives_json() -> None:
     assert PinnedStage.from_json(json.loads(json.dumps(pinned.to_json()))) == pinned
 
 
-def test_after_stages_it_is_pinned_around_the_configuration_it_is_given() -> None:
+def test_an_ablation_after_stages_is_pinned_around_the_best_configuration() -> None:
     pinned = pin_ablation(STUDY, ABLATION, replace(CONFIG, filters=7))
     assert {base["filters"] for base in pinned.bases} == {7}
 
 
-def test_a_time_budget_keeps_every_cell_and_gives_up_seeds_before_epochs() -> None:
+def test_a_time_budget_keeps_every_cell_and_cuts_seeds_before_epochs() -> None:
     wanted = replace(ABLATION, epochs=10, seeds=4)
     study = replace(STUDY, ablation=wanted)
     enough, half, little = (TimeBudget(study, total, [100.0], 2).fit_ablation(wanted) for total in (200, 60, 10))
@@ -121,14 +121,14 @@ def test_the_table_of_effects_is_printed_with_intervals(done: AblationResult) ->
         assert said in text
 
 
-def test_another_last_stage_is_no_ablation(sqlite: Storage, tmp_path: Path) -> None:
+def test_a_confirmation_is_not_read_as_an_ablation(sqlite: Storage, tmp_path: Path) -> None:
     create_study(sqlite, STUDY.name, definition={}, data=StudyData(classes=("a",)))
     stage, record = open_stage(sqlite), read_study(sqlite, STUDY.name)
     assert record is not None
     assert read_ablation(record, stage.record, stage_trials(sqlite, stage.record), tmp_path) is None
 
 
-def test_cells_are_told_apart_by_the_noise_of_all_of_them() -> None:
+def test_ties_between_cells_use_the_noise_of_all_cells() -> None:
     """Two seeds alone could not: a paired t with one degree of freedom reaches far."""
     worths, noise = (0.9, 0.8, 0.898, 0.7, 0.6), (0.008, -0.006, -0.004, 0.006, -0.008)
     cells = [

@@ -71,19 +71,19 @@ def test_a_finalist_within_the_noise_of_the_shared_seeds_is_a_tie() -> None:
     assert ties(finalists) == [1]
 
 
-def test_with_one_seed_nobody_can_be_told_apart() -> None:
+def test_one_seed_separates_no_finalists() -> None:
     record, trials = confirmed([[0.9], [0.5]])
     finalists = read_finalists(record, trials)
     assert finalists[0].interval is None and ties(finalists) == [1]
 
 
-def test_an_accuracy_is_never_beyond_1() -> None:
+def test_the_interval_of_an_accuracy_stays_between_0_and_1() -> None:
     low, high = accuracy_interval([0.99, 1.0, 1.0]) or (0.0, 0.0)
     assert 0.98 < low < 0.99 and high == 1.0
     assert accuracy_interval([1.0]) is None
 
 
-def test_the_interval_is_student_s() -> None:
+def test_the_interval_of_a_mean_is_that_of_student_s_t() -> None:
     values = [0.8, 0.82, 0.87]
     expected = stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
     assert mean_interval(values) == pytest.approx(expected)
@@ -103,7 +103,7 @@ def test_a_finalist_that_diverged_on_a_seed_does_not_win_with_the_others() -> No
     assert [finalist.index for finalist in read_finalists(record, trials)] == [1, 0]
 
 
-def test_a_run_that_time_did_not_allow_is_not_held_against_a_finalist() -> None:
+def test_a_run_skipped_for_lack_of_time_does_not_count_as_lost() -> None:
     record, trials = confirmed([[0.95, 0.95], [0.80, 0.80]])
     trials[2].state = TrialState.FAIL
     trials[2].user_attrs[names.SKIPPED] = True
@@ -131,7 +131,7 @@ def bases_of(trials: list[FrozenTrial], count: int, *, maximize: bool = True) ->
     return [(getattr(config, "filters"), config.learning_rate) for _, config in chosen]  # noqa: B009
 
 
-def test_a_runner_up_architecture_goes_before_another_rate_of_the_best_one() -> None:
+def test_a_runner_up_architecture_comes_before_another_learning_rate_of_the_best() -> None:
     trials = [trial_of(16, 0.01, 0.90), trial_of(16, 0.02, 0.89), trial_of(64, 0.01, 0.85)]
     assert bases_of(trials, 2) == [(16, 0.01), (64, 0.01)]
     assert bases_of(trials, 3) == [(16, 0.01), (64, 0.01), (16, 0.02)]

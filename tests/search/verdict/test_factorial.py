@@ -56,7 +56,7 @@ def test_with_two_cells_it_is_the_paired_t_test() -> None:
     assert effect.contrast.interval == pytest.approx(tuple(paired.confidence_interval(0.95)))
 
 
-def test_the_intervals_hold_the_truth_as_often_as_they_say() -> None:
+def test_the_intervals_cover_the_true_effect_at_their_stated_rate() -> None:
     held = 0
     for seed in range(200):
         interval = estimate_effects(CELLS, runs(noise=0.02, seed=seed))[0].contrast.interval
@@ -65,7 +65,7 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert 180 <= held <= 199  # 190 expected, with a standard deviation of 3.
 
 
-def test_a_lost_run_widens_the_intervals_but_does_not_shift_what_its_seed_brought() -> None:
+def test_a_lost_run_widens_the_intervals_without_biasing_the_effects() -> None:
     """The lost run was on the worst seed: the mean over its cell alone would be far too good."""
     whole = runs(noise=0.002)
     worst = min(whole, key=lambda run: run.value - worth(CELLS[run.cell]))
