@@ -14,7 +14,7 @@ from torch.nn.modules import module as module_globals
 from models.fused.availability import is_available
 
 MIN_VALUES = 2**18
-"""Smaller tensors run as separate layers. The smallest that was timed, on an H200, has as many values: half the time."""
+"""Smaller tensors run as separate layers. The smallest one timed, on an H200, has as many values: half the time."""
 
 LARGEST_POOL = 4
 """Pixels across the largest pooling window that the kernels take: they hold a whole window in registers."""
