@@ -1,19 +1,19 @@
-"""`report.html`: one self-contained page that says what a study found, how sure that is, and what it cost.
+"""`report.html`: one self-contained page with a study's findings, their uncertainty, and the study's cost.
 
-make.py           from a study's name to its report on disk
-facts.py          the study, read from the database into pandas data frames
-cost.py           what it cost, where the time went, what pruning saved
-metric.py         how numbers are written: digits, units, words
-spaces.py         the parameters of a stage's trials; pooling.py: those of all stages together
-importance.py     which parameters matter: variance shares and signed correlations, with their uncertainty
-effects.py        by how much a choice helps when all others are held equal
-ablation.py       the chapter on an ablation, from ablation.html.j2
-observations.py   sentences written from the figures above; hints.py: smaller ones
-figures/          plotly figures, one subject a file
-tables.py         the page's tables
-sections.py       what is shown of each stage
-page.py           the whole page, from page.html.j2, page.css and page.js
-pictures.py       the champion's pictures, made part of the page
-model_card.py     the registered model's description
-notes.py          a short summary where optuna-dashboard shows it
+make.py                writes the report
+facts.py               the study as pandas data frames, read from the database
+spent.py               worker time by purpose, and the time that pruning saved
+metric.py              numbers as text: digits and units
+spaces.py              the parameters of a stage's trials; pooling.py: those of all stages together
+importance.py          importance of parameters: variance shares and signed correlations, with intervals
+parameter_effects.py   the effect of each parameter with all others held equal
+observations.py        sentences about the data; hints.py: smaller findings
+figures/               plotly figures, one subject for each file
+html_tables.py         the tables; strategy_table.py: fine-tuning strategies
+sections.py            the chapter of each stage
+ablation_chapter.py    the chapter on an ablation, for ablation.html.j2
+page.py                the whole page, from page.html.j2, page.css and page.js
+embedded_pictures.py   the champion's pictures, encoded for the page
+model_card.py          the description of the registered model
+notes.py               a short summary for optuna-dashboard
 """
