@@ -136,7 +136,7 @@ def test_a_server_that_goes_between_two_statements_of_optuna_is_an_outage(
     storage = open_storage(postgres_url, create=True)
     optuna.create_study(storage=storage.trials, study_name="s").add_trial(optuna.trial.create_trial(value=1.0))
     study = optuna.load_study(storage=storage.optuna, study_name="s")
-    ended = []
+    ended: list[object] = []
 
     @event.listens_for(storage.engine, "before_cursor_execute")
     def end_once(connection: Connection, cursor: object, statement: str, *_: object) -> None:

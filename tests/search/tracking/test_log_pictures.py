@@ -106,7 +106,7 @@ def test_a_look_at_another_champion_is_not_shown(finished):
     storage = open_storage(finished.storage_url, create=False)
     champion = read_study(storage, "partA").champion
     storage.close()
-    change_study(finished, champion={**champion, "model_uri": "models:/partA@champion"})
+    change_study(finished, champion={**champion, "model_uri": "models:/partA@champion"})  # type: ignore[dict-item]
     draw_pictures(finished, "partA")
     assert all("validation images" in caption for caption in captions(finished).values())
 

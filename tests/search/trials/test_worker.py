@@ -25,7 +25,7 @@ from search.store.tables import leases
 from search.trials import worker as worker_module
 from search.trials.keeper import STOP_SIGNAL
 from search.trials.trial_run import TrialRun
-from search.worker import Worker
+from search.trials.worker import Worker
 from tests.search.conftest import CPU, DATA, OpenStage, open_stage, settings_at
 
 
@@ -87,7 +87,7 @@ def test_a_worker_that_is_told_to_stop_while_it_claims_puts_the_trial_back(
 def test_the_first_signal_lets_the_running_trial_end(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_trial = worker_module.run_trial
+    run_trial = worker_module.run_trial  # type: ignore[attr-defined]
 
     def signalled(*args: Any) -> Any:
         os.kill(os.getpid(), STOP_SIGNAL)
