@@ -36,10 +36,10 @@ def told(search: Search) -> Callable[[int, str], Any]:
 
 
 def test_a_search_with_all_faults_ends_with_a_champion_and_an_exact_budget(search: Search) -> None:
-    stage = search.verdict.result["stages"][0]
+    stage = search.result["stages"][0]
     counts = {key: stage[key] for key in ("complete", "pruned", "infeasible", "failed")}
     assert counts == {"complete": 2, "pruned": 0, "infeasible": 1, "failed": 3}
-    assert search.verdict.result["champion"]["config"]["filters"] in (4, 7)
+    assert search.result["champion"]["config"]["filters"] in (4, 7)
     assert search.service.query("SELECT * FROM sieve_lease") == []
 
 

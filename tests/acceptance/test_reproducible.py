@@ -18,7 +18,7 @@ def test_one_worker_finds_the_same_trials_twice(twins: tuple[Search, Search]) ->
 
 
 def test_one_worker_names_the_same_champion_twice(twins: tuple[Search, Search]) -> None:
-    first, second = (search.verdict.result["champion"] for search in twins)
+    first, second = (search.result["champion"] for search in twins)
 
     assert first == second
 
