@@ -53,7 +53,7 @@ def pretended_fit(epoch_s: float) -> Any:
 
 def main() -> None:
     log, epoch_s, *arguments = sys.argv[1:]
-    search.trials.run_trial.fit = pretended_fit(float(epoch_s))
+    search.trials.run_trial.fit = pretended_fit(float(epoch_s))  # type: ignore[attr-defined]
     try:
         worker.main(arguments)
     finally:

@@ -74,7 +74,12 @@ def find_earlier(settings: Settings, folder: str, new: Study) -> tuple[dict[str,
     """Run the earlier study as a user would, and take from it what the new one would."""
     earlier = study("earlier", EARLIER_PX, EARLIER_TRIALS, train_images=EARLIER_IMAGES)
     spec = DataSpec(source=str(Path(folder).resolve()), train_images=EARLIER_IMAGES)
-    result = run(Request(settings=settings, study=earlier, spec=spec, devices=("cpu",), workers=2, budget_s=None))
+    result = run(
+        Request(
+            settings=settings, study=earlier, spec=spec, devices=("cpu",), share=None, workers=2, crowds=False,
+            budget_s=None, command="benchmarks.warm_start", notify_url=None,
+        )
+    )  # fmt: skip
     storage = open_storage(settings.storage_url, create=False)
     try:
         return result, find_warm_start(storage, replace(new, warm_start=earlier.name))

@@ -1,16 +1,39 @@
-"""Fixtures that all tests share: real databases, and the real data sets where they are at hand."""
+"""Fixtures that all tests share: real databases, and the real data sets if they are available."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search.settings import normalise_storage_url
 from search.store.storage import Storage, open_storage
 from tests.old_databases import restore_0_1_0
+
+TOGETHER = {
+    "finished searches": [
+        f"tests/acceptance/test_{name}.py" for name in ("bad_input", "outputs", "reproducible", "seal")
+    ],
+    "tracking": ["tests/search/tracking/", "tests/chaos/test_collection.py", "tests/chaos/test_promotion.py"],
+    "report": ["tests/search/report/"],
+}
+"""Files and folders whose tests share fixtures that take seconds to make."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `pytest -n 2`, run the tests of a file in one process, in their order, and those of `TOGETHER`, too."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class TogetherScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((name for name, places in TOGETHER.items() if file.startswith(tuple(places))), file)
+
+    return TogetherScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

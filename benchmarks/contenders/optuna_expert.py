@@ -31,7 +31,7 @@ def main() -> None:
         started_at = time.time()
         config = task.config(trial.number)
         model = task.build_model(trial.number, len(train_set.classes))
-        model = model.to(device, memory_format=torch.channels_last)
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = OPTIMIZERS[config.optimizer](
             learning, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True

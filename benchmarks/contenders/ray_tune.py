@@ -35,7 +35,7 @@ class TableSearcher(Searcher):
         self._rows = iter(range(rows))
         self._end = time.monotonic() + box_s
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         slot = next(self._rows, None)
         return Searcher.FINISHED if slot is None or time.monotonic() > self._end else {"slot": slot}
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.acceptance.conftest import Search
 from tests.acceptance.forks import run_forked
 from tests.acceptance.service import Finished, Service
 
@@ -130,20 +131,31 @@ def test_a_run_is_refused_for(case: str, inputs: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["stderr", "stdout"]
 
 
-@pytest.mark.parametrize("module", ["search.worker", "search.status", "search.evaluate", "search.predict"])
-@pytest.mark.parametrize("exists", [True, False], ids=["in a database", "without a database"])
-def test_a_command_is_refused_for_a_study_that_does_not_exist(
-    module: str, exists: bool, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    home = request.getfixturevalue("finished").service.home if exists else tmp_path / "home"
+ON_A_STUDY = ("search.worker", "search.status", "search.evaluate", "search.predict")
+
+
+def _run_on_a_study_that_does_not_exist(module: str, home: Path, tmp_path: Path) -> Finished:
     picture = tmp_path / "picture.png"
     Image.new("L", (8, 8)).save(picture)
     images = [str(picture)] if module == "search.predict" else []
+    return run_forked(module, ["--home", str(home), "--study", "nobody", *images], tmp_path / "here")
 
-    ended = run_forked(module, ["--home", str(home), "--study", "nobody", *images], tmp_path / "here")
 
-    _assert_refused(ended, "no study 'nobody'" if exists else "no studies at")
-    assert home.exists() == exists
+@pytest.mark.parametrize("module", ON_A_STUDY)
+def test_a_command_is_refused_for_a_study_that_the_database_does_not_hold(
+    module: str, finished: Search, tmp_path: Path
+) -> None:
+    ended = _run_on_a_study_that_does_not_exist(module, finished.service.home, tmp_path)
+
+    _assert_refused(ended, "no study 'nobody'")
+
+
+@pytest.mark.parametrize("module", ON_A_STUDY)
+def test_a_command_is_refused_for_a_database_that_does_not_exist(module: str, tmp_path: Path) -> None:
+    ended = _run_on_a_study_that_does_not_exist(module, tmp_path / "home", tmp_path)
+
+    _assert_refused(ended, "no studies at")
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_every_strategy_spends_the_whole_budget_and_no_more(name: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ledger = Ledger(curves=made_up_curves(), epochs=BUDGET)
     with pytest.raises(Spent):
-        STRATEGIES[name](ledger, seed=0)
+        STRATEGIES[name](ledger, seed=0)  # type: ignore[call-arg]
     assert ledger.spent == len(ledger.best_after) == BUDGET
     assert ledger.best_after == sorted(ledger.best_after)
 

@@ -28,7 +28,7 @@ def check_champion(tracking_url: str, name: str, folder: Path) -> str:
     champion = load_champion(settings, uri)
     channels, height, width = champion.input_shape
     answer = champion.model.predict(np.zeros((2, height, width, channels), dtype=np.uint8))
-    assert answer.shape == (2, len(champion.classes)) and np.allclose(answer.sum(axis=1), 1, atol=1e-4)
+    assert answer.shape == (2, len(champion.classes)) and np.allclose(answer.sum(axis=1), 1, atol=1e-4)  # type: ignore[attr-defined]
     version = champion.registered.version
     kept = download_bundle(settings, uri, folder / f"version-{version}")
     tags = connect(tracking_url).get_model_version(name, version).tags

@@ -129,7 +129,7 @@ def test_erased_pixels_become_about_zero() -> None:
 
 def test_the_memory_map_itself_is_used_on_a_cpu() -> None:
     placed = to_device(image_set(range(5)), CPU)
-    assert placed.pool_NHWC.data_ptr() == POOL_NHWC.ctypes.data
+    assert placed.pool_NHWC.data_ptr() == POOL_NHWC.ctypes.data  # type: ignore[attr-defined]
 
 
 def test_a_crop_wider_than_the_images_is_infeasible() -> None:
@@ -145,7 +145,7 @@ def test_an_epoch_on_a_gpu_never_waits_for_it(memory_share: float) -> None:
         flip=0.5, crop_padding=2, resized_crop=0.5, rotation=10, color_jitter=0.3, erasing=0.5, mixup=0.2, cutmix=1.0
     )
     images = to_device(image_set(range(50)), device, memory_share=memory_share)
-    assert images.pool_NHWC.is_cuda == (memory_share > 0)
+    assert images.pool_NHWC.is_cuda == (memory_share > 0)  # type: ignore[attr-defined]
     batches = TrainBatches(images, mean=MEAN, std=STD, batch_size=16, augmentation=everything)
     generator = torch.Generator(device).manual_seed(0)
     list(batches.epoch(generator))

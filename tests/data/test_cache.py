@@ -183,7 +183,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_cache(make_folder, open_data
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(data.pixels.os, "fsync", full)
+    monkeypatch.setattr(data.pixels.os, "fsync", full)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=f"{cache_home}: cannot write here: No space left on device"):
         open_data(make_folder(FOLDERS))
     assert not list(cache_home.rglob("images.npy"))

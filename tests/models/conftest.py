@@ -39,7 +39,7 @@ def stripes(images: int, seed: int) -> ImageSet:
 
 @pytest.fixture(scope="session")
 def device_images() -> tuple[DeviceImages, DeviceImages]:
-    return to_device(stripes(160, seed=1), CPU), to_device(stripes(60, seed=2), CPU)
+    return to_device(stripes(160, seed=1), CPU), to_device(stripes(60, seed=2), CPU)  # type: ignore[return-value]
 
 
 @pytest.fixture

@@ -47,5 +47,7 @@ def test_weights_that_are_not_one_per_class_cannot_be_trained_with() -> None:
 
 
 def test_a_misspelled_weighting_is_answered_with_what_there_is() -> None:
-    with pytest.raises(UserError, match="class_weights='inverse': one of none, inverse_frequency, effective_number or"):
+    with pytest.raises(
+        UserError, match="class_weights='inverse': give one of none, inverse_frequency, effective_number or"
+    ):
         with_values(FlexCNNConfig(), {"class_weights": "inverse"})

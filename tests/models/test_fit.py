@@ -104,7 +104,7 @@ def test_a_training_stopped_and_resumed_equals_one_that_never_stopped(
     train, val = splits(config)
     stopped = fit(_new_model(config), train, val, config, classes=3, device=CPU, seed=0, checkpoint=tmp_path / "c.pt")
     before = [next(stopped) for _ in range(stop_after)]
-    stopped.close()
+    stopped.close()  # type: ignore[attr-defined]
     torch.manual_seed(99)  # a new process has another state
     after = _train(splits, config, resumed_model, checkpoint=tmp_path / "c.pt")
 

@@ -138,7 +138,7 @@ def test_unfreezing_in_mid_training_is_resumed_exactly(
     train, val = splits(config)
     stopped = fit(_build(config), train, val, config, classes=3, device=CPU, seed=0, checkpoint=tmp_path / "c.pt")
     first = next(stopped)
-    stopped.close()
+    stopped.close()  # type: ignore[attr-defined]
     rest = _train(splits, config, resumed, tmp_path / "c.pt")
 
     assert [metrics.val_loss for metrics in (first, *rest)] == [metrics.val_loss for metrics in history]

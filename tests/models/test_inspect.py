@@ -130,7 +130,7 @@ def test_the_first_filters_are_a_copy_of_the_first_layers_weights(network: nn.Mo
 
 def test_responses_are_those_before_norm_and_activation(network: nn.Module, images: Tensor) -> None:
     conv = network.get_submodule(first_conv_name(network))
-    expected = F.conv2d(images[:1], conv.weight, conv.bias, conv.stride, conv.padding)[0]
+    expected = F.conv2d(images[:1], conv.weight, conv.bias, conv.stride, conv.padding)[0]  # type: ignore[call-overload]
     np.testing.assert_allclose(filter_responses(network, images[:1]), expected.detach(), atol=1e-5)
 
 

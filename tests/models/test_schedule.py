@@ -28,7 +28,7 @@ def _torchs(build: type[LRScheduler] | Any, **arguments: Any) -> list[float]:
         optimizer.step()
         scheduler.step()
         rates.append(scheduler.get_last_lr()[0])
-    return rates
+    return rates  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ STUDY = Study(
 
 def test_a_fixed_field_is_set_and_leaves_every_space_and_every_stage_s_own_values() -> None:
     fixed = fix_fields(STUDY, {"dropout": "0.5", "image_size": 96})
-    assert fixed.config.dropout == 0.5 and fixed.config.image_size == 96
+    assert fixed.config.dropout == 0.5 and fixed.config.image_size == 96  # type: ignore[attr-defined]
     assert [set(stage.space_around(fixed.config)) for stage in fixed.stages] == [{"epochs"}, {"learning_rate"}]
     assert fixed.stages[1].values == {}
 

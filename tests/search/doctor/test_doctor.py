@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,12 @@ def stage(storage: Storage) -> OpenStage:
     return open_stage(storage)
 
 
-def states(findings: object) -> list[str]:
-    return [finding.state for finding in findings]  # type: ignore[attr-defined]
+def states(findings: Iterable[Finding]) -> list[str]:
+    return [finding.state for finding in findings]
 
 
-def only(findings: object) -> Finding:
-    (finding,) = findings  # type: ignore[misc]
+def only(findings: Iterable[Finding]) -> Finding:
+    (finding,) = findings
     return finding
 
 

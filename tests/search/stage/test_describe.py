@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from data.errors import UserError
+from models.values import with_values
 from search.stage.describe import check_unchanged, describe_study
 from search.store.records import StudyRecord
 from search.store.study_data import StudyData
@@ -40,11 +41,14 @@ def changed_stage(**changes: Any) -> Study:
         (changed_stage(trials=5), "stages.1-architecture.trials was 12, is 5"),
         (changed_stage(space={"filters": choice(16, 32)}), "stages.1-architecture.space.activation"),
         (
-            changed_stage(space={**QUICKSTART.stages[0].space, "filters": choice(16, 99)}),
+            changed_stage(space={**QUICKSTART.stages[0].space, "filters": choice(16, 99)}),  # type: ignore[dict-item]
             "stages.1-architecture.space.filters was one of (16, 32, 64), is one of (16, 99)",
         ),
         (replace(QUICKSTART, seed=1), "study.seed was 0, is 1"),
-        (replace(QUICKSTART, config=replace(QUICKSTART.config, dropout=0.3)), "config.dropout was 0.0, is 0.3"),
+        (
+            replace(QUICKSTART, config=with_values(QUICKSTART.config, {"dropout": 0.3})),
+            "config.dropout was 0.0, is 0.3",
+        ),
     ],
 )
 def test_a_changed_definition_is_refused_with_the_change_and_the_remedy(study: Study, named: str) -> None:

@@ -84,7 +84,7 @@ def test_other_work_shows_the_time_left_as_soon_as_it_has_a_pace(
 ) -> None:
     monkeypatch.setattr(terminal_module, "PLAIN_INTERVAL_S", 0.0)
     now = time.monotonic()
-    monkeypatch.setattr(terminal_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(terminal_module.time, "monotonic", lambda: now)  # type: ignore[attr-defined]
     shown = DataProgress()
     for what, done, total in (("one", 5, 20), ("one", 10, 20), ("two", 1, 9), ("two", 3, 9), ("two", 4, 0)):
         shown(what, done, total)

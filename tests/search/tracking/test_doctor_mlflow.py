@@ -32,7 +32,7 @@ def run(settings, *arguments: str) -> int:
 
 def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
     printed = json.loads(capsys.readouterr().out)["findings"]
-    about = {entry["about"]: [] for entry in printed}
+    about: dict[str, list[str]] = {entry["about"]: [] for entry in printed}
     for entry in printed:
         about[entry["about"]].append(entry["state"])
     return about
@@ -115,5 +115,5 @@ def test_mending_sends_mlflow_what_it_lacks(searched, capsys):
 
     assert run(searched.settings, "--mend") == 0
 
-    assert "partA: 1 trials and 0 looks sent, 0 trials left" in capsys.readouterr().err
+    assert "partA: 1 trial and 0 looks sent, 0 trials left" in capsys.readouterr().err
     assert [finding.state for finding in check_tracking(searched.settings, searched.storage)] == ["ok"]

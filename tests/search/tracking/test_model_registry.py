@@ -47,7 +47,7 @@ def test_the_champion_answers_like_the_classifier_for_any_batch_size(settings, r
     champion = load_champion(settings, "models:/partA@champion")
     images = pictures_of_noise(count)
     answer = champion.model.predict(images)
-    assert answer.dtype == np.float32
+    assert answer.dtype == np.float32  # type: ignore[attr-defined]
     assert np.array_equal(answer, load_bundle(bundle).predict_proba(images))
     assert champion.classes == ("ants", "bees", "cats")
     assert champion.input_shape == (3, 12, 12)

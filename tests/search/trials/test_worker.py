@@ -106,7 +106,7 @@ def test_a_worker_that_is_stopped_while_it_claims_puts_the_trial_back(
 def test_the_first_signal_lets_the_running_trial_end(
     worker: Worker, stage: OpenStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_trial = worker_module.run_trial
+    run_trial = worker_module.run_trial  # type: ignore[attr-defined]
 
     def signalled(*args: Any) -> Any:
         os.kill(os.getpid(), STOP_SIGNAL)
