@@ -14,7 +14,7 @@ from search.stage.snapshot import stage_trials
 from search.store.find import find_study
 from search.store.optuna_private import database_id
 from search.store.records import StageRecord, read_stages, update_study
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.supervisor.prepare import Request
 from search.supervisor.refit import refit
 from search.tracking.mirror import Mirror
@@ -27,13 +27,13 @@ from search.verdict.champion import check_kept, choose_champion
 def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
     """Name the champion, keep the finalists' classifiers in MLflow, register the champion, write it down."""
     settings, name = request.settings, request.study.name
-    record, trials = with_retries(find_study, storage, name), with_retries(stage_trials, storage, confirmation)
+    record, trials = find_study(storage, name), stage_trials(storage, confirmation)
     artifacts = open_artifacts(settings)
     champion, bundle = choose_champion(confirmation, trials, artifacts.root)
     if request.study.folds:
         bundle, champion["refit_images"] = _refit(request, champion)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    run_ids = {trial.number: with_retries(mirror.run_of, database_id(trial)) for trial in complete}
+    run_ids = {trial.number: mirror.run_of(database_id(trial)) for trial in complete}
     for number, run_id in run_ids.items():
         folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
         artifacts.fetch(folder)
@@ -49,7 +49,7 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
     )
     config = champion["config"]  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
-    with_retries(update_study, storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
+    update_study(storage, name, champion={**champion, "searched": searched, "model_uri": registered.uri})
 
 
 def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
@@ -62,7 +62,7 @@ def _refit(request: Request, champion: dict[str, Any]) -> tuple[Path, int]:
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:
     """The fields that any stage varied, in the order in which they were first searched, and those of an ablation."""
-    records = with_retries(read_stages, storage, name)
+    records = read_stages(storage, name)
     spaces = (space for record in records for space in record.pinned["spaces"])
     searched = [parameter["name"] for space in spaces for parameter in space]
     if records[-1].name == names.ABLATION_STAGE:

@@ -26,7 +26,7 @@ from search.store.locks import supervising
 from search.store.reaping import reap
 from search.store.records import create_study, read_stages, read_study, update_study
 from search.store.seal import looks
-from search.store.storage import Storage, open_storage, with_retries
+from search.store.storage import Storage, open_storage
 from search.supervisor.crowding import Crowding
 from search.supervisor.launch import Launcher, LocalLauncher
 from search.supervisor.notify import tell_result, tells_bad_end
@@ -150,7 +150,7 @@ def _search(
                 if interruptions:
                     for line in news:
                         progress.say(line)
-                progress.show(with_retries(take_snapshot, storage, study.name))
+                progress.show(take_snapshot(storage, study.name))
 
             runner = StageRunner(
                 storage,
@@ -163,12 +163,12 @@ def _search(
             )
             confirmation = runner.run_all()
         confirm_lock()
-        with_retries(update_study, storage, study.name, state="promoting")  # Workers see it and end.
+        update_study(storage, study.name, state="promoting")  # Workers see it and end.
         from search.supervisor.promotion import promote
 
         promote(storage, request, mirror, confirmation)
         collect_leftovers(storage, open_artifacts(settings), study.name)
-        with_retries(update_study, storage, study.name, state="done")
+        update_study(storage, study.name, state="done")
     finally:
         launcher.stop()
         mirror.stop()

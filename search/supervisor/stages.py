@@ -28,7 +28,7 @@ from search.store.optuna_private import study_database_id
 from search.store.processes import process_name
 from search.store.reaping import reap
 from search.store.records import StageRecord, pin_stage, read_stages, read_study, update_stage
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.supervisor.launch import Launcher
 from studies.definition import Ablation, Stage, Study
 
@@ -117,15 +117,15 @@ class StageRunner:
         if record.state == "closed":
             return record
         record = replace(record, deadline=self._budget.stage_deadline(position))
-        with_retries(update_stage, self._storage, record, deadline=record.deadline)
+        update_stage(self._storage, record, deadline=record.deadline)
         self._wait(record)
-        with_retries(update_stage, self._storage, record, state="closed")
+        update_stage(self._storage, record, state="closed")
         return record
 
     def _pinned(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
         """The stage's record, pinned now if no earlier run did; its queue filled, even if a crash left it half full."""
         self._on_tick()
-        known = {record.position: record for record in with_retries(read_stages, self._storage, self._study.name)}
+        known = {record.position: record for record in read_stages(self._storage, self._study.name)}
         if position not in known:
             pinned = pin()
             known[position] = StageRecord(
@@ -138,18 +138,18 @@ class StageRunner:
                 opened_at=time.time(),
                 deadline=None,
             )
-            with_retries(pin_stage, self._storage, known[position])
+            pin_stage(self._storage, known[position])
         record = known[position]
         if record.state == "filling":
-            with_retries(fill_queue, self._storage, record)
-            with_retries(update_stage, self._storage, record, state="open")
+            fill_queue(self._storage, record)
+            update_stage(self._storage, record, state="open")
             record = replace(record, state="open")
         return record
 
     def _wait(self, record: StageRecord) -> None:
         deadline = record.deadline
         while True:
-            trials = with_retries(stage_trials, self._storage, record)
+            trials = stage_trials(self._storage, record)
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
             if not unfinished:
                 return
@@ -162,9 +162,9 @@ class StageRunner:
                 until = deadline if has_result else None  # Without a result to hand on, the stage stays open.
                 if record.deadline != until and (has_result or _all_waiting(unfinished)):
                     record = replace(record, deadline=until)
-                    with_retries(update_stage, self._storage, record, deadline=record.deadline)
+                    update_stage(self._storage, record, deadline=record.deadline)
             self._launcher.tend()
-            with_retries(reap, self._storage, [record.optuna_study])
+            reap(self._storage, [record.optuna_study])
             self._on_tick()
             if self._is_interrupted() and self._launcher.alive() == 0:
                 raise Interrupted
@@ -188,7 +188,7 @@ class StageRunner:
         )
 
     def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
-        trials = with_retries(stage_trials, self._storage, record)
+        trials = stage_trials(self._storage, record)
         maximize = self._study.direction == "maximize"
         best = best_configs(trials, count, maximize=maximize, against=record.pinned.get("against"))
         if not best:

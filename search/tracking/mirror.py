@@ -10,6 +10,7 @@ from sqlalchemy import select
 from data.errors import SieveError, UserError
 from search.settings import Settings, redact
 from search.store.records import read_study
+from search.store.retries import retried
 from search.store.storage import Storage
 from search.store.tables import mirrored
 from search.tracking.client import connect, first_line
@@ -54,14 +55,12 @@ class Mirror:
     def run_of(self, trial_id: int) -> str:
         """The id of a trial's run, brought up to date; raises SieveError if MLflow does not have it."""
         self.sync()
-        with self._storage.reader.begin() as connection:
-            query = select(mirrored.c.run_id).where(mirrored.c.trial_id == trial_id)
-            run_id = connection.execute(query).scalar_one_or_none()
+        run_id = _read_run_id(self._storage, trial_id)
         if run_id is None:
             raise SieveError(
                 f"MLflow at {redact(self._settings.tracking_url)} has no run of trial {trial_id}; is it up?"
             )
-        return str(run_id)
+        return run_id
 
     def start(self) -> None:
         """Follow in the background until `stop`."""
@@ -109,3 +108,11 @@ class Mirror:
             self._tell(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
         self.failures = 0
         self.failure = None
+
+
+@retried
+def _read_run_id(storage: Storage, trial_id: int) -> str | None:
+    """The id of the MLflow run of a trial; None if it has none yet."""
+    with storage.reader.begin() as connection:
+        query = select(mirrored.c.run_id).where(mirrored.c.trial_id == trial_id)
+        return connection.execute(query).scalar_one_or_none()

@@ -12,7 +12,7 @@ import optuna
 
 from search.store.optuna_private import database_id, frozen_copy
 from search.store.records import EpochRecord, add_epochs
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 
 WRITE_S = 0.25
 """Between two writes, unless a trial ends."""
@@ -37,7 +37,7 @@ class EpochLog:
         """Write all that waits."""
         waiting = list(self._pending)
         if waiting:
-            with_retries(add_epochs, self._storage, waiting)
+            add_epochs(self._storage, waiting)
             del self._pending[: len(waiting)]
         self._next_write_at = time.monotonic() + WRITE_S
 

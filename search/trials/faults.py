@@ -11,7 +11,7 @@ from data.files import disk_trouble
 from search import names
 from search.store.claims import release, renew
 from search.store.retries import is_outage
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.trials.trial_run import TrialRun
 
 TRACEBACK_LINES = 12
@@ -39,10 +39,10 @@ def try_elsewhere(storage: Storage, run: TrialRun) -> bool:
     """
     if run.faults >= MAX_RETRIES:
         return False
-    with_retries(renew, storage, run.claim)
+    renew(storage, run.claim)
     run.context.epoch_log.write()
-    with_retries(storage.optuna.set_trial_user_attr, run.claim.trial_id, names.FAULTS, run.faults + 1)
-    with_retries(release, storage, run.claim)
+    storage.trials.set_trial_user_attr(run.claim.trial_id, names.FAULTS, run.faults + 1)
+    release(storage, run.claim)
     return True
 
 

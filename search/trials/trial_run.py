@@ -31,7 +31,7 @@ from search.stage.feasibility import Feasible, anything
 from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Outcome, Result, renew
 from search.store.optuna_private import frozen_copy
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.trials.answers import save_answers
 from search.trials.artifacts import Artifacts
 from search.trials.data_source import TrialData
@@ -159,7 +159,7 @@ class TrialRun:
         value = fmean(self._value(entry) for entry in (*self.bests, metrics))
         self.context.epoch_log.report(self.trial, step, asdict(metrics), value)
         cuttable = not self.stage.is_final  # A finalist's run counts only whole.
-        return cuttable and metrics.epoch < config.epochs and with_retries(self.trial.should_prune)
+        return cuttable and metrics.epoch < config.epochs and self.trial.should_prune()
 
     def end_fold(self, history: list[EpochMetrics]) -> None:
         """A division of the images was trained to its end."""
@@ -204,7 +204,7 @@ class TrialRun:
         Raises LeaseLost where another worker has the trial, and the folder.
         """
         folder = self.folder / names.BUNDLE_FOLDER
-        with_retries(renew, self.context.storage, self.claim)
+        renew(self.context.storage, self.claim)
         shutil.rmtree(folder, ignore_errors=True)  # Of an owner that was lost before it told.
         save_bundle(
             folder, model, config,

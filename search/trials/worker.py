@@ -34,7 +34,7 @@ from search.store.records import (
     read_study,
     show_worker,
 )
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.terminal import FAILED, say
 from search.trials.artifacts import open_artifacts
 from search.trials.faults import first_line, try_elsewhere
@@ -121,10 +121,10 @@ class Worker:
                 forget_worker(self._storage.without_retries, self.name)
 
     def _run_next(self) -> bool:
-        for record in with_retries(read_stages, self._storage, self._study.name, state="open"):
+        for record in read_stages(self._storage, self._study.name, state="open"):
             if record.deadline is not None and time.time() > record.deadline:
                 continue
-            stage, study = with_retries(self._open_stage, record)
+            stage, study = self._open_stage(record)
             self._storage.trials.reads_running = looks_at_running(stage)
             runs = self._claim(stage, study)
             if runs:
@@ -138,15 +138,15 @@ class Worker:
         keys: list[object] = []
         limit = gang_limit(stage, self._gang_size)
         while len(runs) < limit:
-            claim = with_retries(claim_next, self._storage, study.study_name, self.name)
+            claim = claim_next(self._storage, study.study_name, self.name)
             if claim is None:
                 break
-            trial = with_retries(self._storage.open_trial, study, claim.trial_id)
+            trial = self._storage.open_trial(study, claim.trial_id)
             run = TrialRun(trial=trial, claim=claim, stage=stage, context=self._context)
             key = self._gang_key(run) if limit > 1 else None
             if runs and (key is None or key != keys[0]):
                 with suppress(LeaseLost):  # An outage may hide that it was given back.
-                    with_retries(release, self._storage, claim)
+                    release(self._storage, claim)
                 break
             runs.append(run)
             keys.append(key)
@@ -195,9 +195,9 @@ class Worker:
     def _put_back(self) -> None:
         for run in self._running:
             with suppress(LeaseLost):
-                with_retries(renew, self._storage, run.claim)
+                renew(self._storage, run.claim)
                 self._context.epoch_log.write()
-                with_retries(release, self._storage, run.claim)
+                release(self._storage, run.claim)
 
     def _results(self, runs: Sequence[TrialRun]) -> Iterator[tuple[Claim, Result]]:
         if len(runs) > 1:
@@ -239,7 +239,7 @@ class Worker:
         watched = self._keeper.watched
         assert watched is not None
         if time.time() - watched.renewed_at > LEASE_S:  # Process or machine slept: nothing may be written unasked.
-            with_retries(renew_all, self._storage, watched)
+            renew_all(self._storage, watched)
         if claim.number in watched.lost:
             raise LeaseLost(f"the lease of trial {claim.number} of {claim.optuna_study} ran out")
         if len(watched.claims) > 1 and claim != watched.claims[0]:  # One word for a whole gang.
@@ -255,7 +255,7 @@ class Worker:
 
     def _say(self, doing: str) -> None:
         self._doing = f"{doing} (stopping after this trial)" if self._draining.is_set() else doing
-        with_retries(self._show)
+        self._show()
 
     def _show(self) -> None:
         show_worker(
@@ -270,7 +270,7 @@ class Worker:
         )
 
     def _is_study_running(self) -> bool:
-        record = with_retries(read_study, self._storage, self._study.name)
+        record = read_study(self._storage, self._study.name)
         return record is not None and record.state == "running"
 
     def _on_stop(self, signum: int, frame: FrameType | None) -> None:
