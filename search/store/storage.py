@@ -92,10 +92,12 @@ class Storage:
 
 
 def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: float | None = None) -> Storage:
-    """Open the database at a normalised URL; `outage_s` is 60 by default, 0 for a person who waits for an answer.
+    """Open the database at a normalised URL.
 
     `create` makes the tables where there are none. Tables of an older version are upgraded: a SQLite file always,
     after a backup beside it, a Postgres database only with `upgrade`, because other machines may be using it.
+
+    `outage_s` is how long a call is repeated while the database is away: 60 seconds by default, 0 where a person waits.
 
     Raises UserError where the database does not answer, has no tables and `create` is off, waits for `search.init`,
     or was written by a newer version of Sieve; nothing is written then.

@@ -22,7 +22,7 @@ studies = Table(
     Column("name", String(200), primary_key=True),
     Column("definition", JSON, nullable=False),
     Column("data", JSON, nullable=False),
-    Column("state", String(20), nullable=False),  # running, done
+    Column("state", String(20), nullable=False),  # running, promoting, done
     Column("created_at", Float, nullable=False),
     Column("deadline", Float),  # end of the time budget of --budget, seconds since the epoch
     Column("champion", JSON),
@@ -37,7 +37,7 @@ stages = Table(
     Column("name", String(100), nullable=False),
     Column("optuna_study", String(300), nullable=False),
     Column("pinned", JSON, nullable=False),
-    Column("state", String(20), nullable=False),  # open, closed
+    Column("state", String(20), nullable=False),  # filling, open, closed
     Column("opened_at", Float, nullable=False),
     Column("deadline", Float),
 )
