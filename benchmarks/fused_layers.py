@@ -87,7 +87,7 @@ def measure_network(device: torch.device) -> dict[str, float]:
     """Five convolutions at 224 px, forward, loss and backward under autocast: images per second."""
     config = FlexCNNConfig(conv_layers=5, filters=WIDTH)
     torch.manual_seed(0)
-    model = FlexCNN(config, (3, IMAGE_SIZE, IMAGE_SIZE), 10).to(device=device, memory_format=torch.channels_last)
+    model = FlexCNN(config, (3, IMAGE_SIZE, IMAGE_SIZE), 10).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(BATCH, 3, IMAGE_SIZE, IMAGE_SIZE, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(BATCH, device=device) % 10
 

@@ -17,7 +17,7 @@ from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import Result, claim_next, finish
 from search.store.processes import process_name
 from search.store.records import read_stages
-from search.store.storage import Storage, open_storage, with_retries
+from search.store.storage import Storage, open_storage
 from search.trials.epoch_log import EpochLog
 
 METRICS = {"val_accuracy": 0.5, "val_loss": 1.0, "train_loss": 1.0, "duration_s": 1.0}
@@ -33,10 +33,10 @@ def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[st
     start.wait()
     while True:
         started = time.perf_counter()
-        claim = with_retries(claim_next, storage, name, process_name())
+        claim = claim_next(storage, name, process_name())
         if claim is None:
             return seconds
-        trial = with_retries(storage.open_trial, study, claim.trial_id)
+        trial = storage.open_trial(study, claim.trial_id)
         with storage.drawing():
             stage.suggest(trial)
         seconds["claim"].append(time.perf_counter() - started)
@@ -44,7 +44,7 @@ def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[st
             time.sleep(epoch_s * random.uniform(0.5, 1.5))
             started = time.perf_counter()
             log.report(trial, epoch, METRICS, random.random())
-            with_retries(trial.should_prune)
+            trial.should_prune()
             seconds["report"].append(time.perf_counter() - started)
         started = time.perf_counter()
         log.write()

@@ -76,13 +76,13 @@ def find_earlier(settings: Settings, folder: str, new: Study) -> tuple[dict[str,
     spec = DataSpec(source=str(Path(folder).resolve()), train_images=EARLIER_IMAGES)
     result = run(
         Request(
-            settings=settings, study=earlier, spec=spec, devices=("cpu",), share=None, workers=2, crowds=False,
+            settings=settings, study=earlier, spec=spec, devices=("cpu",), share=None, workers=2, fills_gpus=False,
             budget_s=None, command="benchmarks.warm_start", notify_url=None,
         )
     )  # fmt: skip
     storage = open_storage(settings.storage_url, create=False)
     try:
-        return result, find_warm_start(storage, replace(new, warm_start=earlier.name))
+        return result.to_json(), find_warm_start(storage, replace(new, warm_start=earlier.name))
     finally:
         storage.close()
 

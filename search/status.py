@@ -30,7 +30,7 @@ from search.store.find import find_study
 from search.store.locks import is_supervised
 from search.store.records import StudyRecord, read_study, study_names
 from search.store.seal import looks
-from search.store.storage import Storage, open_storage, with_retries
+from search.store.storage import Storage, open_storage
 from search.supervisor.run_progress import render
 from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
 from search.terminal import print_json, show_eta
@@ -131,7 +131,7 @@ def _watch(storage: Storage, study: str | None, console: Console) -> None:
     try:
         with Live(console=console, auto_refresh=False) as live:
             while not interrupts:
-                standings = with_retries(_standings, storage, study)
+                standings = _standings(storage, study)
                 going_on = [one for one in standings if not one.is_over]
                 live.update(_page(going_on or standings, read_gpus()), refresh=True)
                 if not going_on:

@@ -60,7 +60,7 @@ def run_part(name: str, setting: dict[str, Any], limit_s: float) -> Iterator[dic
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
     late = threading.Event()
-    timer = threading.Timer(limit_s, lambda: (late.set(), _kill(process)))
+    timer = threading.Timer(limit_s, lambda: (late.set(), _kill(process)))  # type: ignore[func-returns-value]
     timer.start()
     error = None
     with process:

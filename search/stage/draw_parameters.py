@@ -11,7 +11,7 @@ from models.config import TrainConfig
 from search.stage.feasibility import DRAWS, Feasible
 from search.stage.pinned import PinnedStage
 from search.store.optuna_private import FIXED_PARAMS, frozen_copy
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 
 
 def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible: Feasible) -> TrainConfig:
@@ -23,11 +23,11 @@ def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible:
     was_drawn = bool(trial.params)
     with storage.drawing():
         try:
-            config = with_retries(stage.suggest, trial)
+            config = stage.suggest(trial)
             draws = 1
             while draws < DRAWS and not was_drawn and not _is_fixed(trial) and not is_feasible(config):
                 storage.undraw(trial)
-                config = with_retries(stage.suggest, trial)
+                config = stage.suggest(trial)
                 draws += 1
         except BaseException:
             if not was_drawn:

@@ -182,12 +182,12 @@ def add_epochs(storage: Storage, done: Sequence[EpochRecord]) -> None:
     An epoch that is repeated after a crash keeps its first record. Nothing is reported to a finished trial.
     """
     rows = [
-        {"trial_id": one.trial_id, "epoch": one.epoch, "metrics": one.metrics, "finished_at": one.finished_at}
-        for one in done
+        {"trial_id": epoch.trial_id, "epoch": epoch.epoch, "metrics": epoch.metrics, "finished_at": epoch.finished_at}
+        for epoch in done
     ]
     with storage.engine.begin() as connection:
         connection.execute(insert_new(epochs, connection.dialect.name), rows)
-        storage.trials.report(connection, [(one.trial_id, one.epoch, one.value) for one in done])
+        storage.trials.report(connection, [(epoch.trial_id, epoch.epoch, epoch.value) for epoch in done])
 
 
 @retried

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any, ParamSpec, TypeVar
+from functools import cached_property
+from typing import Any
 
 import optuna
 from optuna import Study as OptunaStudy
@@ -22,13 +22,10 @@ from search.settings import redact
 from search.store import retries
 from search.store.engines import changing_tables, engine_options, is_sqlite, reading, share_sqlite, sqlite_file
 from search.store.optuna_private import database_id, draw_again, study_database_id
-from search.store.retries import first_line, repeat_in_outage
+from search.store.retries import first_line
 from search.store.schema import NEWEST, Schema, read_schema
 from search.store.trial_store import TrialStore
 from search.store.upgrade import create_tables, upgrade_tables
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,10 +92,12 @@ class Storage:
 
 
 def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: float | None = None) -> Storage:
-    """Open the database at a normalised URL; `outage_s` is 60 by default, 0 for a person who waits for an answer.
+    """Open the database at a normalised URL.
 
     `create` makes the tables where there are none. Tables of an older version are upgraded: a SQLite file always,
     after a backup beside it, a Postgres database only with `upgrade`, because other machines may be using it.
+
+    `outage_s` is how long a call is repeated while the database is away: 60 seconds by default, 0 where a person waits.
 
     Raises UserError where the database does not answer, has no tables and `create` is off, waits for `search.init`,
     or was written by a newer version of Sieve; nothing is written then.
@@ -179,11 +178,6 @@ def _connect(url: str, outage_s: float | None) -> Storage:
         share_sqlite(rdb.engine)
     patience_s = retries.OUTAGE_S if outage_s is None else outage_s
     return Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb, patience_s), outage_s=patience_s)
-
-
-def with_retries(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call until the database answers."""
-    return repeat_in_outage(partial(call, *args, **kwargs), retries.OUTAGE_S)
 
 
 def _make_parent(url: str) -> None:

@@ -285,6 +285,7 @@ class TrialStore(CachedStorage):
 # finds the study that a call made whose answer was lost.
 for _name in (
     "create_new_study",
+    "get_best_trial",
     "get_study_id_from_name",
     "get_study_name_from_id",
     "get_study_directions",

@@ -16,7 +16,7 @@ from search.store.champion_record import ChampionRecord
 from search.store.find import find_study
 from search.store.optuna_private import database_id
 from search.store.records import StageRecord, read_stages, update_study
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.supervisor.prepare import Request
 from search.supervisor.refit import refit
 from search.tracking.mirror import Mirror
@@ -29,14 +29,14 @@ from search.verdict.champion import check_kept, choose_champion
 def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
     """Name the champion, log the finalists' classifiers to MLflow, register the champion and record it."""
     settings, name = request.settings, request.study.name
-    record, trials = find_study(storage, name), with_retries(stage_trials, storage, confirmation)
+    record, trials = find_study(storage, name), stage_trials(storage, confirmation)
     artifacts = open_artifacts(settings)
     champion, bundle = choose_champion(confirmation, trials, artifacts.root)
     if request.study.folds:
         bundle, images = _refit(request, champion)
         champion = replace(champion, refit_images=images)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    run_ids = {trial.number: with_retries(mirror.run_of, database_id(trial)) for trial in complete}
+    run_ids = {trial.number: mirror.run_of(database_id(trial)) for trial in complete}
     for number, run_id in run_ids.items():
         folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
         artifacts.fetch(folder)

@@ -25,7 +25,7 @@ from search.store.locks import supervising
 from search.store.reaping import reap
 from search.store.records import create_study, read_stages, read_study, update_study
 from search.store.seal import looks
-from search.store.storage import Storage, open_storage, with_retries
+from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.supervisor.gpu_capacity import GpuCapacity
 from search.supervisor.launch import Launcher
@@ -153,7 +153,7 @@ def _search(
                 if interruptions:
                     for line in notices:
                         progress.say(line)
-                progress.show(with_retries(take_snapshot, storage, study.name))
+                progress.show(take_snapshot(storage, study.name))
 
             runner = StageRunner(
                 storage,

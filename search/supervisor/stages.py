@@ -20,7 +20,7 @@ from search.stage.budget import Budget
 from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
 from search.store.records import StageRecord, pin_stage, read_stages, update_stage
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.supervisor.launch import Launcher
 from search.supervisor.pin_stages import StagePinner
 from search.supervisor.stage_queue import fill_queue
@@ -110,7 +110,7 @@ class StageRunner:
         return record
 
     def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
-        trials = with_retries(stage_trials, self._storage, record)
+        trials = stage_trials(self._storage, record)
         maximize = self._study.direction == "maximize"
         best = best_configs(trials, count, maximize=maximize, against=record.pinned.get("against"))
         if not best:

@@ -16,7 +16,7 @@ from search.store.claims import Result, claim_next, finish
 from search.store.processes import process_name
 from search.store.reaping import reap
 from search.store.records import StageRecord, update_stage
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.supervisor.launch import Launcher
 from search.text import plural
 from search.timing import Timing
@@ -55,7 +55,7 @@ class StageWait:
         """
         planned_end = record.deadline
         while True:
-            trials = with_retries(stage_trials, self._storage, record)
+            trials = stage_trials(self._storage, record)
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
             if not unfinished:
                 return

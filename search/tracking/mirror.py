@@ -10,6 +10,7 @@ from sqlalchemy import select
 from data.errors import SieveError, UserError
 from search.settings import Settings, redact
 from search.store.records import read_study
+from search.store.retries import retried
 from search.store.storage import Storage
 from search.store.tables import mirrored
 from search.tracking.client import connect, first_line
@@ -56,15 +57,13 @@ class Mirror:
     def run_of(self, trial_id: int) -> str:
         """The id of a trial's run, after a pass; raises SieveError if MLflow does not have the run."""
         self.sync()
-        with self._storage.reader.begin() as connection:
-            query = select(mirrored.c.run_id).where(mirrored.c.trial_id == trial_id)
-            run_id = connection.execute(query).scalar_one_or_none()
+        run_id = _read_run_id(self._storage, trial_id)
         if run_id is None:
             raise SieveError(
                 f"MLflow at {redact(self._settings.tracking_url)} has no run for trial {trial_id}; check that it is "
                 "running"
             )
-        return str(run_id)
+        return run_id
 
     def start(self) -> None:
         """Repeat passes in the background until `stop` is called."""
@@ -112,3 +111,11 @@ class Mirror:
             self._show(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
         self.failures = 0
         self.failure = None
+
+
+@retried
+def _read_run_id(storage: Storage, trial_id: int) -> str | None:
+    """The id of the MLflow run of a trial; None if it has none yet."""
+    with storage.reader.begin() as connection:
+        query = select(mirrored.c.run_id).where(mirrored.c.trial_id == trial_id)
+        return connection.execute(query).scalar_one_or_none()

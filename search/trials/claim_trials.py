@@ -12,7 +12,6 @@ import optuna
 from data.errors import LeaseLost, SieveError, StorageAway
 from search.stage.pinned import PinnedStage
 from search.store.claims import claim_next, release
-from search.store.storage import with_retries
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
@@ -34,7 +33,7 @@ def claim_trials(
         claim = claim_next(storage, study.study_name, owner, lease_s=lease_s, numbers=numbers)
         if claim is None:
             break
-        trial = with_retries(storage.open_trial, study, claim.trial_id)
+        trial = storage.open_trial(study, claim.trial_id)
         run = TrialRun(trial=trial, claim=claim, stage=stage, context=context)
         key = _gang_key(run) if limit > 1 else None
         if runs and (key is None or key != keys[0]):
@@ -59,7 +58,7 @@ def _as_many_as_pay(runs: list[TrialRun]) -> list[TrialRun]:
 
 def _give_back(run: TrialRun) -> None:
     with suppress(LeaseLost):  # Raised if an outage hid that the trial was given back already.
-        with_retries(release, run.context.storage, run.claim)
+        release(run.context.storage, run.claim)
 
 
 def _gang_key(run: TrialRun) -> tuple[object, ...] | None:

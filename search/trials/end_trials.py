@@ -10,7 +10,6 @@ from data.errors import LeaseLost
 from search import names
 from search.store.claims import Claim, Result, finish, release, renew
 from search.store.records import StageRecord
-from search.store.storage import with_retries
 from search.text import plural
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
@@ -41,7 +40,7 @@ def put_back(context: TrialContext, runs: Iterable[TrialRun]) -> None:
         with suppress(LeaseLost):
             renew(context.storage, run.claim, lease_s=context.timing.lease_s)
             context.epoch_log.write()
-            with_retries(release, context.storage, run.claim)
+            release(context.storage, run.claim)
             log.info("%s #%d put back into the queue", run.claim.optuna_study, run.claim.number)
 
 
@@ -58,6 +57,6 @@ def retry_elsewhere_or_fail(context: TrialContext, record: StageRecord, run: Tri
 def _retry_elsewhere(context: TrialContext, run: TrialRun) -> None:
     renew(context.storage, run.claim, lease_s=context.timing.lease_s)
     context.epoch_log.write()
-    with_retries(context.storage.optuna.set_trial_user_attr, run.claim.trial_id, names.FAULTS, run.faults + 1)
-    with_retries(release, context.storage, run.claim)
+    context.storage.trials.set_trial_user_attr(run.claim.trial_id, names.FAULTS, run.faults + 1)
+    release(context.storage, run.claim)
     log.warning("%s #%d left to another process", run.claim.optuna_study, run.claim.number)

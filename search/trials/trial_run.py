@@ -24,7 +24,6 @@ from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
 from search.store.states import Outcome
-from search.store.storage import with_retries
 from search.trials.trial_clock import TrialClock
 from search.trials.trial_context import TrialContext
 
@@ -99,7 +98,7 @@ class TrialRun:
         value = fmean(self._value(entry) for entry in (*self.best_epochs, metrics))
         self.context.epoch_log.report(self.trial, step, asdict(metrics), value)
         may_be_pruned = not self.stage.is_final  # Finalists are compared by whole runs.
-        return may_be_pruned and metrics.epoch < config.epochs and with_retries(self.trial.should_prune)
+        return may_be_pruned and metrics.epoch < config.epochs and self.trial.should_prune()
 
     def end_fold(self, history: list[EpochMetrics]) -> None:
         """Note the best epoch of a fold that was trained to its end."""

@@ -26,7 +26,7 @@ from search.stage.samplers import looks_at_running, make_pruner, make_sampler
 from search.store.claims import Claim, Result, finish
 from search.store.processes import process_name
 from search.store.records import StageRecord, StudyRecord, read_stages, read_study
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.terminal import FAILED
 from search.timing import DEFAULT_TIMING, Timing
 from search.trials.artifacts import open_artifacts
@@ -118,7 +118,7 @@ class Worker:
         for record in read_stages(self._storage, self._study.name, state="open"):
             if record.deadline is not None and time.time() > record.deadline:
                 continue
-            stage, study = with_retries(self._open_stage, record)
+            stage, study = self._open_stage(record)
             self._storage.trials.reads_running = looks_at_running(stage)
             runs = claim_trials(stage, study, self._context, owner=self.name, gang_size=self._gang_size)
             if runs:

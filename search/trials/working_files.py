@@ -9,7 +9,7 @@ from pathlib import Path
 from search import names
 from search.stage.snapshot import stage_trials
 from search.store.records import StageRecord, read_stages
-from search.store.storage import Storage, with_retries
+from search.store.storage import Storage
 from search.trials.artifacts import Artifacts
 
 
@@ -47,6 +47,6 @@ def remove_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None
 
 def _finished(storage: Storage, study: str) -> Iterator[tuple[StageRecord, int]]:
     for record in read_stages(storage, study):
-        for trial in with_retries(stage_trials, storage, record):
+        for trial in stage_trials(storage, record):
             if trial.state.is_finished():
                 yield record, trial.number

@@ -173,7 +173,7 @@ def test_an_alternating_flip_shows_each_image_both_ways_in_two_epochs() -> None:
     seen: list[dict[int, bool]] = []
     for number in range(1, 5):
         batches.begin_epoch(number)
-        mirrored = {}
+        mirrored = {}  # type: ignore[var-annotated]
         for batch in epoch(batches, seed=number):
             upright = plain((batch.labels_N // 10).tolist())
             is_mirrored = (batch.images_NCHW - upright).abs().flatten(1).amax(dim=1) > 1e-5

@@ -118,7 +118,11 @@ def assert_same(fused: dict[str, Tensor], layers: dict[str, Tensor], dtype: torc
         assert actual.dtype == expected.dtype and actual.shape == expected.shape, name
         if dtype == torch.float32:
             torch.testing.assert_close(
-                actual, expected, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
+                actual,
+                expected,
+                rtol=1e-4,
+                atol=2e-5,
+                msg=lambda text, name=name: f"{name}: {text}",  # type: ignore[misc]
             )
             continue
         scale = expected.float().abs().amax().clamp(min=1)

@@ -175,9 +175,9 @@ def _freeze_the_order(patch: pytest.MonkeyPatch) -> None:
 
 
 def _freeze_the_average(patch: pytest.MonkeyPatch) -> None:
-    move = state.MovingAverage.move
+    move = state.MovingAverage.move  # type: ignore[attr-defined]
     patch.setattr(
-        state.MovingAverage,
+        state.MovingAverage,  # type: ignore[attr-defined]
         "move",
         lambda self, model, weight: move(self, model, torch.tensor(1.0) * self.weight_at(0)),
     )
@@ -276,7 +276,7 @@ def test_a_checkpoint_goes_on_in_either_way(
         classes=3, device=CPU, seed=3, checkpoint=tmp_path / "c.pt", capture=way(first),
     )  # fmt: skip
     before = [next(stopped), next(stopped)]
-    stopped.close()
+    stopped.close()  # type: ignore[attr-defined]
     after, _ = _train(splits, config, way(then), checkpoint=tmp_path / "c.pt")
     unbroken, _ = _train(splits, config, way(first))
 

@@ -70,8 +70,8 @@ def finished_trials(engine: Engine) -> int:
 def remove_private_values(connection: Connection) -> None:
     """Replace the names of this machine, its user and its folders."""
     for table, values in NEUTRAL.items():
-        columns = ", ".join(f'"{column}" = :{column}' for column in values)
-        connection.execute(text(f"UPDATE {table} SET {columns}"), values)
+        columns = ", ".join(f'"{column}" = :{column}' for column in values)  # type: ignore[attr-defined]
+        connection.execute(text(f"UPDATE {table} SET {columns}"), values)  # type: ignore[call-overload]
     for pid, name in enumerate(connection.execute(text("SELECT name FROM sieve_worker")).scalars().all(), start=4243):
         values = {"name": name, "new": OWNER.replace("4242", str(pid)), "seen_at": LONG_AGO}
         connection.execute(text("UPDATE sieve_worker SET name = :new, seen_at = :seen_at WHERE name = :name"), values)

@@ -210,7 +210,7 @@ def test_a_server_that_goes_between_two_statements_of_optuna_is_an_outage(postgr
     storage = open_storage(postgres_url, create=True)
     optuna.create_study(storage=storage.trials, study_name="s").add_trial(optuna.trial.create_trial(value=1.0))
     study = storage.load_study("s")
-    ended = []
+    ended = []  # type: ignore[var-annotated]
 
     @event.listens_for(storage.trials._reader, "before_cursor_execute")
     def end_once(connection: Connection, cursor: object, statement: str, *_: object) -> None:

@@ -19,7 +19,7 @@ def gpu(index: int, busy: float | None, used: float | None, total: float = 24_00
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(gpu_capacity.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(gpu_capacity.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
     monkeypatch.setattr(gpu_capacity, "cpu_cores", lambda: 16)
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
