@@ -1,21 +1,20 @@
-"""Images per second summed over a gang: networks of one shape as branches of one recorded step."""
+"""Images per second summed over trials of one shape that train at once, each with its own learning rate and seed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-
-import torch
 
 from benchmarks.gpu.networks import network
 from benchmarks.gpu.setting import CLASSES, SEEN, Figures, Setting, random_data, wait_for
 from benchmarks.gpu.steps import train
+from data.errors import SieveError
 from models.config import TrainConfig
 from models.registry import build_model
 from models.training.branches import BranchGang
 from models.training.capture import chosen_capture
-from models.training.metrics import EpochMetrics
+from models.training.captured import CAPTURED
 from models.training.precision import compute_dtype
 from search.trials.data_source import TrialData
 
@@ -25,13 +24,13 @@ MEASURED_EPOCHS = 3
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields the figure of each size of gang, and the best so far; on a CPU they train one after another."""
+    """Yields the figure of each size of gang, and the best so far."""
     net = network(NETWORK, setting)
     data = random_data(setting.device, train=net.train_images, val=1, image_size=net.config.image_size)
     images = net.train_images // net.config.batch_size * net.config.batch_size
     best = 0.0
     for size in SIZES[: setting.choose(len(SIZES), 2)]:
-        epochs = _together(_rates(net.config, size), data, setting)
+        epochs = _epochs(_rates(net.config, size), data, setting)
         next(epochs)  # Warms up.
         best_s = float("inf")
         for _ in range(setting.choose(MEASURED_EPOCHS, 1)):
@@ -40,38 +39,36 @@ def measure(setting: Setting) -> Iterator[Figures]:
             next(epochs)
             wait_for(setting.device)
             best_s = min(best_s, time.perf_counter() - started_s)
-        epochs.close()
         rate = size * images / best_s
         best = max(best, rate)
         yield {"gangs": {str(size): rate}, "images_per_s": {f"{NETWORK}-gang": best}}
+        epochs.close()  # What it has recorded is given back.
 
 
-def _together(configs: Sequence[TrainConfig], data: TrialData, setting: Setting) -> Generator[object, None, None]:
-    """Train them, an epoch of all at a time."""
-    if chosen_capture("auto", setting.device) is not None:
-        yield from _gang(configs, data, setting.device)
-    trainings = [train(config, data, setting, {}) for config in configs]
-    while True:
-        yield [next(epochs) for epochs in trainings]
-
-
-def _gang(
-    configs: Sequence[TrainConfig], data: TrialData, device: torch.device
-) -> Iterator[Mapping[int, EpochMetrics]]:
-    batches, val = data.train_batches(configs[0], SEEN), data.val_batches(SEEN)
-    models = []
-    for seed, config in enumerate(configs):
-        torch.manual_seed(seed)
-        models.append(build_model(config, data.input_shape, CLASSES))
-    example_1CHW = next(iter(val)).images_NCHW[:1]
-    on_device = models[0].to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    dtype = compute_dtype(configs[0].precision, device, on_device, example_1CHW, batch_size=batches.batch_size)
-    capture = chosen_capture("auto", device)
-    assert capture is not None
-    gang = BranchGang(batches, val, classes=CLASSES, device=device, dtype=dtype, capture=capture)
-    for seed, (model, config) in enumerate(zip(models, configs, strict=True)):
-        gang.admit(model, config, seed)
-    yield from gang
+def _epochs(configs: Sequence[TrainConfig], data: TrialData, setting: Setting) -> Generator[object]:
+    """Train them as branches of one recorded step, an epoch of all at a time; in turn where nothing can be recorded."""
+    capture = chosen_capture("auto", setting.device)
+    if capture is None:
+        trainings = [train(config, data, setting, {}) for config in configs]
+        while True:
+            yield [next(epochs) for epochs in trainings]
+    train_batches, val_batches = data.train_batches(configs[0], SEEN), data.val_batches(SEEN)
+    models = [build_model(config, data.input_shape, CLASSES) for config in configs]
+    example_1CHW = next(iter(val_batches)).images_NCHW[:1]
+    dtype = compute_dtype(
+        configs[0].precision,
+        setting.device,
+        models[0].to(setting.device),
+        example_1CHW,
+        batch_size=train_batches.batch_size,
+    )
+    gang = BranchGang(train_batches, val_batches, classes=CLASSES, device=setting.device, dtype=dtype, capture=capture)
+    for slot, (model, config) in enumerate(zip(models, configs, strict=True)):
+        gang.admit(model, config, seed=slot)
+    for metrics in gang:
+        if gang.steps != CAPTURED:
+            raise SieveError(f"a gang of {len(configs)} ran {gang.steps}")
+        yield metrics
 
 
 def _rates(config: TrainConfig, size: int) -> list[TrainConfig]:
