@@ -19,9 +19,11 @@ from sqlalchemy.pool import NullPool
 from data.errors import SealBroken, StorageAway
 from search.store import claims, history, locks, reaping, records, seal, trial_counts
 from search.store.claims import Claim, Result
+from search.store.look_result import LookResult
 from search.store.processes import process_name
 from search.store.retries import repeat_in_outage
 from search.store.storage import Storage, open_storage
+from search.store.study_data import StudyData
 from tests.search.conftest import OpenStage, open_stage
 
 STAGE = "tiny/1-one"
@@ -73,7 +75,7 @@ def away_once(engine: Engine) -> Iterator[list[int]]:
 
 @pytest.fixture
 def stage(storage: Storage) -> OpenStage:
-    records.create_study(storage, "tiny", definition={}, data={})
+    records.create_study(storage, "tiny", definition={}, data=StudyData())
     return open_stage(storage)
 
 
@@ -81,7 +83,9 @@ WORKER = records.WorkerRecord(name="host-1:1:1", study="tiny", device="cpu", doi
 CALLS: dict[str, Callable[[Storage, OpenStage, Claim], object]] = {
     "read_study": lambda storage, stage, claim: records.read_study(storage, "tiny"),
     "study_names": lambda storage, stage, claim: records.study_names(storage),
-    "create_study": lambda storage, stage, claim: records.create_study(storage, "other", definition={}, data={}),
+    "create_study": lambda storage, stage, claim: records.create_study(
+        storage, "other", definition={}, data=StudyData()
+    ),
     "update_study": lambda storage, stage, claim: records.update_study(storage, "tiny", state="done"),
     "read_stages": lambda storage, stage, claim: records.read_stages(storage, "tiny"),
     "pin_stage": lambda storage, stage, claim: records.pin_stage(storage, replace(stage.record, position=1)),
@@ -101,7 +105,7 @@ CALLS: dict[str, Callable[[Storage, OpenStage, Claim], object]] = {
     "supervising": lambda storage, stage, claim: locks.supervising(storage, "tiny").__enter__(),
     "is_supervised": lambda storage, stage, claim: locks.is_supervised(storage, "tiny"),
     "open_look": lambda storage, stage, claim: seal.open_look(storage, "tiny", by="a@b", model_uri="m", reason=None),
-    "close_look": lambda storage, stage, claim: seal.close_look(storage, "tiny", 1, {"accuracy": 0.5}),
+    "close_look": lambda storage, stage, claim: seal.close_look(storage, "tiny", 1, LookResult(accuracy=0.5)),
     "looks": lambda storage, stage, claim: seal.looks(storage, "tiny"),
     "add_command": lambda storage, stage, claim: history.add_command(storage, "tiny", "run"),
     "read_commands": lambda storage, stage, claim: history.read_commands(storage, "tiny"),
@@ -158,8 +162,8 @@ def test_other_errors_pass_at_once() -> None:
 
 
 def test_a_study_whose_row_was_written_by_a_lost_call_is_this_calls_study(storage: Storage) -> None:
-    assert records.create_study(losing_an_answer(storage), "mine", definition={}, data={})
-    assert not records.create_study(losing_an_answer(storage), "mine", definition={}, data={})
+    assert records.create_study(losing_an_answer(storage), "mine", definition={}, data=StudyData())
+    assert not records.create_study(losing_an_answer(storage), "mine", definition={}, data=StudyData())
 
 
 def test_a_stage_whose_row_was_written_by_a_lost_call_is_pinned(stage: OpenStage) -> None:
