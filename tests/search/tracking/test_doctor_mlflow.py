@@ -59,7 +59,7 @@ def test_the_table_shows_what_is_broken_and_how_to_repair_it(finished, storage, 
     assert run(finished) == 1
 
     printed = capsys.readouterr()
-    assert "does not hold models:/partA/7" in " ".join(printed.out.split())
+    assert "does not have models:/partA/7" in " ".join(printed.out.split())
     assert printed.err == "error: broken: registry; the last column shows how to repair it\n"
 
 
