@@ -119,7 +119,7 @@ class TrainConfig:
     precision: Precision = "auto"
     """`auto`: bfloat16 autocast where the device is faster with it."""
     keep_checkpoints: bool = False
-    """Keep the state after every epoch: `python -m search.resume` trains on from any of them."""
+    """Keep the state after every epoch: `sieve resume` trains on from any of them."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -1,6 +1,6 @@
 """Finds objects in pictures or a video with a pre-trained detector.
 
-    python -m search.detect SOURCE [--json]
+    sieve detect SOURCE [--json]
 
 find_objects.py  runs the detector on all frames of a source
 media.py         the interface of all sources, and pictures as a source

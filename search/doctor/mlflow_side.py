@@ -51,7 +51,7 @@ def check_champions(settings: Settings, storage: Storage) -> Iterator[Finding]:
         assert record is not None
         if record.state == "promoting":
             text = f"{study}: the registration of its champion is running or was interrupted"
-            yield warning(REGISTRY, text, "if no search runs, repeat its `search.run` command")
+            yield warning(REGISTRY, text, "if no search runs, repeat its `sieve run` command")
         elif record.champion is not None and not _is_missing_file(settings.tracking_url):
             yield _check_champion(settings, record, record.champion.model_uri)
 

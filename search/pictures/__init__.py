@@ -1,6 +1,6 @@
 """The pictures of a champion: its predictions and mistakes, and what its layers respond to.
 
-    python -m search.pictures --study NAME [--json]
+    sieve pictures --study NAME [--json]
 
 predictions.py   predictions, and the images to show: chosen with a fixed seed, balanced over classes
 draw_all.py      all pictures of a study's champion, as PNG files with an index of titles and captions

@@ -1,1 +1,1 @@
-"""Where the time of one trial goes: `python -m search.profile`."""
+"""Where the time of one trial goes: `sieve profile`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from data.errors import SieveError
 from data.files import writing_below
@@ -62,11 +63,11 @@ def try_report(settings: Settings, study: str, *, pictures: bool) -> Path | None
             with DataProgress() as progress:
                 draw_pictures(settings, study, progress=progress)
     except Exception as error:  # Any error: the result is stored, and this only shows it.
-        say(f"no pictures: {_one_line(error)}; to try again: `python -m search.pictures --study {study}`")
+        say(f"no pictures: {_one_line(error)}; to try again: `sieve pictures --study {quote(study)}`")
     try:
         path = make_report(settings, study)
     except Exception as error:
-        say(f"no report: {_one_line(error)}; to try again: `python -m search.report --study {study}`")
+        say(f"no report: {_one_line(error)}; to try again: `sieve report --study {quote(study)}`")
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from optuna_dashboard import get_note, save_note
 
 from search.report.facts import StageFacts, StudyFacts
@@ -37,7 +39,7 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
             f"- champion: {kind} {champion.index + 1}, mean {metric.show(champion.mean)} over "
             f"{plural(len(champion.values), 'seed')}"
         )
-    lines.append(f"\nFull report: `python -m search.report --study {facts.record.name}`")
+    lines.append(f"\nFull report: `sieve report --study {quote(facts.record.name)}`")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -131,7 +132,7 @@ def _command(facts: StudyFacts) -> str:
     """The command that started the search."""
     if facts.commands:
         return facts.commands[0].command
-    return f"python -m search.run --study {facts.record.name} --data {facts.record.data.spec.source}"
+    return f"sieve run --study {quote(facts.record.name)} --data {quote(facts.record.data.spec.source)}"
 
 
 def _overview(facts: StudyFacts, pruning: list[Pruning], times: list[cost.StageTime]) -> dict[str, Plot | None]:

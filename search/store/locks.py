@@ -81,7 +81,7 @@ def _acquire(storage: Storage, name: str, token: str) -> None:
                 return
     raise SieveError(
         f"{_study(name)} is already being run by {_process(held.owner if held else None)}; "
-        f"watch it with `python -m search.status`, or add a worker with `python -m search.worker`"
+        f"watch it with `sieve status`, or add a worker with `sieve worker`"
     )
 
 

@@ -136,7 +136,7 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
         raise UserError(
             f"{redact(url)} has the tables of an older version of Sieve (schema {schema.revision}, this version needs "
             f"{NEWEST}); stop its searches and workers, back it up, then run "
-            f"`python -m search.init --storage {redact(url)}`"
+            f"`sieve init --storage {redact(url)}`"
         )
     return schema
 
@@ -158,8 +158,8 @@ def find_schema(url: str) -> Schema:
 def _no_studies(url: str) -> str:
     if is_sqlite(url) and not sqlite_file(url).is_file():
         file = sqlite_file(url)
-        return f"no studies at {file}: run `python -m search.run` first, or name the place with --home or --storage"
-    return f"no studies at {redact(url)}: run `python -m search.run` there first"
+        return f"no studies at {file}: run `sieve run` first, or name the place with --home or --storage"
+    return f"no studies at {redact(url)}: run `sieve run` there first"
 
 
 def _connect(url: str, outage_s: float | None) -> Storage:

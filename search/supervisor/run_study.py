@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from shlex import quote
 from types import FrameType
 
 from data.arrays import SearchData
@@ -90,7 +91,7 @@ def _test_once(storage: Storage, settings: Settings, study: str, open_seal: Open
         with DataProgress() as progress:
             open_seal(settings, study, progress)
     elif not any(look.result for look in earlier):
-        say(f"{earlier[-1]}; another look needs `python -m search.evaluate --study {study} --again REASON`")
+        say(f"{earlier[-1]}; another look needs `sieve evaluate --study {quote(study)} --again REASON`")
 
 
 def open_data(request: Request) -> SearchData:

@@ -114,8 +114,7 @@ def check_kept(trial: FrozenTrial, folder: Path) -> None:
     kept = trial.user_attrs.get(names.CLASSIFIER_HASH)
     if not folder.is_dir():
         raise SieveError(
-            f"no classifier at {folder}: start all workers and `search.run` with the same --home on a shared file "
-            "system"
+            f"no classifier at {folder}: start all workers and `sieve run` with the same --home on a shared file system"
         )
     if kept is not None and hash_folder(folder) != kept:
         raise SieveError(

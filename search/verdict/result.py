@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -114,7 +115,7 @@ def print_result(result: StudyResult, console: Console) -> None:
     _print_champion(result, console)
     test = result.test
     if test is None:
-        command = f"python -m search.evaluate --study {result.study}"
+        command = f"sieve evaluate --study {quote(result.study)}"
         console.print(f"test       sealed; open it once with {command}", soft_wrap=True)
     else:
         accuracy = _with_interval(test.accuracy, test.interval)

@@ -93,7 +93,7 @@ def test_a_look_without_a_result_is_a_warning_with_the_command_to_look_again(sta
     number = open_look(stage.storage, "tiny", by="me", model_uri="models:/tiny/1", reason=None)
     finding = only(check_seal(stage.storage))
     assert finding.state == "warning" and finding.mend is not None
-    assert finding.mend.startswith("python -m search.evaluate --study tiny --again")
+    assert finding.mend.startswith("sieve evaluate --study tiny --again")
     close_look(stage.storage, "tiny", number, LookResult(accuracy=0.5))
     assert states(check_seal(stage.storage)) == ["ok"]
 

@@ -63,7 +63,8 @@ def test_the_counts_of_a_stage_add_up_to_what_was_planned() -> None:
 
 
 def test_a_sealed_test_set_is_shown_with_the_command_that_opens_it() -> None:
-    assert "python -m search.evaluate --study tiny" in printed(replace(RESULT, test=None))
+    assert "sieve evaluate --study tiny" in printed(replace(RESULT, test=None))
+    assert "sieve evaluate --study 'my study'" in printed(replace(RESULT, study="my study", test=None))
 
 
 def test_a_single_seed_has_no_interval() -> None:
