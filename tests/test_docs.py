@@ -66,17 +66,6 @@ def test_readme_names_every_command() -> None:
     assert shown == set(COMMANDS)
 
 
-def test_the_files_of_one_trial_can_be_followed_in_the_order_of_readme() -> None:
-    """Each file is imported or started by one above it in the list."""
-    files = re.findall(r"^\d+\. `(\S+\.py)`", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-    assert 5 <= len(files) <= 10
-    above = ""
-    for file in files:
-        module = file.removesuffix(".py").replace("/", ".")
-        assert not above or re.search(rf"\b{re.escape(module)}\b", above), file
-        above += (ROOT / file).read_text("utf-8")
-
-
 def test_readme_shows_every_package_of_search() -> None:
     tree = next(text for _, _, text in blocks(ROOT / "README.md") if text.startswith("data/ "))
     packages = [path.parent.name for path in (ROOT / "search").glob("*/__init__.py")]

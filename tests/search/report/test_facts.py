@@ -69,7 +69,7 @@ def test_what_the_time_budget_cut_is_not_shown_as_what_the_pruner_cut(unfinished
     assert (after.snapshot.out_of_time, after.snapshot.pruned) == (1, before.snapshot.pruned - 1)
     assert measure_pruning(after).trials == measure_pruning(before).trials - 1
     assert measure_pruning(after).epochs_saved == measure_pruning(before).epochs_saved - 4
-    table = stage_table(facts, [measure_time(stage, DATA["train"]) for stage in facts.stages])
+    table = stage_table(facts, [measure_time(stage, DATA.train) for stage in facts.stages])
     assert table.rows[0][table.headings.index("out of time")].text == "1"
     assert "out of time" in [bar.name for bar in funnel(facts).figure.data]
 
