@@ -202,7 +202,8 @@ def test_a_class_without_images_or_predictions_is_drawn(tmp_path: Path) -> None:
         sheet = picture(lonely)
         assert sheet is not None
         sheet.save(tmp_path / "picture.png")
-        assert Image.open(tmp_path / "picture.png").info["Description"] == sheet.caption
+        with Image.open(tmp_path / "picture.png") as drawn:
+            assert drawn.info["Description"] == sheet.caption
 
 
 def test_class_names_are_drawn_as_they_are(tmp_path: Path) -> None:
