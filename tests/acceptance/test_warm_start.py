@@ -33,7 +33,7 @@ def test_it_runs_them_first_within_its_budget_and_says_so(after: Service) -> Non
     assert [stage["planned"] for stage in result["stages"]] == [8, 8, 4]
     assert result["warm_start"] == plan
     assert plan["study"] == "tiny" and len(plan["taken"]) == 2
-    assert "warm start: 2 trials of the first stage from tiny" in ended.err
+    assert "warm start: 2 trials of the first stage from study tiny" in ended.err
     rates = {number: value for _, number, name, value in after.parameters("warmed/1-random") if name == "learning_rate"}
     taken = [one["parameters"]["learning_rate"] for one in plan["taken"]]
     assert [rates[1], rates[2]] == pytest.approx(taken)  # Trial 0 is the start configuration.
