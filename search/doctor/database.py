@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 from typing import Any
 
 from optuna.trial import TrialState
@@ -90,7 +91,7 @@ def check_seal(storage: Storage) -> Iterator[Finding]:
     """Looks at a test set without a result."""
     open_looks = [look for study in study_names(storage) for look in looks(storage, study) if look.result is None]
     for look in open_looks:
-        again = command("evaluate", f"--study {look.study}", '--again "the last look has no result"')
+        again = command("evaluate", f"--study {quote(look.study)}", '--again "the last look has no result"')
         yield warning(SEAL, f"{look.study}: {look}", again)
     if not open_looks:
         yield ok(SEAL, "every look at a test set has a result")

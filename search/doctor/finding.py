@@ -35,6 +35,6 @@ def broken(about: str, text: str, mend: str) -> Finding:
     return Finding(about=about, state="broken", text=text, mend=mend)
 
 
-def command(module: str, *arguments: str) -> str:
+def command(name: str, *arguments: str) -> str:
     """The command line of a command of Sieve."""
-    return " ".join(["python -m", f"search.{module}", *arguments])
+    return " ".join(["sieve", name, *arguments])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from sqlalchemy.engine import make_url
 
@@ -41,7 +42,7 @@ def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
         return
     for study in sorted(behind.keys() | late_looks.keys()):
         text = f"{study}: not in MLflow yet: {behind.get(study, 0)} trials, {late_looks.get(study, 0)} looks"
-        yield warning(TRACKING, text, command("sync", f"--study {study}"))
+        yield warning(TRACKING, text, command("sync", f"--study {quote(study)}"))
 
 
 def check_champions(settings: Settings, storage: Storage) -> Iterator[Finding]:

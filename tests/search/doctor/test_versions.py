@@ -39,8 +39,8 @@ def test_an_old_database_is_reported_without_an_upgrade_and_the_advice_upgrades_
     assert f"(schema 0001, not {NEWEST})" in finding["text"]
     assert find_schema(old_url).revision == "0001"
 
-    python, option, module, *arguments = shlex.split(finding["mend"])
-    assert (python, option, module) == ("python", "-m", "search.init")
+    program, name, *arguments = shlex.split(finding["mend"])
+    assert (program, name) == ("sieve", "init")
     assert main_guard(lambda: init.main([*arguments, "--home", str(tmp_path / "home")])) == 0
 
     capsys.readouterr()
