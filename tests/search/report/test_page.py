@@ -161,7 +161,7 @@ def test_another_command_does_not_fail_for_a_report_that_cannot_be_made(
         create_study(storage, STUDY.name, definition={}, data=StudyData())  # Without the metric.
     assert try_report(settings, STUDY.name, pictures=True) is None
     _, first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("no pictures: made has no champion yet") and "search.pictures --study made" in first
+    assert first.startswith("no pictures: made has no champion yet") and "sieve pictures --study made" in first
     assert second.startswith("no report: KeyError") and "search.report --study made" in second
 
 
