@@ -162,7 +162,7 @@ def test_another_command_does_not_fail_for_a_report_that_cannot_be_made(
     assert try_report(settings, STUDY.name, pictures=True) is None
     _, first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("no pictures: made has no champion yet") and "sieve pictures --study made" in first
-    assert second.startswith("no report: KeyError") and "search.report --study made" in second
+    assert second.startswith("no report: KeyError") and "sieve report --study made" in second
 
 
 def test_a_study_that_has_just_begun_outside_any_repository_has_a_report(
