@@ -18,7 +18,7 @@ def test_a_study_of_0_1_0_goes_on_to_its_champion_and_its_report(old_url: str, t
     assert len(finished_before) == 6
     if not old_url.startswith("sqlite"):
         refused = service.run("search.run", "--study", str(STUDY_FILE), "--devices", "cpu")
-        assert (refused.code, len(refused.err.splitlines())) == (2, 1) and "search.init" in refused.err
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1) and "sieve init" in refused.err
         assert service.run("search.init").code == 0
 
     result = service.run("search.run", "--study", str(STUDY_FILE), "--devices", "cpu", "--workers", "2", "--json")
