@@ -38,6 +38,16 @@ def from_flat(values: Mapping[str, object]) -> TrainConfig:
         raise UserError(_explain(cls, values, error)) from None
 
 
+def with_defaults(values: Mapping[str, FlatValue]) -> dict[str, FlatValue]:
+    """Flat values that an earlier version stored, completed by the defaults of fields that were added since.
+
+    Other keys stay as they are; values without a known `model` are returned unchanged.
+    """
+    model = values.get("model")
+    defaults = to_flat(config_class(model)(model=model)) if isinstance(model, str) and model in MODELS else {}
+    return {**defaults, **values}
+
+
 def with_values(config: TrainConfig, values: Mapping[str, object]) -> TrainConfig:
     """A copy with some values replaced, all checked again. With another `model`, fields that both know are kept.
 

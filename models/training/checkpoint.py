@@ -15,7 +15,7 @@ from torch import Tensor
 from data.errors import UserError
 from data.files import writing_below
 from models.training.metrics import EpochMetrics
-from models.values import FlatValue
+from models.values import FlatValue, with_defaults
 
 FORMAT = 1
 """Of the file; a checkpoint of another format is not resumed from."""
@@ -77,8 +77,9 @@ def load_checkpoint(path: Path, identity: dict[str, FlatValue], device: torch.de
     if content is None:
         return None
     checkpoint = Checkpoint(**{**content, "history": [EpochMetrics(**metrics) for metrics in content["history"]]})
-    for name in sorted(identity.keys() | checkpoint.identity.keys()):
-        saved, asked = checkpoint.identity.get(name), identity.get(name)
+    stored = with_defaults(checkpoint.identity)
+    for name in sorted(identity.keys() | stored.keys()):
+        saved, asked = stored.get(name), identity.get(name)
         if saved != asked:
             raise UserError(f"{path}: a checkpoint with {name}={saved}, not {asked}; delete it or choose another path")
     return checkpoint

@@ -12,7 +12,7 @@ from data.arrays import SearchData
 from data.cache import label_distribution
 from data.errors import UserError
 from data.spec import DataSpec
-from models.values import to_flat, with_values
+from models.values import to_flat, with_defaults, with_values
 from search.stage.distributions import describe_distribution
 from search.stage.pinning import pin_space
 from search.store.records import StudyRecord
@@ -64,7 +64,9 @@ def _label_note(data: SearchData) -> str:
 def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: StudyData) -> None:
     """Raise UserError with a list of changes if a study's definition, data or split differs from the pinned one."""
     ignored = {"description", "notes", "taken", "skipped"}  # The last two hold the result of a warm start.
-    pinned = {"study": record.definition, "data": record.data.to_json()}
+    # A field that was added since the study began has its default there: that is no change.
+    config = {"config": with_defaults(record.definition["config"])} if "config" in record.definition else {}
+    pinned = {"study": {**record.definition, **config}, "data": record.data.to_json()}
     asked = {"study": definition, "data": data.to_json()}
     changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
     if changes:

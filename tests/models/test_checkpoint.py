@@ -94,6 +94,20 @@ def test_the_checkpoint_of_another_training_is_refused_with_the_difference(
         _train(splits, short, path, seed=1)
 
 
+def test_a_checkpoint_of_a_version_that_lacked_a_field_is_resumed_if_the_field_has_its_default(
+    splits: MakeSplits, short: FlexCNNConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "trial.pt"
+    _train(splits, short, path)
+    content = torch.load(path, weights_only=True)
+    del content["identity"]["flip_alternating"]
+    torch.save(content, path)
+
+    _train(splits, short, path)
+    with pytest.raises(UserError, match="flip_alternating=False, not True"):
+        _train(splits, dataclasses.replace(short, flip_alternating=True), path)
+
+
 def test_a_checkpoint_that_cannot_be_written_is_one_clear_line(
     splits: MakeSplits, short: FlexCNNConfig, tmp_path: Path
 ) -> None:

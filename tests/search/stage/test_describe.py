@@ -57,6 +57,15 @@ def test_a_changed_definition_is_refused_with_the_change_and_the_remedy(study: S
     assert named in str(error.value)
 
 
+def test_a_field_that_was_added_since_the_study_began_is_a_change_only_if_it_is_not_its_default() -> None:
+    record = record_of(QUICKSTART)
+    del record.definition["config"]["dropout"]  # As if an earlier version had not known it.
+    check_unchanged(record, describe_study(QUICKSTART), DATA)
+    other = replace(QUICKSTART, config=with_values(QUICKSTART.config, {"dropout": 0.3}))
+    with pytest.raises(UserError, match="dropout was"):
+        check_unchanged(record, describe_study(other), DATA)
+
+
 def test_changed_images_are_named() -> None:
     with pytest.raises(UserError, match=r"data\.fingerprint was a, is c"):
         check_unchanged(record_of(QUICKSTART), describe_study(QUICKSTART), replace(DATA, fingerprint="c"))
