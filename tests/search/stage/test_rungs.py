@@ -59,4 +59,4 @@ def test_a_stage_in_which_nothing_can_be_promoted_still_trains_its_best_trial_to
     trials = [trial(0, 0.5), trial(1, 0.7, 0.8), trial(2, 0.3)]
     assert to_continue(trials, (1, 2, 4), maximize=True) == [1]
     assert to_continue([*trials, trial(3, state="running")], (1, 2, 4), maximize=True) == []
-    assert to_continue([*trials, trial(3, 0.1, 0.9, state="ended", complete=True)], (1, 2, 4), maximize=True) == []
+    assert to_continue([*trials, trial(3, 0.9, 0.9, state="ended", complete=True)], (1, 2, 4), maximize=True) == []
