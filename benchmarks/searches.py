@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -167,9 +167,7 @@ class RungStage:
 class Stages:
     """Two stages: the second is made from the trials of the first once that has used up its epochs."""
 
-    def __init__(
-        self, first: StageSearch, until: int, second: Callable[[Sequence[FrozenTrial]], StageSearch]
-    ) -> None:
+    def __init__(self, first: StageSearch, until: int, second: Callable[[Sequence[FrozenTrial]], StageSearch]) -> None:
         """`until`: epochs that are spent when the first stage begins no further training."""
         self._stage, self._until, self._second = first, until, second
         self._is_first = True
@@ -183,11 +181,3 @@ class Stages:
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
         return self._stage.stops(training, epoch, accuracy)
-
-
-def values_held(trials: Sequence[FrozenTrial], name: str) -> list[Any]:
-    """The values that these trials have of a parameter, in the order of the trials, each once."""
-    return list(dict.fromkeys(trial.params[name] for trial in trials if name in trial.params))
-
-
-Parameters = Mapping[str, Any]

@@ -50,7 +50,7 @@ def print_plan(
         console.print(line, highlight=False, markup=False)
     fitted = [budget.foresee(stage) if budget else stage for stage in study.stages]
     for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
-        around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
+        around = _around(study, position)
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
         console.print(
             f"[bold]{position + 1} {stage.name}[/bold]  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, "
@@ -68,6 +68,16 @@ def print_plan(
     is_fitted = budget is not None and fitted != list(study.stages)
     shortened = "; the budget changes that, and gives the last stage the time that is left" if is_fitted else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
+
+
+def _around(study: Study, position: int) -> str:
+    """What a stage takes from the stage before."""
+    if not position:
+        return ""
+    stage, before = study.stages[position], study.stages[position - 1].name
+    if stage.narrow:
+        return f", and what {before} searched, in the ranges of its best {stage.narrow}"
+    return f", around the best {stage.bases} of {before}"
 
 
 def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
