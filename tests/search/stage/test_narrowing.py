@@ -66,6 +66,13 @@ def test_a_range_never_grows_beyond_the_original_one() -> None:
     assert isinstance(rates, FloatDistribution) and rates.high == 1e-1
 
 
+def test_a_value_outside_the_searched_range_does_not_count() -> None:
+    off = [config(learning_rate=0.5), config(learning_rate=1e-3)]
+    rates = narrowed_space(STUDY, 1, off)["learning_rate"]
+    assert isinstance(rates, FloatDistribution) and (rates.low, rates.high) == pytest.approx((1e-3 / 1.5, 1e-3 * 1.5))
+    assert narrowed_space(STUDY, 1, off[:1])["learning_rate"] == FIRST.space_around(off[0])["learning_rate"]
+
+
 def test_a_condition_is_kept_and_only_configurations_that_meet_it_count() -> None:
     gamma = narrowed_space(STUDY, 1, BEST)["step_gamma"]
     assert isinstance(gamma, When) and gamma.parameter == "scheduler" and gamma.values == ("step",)
