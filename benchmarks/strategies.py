@@ -19,9 +19,10 @@ from models.config import TrainConfig
 from models.values import to_flat
 from search import names
 from search.stage.bases import best_configs
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import PRUNER_STARTUP_TRIALS, make_pruner, make_sampler
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedStage
 from studies.definition import Space, Stage, Study
 
 PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)
@@ -179,7 +180,7 @@ def _cell(flat: Mapping[str, Any]) -> Key:
 
 def _run_trial(ledger: Ledger, search: optuna.Study, pinned: PinnedStage) -> None:
     trial = search.ask()
-    config = pinned.suggest(trial)
+    config = suggest_config(pinned, trial)
     flat = to_flat(config)
     trial.set_user_attr(names.CONFIG, flat)
     best = 0.0

@@ -32,7 +32,7 @@ from search.store.records import StudyRecord, read_study, study_names
 from search.store.seal import looks
 from search.store.storage import Storage, open_storage
 from search.supervisor.run_progress import render
-from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
+from search.supervisor.time_left import planned_epochs, time_left_s
 from search.terminal import print_json, show_eta
 
 WATCH_S = 2.0
@@ -151,7 +151,7 @@ def _sleep(seconds: float, interrupts: Sequence[int]) -> None:
 def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
     parts: list[RenderableType] = []
     for one in standings:
-        parts.append(render(one.snapshot, stage_names(one.record.definition), one.state))
+        parts.append(render(one.snapshot, [stage.name for stage in one.record.definition.stages], one.state))
         if champion := one.record.champion:
             parts.append(Text(f"champion {champion.model_uri} {champion.val_accuracy:.4f}"))
         elif best := _best_so_far(one):
@@ -162,7 +162,7 @@ def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
 
 def _best_so_far(one: Standing) -> str | None:
     """Text for the best single trial of all stages; None without a finished trial."""
-    metric = one.record.definition["metric"]
+    metric = one.record.definition.metric
     pick = min if metric == "val_loss" else max
     found = [(stage.best, stage) for stage in one.snapshot.stages if stage.best is not None]
     if not found:

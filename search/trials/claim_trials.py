@@ -10,8 +10,8 @@ from contextlib import suppress
 import optuna
 
 from data.errors import LeaseLost, SieveError, StorageAway
-from search.stage.pinned import PinnedStage
 from search.store.claims import claim_next, release
+from search.store.pinned_stage import PinnedStage
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun

@@ -20,9 +20,9 @@ from models.training.metrics import EpochMetrics, best_epoch
 from models.values import to_flat
 from search import names
 from search.stage.draw_parameters import draw
-from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
+from search.store.pinned_stage import PinnedStage
 from search.store.states import Outcome
 from search.trials.trial_clock import TrialClock
 from search.trials.trial_context import TrialContext
