@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.errors import InfeasibleConfig, UserError
+from models.command_line import CommandParser
 from models.config import FlexCNNConfig
 from models.shapes import InputShape, network_shape
 from models.values import parse_assignment, with_values
@@ -105,16 +106,14 @@ def closed_form(config: FlexCNNConfig, input_shape: InputShape, classes: int) ->
     )
 
 
-def build_parser(prog: str = "python -m models.complexity") -> argparse.ArgumentParser:
+def build_parser(prog: str = "python -m models.complexity") -> CommandParser:
     """The command's options. `prog` is the command as the user typed it."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--image-size", metavar="N", type=int, default=224, help="height and width in pixels (default: 224)"
+        "--image-size", metavar="N", type=int, default=224, help="height and width of an image in pixels (default: 224)"
     )
-    parser.add_argument("--channels", metavar="N", type=int, default=3, help="channels of an image (default: 3)")
-    parser.add_argument("--classes", metavar="N", type=int, default=10, help="classes to tell apart (default: 10)")
+    parser.add_argument("--channels", metavar="N", type=int, default=3, help="colour channels of an image (default: 3)")
+    parser.add_argument("--classes", metavar="N", type=int, default=10, help="number of classes (default: 10)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="set a field of the network, e.g. filters=64"
     )
@@ -124,8 +123,8 @@ def build_parser(prog: str = "python -m models.complexity") -> argparse.Argument
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m models.complexity") -> int:
     """Print the table and the closed form. Returns the exit code: 0 done, 2 bad input."""
-    options = build_parser(prog).parse_args(arguments)
     try:
+        options = build_parser(prog).parse_args(arguments)
         assignments = dict(parse_assignment(text) for text in options.set)
         config = with_values(FlexCNNConfig(), {"image_size": options.image_size, **assignments})
         assert isinstance(config, FlexCNNConfig)

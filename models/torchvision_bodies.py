@@ -135,7 +135,8 @@ def check_image_size(backbone: str, image_size: int) -> None:
     if FAMILIES[backbone].patches:
         if image_size % _PATCH_PX:
             raise InfeasibleConfig(
-                f"image_size={image_size}: {backbone} cuts images into patches of {_PATCH_PX} px; use a multiple"
+                f"image_size={image_size}: {backbone} cuts images into patches of {_PATCH_PX} px; "
+                f"use a multiple of {_PATCH_PX}"
             )
         return
     smallest = max(zoo.get_model_weights(backbone).DEFAULT.meta["min_size"])

@@ -98,7 +98,7 @@ def _describe(schema: Mapping[str, Any]) -> str:
 
 def _describe_number(schema: Mapping[str, Any]) -> str:
     words = "a whole number" if schema["type"] == "integer" else "a number"
-    low, high = "minimum" in schema, "maximum" in schema or "exclusiveMaximum" in schema
+    low, high = "minimum" in schema, "maximum" in schema
     if "exclusiveMinimum" in schema:
         words += f" above {schema['exclusiveMinimum']}"
     if low:
@@ -106,5 +106,5 @@ def _describe_number(schema: Mapping[str, Any]) -> str:
     if "maximum" in schema:
         words += f" to {schema['maximum']}" if low else f" and at most {schema['maximum']}"
     if "exclusiveMaximum" in schema:
-        words += f" to below {schema['exclusiveMaximum']}"
+        words += f" and below {schema['exclusiveMaximum']}"
     return words

@@ -71,7 +71,7 @@ def load_fitting(
     shared = sorted(expected.keys() & given.keys())
     complaints = [
         _listed("missing", sorted(expected.keys() - given.keys())),
-        _listed("not known", sorted(given.keys() - expected.keys())),
+        _listed("unexpected", sorted(given.keys() - expected.keys())),
         _listed(
             "of another shape",
             [
@@ -83,7 +83,7 @@ def load_fitting(
     ]
     if any(complaints):
         reasons = "; ".join(filter(None, complaints))
-        raise UserError(f"weights={source}: do not fit {backbone}: {reasons}; give the weights of a {backbone}")
+        raise UserError(f"weights={source}: do not fit {backbone} ({reasons}); give the weights of a {backbone}")
     network.load_state_dict({**own, **given})
 
 

@@ -3,8 +3,8 @@
     sieve status
     sieve status --study NAME --watch
 
-It prints once. With --watch it updates the page until every study is done, or until Ctrl-C, which stops only the page.
-An update costs the database a few short statements, whatever the size of the study.
+It prints once. With --watch it updates the display until every study is done, or until Ctrl-C, which ends only the
+display. An update is a few short queries, whatever the size of the study.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.status", __doc__)
     parser.add_argument("--study", metavar="NAME", help="show only this study (default: all studies)")
-    parser.add_argument("--watch", action="store_true", help="keep the page on the terminal up to date until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="update the display until every study is done")
     return parser
 
 

@@ -151,7 +151,10 @@ def find_schema(url: str) -> Schema:
         with engine.connect() as connection:
             return read_schema(connection)
     except DBAPIError as error:
-        raise UserError(f"--storage {redact(url)} does not answer: {first_line(error)}") from None
+        raise UserError(
+            f"--storage {redact(url)} does not answer: {first_line(error)}; "
+            "check the URL, and that the database is running"
+        ) from None
     finally:
         engine.dispose()
 
@@ -159,7 +162,7 @@ def find_schema(url: str) -> Schema:
 def _no_studies(url: str) -> str:
     if is_sqlite(url) and not sqlite_file(url).is_file():
         file = sqlite_file(url)
-        return f"no studies at {file}: run `sieve run` first, or name the place with --home or --storage"
+        return f"no studies at {file}: run `sieve run` first, or name another place with --home or --storage"
     return f"no studies at {redact(url)}: run `sieve run` there first"
 
 
