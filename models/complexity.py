@@ -33,13 +33,16 @@ class LayerCost:
     name: str
     kind: str
     output_shape: tuple[int, ...]
-    """Of one image: (C, H, W), or (neurons,)."""
+    """Shape of the output for one image: (C, H, W), or (neurons,)."""
     macs: int
     parameters: int
 
 
 def layers(config: FlexCNNConfig, input_shape: InputShape, classes: int) -> list[LayerCost]:
-    """MACs of one image and learned parameters of each layer. Raises InfeasibleConfig if it cannot be built."""
+    """MACs for one image and learned parameters of each layer.
+
+    Raises InfeasibleConfig if the network cannot be built.
+    """
     shape = network_shape(config, input_shape, classes)
     costs: list[LayerCost] = []
     for number, block in enumerate(shape.blocks, start=1):
@@ -60,7 +63,7 @@ def layers(config: FlexCNNConfig, input_shape: InputShape, classes: int) -> list
 
 
 def total_macs(costs: list[LayerCost]) -> int:
-    """MACs of one image through all layers."""
+    """MACs of all layers for one image."""
     return sum(cost.macs for cost in costs)
 
 
@@ -71,7 +74,7 @@ def total_parameters(costs: list[LayerCost]) -> int:
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """The totals as formulas in m filters of k x k in every layer and n neurons in the dense layer."""
+    """The totals as formulas for m filters of k x k in every conv layer and n neurons in the dense layer."""
 
     macs: str
     parameters: str
@@ -79,10 +82,10 @@ class ClosedForm:
 
 
 def closed_form(config: FlexCNNConfig, input_shape: InputShape, classes: int) -> ClosedForm:
-    """The totals for m filters of k x k in every conv layer and n dense neurons; all else as configured.
+    """The totals for m filters of k x k in every conv layer and n dense neurons; everything else as configured.
 
-    Only the areas of the feature maps are numbers: with `same` padding they depend on neither m, k nor n, with another
-    padding they are those of the configured kernel. Raises InfeasibleConfig if the configuration cannot be built.
+    The areas of the feature maps are numbers: with `same` padding they do not depend on m, k or n; with other padding
+    they are those of the configured kernel. Raises InfeasibleConfig if the network cannot be built.
     """
     shape = network_shape(config, input_shape, classes)
     areas = [block.conv_size[0] * block.conv_size[1] for block in shape.blocks]

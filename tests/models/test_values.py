@@ -47,7 +47,7 @@ def test_replaced_values_are_converted_and_the_original_is_left_alone() -> None:
         (
             {"filters": "8,x"},
             "filters='8,x': give a whole number of at least 1 or "
-            "a whole number of at least 1 for each layer, separated by commas",
+            "several, each a whole number of at least 1, separated by commas",
         ),
         ({"model": "flexcn"}, "unknown model 'flexcn'. Did you mean 'flexcnn'?"),
     ],
