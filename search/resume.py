@@ -33,9 +33,9 @@ from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import Settings, from_arguments
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
@@ -67,7 +67,7 @@ def resume(
         raise UserError(f"{output}: already exists; give another folder with --output")
     with writing_below(settings.home), tempfile.TemporaryDirectory(dir=folder) as work:
         checkpoint = Path(shutil.copyfile(kept, Path(work) / names.CHECKPOINT_FILE))
-        history = _train(settings, record, PinnedStage.from_json(stage.pinned), found, checkpoint, output, device)
+        history = _train(settings, record, stage.pinned, found, checkpoint, output, device)
     return {"study": study, "trial": trial, "resumed_from": epoch, "epochs": history, "classifier": str(output)}
 
 

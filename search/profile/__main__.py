@@ -93,7 +93,7 @@ def find_subject(options: argparse.Namespace, settings: Settings) -> Subject:
         storage = open_storage(settings.storage_url, create=False)
         try:
             record = find_study(storage, options.study)
-            name, metric = record.name, record.definition["metric"]
+            name, metric = record.name, record.definition.metric
             spec = record.data.spec
             if options.trial == "champion":
                 config = from_flat(dict(find_champion(record).config))

@@ -21,8 +21,9 @@ from search.seeds import derive_seed
 from search.stage.distributions import describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
 from search.stage.narrowing import narrowed_space
-from search.stage.pinned import PinnedParameter, PinnedStage, Values
 from search.stage.rungs import rung_epochs
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Confirm, Space, Stage, Study, When
 
 HANDED_ON = 3
@@ -211,7 +212,7 @@ def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
         for _ in range(DRAWS):
             study.enqueue_trial(fixed)
             trial = study.ask()
-            config = pinned.suggest(trial)
+            config = suggest_config(pinned, trial)
             if set(trial.params) <= set(fixed) or is_feasible(config):
                 break
         queue.append(dict(trial.params))

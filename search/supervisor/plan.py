@@ -13,8 +13,8 @@ from models.backbones import describe_children
 from models.config import BackboneConfig
 from search.durations import show_duration
 from search.stage.budget import TimeBudget
-from search.stage.warm_start import WarmStart
 from search.store.study_data import StudyData
+from search.store.warm_start_record import WarmStart
 from search.supervisor.budget_changes import stage_changes
 from search.supervisor.estimate import StageCost, total_s
 from search.text import plural

@@ -72,7 +72,7 @@ def check_request(options: argparse.Namespace) -> Request:
         raise UserError("--workers auto: works only with GPUs of this machine; leave it out, or give a number")
     workers = room if options.workers is None or fills_gpus else options.workers
     if not 0 <= workers <= limit:
-        raise UserError(f"--workers {workers}: give 0 to {limit}")
+        raise UserError(f"--workers {workers}: give a number from 0 to {limit}")
     notify_url = options.notify or settings.notify_url
     if notify_url:
         check_address(notify_url)
