@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import SieveError
 from search.settings import redact
+from search.tracking.moved_home import follow_home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +60,9 @@ def answering(tracking_url: str) -> Iterator[MlflowClient]:
     from mlflow.exceptions import MlflowException
 
     try:
-        yield connect(tracking_url)
+        client = connect(tracking_url)
+        follow_home(tracking_url)
+        yield client
     except (
         MlflowException,
         SQLAlchemyError,

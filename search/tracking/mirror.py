@@ -15,6 +15,7 @@ from search.store.storage import Storage
 from search.store.tables import mirrored
 from search.tracking.client import connect, first_line
 from search.tracking.follower import Follower
+from search.tracking.moved_home import follow_home
 
 INTERVAL_S = 5.0
 """Seconds between two passes; doubled after each failure."""
@@ -94,6 +95,7 @@ class Mirror:
             if study is None:
                 raise UserError(f"no study {self._study!r} at {redact(self._settings.storage_url)}")
             client = connect(self._settings.tracking_url)
+            follow_home(self._settings.tracking_url)
             self._follower = Follower(client, self._storage, study, self._settings.artifact_location)
         return self._follower
 
