@@ -86,7 +86,7 @@ def normalise_tracking_url(url: str) -> str:
     """
     forms = "sqlite:///FILE or http://HOST:5000"
     if not _is_url(url) or url.startswith("file:"):
-        raise UserError(f"--tracking {url}: MLflow no longer keeps runs in a folder or file of this kind; write {forms}")
+        raise UserError(f"--tracking {url}: MLflow no longer keeps runs in a folder or plain file; write {forms}")
     if url.partition(":")[0] in ("http", "https"):
         if not urlsplit(url).netloc:
             raise UserError(f"--tracking {url}: names no host; write {forms}")

@@ -1,9 +1,11 @@
-"""Send MLflow everything that it missed during an outage.
+"""Send MLflow everything that it missed during an outage, or lost.
 
     sieve sync
     sieve sync --study NAME
 
-The exit code is 1 if MLflow still does not answer. A running study is skipped: its supervisor keeps MLflow up to date.
+If MLflow's database was deleted, it is filled again: runs, metrics, and the champion's classifier, whose files lie in
+the home. The exit code is 1 if MLflow still does not answer. A running study is skipped: its supervisor keeps MLflow
+up to date.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from search.store.find import find_study
 from search.store.locks import supervising
 from search.store.records import study_names
 from search.store.storage import Storage, open_storage
+from search.supervisor.promotion import restore_champion
 from search.terminal import print_json
 from search.text import plural
 from search.tracking.backlog import show_looks, trials_behind
@@ -35,6 +38,8 @@ class Synced:
     study: str
     trials_sent: int = 0
     looks_sent: int = 0
+    champion_registered: bool = False
+    """Whether MLflow had lost the champion, which was registered again."""
     trials_left: int
     failure: str | None = None
     """The error, if MLflow does not answer."""
@@ -43,6 +48,8 @@ class Synced:
 
     def __str__(self) -> str:
         sent = f"{plural(self.trials_sent, 'trial')} and {plural(self.looks_sent, 'look')} sent"
+        if self.champion_registered:
+            sent += ", champion registered again"
         line = f"{self.study}: {sent}, {plural(self.trials_left, 'trial')} left"
         return f"{line} ({self.note})" if self.note else line
 
@@ -56,9 +63,11 @@ def sync(settings: Settings, storage: Storage, study: str) -> Synced:
         except SieveError as error:
             return Synced(study=study, trials_left=trials_behind(storage, study), note=str(error))
         mirror = Mirror(settings, storage, study)
-        trials_sent, looks_sent, failure = mirror.sync(), 0, mirror.failure
+        trials_sent, looks_sent, failure = mirror.sync(verify=True), 0, mirror.failure
+        champion_registered = False
         if failure is None:
             try:
+                champion_registered = restore_champion(settings, storage, mirror, record)
                 looks_sent = show_looks(settings, storage, study)
             except SieveError as error:
                 failure = str(error)
@@ -67,6 +76,7 @@ def sync(settings: Settings, storage: Storage, study: str) -> Synced:
         study=study,
         trials_sent=trials_sent,
         looks_sent=looks_sent,
+        champion_registered=champion_registered,
         trials_left=trials_behind(storage, study),
         failure=failure,
         note=None if record.state == "done" else unfinished,

@@ -68,6 +68,8 @@ def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: St
     config = {"config": with_defaults(record.definition["config"])} if "config" in record.definition else {}
     pinned = {"study": {**record.definition, **config}, "data": record.data.to_json()}
     asked = {"study": definition, "data": data.to_json()}
+    if (data.fingerprint, data.sealed_fingerprint) == (record.data.fingerprint, record.data.sealed_fingerprint):
+        ignored.add("source")  # The same images were moved.
     changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
     if changes:
         shown = "; ".join(changes[:MAX_CHANGES_SHOWN])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from data.cache import describe
-from data.catalog import DATASETS
 from data.errors import UserError
 from data.spec import DataSpec
 from models.config import BackboneConfig
@@ -15,6 +13,7 @@ from models.values import parse_assignment
 from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
 from search.settings import Settings, from_arguments
+from search.stage.moved_pictures import absolute_source
 from search.store.storage import check_usable
 from search.supervisor.arguments import AUTO, typed_command
 from search.supervisor.launch import Share
@@ -152,11 +151,8 @@ def data_spec(study: Study, data: str | None) -> DataSpec:
     source = data or study.data
     if source is None:
         raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
-    path = Path(source).expanduser()
-    if source not in DATASETS and (path.exists() or len(path.parts) > 1):  # Otherwise it is a misspelled name.
-        source = str(path.resolve())
     return DataSpec(
-        source=source,
+        source=absolute_source(source),
         split_seed=study.seed,
         val_fraction=study.val_fraction,
         folds=study.folds,

@@ -18,6 +18,7 @@ from data.progress import Progress
 from models.registry import resolved
 from search.settings import Settings
 from search.stage.describe import check_unchanged, describe_data, describe_study
+from search.stage.moved_pictures import record_place
 from search.stage.snapshot import take_snapshot
 from search.stage.warm_start import find_warm_start
 from search.store.find import find_study
@@ -122,6 +123,9 @@ def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
         record = read_study(storage, study.name)
         assert record is not None
         check_unchanged(record, definition, data)
+        if record.data.spec.source != data.spec.source:
+            record_place(storage, record, data)
+            say(f"{study.name}: its images are now taken from {data.spec.source}")
         is_done = record.state == "done"
         say(f"{study.name}: {'finished earlier, nothing is left to train' if is_done else 'resuming'}")
 

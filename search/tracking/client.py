@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import SieveError
 from search.settings import redact
-from search.tracking.moved_home import follow_home
+from search.tracking.moved_home import follow_home, remove_stray_folders
 from search.tracking.sqlite_schema import only_one_creates_the_schema
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def answering(tracking_url: str) -> Iterator[MlflowClient]:
         OSError,
     ) as error:  # From MLflow, a tracking database, an artifact store.
         raise SieveError(f"MLflow at {redact(tracking_url)}: {first_line(error, tracking_url)}") from error
+    finally:
+        remove_stray_folders(tracking_url)
 
 
 @contextmanager

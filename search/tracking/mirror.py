@@ -43,11 +43,17 @@ class Mirror:
         self.failure: str | None = None
         """First line of the last pass's error; None if that pass succeeded."""
 
-    def sync(self) -> int:
-        """Make one pass; returns the number of trials that changed in MLflow, 0 after a failure. Raises nothing."""
+    def sync(self, *, verify: bool = False) -> int:
+        """Make one pass; returns the number of trials that changed in MLflow, 0 after a failure. Raises nothing.
+
+        With `verify`, runs that MLflow had and has lost are created again.
+        """
         with self._pass:
             try:
-                changed = self._following().follow()
+                follower = self._following()
+                if verify:
+                    follower.forget_lost_runs()
+                changed = follower.follow()
             except Exception as error:  # No error of MLflow may fail a search.
                 self._follower = None
                 self._note_failure(error)

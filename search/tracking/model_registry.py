@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,12 @@ class LoadedChampion:
 
 
 def model_name(study: str) -> str:
-    """The study's name with the characters that MLflow allows for a registered model."""
-    return re.sub(r"[^\w.-]+", "-", study).strip("-") or "study"
+    """The study's name with the characters that MLflow allows for a registered model.
+
+    A name that had to be changed ends in a hash of the study's name, so that no two studies share a model.
+    """
+    allowed = re.sub(r"[^\w.-]+", "-", study).strip("-")
+    return study if allowed == study else f"{allowed or 'study'}-{sha256(study.encode()).hexdigest()[:6]}"
 
 
 def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
@@ -158,6 +163,12 @@ def looks_shown(settings: Settings, registered: RegisteredModel) -> int:
         return int(client.get_model_version(found.name, found.version).tags.get(tags.TEST_LOOKS, 0))
 
 
+def is_registered(settings: Settings, uri: str) -> bool:
+    """Whether the registry has a version; raises SieveError if MLflow does not answer."""
+    with answering(settings.tracking_url) as client:
+        return _found(client, uri) is not None
+
+
 def version_of(uri: str) -> RegisteredModel:
     """The version that `RegisteredModel.uri` names."""
     name, version = uri.removeprefix("models:/").split("/")
@@ -210,14 +221,23 @@ def _download(settings: Settings, uri: str, folder: str) -> str:
 
 
 def _resolve(settings: Settings, client: MlflowClient, uri: str) -> RegisteredModel:
+    found = _found(client, uri)
+    if found is None:
+        raise UserError(
+            f"MLflow at {redact(settings.tracking_url)} does not have {uri}; give the same --tracking as for the "
+            "search, or, if MLflow has lost it, type `sieve sync` with the same --home"
+        )
+    return RegisteredModel(name=found.name, version=str(found.version))
+
+
+def _found(client: MlflowClient, uri: str) -> ModelVersion | None:
+    """The version that a URI names; None if the registry lacks it."""
     from mlflow.exceptions import MlflowException
 
     name, at, alias = uri.removeprefix("models:/").partition("@")
     try:
-        found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(*name.split("/"))
+        return client.get_model_version_by_alias(name, alias) if at else client.get_model_version(*name.split("/"))
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        url = redact(settings.tracking_url)
-        raise UserError(f"MLflow at {url} does not have {uri}; give the same --tracking as for the search") from None
-    return RegisteredModel(name=found.name, version=str(found.version))
+        return None

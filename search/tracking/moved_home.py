@@ -1,7 +1,7 @@
 """Repairs the places of artifacts in a SQLite tracking database after its folder was moved, renamed or copied.
 
-MLflow stores absolute places. Sieve keeps the artifacts of a SQLite tracking database in `artifacts/` beside it, so that
-the database and its artifacts move together, and each command that opens the database corrects the places first.
+MLflow stores absolute places. Sieve keeps the artifacts of a SQLite tracking database in `artifacts/` beside it, so
+that the database and its artifacts move together. Each command that opens the database corrects the places first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from search import names
@@ -44,6 +45,20 @@ def follow_home(tracking_url: str) -> int:
             return sum(_correct(connection, place, here) for place in old)
     finally:
         engine.dispose()
+
+
+def remove_stray_folders(tracking_url: str) -> None:
+    """Remove the empty folders that MLflow makes where the URL of a path holds codes, such as %3F for a question mark.
+
+    Whenever MLflow opens a SQLite file, it makes the folder that the URL names literally, then opens the right file.
+    """
+    if not tracking_url.startswith("sqlite:") or "%" not in tracking_url:
+        return
+    real = Path(make_url(tracking_url).database or "").parents
+    for folder in Path(tracking_url.removeprefix("sqlite:///")).parents:
+        if folder in real or not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def _other_places(connection: Connection, here: str) -> Iterator[str]:
