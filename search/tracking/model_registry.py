@@ -6,12 +6,10 @@ The alias moves last, so `models:/NAME@champion` always loads a complete champio
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,15 +57,6 @@ class LoadedChampion:
     image_fit: ImageFit
 
 
-def model_name(study: str) -> str:
-    """The study's name with the characters that MLflow allows for a registered model.
-
-    A name that had to be changed ends in a hash of the study's name, so that no two studies share a model.
-    """
-    allowed = re.sub(r"[^\w.-]+", "-", study).strip("-")
-    return study if allowed == study else f"{allowed or 'study'}-{sha256(study.encode()).hexdigest()[:6]}"
-
-
 def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
     """Upload a finalist's classifier to its run. Raises SieveError if MLflow does not answer."""
     with answering(settings.tracking_url) as client:
@@ -88,7 +77,7 @@ def register_champion(
     `metrics` become tags of the version. A repeated call with the same classifier and run returns the same version.
     Raises SieveError if MLflow does not answer, or does not return the uploaded files unchanged.
     """
-    name, content = model_name(study), hash_folder(bundle_folder)
+    name, content = names.registered_model(study), hash_folder(bundle_folder)
     with answering(settings.tracking_url) as client:
         found = _find_version(client, name, run_id, content)
         if found is None:
