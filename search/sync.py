@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
-
 from data.errors import SieveError
 from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments, redact
@@ -25,7 +23,7 @@ from search.store.locks import supervising
 from search.store.records import study_names
 from search.store.storage import Storage, open_storage
 from search.supervisor.promotion import restore_champion
-from search.terminal import print_json
+from search.terminal import open_console, print_json
 from search.text import plural
 from search.tracking.backlog import show_looks, trials_behind
 from search.tracking.mirror import Mirror
@@ -104,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_json({"tracking": redact(settings.tracking_url), "studies": [asdict(entry) for entry in synced]})
     else:
         for entry in synced:
-            Console().print(str(entry), markup=False, highlight=False, soft_wrap=True)
+            open_console().print(str(entry), markup=False, highlight=False, soft_wrap=True)
     failures = [entry.failure for entry in synced if entry.failure]
     if failures:
         raise SieveError(

@@ -40,7 +40,7 @@ from search.store.records import read_stages
 from search.store.storage import Storage, open_storage
 from search.supervisor.arguments import add_study_arguments
 from search.supervisor.prepare import data_spec, fixed_values
-from search.terminal import print_json
+from search.terminal import open_console, print_json
 from search.trials.workload import open_workload_builder
 from studies.registry import load_study
 
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.json:
         print_json(result)
     else:
-        print_profile(result, Console())
+        print_profile(result, open_console())
 
 
 if __name__ == "__main__":

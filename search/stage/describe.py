@@ -88,7 +88,7 @@ def _describe_stage(study: Study, stage: Stage) -> dict[str, Any]:
         "bases": stage.bases,
         "sampler": stage.sampler,
         "pruner": stage.pruner,
-        "values": dict(stage.values),
+        "values": _plain(stage.values),
         "against": stage.against,
         "space": {parameter.name: _plain(asdict(parameter)) for parameter in pin_space(stage.space_around(base))},
     }

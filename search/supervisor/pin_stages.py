@@ -17,6 +17,7 @@ from search.stage.warm_start import warm_parameters
 from search.store.records import read_study
 from search.store.storage import Storage
 from search.supervisor.describe_cuts import ablation_cuts, confirmation_cuts, stage_cuts
+from search.text import plural
 from studies.definition import Ablation, Stage, Study
 
 
@@ -38,7 +39,10 @@ class StagePinner:
         assert record is not None
         taken = warm_parameters(record) if position == 0 else ()
         is_feasible = feasible_on(record.data)
-        return pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+        pinned = pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+        if pinned.trials < fitted.trials and stage.sampler != "grid":
+            self._say(f"{stage.name}: {plural(pinned.trials, 'trial')}: there are no more different configurations")
+        return pinned
 
     def pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""

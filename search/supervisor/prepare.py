@@ -154,7 +154,7 @@ def check_name(name: str) -> None:
         )
     if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME_BYTES:
         raise UserError(
-            f"study name {name[:40]!r}...: give at most {MAX_NAME} characters, which are at most {MAX_NAME_BYTES} bytes"
+            f"study name {name[:40]!r}...: give 1 to {MAX_NAME} printable characters, {MAX_NAME_BYTES} bytes at most"
         )
 
 

@@ -9,13 +9,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from shlex import quote
 from types import FrameType
 
 from data.arrays import SearchData
 from data.cache import open_search_data
 from data.progress import Progress
 from models.registry import resolved
+from search.command_line import command_line
 from search.settings import Settings
 from search.stage.describe import check_unchanged, describe_data, describe_study
 from search.stage.moved_pictures import record_place
@@ -92,7 +92,8 @@ def _test_once(storage: Storage, settings: Settings, study: str, open_seal: Open
         with DataProgress() as progress:
             open_seal(settings, study, progress)
     elif not any(look.result for look in earlier):
-        say(f"{earlier[-1]}; another look needs `sieve evaluate --study {quote(study)} --again REASON`")
+        command = command_line(settings, "evaluate", "--study", study, "--again", "REASON")
+        say(f"{earlier[-1]}; another look needs `{command}`")
 
 
 def open_data(request: Request) -> SearchData:

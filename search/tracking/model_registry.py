@@ -17,6 +17,7 @@ from data.decode import ImageFit
 from data.errors import SieveError, UserError
 from data.files import hash_folder
 from search import names
+from search.command_line import command_line
 from search.settings import Settings, redact
 from search.store.look_result import LookResult
 from search.tracking import tags
@@ -214,7 +215,7 @@ def _resolve(settings: Settings, client: MlflowClient, uri: str) -> RegisteredMo
     if found is None:
         raise UserError(
             f"MLflow at {redact(settings.tracking_url)} does not have {uri}; give the same --tracking as for the "
-            "search, or, if MLflow has lost it, type `sieve sync` with the same --home"
+            f"search, or, if MLflow has lost it, type `{command_line(settings, 'sync')}`"
         )
     return RegisteredModel(name=found.name, version=str(found.version))
 
