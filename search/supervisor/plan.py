@@ -16,7 +16,7 @@ from search.durations import show_duration
 from search.stage.budget import TimeBudget
 from search.stage.warm_start import WarmStart
 from search.store.study_data import StudyData
-from search.supervisor.describe_cuts import stage_cuts
+from search.supervisor.budget_changes import stage_changes
 from search.supervisor.estimate import StageCost, total_s
 from search.text import plural
 from studies.definition import Stage, Study, When
@@ -58,17 +58,16 @@ def print_plan(
             f"pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}"
         )
         console.print(Text.assemble((f"{position + 1} {stage.name}", "bold"), details))
-        if fitted[position] != stage:
-            cuts = ", ".join(stage_cuts(stage, fitted[position], about="about "))
-            console.print(f"  the budget cuts {cuts}", highlight=False)
+        if changes := stage_changes(stage, fitted[position], about="about "):
+            console.print(f"  the budget {changes}", highlight=False)
         if position and callable(stage.space):
             console.print("  the ranges depend on the base; shown for the start configuration", highlight=False)
         console.print(_space(study, stage))
     _print_children(study, console)
     _print_ending(study, costs[-1], console)
     in_all = f"about {show_duration(total_s(costs))} in total, from a short measurement on this machine"
-    is_cut = fitted != list(study.stages)
-    shortened = "; the budget shortens that, and makes the last stage as small as necessary" if is_cut else ""
+    is_fitted = budget is not None and fitted != list(study.stages)
+    shortened = "; the budget changes that, and gives the last stage the time that is left" if is_fitted else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
 
 
