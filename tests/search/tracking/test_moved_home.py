@@ -10,7 +10,7 @@ import pytest
 
 from search.settings import Settings, sqlite_url
 from search.tracking.client import answering
-from search.tracking.model_registry import load_champion
+from search.tracking.model_registry import load_champion, register_champion
 from search.tracking.moved_home import follow_home
 from tests.search.tracking.conftest import make_settings
 
@@ -50,6 +50,16 @@ def test_a_home_that_was_renamed_loads_its_champion_and_keeps_new_files_at_the_n
     assert all(place.startswith((moved / "artifacts").as_uri()) for place in places(moved))
     assert not home.exists()
     assert os.listdir(moved.parent) == [ODD], "MLflow's stray folder is still there"
+
+
+def test_a_classifier_below_any_path_can_be_registered(home: Path, bundle: Path) -> None:
+    odd = shutil.copytree(bundle, home.with_name(ODD) / bundle.name)
+    with answering(sqlite_url(home / "mlflow.db")) as client:
+        (experiment,) = [found for found in client.search_experiments() if found.name == "partA"]
+        run = client.create_run(experiment.experiment_id)
+    settings = settings_of(home)
+    registered = register_champion(settings, "b", odd, run_id=run.info.run_id, metrics={}, description="")
+    assert load_champion(settings, registered.uri).classes == ("ants", "bees", "cats")
 
 
 def test_a_copied_home_no_longer_uses_the_files_of_the_original(home: Path) -> None:
