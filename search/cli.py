@@ -18,6 +18,7 @@ Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. A bug keeps its trac
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -54,6 +55,9 @@ def program(module: str) -> str:
 
 def main_guard(command: Callable[[], object]) -> int:
     """Run a command and return its exit code. An error that Sieve raises on purpose becomes one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A terminal of few characters shows the others in codes.
     try:
         command()
     except UserError as error:

@@ -33,7 +33,7 @@ from search.store.seal import looks
 from search.store.storage import Storage, open_storage
 from search.supervisor.run_progress import render
 from search.supervisor.time_left import planned_epochs, time_left_s
-from search.terminal import print_json, show_eta
+from search.terminal import open_console, print_json, show_eta
 
 WATCH_S = 2.0
 """Seconds between two updates of `--watch`."""
@@ -95,7 +95,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings, console = from_arguments(options), Console()
+    settings, console = from_arguments(options), open_console()
     if options.watch and (options.json or not console.is_terminal):
         raise UserError("--watch needs a terminal and does not go with --json; leave it out to print the status once")
     # A person waits for what is printed once; a page that is watched outlasts an outage.

@@ -23,6 +23,7 @@ from search.pictures.predictions import Predictions, load_predictions, look_file
 from search.pictures.sheet import Sheet
 from search.pictures.subject import subject_of
 from search.settings import Settings
+from search.stage.moved_pictures import locate_images
 from search.store.find import find_champion, find_study
 from search.store.records import StudyRecord
 from search.store.seal import looks
@@ -38,12 +39,19 @@ _BATCH_IMAGES = 256
 
 
 def draw_pictures(
-    settings: Settings, study: str, folder: Path | None = None, *, progress: Progress | None = None
+    settings: Settings,
+    study: str,
+    folder: Path | None = None,
+    *,
+    data: str | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Draw the champion's pictures, keep them with its run in MLflow, and return the PNG files in order.
 
     They show the images of the last look at the test set or, before the first look, validation images. Files and
     `index.json` go to `folder`, by default one in the study's folder, and replace the pictures of an earlier call.
+    `data` is the folder of the images, if they were moved since the search.
+
     Raises UserError if the study or its champion does not exist, if the images have changed, or if a file cannot be
     written.
     """
@@ -52,11 +60,13 @@ def draw_pictures(
         record = find_study(storage, study)
         uri = find_champion(record).model_uri
         taken = [look.number for look in looks(storage, study) if look.result and look.model_uri == uri]
+        of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
+        if data or not of_looks:
+            record = locate_images(storage, settings, record, data, progress)
     finally:
         storage.close()
     champion = load_champion(settings, uri)
     classifier: Classifier = champion.model.unwrap_python_model().classifier  # type: ignore[no-untyped-call]
-    of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
     if of_looks:
         predictions = load_predictions(of_looks[-1])
     else:

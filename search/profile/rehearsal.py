@@ -19,7 +19,7 @@ from models.config import TrainConfig
 from models.registry import resolved
 from search import names
 from search.profile.laps import Laps, TimedTrialRun, TimedWorkloadBuilder, timing_optimizers
-from search.settings import Settings
+from search.settings import Settings, sqlite_url
 from search.stage.describe import describe_data, describe_study
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
@@ -63,8 +63,8 @@ def scratch_home(settings: Settings) -> Iterator[Settings]:
         yield replace(
             settings,
             home=home,
-            storage_url=f"sqlite:///{home / names.STORAGE_FILE}",
-            tracking_url=f"sqlite:///{home / names.TRACKING_FILE}",
+            storage_url=sqlite_url(home / names.STORAGE_FILE),
+            tracking_url=sqlite_url(home / names.TRACKING_FILE),
             artifact_location=(home / names.ARTIFACT_FOLDER).as_uri(),
         )
 

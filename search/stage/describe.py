@@ -72,6 +72,8 @@ def check_unchanged(record: StudyRecord, definition: StudyDefinition, data: Stud
     pinned = replace(record.definition, config=with_defaults(record.definition.config))
     old = {"study": pinned.to_json(), "data": record.data.to_json()}
     new = {"study": definition.to_json(), "data": data.to_json()}
+    if (data.fingerprint, data.sealed_fingerprint) == (record.data.fingerprint, record.data.sealed_fingerprint):
+        ignored.add("source")  # The same images were moved.
     changes = [change for change in _differences(old, new) if change.split(" ")[0].split(".")[-1] not in ignored]
     if changes:
         shown = "; ".join(changes[:MAX_CHANGES_SHOWN])

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -137,7 +138,7 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
         raise UserError(
             f"{redact(url)} has the tables of an older version of Sieve (schema {schema.revision}, this version needs "
             f"{NEWEST}); stop its searches and workers, back it up, then run "
-            f"`sieve init --storage {redact(url)}`"
+            f"`sieve init --storage {quote(redact(url))}`"
         )
     return schema
 
@@ -176,7 +177,9 @@ def _connect(url: str, outage_s: float | None) -> Storage:
     if current != newest:
         rdb.engine.dispose()
         is_older = current in rdb.get_all_versions()
-        advice = f"optuna storage upgrade --storage {redact(url)}" if is_older else "pip install --upgrade optuna"
+        advice = (
+            f"optuna storage upgrade --storage {quote(redact(url))}" if is_older else "pip install --upgrade optuna"
+        )
         raise UserError(f"{redact(url)} has Optuna's tables {current}, this Optuna needs {newest}; type `{advice}`")
     if rdb.engine.dialect.name == "sqlite":
         share_sqlite(rdb.engine)

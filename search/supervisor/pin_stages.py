@@ -16,6 +16,7 @@ from search.store.pinned_stage import PinnedStage
 from search.store.records import read_study
 from search.store.storage import Storage
 from search.supervisor.budget_changes import ablation_changes, confirmation_changes, stage_changes
+from search.text import plural
 from studies.definition import Ablation, Stage, Study
 
 
@@ -38,7 +39,10 @@ class StagePinner:
         warm = record.definition.warm_start if position == 0 else None
         taken = [trial.parameters for trial in warm.taken] if warm else []
         is_feasible = feasible_on(record.data)
-        return pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+        pinned = pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+        if pinned.trials < fitted.trials and stage.sampler != "grid":
+            self._say(f"{stage.name}: {plural(pinned.trials, 'trial')}: there are no more different configurations")
+        return pinned
 
     def pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""

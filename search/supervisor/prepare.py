@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from data.cache import describe
-from data.catalog import DATASETS
 from data.errors import UserError
 from data.spec import DataSpec
 from models.config import BackboneConfig
@@ -15,10 +13,12 @@ from models.values import parse_assignment
 from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
 from search.settings import Settings, from_arguments
+from search.stage.moved_pictures import absolute_source
 from search.store.storage import check_usable
 from search.supervisor.arguments import AUTO, typed_command
 from search.supervisor.launch import Share
 from search.supervisor.notify import check_address
+from search.tracking.precheck import check_tracking
 from search.trials.artifacts import open_artifacts
 from studies.definition import Study
 from studies.flat import flatten
@@ -32,7 +32,9 @@ MAX_ACTORS = 10_000
 MAX_IMAGE_SIZE = 4096
 """Pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
 MAX_NAME = 100
-"""Characters in a study's name, which names a folder and has to fit into columns of the database."""
+"""Characters in a study's name, which has to fit into columns of the database."""
+MAX_NAME_BYTES = 200
+"""Bytes in a study's name, which names a folder: most file systems allow 255."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ def check_request(options: argparse.Namespace) -> Request:
     if notify_url:
         check_address(notify_url)
     check_usable(settings.storage_url, create=True)
+    check_tracking(settings, study.name)
     spec = data_spec(study, options.data)
     describe(spec, settings.data_home)
     if isinstance(study.config, BackboneConfig):
@@ -139,12 +142,20 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = replace(study, warm_start=options.warm_start)
     if study.config.image_size > MAX_IMAGE_SIZE:
         raise UserError(f"image_size={study.config.image_size}: give at most {MAX_IMAGE_SIZE} pixels")
-    name = study.name
-    if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > MAX_NAME:
-        raise UserError(
-            f"study name {name[:MAX_NAME]!r}: give 1 to {MAX_NAME} printable characters, no slash, not . or .."
-        )
+    check_name(study.name)
     return study
+
+
+def check_name(name: str) -> None:
+    """Raise UserError for a study's name that cannot name a folder, or does not fit into the database."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable() or name != name.strip():
+        raise UserError(
+            f"study name {name[:MAX_NAME]!r}: give printable characters, no slash, no blank at an end, not . or .."
+        )
+    if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME_BYTES:
+        raise UserError(
+            f"study name {name[:40]!r}...: give 1 to {MAX_NAME} printable characters, {MAX_NAME_BYTES} bytes at most"
+        )
 
 
 def data_spec(study: Study, data: str | None) -> DataSpec:
@@ -152,11 +163,8 @@ def data_spec(study: Study, data: str | None) -> DataSpec:
     source = data or study.data
     if source is None:
         raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
-    path = Path(source).expanduser()
-    if source not in DATASETS and (path.exists() or len(path.parts) > 1):  # Otherwise it is a misspelled name.
-        source = str(path.resolve())
     return DataSpec(
-        source=source,
+        source=absolute_source(source),
         split_seed=study.seed,
         val_fraction=study.val_fraction,
         folds=study.folds,

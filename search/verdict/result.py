@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -102,8 +101,8 @@ def _read_stage(storage: Storage, record: StageRecord) -> StageResult:
     return StageResult(snapshot=stage_snapshot(storage, record), front=front)
 
 
-def print_result(result: StudyResult, console: Console) -> None:
-    """Print a study's result for people."""
+def print_result(result: StudyResult, console: Console, open_seal: str) -> None:
+    """Print a study's result for people; `open_seal` is the command that measures its champion on the test set."""
     from search.verdict.ablation_table import print_ablation
 
     console.print(_stage_table(result))
@@ -114,8 +113,7 @@ def print_result(result: StudyResult, console: Console) -> None:
     _print_champion(result, console)
     test = result.test
     if test is None:
-        command = f"sieve evaluate --study {quote(result.study)}"
-        console.print(f"test       sealed; open it once with {command}", soft_wrap=True)
+        console.print(f"test       sealed; open it once with {open_seal}", soft_wrap=True)
     else:
         accuracy = _with_interval(test.accuracy, test.interval)
         console.print(

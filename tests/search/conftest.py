@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from optuna.distributions import FloatDistribution
 
 from data.spec import DataSpec
 from models.config import FlexCNNConfig
@@ -28,7 +29,7 @@ from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder, open_workload_builder
-from studies.definition import Stage, Study, choice
+from studies.definition import Stage, Study
 
 CPU = torch.device("cpu")
 DATA = StudyData(spec=DataSpec(source="digits"), channels=1, classes=tuple("0123456789"))
@@ -38,7 +39,9 @@ CONFIG = FlexCNNConfig(image_size=8, conv_layers=1, filters=4, dense_width=8, ba
 
 def tiny(**changes: Any) -> Study:
     """A study of one stage; `changes` are the stage's."""
-    stage = Stage(**{"name": "one", "trials": 2, "epochs": 2, "space": {"dropout": choice(0.0, 0.1)}} | changes)
+    stage = Stage(
+        **{"name": "one", "trials": 2, "epochs": 2, "space": {"dropout": FloatDistribution(0.0, 0.1)}} | changes
+    )
     return Study(name="tiny", description="", data="digits", config=CONFIG, stages=(stage,))
 
 

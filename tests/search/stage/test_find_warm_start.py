@@ -30,7 +30,9 @@ def earlier(storage: Storage, *stages: Sequence[tuple[float, dict[str, Any]]], c
     """A study whose trials came to these values with these fields, stage by stage."""
     create_study(storage, "earlier", definition=StudyDefinition(), data=StudyData())
     for position, outcomes in enumerate(stages):
-        stage = Stage(name=f"s{position}", trials=len(outcomes), epochs=1, space={"dropout": choice(0.0, 0.1)})
+        stage = Stage(
+            name=f"s{position}", trials=len(outcomes), epochs=1, space={"dropout": FloatDistribution(0.0, 0.1)}
+        )
         study = Study(name="earlier", description="", config=config, stages=(stage,))
         pinned = pin_search(study, 0, stage, [config])
         record = StageRecord(
@@ -125,7 +127,7 @@ def test_a_warm_start_without_usable_trials_is_refused_with_the_reason(sqlite: S
     earlier(sqlite, [(0.9, {})], config=BackboneConfig(image_size=32))
     with pytest.raises(UserError, match=r"none of its trials fits .* new/one \(earlier/1-s0 #0: it has no filters\)"):
         started(sqlite, **space)
-    grid = replace(tiny(sampler="grid"), warm_start="earlier")
+    grid = replace(tiny(sampler="grid", space={"dropout": choice(0.0, 0.1)}), warm_start="earlier")
     with pytest.raises(UserError, match="is a grid"):
         find_warm_start(sqlite, grid)
     with pytest.raises(UserError, match="cannot start from itself"):
