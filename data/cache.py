@@ -16,6 +16,7 @@ from data.decode import Header, ImageFit, PixelFormat
 from data.errors import UserError
 from data.files import CacheLimit, read_json, write_json, writing_below
 from data.garbage import no_collection
+from data.ignored import shown_name
 from data.layout import ImageFile, Layout
 from data.partition import Partition, check_class_sizes, read_partition
 from data.pixels import Pixels, open_pixels
@@ -135,7 +136,7 @@ def _statistics(pixels: Pixels, rows_M: IntArray) -> tuple[tuple[float, ...], tu
 
 
 def _unreadable_notes(unreadable: dict[str, str]) -> list[str]:
-    return [f"{name}: left out, unreadable ({reason})" for name, reason in unreadable.items()]
+    return [f"{shown_name(name)}: left out, unreadable ({reason})" for name, reason in unreadable.items()]
 
 
 class _CommonFormat(NamedTuple):

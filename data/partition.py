@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.class_folders import listed
 from data.errors import UserError
 from data.fingerprint import content_hashes, fingerprint
 from data.layout import ImageFile, Layout
@@ -100,5 +101,4 @@ def _without_copies(files: Sequence[ImageFile], hashes: Mapping[str, str]) -> tu
 
 
 def _named(files: Sequence[ImageFile]) -> str:
-    names = ", ".join(file.name for file in files[:_NAMED])
-    return names if len(files) <= _NAMED else f"{names} and {len(files) - _NAMED} more"
+    return listed([file.name for file in files], _NAMED)

@@ -11,6 +11,7 @@ from data.digits import digits_layout
 from data.errors import UserError
 from data.files import locked
 from data.garbage import no_collection
+from data.ignored import check_utf8
 from data.layout import Layout, scan_folder
 from data.progress import Progress
 
@@ -20,6 +21,15 @@ def find_layout(source: str, data_home: Path, progress: Progress | None = None) 
     folder = resolve(source, data_home, progress)
     with no_collection():
         return digits_layout() if folder is None else scan_folder(folder)
+
+
+def typed_source(text: str) -> str:
+    """What `text` on a command line means: the absolute path of a folder or file that is there, or else itself."""
+    path = Path(text).expanduser()
+    if path.exists() or (text not in DATASETS and len(path.parts) > 1):  # Otherwise a name, known or misspelled.
+        check_utf8([str(path.resolve())])
+        return str(path.resolve())
+    return text
 
 
 def resolve(source: str, data_home: Path, progress: Progress | None = None) -> Path | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from data.arrays import IntArray
 from data.errors import UserError
 from data.layout import ImageFile
+from data.part_names import same_name
 from data.spec import DataSpec
 
 BoolArray = npt.NDArray[np.bool_]
@@ -160,6 +161,6 @@ def _require(labels_M: IntArray, classes: Sequence[str], minimum: int, purpose: 
 def _split_hash(files: Sequence[ImageFile], train_M: IntArray, val_M: IntArray, seed: int) -> str:
     digest = hashlib.blake2b(f"seed {seed}\n".encode(), digest_size=16)
     for part, rows_M in (("train", train_M), ("val", val_M)):
-        names = sorted(files[row].name for row in rows_M)
+        names = sorted(same_name(files[row].name) for row in rows_M)
         digest.update("".join(f"{part}\t{name}\n" for name in names).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

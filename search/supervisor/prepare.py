@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from data.cache import describe
 from data.catalog import DATASETS
 from data.errors import UserError
+from data.source import typed_source
 from data.spec import DataSpec
 from models.config import BackboneConfig
 from models.values import parse_assignment
@@ -152,9 +152,8 @@ def data_spec(study: Study, data: str | None) -> DataSpec:
     source = data or study.data
     if source is None:
         raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
-    path = Path(source).expanduser()
-    if source not in DATASETS and (path.exists() or len(path.parts) > 1):  # Otherwise it is a misspelled name.
-        source = str(path.resolve())
+    if data or source not in DATASETS:  # A study's own `digits` is the data set, whatever folder lies here.
+        source = typed_source(source)
     return DataSpec(
         source=source,
         split_seed=study.seed,
