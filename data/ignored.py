@@ -27,6 +27,10 @@ _IGNORED = frozenset(
     }
 )
 """Names, in lower case, that systems and programs leave in folders of pictures."""
+HOME_MARK = ".sieve-home"
+"""File that marks a home folder of Sieve."""
+_WRITTEN_BY_SIEVE = (HOME_MARK, "sieve.db", os.path.join("cache", "manifests"), ".sieve-output.json")
+"""Any of these marks a folder that Sieve writes: a home, of any version, or the results of a command."""
 _SHOWN = 3
 
 
@@ -48,10 +52,7 @@ def is_image_name(name: str) -> bool:
 
 def is_written_by_sieve(folder: str | Path) -> bool:
     """Whether the folder is a home of Sieve, or results that a command of Sieve wrote."""
-    return any(
-        os.path.exists(os.path.join(folder, mark))
-        for mark in ("sieve.db", os.path.join("cache", "manifests"), ".sieve-output.json")
-    )
+    return any(os.path.exists(os.path.join(folder, mark)) for mark in _WRITTEN_BY_SIEVE)
 
 
 def check_utf8(paths: list[str]) -> None:

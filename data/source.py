@@ -16,11 +16,16 @@ from data.layout import Layout, scan_folder
 from data.progress import Progress
 
 
-def find_layout(source: str, data_home: Path, progress: Progress | None = None) -> Layout:
-    """What lies at `source`, a name in `DATASETS` or a folder. Raises UserError as `resolve` and `scan_folder` do."""
+def find_layout(source: str, data_home: Path, progress: Progress | None = None, *, columns: str = "") -> Layout:
+    """What lies at `source`, a name in `DATASETS`, a folder, or a table of labels whose columns `columns` may name.
+
+    Raises UserError as `resolve`, `scan_folder` and `read_table` do.
+    """
     folder = resolve(source, data_home, progress)
     with no_collection():
-        return digits_layout() if folder is None else scan_folder(folder)
+        if folder is None:
+            return digits_layout()
+        return scan_folder(folder)
 
 
 def typed_source(text: str) -> str:

@@ -20,7 +20,6 @@ from data.errors import SieveError, UserError
 from data.partition import open_partition
 from data.progress import Progress
 from data.sealed import open_test_images
-from data.spec import DataSpec
 from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.report.make import try_report
@@ -53,7 +52,7 @@ def evaluate(
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
         # Read after the own look is recorded: if two studies look at the same moment, at least one sees the other.
         others = tuple(look.name for look in looks_by_others(storage, record))
-        result, predictions = _measure(settings, record.data.spec, champion, number, progress)
+        result, predictions = _measure(settings, record, champion, number, progress)
         result = replace(result, looks_by_others=others)
         close_look(storage, study, number, result)
     finally:
@@ -70,13 +69,17 @@ def evaluate(
 
 
 def _check_unchanged(settings: Settings, record: StudyRecord, progress: Progress | None) -> None:
-    """Before the seal is opened: data that is gone or has changed must not cost the look."""
+    """Before the seal is opened: data that has changed must not cost the look. Test images may only have been lost."""
     pinned = record.data
-    partition = open_partition(pinned.spec, settings.data_home, settings.cache_home, progress)
-    for images, found, expected in (
-        ("searched on", partition.fingerprint, pinned.fingerprint),
-        ("to be tested on", partition.sealed_fingerprint, pinned.sealed_fingerprint),
-    ):
+    partition = open_partition(
+        pinned.spec, settings.data_home, settings.cache_home, progress, pinned.sealed_fingerprint
+    )
+    if partition.lost:
+        say(f"{len(partition.lost)} test images are gone or changed since they were sealed: the look is on the rest")
+    checks = [("searched on", partition.fingerprint, pinned.fingerprint)]
+    if not partition.lost:
+        checks.append(("to be tested on", partition.sealed_fingerprint, pinned.sealed_fingerprint))
+    for images, found, expected in checks:
         if found != expected:
             raise UserError(
                 f"{pinned.spec.source}: not the images that {record.name} was {images} (fingerprint {found[:12]}, "
@@ -85,18 +88,20 @@ def _check_unchanged(settings: Settings, record: StudyRecord, progress: Progress
 
 
 def _measure(
-    settings: Settings, spec: DataSpec, champion: LoadedChampion, look: int, progress: Progress | None
+    settings: Settings, record: StudyRecord, champion: LoadedChampion, look: int, progress: Progress | None
 ) -> tuple[LookResult, Predictions]:
     """The scores, and what the pictures need: it is kept now, as nothing else may open the test images."""
     channels, height, _ = champion.input_shape
     test = open_test_images(
-        spec,
+        record.data.spec,
         classes=champion.classes,
         channels=channels,
         image_size=height,
         image_fit=champion.image_fit,
+        pixel_rule=champion.pixel_rule,
         data_home=settings.data_home,
         cache_home=settings.cache_home,
+        pinned=record.data.sealed_fingerprint,
         progress=progress,
     )
     probabilities_NC = _predict(champion, test.images, progress)

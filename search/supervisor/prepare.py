@@ -6,9 +6,7 @@ import argparse
 from dataclasses import dataclass, replace
 
 from data.cache import describe
-from data.catalog import DATASETS
 from data.errors import UserError
-from data.source import typed_source
 from data.spec import DataSpec
 from models.config import BackboneConfig
 from models.values import parse_assignment
@@ -17,6 +15,7 @@ from search.durations import parse_duration
 from search.settings import Settings, from_arguments
 from search.store.storage import check_usable
 from search.supervisor.arguments import AUTO, typed_command
+from search.supervisor.data_options import data_spec
 from search.supervisor.launch import Share
 from search.supervisor.notify import check_address
 from search.trials.artifacts import open_artifacts
@@ -77,7 +76,7 @@ def check_request(options: argparse.Namespace) -> Request:
     if notify_url:
         check_address(notify_url)
     check_usable(settings.storage_url, create=True)
-    spec = data_spec(study, options.data)
+    spec = data_spec(study, options)
     describe(spec, settings.data_home)
     if isinstance(study.config, BackboneConfig):
         from search.supervisor.check_weights import (
@@ -145,21 +144,3 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
             f"study name {name[:MAX_NAME]!r}: give 1 to {MAX_NAME} printable characters, no slash, not . or .."
         )
     return study
-
-
-def data_spec(study: Study, data: str | None) -> DataSpec:
-    """The images: those of `--data`, or the study's own."""
-    source = data or study.data
-    if source is None:
-        raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
-    if data or source not in DATASETS:  # A study's own `digits` is the data set, whatever folder lies here.
-        source = typed_source(source)
-    return DataSpec(
-        source=source,
-        split_seed=study.seed,
-        val_fraction=study.val_fraction,
-        folds=study.folds,
-        train_images=study.train_images,
-        imbalance=study.imbalance,
-        rare_class=study.rare_class,
-    )

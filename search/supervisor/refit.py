@@ -47,6 +47,7 @@ def refit(
     save_bundle(
         bundle, work.model, chosen,
         classes=classes, input_shape=data.input_shape, mean=work.preprocessing.mean, std=work.preprocessing.std,
+        pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     return bundle, len(data.search.train)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.decode import ImageFit
+from data.decode import ImageFit, PixelRule
 from data.errors import SieveError, UserError
 from data.files import hash_folder
 from search import names
@@ -56,6 +56,8 @@ class LoadedChampion:
     input_shape: tuple[int, int, int]
     """Channels, height and width of an input image."""
     image_fit: ImageFit
+    pixel_rule: PixelRule
+    """How the images that it learned from were decoded."""
 
 
 def model_name(study: str) -> str:
@@ -116,6 +118,7 @@ def load_champion(settings: Settings, uri: str) -> LoadedChampion:
         classes=tuple(facts["classes"]),
         input_shape=(channels, height, width),
         image_fit=facts["image_fit"],
+        pixel_rule=PixelRule.from_json(facts.get("pixel_rule")),
     )
 
 

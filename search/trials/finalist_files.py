@@ -30,6 +30,7 @@ def save_finalist(
     save_bundle(
         folder, model, config,
         classes=data.search.classes, input_shape=data.input_shape, mean=preprocessing.mean, std=preprocessing.std,
+        pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     context.artifacts.upload(folder)
     if run.stage.cells:

@@ -120,7 +120,7 @@ def test_what_systems_leave_behind_is_neither_class_nor_picture(make_folder: Cal
     assert not _said(layout, "ignored")
 
 
-@pytest.mark.parametrize("mark", ["sieve.db", "cache/manifests/x.json", ".sieve-output.json"])
+@pytest.mark.parametrize("mark", [".sieve-home", "sieve.db", "cache/manifests/x.json", ".sieve-output.json"])
 def test_what_sieve_writes_among_the_pictures_is_neither_class_nor_picture(
     make_folder: Callable[..., Path], mark: str
 ) -> None:
