@@ -172,7 +172,8 @@ def _draw_test(pool: Sequence[ImageFile], layout: Layout, groups: Groups, fracti
         return stratified_part(labels_M, fraction, _TEST_SEED, Draw.TEST)
     shares = (fraction, 1 - fraction)
     seed = (_TEST_SEED, Draw.TEST)
-    return assign_groups(labels_M, group_numbers(pool, groups), shares, layout.classes, seed) == 0
+    parts_M = assign_groups(labels_M, group_numbers(pool, groups), shares, layout.classes, seed)
+    return np.asarray(parts_M == 0)
 
 
 def _without_copies(

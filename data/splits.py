@@ -161,15 +161,15 @@ def _held_out(
     if spec.folds < 2 or spec.fold >= spec.folds:
         raise UserError(f"data: fold {spec.fold} of {spec.folds}; give at least 2 folds and a fold from 0 to folds - 1")
     if groups_M is not None:
-        shares = (1 / spec.folds,) * spec.folds
-        parts_M = assign_groups(labels_M, groups_M, shares, classes, (spec.split_seed, Draw.FOLD))
+        equal = (1 / spec.folds,) * spec.folds
+        parts_M = assign_groups(labels_M, groups_M, equal, classes, (spec.split_seed, Draw.FOLD))
         return parts_M == spec.fold, f"fold {spec.fold} of {spec.folds}, whole groups"
     return stratified_fold(labels_M, spec.folds, spec.fold, spec.split_seed), f"fold {spec.fold} of {spec.folds}"
 
 
 def _require(labels_M: IntArray, classes: Sequence[str], minimum: int, purpose: str) -> None:
     counts = np.bincount(labels_M, minlength=len(classes))
-    small = [f"{classes[label]}: {counts[label]}" for label in np.flatnonzero(counts < minimum)]
+    small = [f"{classes[label]}: {counts[label]}" for label in np.flatnonzero(counts < minimum).tolist()]
     if small:
         named = f"class {small[0]}" if len(small) == 1 else f"{len(small)} classes, {listed(small, 20)}"
         raise UserError(f"{named} images {purpose}, at least {minimum} needed; add images or leave the class out")

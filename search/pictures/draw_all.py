@@ -15,7 +15,7 @@ from models.bundle import Classifier
 from search import names
 from search.pictures.attribution import grad_cam_picture, guided_backprop_picture
 from search.pictures.calibration import calibration_picture
-from search.pictures.confusion import confusion_picture
+from search.pictures.confusion import confusion_picture, write_confusion
 from search.pictures.grids import mistakes_grid, prediction_grid
 from search.pictures.layers import feature_maps_picture, first_layer_picture
 from search.pictures.per_class import class_scores_picture
@@ -32,6 +32,7 @@ from search.tracking.log_pictures import log_pictures
 from search.tracking.model_registry import load_champion
 
 PICTURE_FOLDER = "pictures"
+CONFUSION_FILE = "confusion.csv"
 INDEX_FILE = "index.json"
 """Name of the index: a list of `{"file", "title", "caption"}` in the order in which to show the pictures."""
 _BATCH_IMAGES = 256
@@ -61,7 +62,10 @@ def draw_pictures(
         predictions = load_predictions(of_looks[-1])
     else:
         predictions = _predict_validation(settings, record, classifier, progress)
-    paths = _write(sheets(classifier, predictions), folder or names.study_folder(settings.home, study) / PICTURE_FOLDER)
+    place = folder or names.study_folder(settings.home, study) / PICTURE_FOLDER
+    paths = _write(sheets(classifier, predictions), place)
+    with writing_below(place):
+        write_confusion(predictions, place / CONFUSION_FILE)
     try:
         log_pictures(settings, champion.registered, paths, of_looks[-1].stem if of_looks else "validation")
     except SieveError as error:  # The files exist; MLflow only shows them.

@@ -43,7 +43,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--max-megapixels", metavar="N", type=float,
-        help=f"read images of up to N megapixels, e.g. 200 (default: {MAX_PIXELS / 1e6:.0f}; for JPEGs four times that)",
+        help=f"read images of up to N megapixels, e.g. 200 (default: {MAX_PIXELS / 1e6:.0f}, JPEGs four times that)",
     )  # fmt: skip
 
 

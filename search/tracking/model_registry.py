@@ -143,7 +143,7 @@ def log_test_result(settings: Settings, registered: RegisteredModel, result: Loo
     stored = result.to_json()
     with answering(settings.tracking_url) as client:
         run_id = str(client.get_model_version(registered.name, registered.version).run_id)
-        for key in ("per_class", "confusion"):
+        for key in ("per_class", "confusion" if result.confusion else "cells"):
             content = {"classes": stored["classes"], key: stored[key]}
             client.log_dict(run_id, content, f"test/look-{result.look}/{key}.json")
         for key, value in {**summary, tags.TEST_LOOKS: result.look}.items():
