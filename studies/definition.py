@@ -28,7 +28,7 @@ from studies.ablation import ABLATION_STAGE as ABLATION_STAGE
 from studies.ablation import Ablation as Ablation
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
-Pruner = Literal["median", "successive_halving", "hyperband", "none"]
+Pruner = Literal["median", "asha", "successive_halving", "hyperband", "none"]
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 Against = Literal["macs", "parameters"]
 Value = str | int | float | bool
@@ -76,6 +76,7 @@ class Stage:
     bases: int = 1
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
+    """`asha` pauses trials below the median and lets them continue later; the others end them."""
     values: Mapping[str, Value] = field(default_factory=dict)
     """Fields that this stage sets itself and hands on. With a smaller `image_size`, early stages cost a fraction; a
     later stage, or the confirmation, then has to set the full size again."""
@@ -150,6 +151,11 @@ class Study:
             raise UserError(f"{self.name}: two stages have the same name: {', '.join(stage_names)}")
         for stage in self.stages:
             _check_stage(self.name, stage, self.config)
+            if stage.pruner == "asha" and self.folds:
+                raise UserError(
+                    f"{self.name}/{stage.name}: pruner 'asha' compares trials at single epochs, which {self.folds} "
+                    "folds do not have; use pruner='median'"
+                )
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
         epochs = {} if self.confirm.epochs is None else {"epochs": self.confirm.epochs}

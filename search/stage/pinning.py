@@ -21,6 +21,7 @@ from search.seeds import derive_seed
 from search.stage.distributions import describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
 from search.stage.pinned import PinnedParameter, PinnedStage, Values
+from search.stage.rungs import rung_epochs
 from studies.definition import Ablation, Confirm, Space, Stage, Study, When
 
 
@@ -65,6 +66,7 @@ def pin_search(
         queue=tuple(queue),
         seeds=tuple(derive_seed(seed, "trial", slot) for slot in range(len(queue))),
         folds=study.folds,
+        rungs=rung_epochs(_most_epochs(stage, spaces)) if stage.pruner == "asha" else (),
         against=stage.against,
     )
     return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
@@ -121,6 +123,17 @@ def pin_space(space: Space) -> tuple[PinnedParameter, ...]:
             pinned.append(PinnedParameter(name=name, distribution=distribution_to_json(entry)))
     # A parameter is drawn after the parameter that its condition depends on.
     return tuple(sorted(pinned, key=lambda parameter: parameter.when is not None))
+
+
+def _most_epochs(stage: Stage, spaces: Sequence[Sequence[PinnedParameter]]) -> int:
+    """The most epochs that a trial of the stage may train, since a space may vary them."""
+    varied: list[int] = [
+        max(steps(json_to_distribution(parameter.distribution)))
+        for space in spaces
+        for parameter in space
+        if parameter.name == "epochs"
+    ]
+    return max([stage.epochs, *varied])
 
 
 def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: int) -> Values:

@@ -21,9 +21,12 @@ from models.values import to_flat
 from search import names
 from search.stage.draw_parameters import draw
 from search.stage.pinned import PinnedStage
+from search.stage.rungs import continues
 from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
+from search.store.paused import read_rung_trials
 from search.store.states import Outcome
+from search.text import plural
 from search.trials.trial_clock import TrialClock
 from search.trials.trial_context import TrialContext
 
@@ -80,25 +83,45 @@ class TrialRun:
         }
         return resolved(config)
 
-    def record(self, metrics: EpochMetrics, config: TrainConfig) -> bool:
-        """Report an epoch of the fold that is being trained; returns True if the pruner ends the trial here."""
+    def record(self, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
+        """Report an epoch of the fold that is being trained; returns a result if the trial ends or pauses here."""
         self.clock.count_epoch(metrics.duration_s)
         if metrics.micro_batches > 1:
             self.attributes[names.MICRO_BATCHES] = metrics.micro_batches
         if metrics.steps.startswith(f"{EAGER}: "):
             self.attributes[names.STEPS] = metrics.steps.removeprefix(f"{EAGER}: ")
         step = len(self.best_epochs) * config.epochs + metrics.epoch
-        if step in self.reported:
-            return False
-        with self.clock.reporting(metrics):
-            return self._report(step, metrics, config)
+        if step not in self.reported:
+            with self.clock.reporting(metrics):
+                return self._report(step, metrics, config)
+        # A worker that died after it reported a rung's epoch has not decided there.
+        return self._result_at(step, config) if step == self._undecided else None
 
-    def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> bool:
+    def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
         self.context.on_epoch(self.claim, metrics, config)
         value = fmean(self._value(entry) for entry in (*self.best_epochs, metrics))
         self.context.epoch_log.report(self.trial, step, asdict(metrics), value)
-        may_be_pruned = not self.stage.is_final  # Finalists are compared by whole runs.
-        return may_be_pruned and metrics.epoch < config.epochs and self.trial.should_prune()
+        if self.stage.is_final or metrics.epoch == config.epochs:  # Finalists are compared by whole runs.
+            return None
+        if self.stage.rungs:
+            return self._result_at(step, config)
+        return self.pruned(PRUNED) if self.trial.should_prune() else None
+
+    @property
+    def _undecided(self) -> int | None:
+        """The last epoch that an earlier owner reported, unless the trial continues from its pause there."""
+        return None if self.claim.was_paused else max(self.reported, default=None)
+
+    def _result_at(self, epoch: int, config: TrainConfig) -> Result | None:
+        """Pause the trial if it is at a rung and not among the better half of those that have reached the rung."""
+        if epoch not in self.stage.rungs or epoch >= config.epochs:
+            return None
+        self.context.epoch_log.write()
+        trials = read_rung_trials(self.context.storage, self.claim.optuna_study)
+        if continues(trials, self.claim.number, epoch, maximize=self.stage.maximize):
+            return None
+        reason = f"not among the better half after {plural(epoch, 'epoch')}"
+        return self.result("pruned", attributes={names.PAUSED: epoch, names.REASON: reason})
 
     def end_fold(self, history: list[EpochMetrics]) -> None:
         """Note the best epoch of a fold that was trained to its end."""

@@ -120,6 +120,7 @@ class Worker:
                 continue
             stage, study = self._open_stage(record)
             self._storage.trials.reads_running = looks_at_running(stage)
+            self._storage.trials.keeps_paused = True
             runs = claim_trials(stage, study, self._context, owner=self.name, gang_size=self._gang_size)
             if runs:
                 self._train(runs, study, record)
