@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,20 +12,29 @@ from data.digits import digits_layout
 from data.errors import UserError
 from data.files import locked
 from data.garbage import no_collection
+from data.hf import PREFIX, TABLE, fetch_hub, has_parquet, unpack_parquet
 from data.ignored import check_utf8
 from data.layout import Layout, scan_folder
 from data.progress import Progress
+from data.tables import find_tables, read_tables
 
 
 def find_layout(source: str, data_home: Path, progress: Progress | None = None, *, columns: str = "") -> Layout:
     """What lies at `source`, a name in `DATASETS`, a folder, or a table of labels whose columns `columns` may name.
 
-    Raises UserError as `resolve`, `scan_folder` and `read_table` do.
+    Raises UserError as `resolve`, `scan_folder` and `read_tables` do.
     """
     folder = resolve(source, data_home, progress)
     with no_collection():
         if folder is None:
             return digits_layout()
+        if folder.is_dir() and has_parquet(folder):
+            folder = _unpacked(folder, data_home, progress) / TABLE
+        tables = find_tables(folder)
+        if tables:
+            return read_tables(tables, columns)
+        if columns:
+            raise UserError(f"--columns: {folder} holds no table; give a CSV file with --data")
         return scan_folder(folder)
 
 
@@ -43,6 +53,8 @@ def resolve(source: str, data_home: Path, progress: Progress | None = None) -> P
     A name in `DATASETS` is looked for in `data_home/NAME` and otherwise downloaded there; anything else is the path of
     a folder. Raises UserError for a name that is not known and for a set that cannot be fetched.
     """
+    if source.startswith(PREFIX):
+        return fetch_hub(source.removeprefix(PREFIX), data_home.expanduser().absolute())
     if source not in DATASETS:
         return _folder(source)
     archive = DATASETS[source].archive
@@ -58,6 +70,19 @@ def resolve(source: str, data_home: Path, progress: Progress | None = None) -> P
             if not folder.is_dir():
                 fetch_dataset(archive, folder, progress)
     return folder
+
+
+def _unpacked(folder: Path, data_home: Path, progress: Progress | None) -> Path:
+    """The images of a folder of parquet files, as files; unpacked anew when those files change."""
+    files = sorted(path for path in folder.rglob("*.parquet"))
+    state = "".join(f"{path}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\n" for path in files)
+    name = f"parquet-{hashlib.blake2b(state.encode('utf-8', 'surrogateescape'), digest_size=8).hexdigest()}"
+    unpacked = data_home.expanduser().absolute() / name
+    if not unpacked.is_dir():
+        with locked(unpacked.with_name(f"{name}.lock")):
+            if not unpacked.is_dir():
+                unpack_parquet(folder, unpacked, progress)
+    return unpacked
 
 
 def _folder(source: str) -> Path:
