@@ -69,6 +69,10 @@ class SearchData:
     """What was taken for what, and what was left out: lines for people."""
     pixel_rule: PixelRule = DEFAULT_RULE
     """How pictures that are not 8-bit and opaque were decoded."""
+    names: tuple[str, ...] = ()
+    """File name of each row of the pool."""
+    near_duplicates: tuple[tuple[int, ...], ...] = ()
+    """Rows of the pool that are nearly the same, the largest cluster first."""
 
     @property
     def channels(self) -> int:

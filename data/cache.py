@@ -20,9 +20,10 @@ from data.partition import check_class_sizes, read_partition
 from data.pixels import Pixels, open_pixels
 from data.progress import Progress
 from data.readers import Readers
+from data.repeated import find_near_duplicates
 from data.source import find_layout
 from data.spec import DataSpec
-from data.splits import split_files
+from data.splits import check_class_counts, hash_without, split_files
 
 DEFAULT_IMAGE_SIZE = 224
 """Pixels, where none is asked for and the pictures have no common square size."""
@@ -99,20 +100,33 @@ def open_search_data(
         pixels = open_pixels(
             readers, searched, partition.fingerprint, pixel_format, cache_home, progress, limit, rule_key
         )
+    near = find_near_duplicates(
+        pixels.pool_NHWC, partition, pixel_format, cache_home, progress, asked=spec.near_duplicates == "drop"
+    )
     readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
     readable = [searched[row] for row in readable_rows]
     split = split_files(readable, partition.layout.classes, spec, partition.groups)
-    train = _image_set(pixels, searched, readable_rows[split.train_M])
+    train_rows, val_rows = readable_rows[split.train_M], readable_rows[split.val_M]
+    near_notes = near.notes(searched, train_rows, val_rows, len(partition.sealed))
+    split_hash = split.split_hash
+    if spec.near_duplicates == "drop" and (dropped := near.dropped(val_rows)):
+        near_notes = [f"{len(dropped)} images not trained on: nearly the same as a validation or test image"]
+        train_rows = np.array([row for row in train_rows if row not in dropped], dtype=np.int64)
+        split_hash = hash_without(split_hash, [searched[row] for row in sorted(dropped)])
+        check_class_counts(searched, train_rows, partition.layout.classes)
+    train = _image_set(pixels, searched, train_rows)
     mean, std = _statistics(pixels, train.rows_M)
     return SearchData(
         train=train,
-        val=_image_set(pixels, searched, readable_rows[split.val_M]),
+        val=_image_set(pixels, searched, val_rows),
         classes=partition.layout.classes,
         mean=mean,
         std=std,
         fingerprint=partition.fingerprint,
         sealed_fingerprint=partition.sealed_fingerprint,
-        split_hash=split.split_hash,
+        split_hash=split_hash,
+        names=tuple(file.name for file in searched),
+        near_duplicates=near.clusters,
         pixel_rule=rule,
         notes=(
             *partition.notes,
@@ -121,6 +135,7 @@ def open_search_data(
             *_unreadable_notes(pixels.unreadable),
             *blank_notes(pixels, searched, common.transparent),
             *split.notes,
+            *near_notes,
         ),
     )
 

@@ -135,13 +135,6 @@ def _label(value: object, names: Sequence[str]) -> str:
     return names[value] if isinstance(value, int) and value < len(names) else str(value)
 
 
-def _label(value: object, names: Sequence[str]) -> str:
-    """The name of a class; empty for an image without a label, which the hub stores as None or -1."""
-    if value is None or value == -1:
-        return ""
-    return names[value] if isinstance(value, int) and value < len(names) else str(value)
-
-
 def _columns(schema: Schema, path: Path) -> tuple[str, str, str | None]:
     """The names of the columns of images, labels and, if there is one, groups."""
     images = [

@@ -6,15 +6,17 @@ The search needs to know how many images the final test will have before it spen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data.bulk import decode_chunks
 from data.class_folders import listed
-from data.decode import PixelRule, UnreadableImage, decode, pillow_warnings
+from data.decode import PixelFormat, PixelRule, UnreadableImage, decode, pillow_warnings
 from data.files import locked, read_json, write_json, writing_below
 from data.fingerprint import fingerprint
 from data.ignored import shown_name
 from data.layout import ImageFile, Layout
+from data.near_duplicates import SIZE, Signatures, near_pairs, signatures
 from data.parallel import map_files
 from data.progress import Progress
 from data.spec import DataSpec
@@ -104,3 +106,31 @@ def _reason(layout: Layout, name: str, rule: PixelRule) -> str:
 
 def _path(cache_home: Path, key: str) -> Path:
     return cache_home / "sealed" / f"{key[:96]}.json"
+
+
+def sealed_lookalikes(
+    layout: Layout,
+    files: Sequence[ImageFile],
+    searched: Signatures,
+    pixel_format: PixelFormat,
+    progress: Progress | None = None,
+) -> list[tuple[int, str]]:
+    """Rows of searched pictures, each with the name of a sealed test image that is nearly the same.
+
+    Decodes the test images here, as the searched ones were decoded; names are all that leaves this function.
+    """
+    shape = replace(pixel_format, image_size=SIZE)
+
+    def compare(chunk: Sequence[ImageFile]) -> list[tuple[int, str]]:
+        names = [file.name for file in chunk]
+        found: list[tuple[int, str]] = []
+        for decoded in decode_chunks(layout.read, names, shape):
+            here, names = names[: len(decoded.images_NHWC)], names[len(decoded.images_NHWC) :]
+            for row, place in near_pairs(searched, signatures(decoded.images_NHWC)).tolist():
+                if here[place] not in decoded.unreadable:
+                    found.append((row, here[place]))
+        return found
+
+    with pillow_warnings():
+        chunks = map_files(compare, files, label="comparing with the test images", progress=progress, chunk_size=1024)
+        return sorted(pair for pairs in chunks for pair in pairs)

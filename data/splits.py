@@ -185,3 +185,14 @@ def _split_hash(
     grouped = sorted(f"{name}\t{group}\n" for name, group in groups.items())
     digest.update("".join(grouped).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def hash_without(split_hash: str, dropped: Sequence[ImageFile]) -> str:
+    """The hash of a split from whose training images some are taken out."""
+    names = "".join(sorted(f"dropped\t{same_name(file.name)}\n" for file in dropped))
+    return hashlib.blake2b(f"{split_hash}\n{names}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def check_class_counts(files: Sequence[ImageFile], train_rows: IntArray, classes: Sequence[str]) -> None:
+    """Raise UserError where a class is left without an image to train on."""
+    _require(np.array([files[row].label for row in train_rows.tolist()], dtype=np.int64), classes, 1, "to train")
