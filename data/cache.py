@@ -74,14 +74,15 @@ def open_search_data(
     progress: Progress | None = None,
     limit: CacheLimit | None = None,
     layout: Layout | None = None,
+    compare: bool = False,
 ) -> SearchData:
     """Training and validation images of `spec`, decoded once below `cache_home` and mapped read-only.
 
-    Where they would take more than the limit they are decoded whenever they are looked at; a note says so either way.
+    Where they would take more than the limit they are decoded whenever they are asked for; a note says so either way.
     `image_size` is the height and width in pixels; None takes the pictures' own where all share one square size, and
-    otherwise 224. `layout` is a listing of the source that `describe` has made just before; else one is made here. Any
-    number of processes may call this at once. Raises UserError for data that cannot be searched, before it writes
-    anything where the folder's listing tells.
+    otherwise 224. `layout` is a listing of the source that `describe` has made just before; else one is made here.
+    `compare` looks for near-duplicates however many images there are. Any number of processes may call this at once.
+    Raises UserError for data that cannot be searched, before it writes anything where the folder's listing tells.
     """
     cache_home = cache_home.expanduser().absolute()
     layout = layout or find_layout(spec.source, data_home, progress, columns=spec.columns)
@@ -101,7 +102,7 @@ def open_search_data(
             readers, searched, partition.fingerprint, pixel_format, cache_home, progress, limit, rule_key
         )
     near = find_near_duplicates(
-        pixels.pool_NHWC, partition, pixel_format, cache_home, progress, asked=spec.near_duplicates == "drop"
+        pixels.pool_NHWC, partition, pixel_format, cache_home, progress, asked=compare or spec.near_duplicates == "drop"
     )
     readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
     readable = [searched[row] for row in readable_rows]

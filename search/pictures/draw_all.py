@@ -17,6 +17,7 @@ from search.pictures.attribution import grad_cam_picture, guided_backprop_pictur
 from search.pictures.calibration import calibration_picture
 from search.pictures.confusion import confusion_picture, write_confusion
 from search.pictures.grids import mistakes_grid, prediction_grid
+from search.pictures.label_errors import label_errors_picture
 from search.pictures.layers import feature_maps_picture, first_layer_picture
 from search.pictures.per_class import class_scores_picture
 from search.pictures.predictions import Predictions, load_predictions, look_file, predictions_of
@@ -30,6 +31,8 @@ from search.store.storage import open_storage
 from search.terminal import say
 from search.tracking.log_pictures import log_pictures
 from search.tracking.model_registry import load_champion
+from search.verdict.held_out import FILE as LABEL_ERROR_FILE
+from search.verdict.held_out import HeldOut, find_label_errors
 
 PICTURE_FOLDER = "pictures"
 CONFUSION_FILE = "confusion.csv"
@@ -53,6 +56,7 @@ def draw_pictures(
         record = find_study(storage, study)
         uri = find_champion(record).model_uri
         taken = [look.number for look in looks(storage, study) if look.result and look.model_uri == uri]
+        doubtful = find_label_errors(settings, storage, record, progress)
     finally:
         storage.close()
     champion = load_champion(settings, uri)
@@ -63,7 +67,9 @@ def draw_pictures(
     else:
         predictions = _predict_validation(settings, record, classifier, progress)
     place = folder or names.study_folder(settings.home, study) / PICTURE_FOLDER
-    paths = _write(sheets(classifier, predictions), place)
+    paths = _write(sheets(classifier, predictions, doubtful), place)
+    if doubtful:
+        doubtful.write(place / LABEL_ERROR_FILE)
     with writing_below(place):
         write_confusion(predictions, place / CONFUSION_FILE)
     try:
@@ -102,12 +108,15 @@ def _predict_validation(
     return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
 
 
-def sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
+def sheets(
+    classifier: Classifier, predictions: Predictions, doubtful: HeldOut | None = None
+) -> Iterator[tuple[str, Sheet | None]]:
     """Every picture with its name, one at a time because a figure takes memory; None for a picture without content."""
     yield "predictions", prediction_grid(predictions)
     yield "mistakes", mistakes_grid(predictions)
     yield "confusion", confusion_picture(predictions)
     yield "class_scores", class_scores_picture(predictions)
+    yield "label_errors", label_errors_picture(doubtful)
     yield "calibration", calibration_picture(predictions)
     subject = subject_of(classifier, predictions)
     yield "first_layer", first_layer_picture(subject)

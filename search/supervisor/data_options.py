@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from data.catalog import DATASETS
 from data.errors import UserError
@@ -47,11 +48,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def data_spec(study: Study, options: argparse.Namespace) -> DataSpec:
+def data_spec(study: Study | None, options: argparse.Namespace) -> DataSpec:
     """The images: those of `--data`, or the study's own. Raises UserError for an option that makes no sense."""
-    source = options.data or study.data
+    source: str | None = options.data or (study.data if study else None)
     if source is None:
-        raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
+        name = f"study {study.name} has no data set of its own" if study else "which images?"
+        raise UserError(f"{name}; give the images with --data FOLDER")
     if options.data or source not in DATASETS:  # A study's own `digits` is the data set, whatever folder lies here.
         source = typed_source(source)
     if options.background:
@@ -61,12 +63,7 @@ def data_spec(study: Study, options: argparse.Namespace) -> DataSpec:
         raise UserError(f"--max-megapixels {megapixels:g}: give a number above 0")
     return DataSpec(
         source=source,
-        split_seed=study.seed,
-        val_fraction=study.val_fraction,
-        folds=study.folds,
-        train_images=study.train_images,
-        imbalance=study.imbalance,
-        rare_class=study.rare_class,
+        **(_division(study) if study else {}),
         group=options.group or "",
         columns=options.columns or "",
         near_duplicates=options.near_duplicates,
@@ -74,3 +71,15 @@ def data_spec(study: Study, options: argparse.Namespace) -> DataSpec:
         value_range=parse_range(options.value_range) if options.value_range else None,
         max_pixels=MAX_PIXELS if megapixels is None else round(megapixels * 1e6),
     )
+
+
+def _division(study: Study) -> dict[str, Any]:
+    """The fields of a specification that a study sets."""
+    return {
+        "split_seed": study.seed,
+        "val_fraction": study.val_fraction,
+        "folds": study.folds,
+        "train_images": study.train_images,
+        "imbalance": study.imbalance,
+        "rare_class": study.rare_class,
+    }
