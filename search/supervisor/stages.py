@@ -68,7 +68,7 @@ class StageRunner:
         for position, stage in enumerate(study.stages):
             record = self._run(position, partial(pinner.pin_search, position, stage, bases))
             following = study.stages[position + 1 :]
-            wanted = following[0].bases if following else study.confirm.finalists
+            wanted = following[0].taken_over if following else study.confirm.finalists
             best = self._best(record, wanted)
             bases = [config for _, config in best]
         if study.ablation is not None:

@@ -21,10 +21,17 @@ from search.trials.trial_run import TrialRun
 
 
 def claim_trials(
-    stage: PinnedStage, study: optuna.Study, context: TrialContext, *, owner: str, gang_size: int
+    stage: PinnedStage,
+    study: optuna.Study,
+    context: TrialContext,
+    *,
+    owner: str,
+    gang_size: int,
+    ends_at: float | None = None,
 ) -> list[TrialRun]:
     """Claim the next waiting trial, and as many after it, up to `gang_size`, as belong to the same gang.
 
+    `ends_at` is the end of the stage by the time budget, in seconds since the epoch.
     Returns an empty list if no trial waits. A trial that does not belong to the gang goes back into the queue.
     """
     storage, lease_s = context.storage, context.timing.lease_s
@@ -37,7 +44,7 @@ def claim_trials(
         if claim is None:
             break
         trial = storage.open_trial(study, claim.trial_id)
-        run = TrialRun(trial=trial, claim=claim, stage=stage, context=context)
+        run = TrialRun(trial=trial, claim=claim, stage=stage, context=context, ends_at=ends_at)
         key = _gang_key(run) if limit > 1 else None
         if runs and (key is None or key != keys[0]):
             _give_back(run)

@@ -5,13 +5,15 @@ A trial's parameters are drawn in `search.stage.draw_parameters`; `search.trials
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from models.config import TrainConfig
 from models.registry import resolved
@@ -22,6 +24,7 @@ from search import names
 from search.stage.draw_parameters import draw
 from search.stage.pinned import PinnedStage
 from search.stage.rungs import continues
+from search.stage.snapshot import has_result
 from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
 from search.store.paused import read_rung_trials
@@ -42,6 +45,8 @@ class TrialRun:
     claim: Claim
     stage: PinnedStage
     context: TrialContext
+    ends_at: float | None = None
+    """Time at which the stage ends by the time budget, in seconds since the epoch; None without a limit."""
     clock: TrialClock = field(default_factory=TrialClock)
     reported: frozenset[int] = frozenset()
     """Steps that an earlier owner of the trial reported; they are trained again at most, and not reported again."""
@@ -59,7 +64,7 @@ class TrialRun:
 
     def restarted(self) -> TrialRun:
         """The same trial before its first epoch; epochs that it has reported stay reported."""
-        return TrialRun(trial=self.trial, claim=self.claim, stage=self.stage, context=self.context)
+        return replace(self, clock=TrialClock(), best_epochs=[], attributes={}, reported=frozenset(), faults=0)
 
     @property
     def seed(self) -> int:
@@ -103,9 +108,18 @@ class TrialRun:
         self.context.epoch_log.report(self.trial, step, asdict(metrics), value)
         if self.stage.is_final or metrics.epoch == config.epochs:  # Finalists are compared by whole runs.
             return None
-        if self.stage.rungs:
-            return self._result_at(step, config)
-        return self.pruned(PRUNED) if self.trial.should_prune() else None
+        if self.stage.rungs and (result := self._result_at(step, config)):
+            return result
+        if not self.stage.rungs and self.trial.should_prune():
+            return self.pruned(PRUNED)
+        return self.out_of_time() if self._would_be_cut(metrics.duration_s) else None
+
+    def _would_be_cut(self, epoch_s: float) -> bool:
+        """Whether the time budget would end the trial within its next epoch, which then need not begin."""
+        if self.ends_at is None or time.time() + epoch_s < self.ends_at:
+            return False
+        ended = self.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        return has_result(ended)
 
     @property
     def _undecided(self) -> int | None:
