@@ -14,6 +14,7 @@ from data.files import locked
 from data.garbage import no_collection
 from data.hf import PREFIX, TABLE, fetch_hub, has_parquet, unpack_parquet
 from data.ignored import check_utf8
+from data.items import absolute_function, is_function, write_items
 from data.layout import Layout, scan_folder
 from data.progress import Progress
 from data.tables import find_tables, read_tables
@@ -24,7 +25,7 @@ def find_layout(source: str, data_home: Path, progress: Progress | None = None, 
 
     Raises UserError as `resolve`, `scan_folder` and `read_tables` do.
     """
-    folder = resolve(source, data_home, progress)
+    folder = write_items(source, data_home, progress) if is_function(source) else resolve(source, data_home, progress)
     with no_collection():
         if folder is None:
             return digits_layout()
@@ -40,6 +41,8 @@ def find_layout(source: str, data_home: Path, progress: Progress | None = None, 
 
 def typed_source(text: str) -> str:
     """What `text` on a command line means: the absolute path of a folder or file that is there, or else itself."""
+    if is_function(text):
+        return absolute_function(text)
     path = Path(text).expanduser()
     if path.exists() or (text not in DATASETS and len(path.parts) > 1):  # Otherwise a name, known or misspelled.
         check_utf8([str(path.resolve())])
