@@ -40,15 +40,11 @@ class PartFolders:
 
     def hint_of_single_class(self, class_name: str) -> str:
         """What to do if the only class folder holds the class folders."""
-        inner = subfolders(self.place("train") / class_name) if not self._by_class else []
-        if len(inner) < 2:
-            return ""
-        names = listed([path.name for path in inner], 3)
-        return f"; if {names} are the classes, give --data {self.place('train') / class_name}"
-
-    @property
-    def _by_class(self) -> bool:
-        return any(self.parts["train"].values())
+        for folder in subfolders(self.place("train")):
+            inner = [path.name for path in subfolders(folder)]
+            if same_name(folder.name) == class_name and len(inner) > 1:
+                return f"; if {listed(inner, 3)} are the classes, give --data {folder}"
+        return ""
 
 
 def find_part_folders(root: Path) -> PartFolders:
