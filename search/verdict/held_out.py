@@ -65,11 +65,11 @@ def find_label_errors(
     settings: Settings, storage: Storage, record: StudyRecord, progress: Progress | None = None
 ) -> HeldOut | None:
     """Rank the images that the finalists were validated on; None before a finalist has kept its predictions."""
-    stages = [stage for stage in read_stages(storage, record.name) if PinnedStage.from_json(stage.pinned).is_final]
-    if not stages:
+    stage = next((stage for stage in read_stages(storage, record.name) if stage.name in names.LAST_STAGES), None)
+    trials = stage_trials(storage, stage) if stage else []
+    if stage is None or not any(names.CLASSIFIER_HASH in trial.user_attrs for trial in trials):
         return None
-    stage, pinned = stages[-1], PinnedStage.from_json(stages[-1].pinned)
-    trials = stage_trials(storage, stage)
+    pinned = PinnedStage.from_json(stage.pinned)
     root = open_artifacts(settings).root
     by_fold: dict[int, list[Probabilities]] = defaultdict(list)
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]

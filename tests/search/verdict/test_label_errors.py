@@ -43,6 +43,6 @@ def test_a_class_without_images_does_no_harm() -> None:
     probabilities = np.array([[0.9, 0.1, 0], [0.2, 0.1, 0.7], [0.1, 0.9, 0], [0.6, 0.4, 0]], np.float32)
     errors = rank_label_errors(labels_N, probabilities, list("wxyz"), CLASSES)
     assert [(error.name, error.suggestion, error.is_confident) for error in errors] == [
-        ("z", "ant", True),
         ("x", "cat", False),
+        ("z", "ant", True),
     ]
