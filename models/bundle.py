@@ -26,6 +26,7 @@ from data.arrays import ImageSet, UInt8Array
 from data.batches import EvalBatches, to_device
 from data.errors import SieveError, UserError
 from data.files import writing_below
+from data.pixel_rule import DEFAULT_RULE, PixelRule
 from models.config import Precision, TrainConfig
 from models.registry import build_skeleton
 from models.shapes import InputShape
@@ -47,6 +48,7 @@ def save_bundle(
     input_shape: InputShape,
     mean: Sequence[float],
     std: Sequence[float],
+    pixel_rule: PixelRule = DEFAULT_RULE,
 ) -> None:
     """Write the classifier to `folder`, which must be empty or not exist. Either both files are written, or none.
 
@@ -60,6 +62,7 @@ def save_bundle(
         "input_shape": list(input_shape),
         "mean": list(mean),
         "std": list(std),
+        "pixel_rule": pixel_rule.to_json(),
     }
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     if folder.exists() and any(folder.iterdir()):
@@ -98,6 +101,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         input_shape=(channels, height, width),
         mean=tuple(description["mean"]),
         std=tuple(description["std"]),
+        pixel_rule=PixelRule.from_json(description.get("pixel_rule")),
         device=torch.device(device),
     )
 
@@ -114,6 +118,8 @@ class Classifier:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     device: torch.device
+    pixel_rule: PixelRule = DEFAULT_RULE
+    """How the images that it learned from were decoded."""
 
     def predict_proba(
         self, images_NHWC: UInt8Array, batch_size: int = 256, *, precision: Precision = "fp32"

@@ -127,6 +127,7 @@ def _train(
         output, work.model, config,
         classes=data.search.classes, input_shape=data.input_shape,
         mean=work.preprocessing.mean, std=work.preprocessing.std,
+        pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     say(f"best epoch {best_epoch(history, stage.metric)} of {len(history)}")
     return [asdict(metrics) for metrics in history]

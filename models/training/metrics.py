@@ -70,13 +70,18 @@ class Tally:
     def __init__(self, classes: int, device: torch.device) -> None:
         self._classes = classes
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        self._confusion = torch.zeros(classes * classes, dtype=torch.float64, device=device)
+        self._hits_C, self._labels_C, self._answers_C = (
+            torch.zeros(classes, dtype=torch.float64, device=device) for _ in range(3)
+        )
 
     def add(self, logits_NC: Tensor, labels_N: Tensor, mean_loss: Tensor) -> None:
-        """Add a batch."""
-        cells_N = labels_N * self._classes + logits_NC.argmax(dim=1)
+        """Count a batch."""
+        answers_N = logits_NC.argmax(dim=1)
+        ones_N = torch.ones_like(labels_N, dtype=torch.float64)
         # bincount would be shorter, but on a GPU it waits for the result to know its size.
-        self._confusion.index_add_(0, cells_N, torch.ones_like(cells_N, dtype=torch.float64))
+        self._hits_C.index_add_(0, labels_N, (answers_N == labels_N).double())
+        self._labels_C.index_add_(0, labels_N, ones_N)
+        self._answers_C.index_add_(0, answers_N, ones_N)
         self._loss_sum += mean_loss.detach() * len(labels_N)
 
     def clear(self) -> None:
@@ -85,29 +90,27 @@ class Tally:
             tensor.zero_()
 
     def tensors(self) -> list[Tensor]:
-        """The tensors that `add` changes."""
-        return [self._loss_sum, self._confusion]
+        """All that `add` changes."""
+        return [self._loss_sum, self._hits_C, self._labels_C, self._answers_C]
 
     def read(self) -> Scores:
-        """The scores so far, in one transfer from the device. Raises ValueError if nothing was added."""
-        loss_sum, *cells = torch.cat([self._loss_sum.view(1), self._confusion]).tolist()
-        confusion_CC = torch.tensor(cells, dtype=torch.float64).view(self._classes, self._classes)
-        images = int(confusion_CC.sum())
+        """The figures so far, in one transfer from the device. Raises ValueError if nothing was added."""
+        figures = torch.cat([self._loss_sum.view(1), self._hits_C, self._labels_C, self._answers_C]).cpu()
+        hits_C, labels_C, answers_C = figures[1:].view(3, self._classes)
+        images = int(labels_C.sum())
         if images == 0:
             raise ValueError("no images were counted")
         return Scores(
-            loss=loss_sum / images,
-            accuracy=float(confusion_CC.trace()) / images,
-            macro_f1=macro_f1(confusion_CC),
+            loss=float(figures[0]) / images,
+            accuracy=float(hits_C.sum()) / images,
+            macro_f1=macro_f1(hits_C, labels_C + answers_C),
             images=images,
         )
 
 
-def macro_f1(confusion_CC: Tensor) -> float:
-    """Mean over classes of 2 TP / (2 TP + FP + FN), from counts with a row per label and a column per prediction.
+def macro_f1(hits_C: Tensor, seen_C: Tensor) -> float:
+    """Mean over classes of 2 TP / (2 TP + FP + FN), where `hits_C` are TP, and `seen_C` labels plus predictions.
 
     Classes without labels and predictions are left out, as in scikit-learn's `f1_score(average="macro")`.
     """
-    hits_C = confusion_CC.diagonal()
-    seen_C = confusion_CC.sum(dim=0) + confusion_CC.sum(dim=1)
     return float((2 * hits_C / seen_C)[seen_C > 0].mean())

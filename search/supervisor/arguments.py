@@ -6,6 +6,7 @@ import argparse
 import shlex
 
 from search.settings import add_arguments, add_cache_argument, add_trial_arguments
+from search.supervisor.data_options import add_data_arguments
 
 AUTO = "auto"
 _NOT_PART_OF_THE_SEARCH = frozenset({"home", "storage", "tracking", "json", "plan", "test", "notify"})
@@ -17,9 +18,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         "--study", metavar="NAME", required=True,
         help="a study's name, e.g. quickstart, or a Python file that defines STUDY, e.g. mine.py",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", metavar="FOLDER", help="image folder, or a data set's name, e.g. cifar10 (default: the study's own)"
-    )
+    add_data_arguments(parser)
     parser.add_argument(
         "--image-size", metavar="N", type=int, help="scale images to N pixels; short for --set image_size=N"
     )
