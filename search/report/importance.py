@@ -6,7 +6,7 @@ Leaving them out makes effects smaller rather than larger.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,10 @@ class Importance:
     interval: tuple[float, float] | None
     """5th to 95th percentile of `share` over bootstrap resamples of the trials."""
     correlations: tuple[Correlation, ...]
+
+
+RankParameters = Callable[[Sequence[FrozenTrial]], list[Importance]]
+"""What `rank_parameters` does; the live page calls it less often."""
 
 
 def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:

@@ -16,6 +16,7 @@ from data.arrays import SearchData
 from data.cache import open_search_data
 from data.progress import Progress
 from models.registry import resolved
+from search import names
 from search.settings import Settings
 from search.stage.describe import check_unchanged, describe_data, describe_study
 from search.stage.snapshot import take_snapshot
@@ -72,6 +73,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
             with notify_bad_end(request.notify_url, study.name):
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
+                    say(f"to watch it: `sieve watch --study {quote(study.name)}`, then {names.watch_url(study.name)}")
                     _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
                 launcher.stop()  # They had nothing to do if the study was done before.
                 if open_seal:

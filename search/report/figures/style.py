@@ -34,6 +34,12 @@ class Plot:
     min_width_px: int = 0
     """Smallest width; on a narrower screen the figure scrolls sideways."""
 
+    @property
+    def alt(self) -> str:
+        """Text for people who do not see the figure: its title, and what its traces show."""
+        named = dict.fromkeys(trace.name for trace in self.figure.data if trace.name and trace.showlegend is not False)
+        return f"{self.title}: {', '.join(named)}" if named else self.title
+
 
 def blank(**layout: object) -> go.Figure:
     """An empty figure without plotly's template, because the page applies its own for a light or dark theme."""
