@@ -1,141 +1,133 @@
-"""Ways to spend a number of epochs on a table of learning curves: each trains until its ledger has none left."""
+"""The strategies that `benchmarks.time_to_accuracy` compares."""
 
 from __future__ import annotations
 
 import heapq
-import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import optuna
 from optuna.distributions import FloatDistribution
-from optuna.pruners import BasePruner, MedianPruner
-from optuna.trial import TrialState
+from optuna.pruners import HyperbandPruner
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial
 
 from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, LEARNING_RATES, REGULARIZATION, STUDY
+from benchmarks.replay import Curves, Key, Strategy, Training
+from benchmarks.searches import EndingStage, RungStage, Stages, StageSearch
 from models.config import TrainConfig
-from models.values import to_flat
-from search import names
-from search.stage.bases import best_configs
+from search.stage.bases import best_configs, paused_configs
 from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
-from search.stage.samplers import PRUNER_STARTUP_TRIALS, make_pruner, make_sampler
-from studies.definition import Space, Stage, Study
+from search.stage.samplers import TrialSeeded
+from studies.definition import Space, Stage
 
-PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)
 MOST_TRIALS = 400
 """More than any budget pays for."""
 FIRST_STAGE_EPOCHS = 3
-FIRST_STAGE_SHARE = 1 / 3
-"""Of the epochs, for the staged search's first stage."""
+MEDIAN_SHARE = 1 / 3
+"""Share of the epochs of the first of two stages with median pruning."""
+RUNG_SHARE = 0.15
+"""The same for stages with rungs."""
 SCREENING_SHARE = 1 / 3
-"""Of the epochs, for the first epoch of many configurations."""
+"""Share of the epochs for the first epoch of many configurations."""
 
-RATES: Space = {"learning_rate": REGULARIZATION["learning_rate"]}
+RATES: Space = {"learning_rate": FloatDistribution(LEARNING_RATES[0], LEARNING_RATES[-1], log=True)}
+FIRST: Space = {**ARCHITECTURE, **RATES}
+REGULARIZED: Space = {name: entry for name, entry in REGULARIZATION.items() if name != "learning_rate"}
+ALL: Space = {**ARCHITECTURE, **REGULARIZATION, **RATES}
 
-Key = tuple[Any, ...]
-StageSpace = Space | Callable[[TrainConfig], Space]
-MakePruner = Callable[[PinnedStage], BasePruner]
-
-
-class Spent(Exception):
-    """All epochs are used up."""
+Make = Callable[[Curves, int, int], Strategy]
+"""Makes a strategy for a table, a number of epochs and a seed."""
 
 
-@dataclass(kw_only=True)
-class Ledger:
-    """The table, what was trained of it, and what that brought."""
-
-    curves: Mapping[Key, Sequence[float]]
-    epochs: int
-    """May be trained in all."""
-    spent: int = 0
-    best_after: list[float] = field(default_factory=list)
-    """The best validation accuracy seen after each epoch that was spent."""
-
-    def train(self, key: Key, first: int = 1, last: int = EPOCHS) -> Iterator[tuple[int, float]]:
-        """Train a configuration from epoch `first` to `last`. Raises Spent where that is too much."""
-        for epoch in range(first, last + 1):
-            if self.spent == self.epochs:
-                raise Spent
-            self.spent += 1
-            accuracy = self.curves[key][epoch - 1]
-            self.best_after.append(max(accuracy, self.best_after[-1] if self.best_after else 0.0))
-            yield epoch, accuracy
+def _pin(
+    seed: int,
+    space: Space | Callable[[TrainConfig], Space],
+    around: Sequence[TrainConfig] = (),
+    **settings: Any,
+) -> PinnedStage:
+    """Pin a stage that never runs out of trials: the first one, or a second one around configurations."""
+    stage = _stage(space, **settings)
+    study = replace(STUDY, stages=(replace(stage, name="first"), stage), seed=seed)
+    return pin_search(study, 1 if around else 0, stage, around or [STUDY.config])
 
 
-def table_of(curves: Sequence[Mapping[str, Any]]) -> dict[Key, Sequence[float]]:
-    """Stored curves by the values of their parameters."""
-    return {tuple(curve["params"][name] for name in PARAMETERS): curve["val_accuracy"] for curve in curves}
+def _stage(space: Space | Callable[[TrainConfig], Space], **settings: Any) -> Stage:
+    return Stage(**{"name": "stage", "trials": MOST_TRIALS, "epochs": EPOCHS, "space": space} | settings)
 
 
-def staged(ledger: Ledger, seed: int) -> None:
-    """As the studies of Sieve are: architecture and learning rate at few epochs, the rest around the best three."""
-    _staged(ledger, seed, {**ARCHITECTURE, **RATES}, _around, make_pruner)
+def flat(**settings: Any) -> Make:
+    """All parameters at once."""
+    return lambda curves, epochs, seed: EndingStage(_pin(seed, ALL, **settings))
 
 
-def staged_cut_early(ledger: Ledger, seed: int) -> None:
-    """The same, but the median pruner cuts from a quarter of the epochs on."""
-    _staged(ledger, seed, {**ARCHITECTURE, **RATES}, _around, _cutting_early)
+def flat_blind(curves: Curves, epochs: int, seed: int) -> Strategy:
+    """Flat TPE with median pruning, whose workers do not see what the others train."""
+    pinned = _pin(seed, ALL)
+
+    def make(draw_seed: int) -> TPESampler:
+        return TPESampler(seed=draw_seed, n_startup_trials=10, constant_liar=False)
+
+    return EndingStage(pinned, sampler=TrialSeeded(make, pinned.seed))
 
 
-def staged_rate_last(ledger: Ledger, seed: int) -> None:
-    """Architectures at the default learning rate, which is searched in the second stage alone."""
-    _staged(ledger, seed, ARCHITECTURE, REGULARIZATION, make_pruner)
+def hyperband(sampler: str) -> Make:
+    """Hyperband (Li et al. 2018) with random draws, or with TPE as in BOHB (Falkner et al. 2018)."""
+
+    def make(curves: Curves, epochs: int, seed: int) -> Strategy:
+        pruner = HyperbandPruner(min_resource=1, max_resource=EPOCHS, reduction_factor=3)
+        return EndingStage(_pin(seed, ALL, sampler=sampler, pruner="hyperband"), pruner=pruner)
+
+    return make
 
 
-def flat_tpe(ledger: Ledger, seed: int) -> None:
-    """All parameters at once, TPE, every training to its end."""
-    _flat(ledger, seed, sampler="tpe", pruner="none")
+def flat_rungs(kind: Any) -> Make:
+    """All parameters at once, with rungs."""
+    return lambda curves, epochs, seed: RungStage(_pin(seed, ALL, pruner="asha"), kind=kind)
 
 
-def flat_tpe_median(ledger: Ledger, seed: int) -> None:
-    """All parameters at once, TPE, median pruning: what stages are worth, apart from pruning."""
-    _flat(ledger, seed, sampler="tpe", pruner="median")
+def staged_median(curves: Curves, epochs: int, seed: int) -> Strategy:
+    """Architecture and learning rate for a few epochs, then the rest around the best three."""
+    first = EndingStage(_pin(seed, FIRST, epochs=FIRST_STAGE_EPOCHS))
+
+    def second(trials: Sequence[FrozenTrial]) -> StageSearch:
+        bases = [config for _, config in best_configs(trials, 3, maximize=True)]
+        return EndingStage(_pin(seed, _around, bases, bases=3))
+
+    return Stages(first, round(epochs * MEDIAN_SHARE), second)
 
 
-def random_search(ledger: Ledger, seed: int) -> None:
-    """Random draws, every training to its end."""
-    _flat(ledger, seed, sampler="random", pruner="none")
+def staged_rungs(curves: Curves, epochs: int, seed: int) -> Strategy:
+    """The same stages with rungs: most of the epochs go to the second."""
+    first = RungStage(_pin(seed, FIRST, pruner="asha"))
+
+    def second(trials: Sequence[FrozenTrial]) -> StageSearch:
+        bases = _best(trials, 3)
+        return RungStage(_pin(seed, _around, bases, bases=3, pruner="asha"))
+
+    return Stages(first, round(epochs * RUNG_SHARE), second)
 
 
-def successive_halving(ledger: Ledger, seed: int) -> None:
-    """Random draws, cut after epochs 1 and 3 unless among the best third (asynchronous; Li et al. 2018)."""
-    _flat(ledger, seed, sampler="random", pruner="successive_halving")
+def staged_narrow(curves: Curves, epochs: int, seed: int, *, share: float = RUNG_SHARE, keep: int = 8) -> Strategy:
+    """Stages with rungs; the second searches all parameters in the ranges that the best of the first hold."""
+    study = replace(
+        STUDY,
+        stages=(_stage(FIRST, name="first", pruner="asha"), _stage(REGULARIZED, narrow=keep, pruner="asha")),
+        seed=seed,
+    )
+    first = RungStage(pin_search(study, 0, study.stages[0], [study.config]))
+
+    def second(trials: Sequence[FrozenTrial]) -> StageSearch:
+        return RungStage(pin_search(study, 1, study.stages[1], _best(trials, keep)))
+
+    return Stages(first, round(epochs * share), second)
 
 
-def one_epoch_then_best(ledger: Ledger, seed: int) -> None:
-    """One epoch of as many configurations as a third of the time allows, then the best to their end, best first."""
-    screened = random.Random(seed).sample(sorted(ledger.curves, key=str), k=len(ledger.curves))
-    screened = screened[: round(ledger.epochs * SCREENING_SHARE)]
-    ranked = [(-accuracy, order, key) for order, key in enumerate(screened) for _, accuracy in ledger.train(key, 1, 1)]
-    for _, _, key in heapq.nsmallest(len(ranked), ranked):
-        for _ in ledger.train(key, 2):
-            pass
-
-
-STRATEGIES: dict[str, Callable[[Ledger, int], None]] = {
-    "staged, median pruning": staged,
-    "staged, pruned from a quarter of the epochs on": staged_cut_early,
-    "staged, learning rate in the second stage alone": staged_rate_last,
-    "flat TPE": flat_tpe,
-    "flat TPE, median pruning": flat_tpe_median,
-    "random": random_search,
-    "successive halving": successive_halving,
-    "one epoch, then the best": one_epoch_then_best,
-}
-
-
-def _staged(ledger: Ledger, seed: int, first_space: Space, second_space: StageSpace, pruner: MakePruner) -> None:
-    first = Stage(name="first", trials=MOST_TRIALS, epochs=FIRST_STAGE_EPOCHS, space=first_space)
-    second = Stage(name="second", trials=MOST_TRIALS, epochs=EPOCHS, bases=3, space=second_space)
-    study = replace(STUDY, stages=(first, second), seed=seed)
-    until = round(ledger.epochs * FIRST_STAGE_SHARE)
-    trials = _run_stage(ledger, study, 0, [study.config], until=until, pruner=pruner)
-    bases = [config for _, config in best_configs(trials, second.bases, maximize=True)]
-    _run_stage(ledger, study, 1, bases, pruner=pruner)
+def _best(trials: Sequence[FrozenTrial], count: int) -> list[TrainConfig]:
+    found = [config for _, config in best_configs(trials, count, maximize=True)]
+    return found + [config for _, config in paused_configs(trials, found, count - len(found), maximize=True)]
 
 
 def _around(base: TrainConfig) -> Space:
@@ -145,48 +137,43 @@ def _around(base: TrainConfig) -> Space:
     return {**REGULARIZATION, "learning_rate": FloatDistribution(low, high, log=True)}
 
 
-def _cutting_early(stage: PinnedStage) -> BasePruner:
-    return MedianPruner(n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=max(1, stage.epochs // 4))
+class OneEpochThenBest:
+    """One epoch of as many configurations as a third of the time allows, then the best to their end, best first."""
+
+    def __init__(self, curves: Curves, epochs: int, seed: int) -> None:
+        keys = random.Random(seed).sample(sorted(curves, key=str), k=len(curves))
+        self._screened: list[Key] = keys[: round(epochs * SCREENING_SHARE)]
+        self._begun = self._ended = 0
+        self._ranked: list[tuple[float, int, Key]] = []
+
+    def begin(self, spent: int) -> Training | None:
+        if self._begun < len(self._screened):
+            self._begun += 1
+            return Training(key=self._screened[self._begun - 1], next=1, last=1)
+        if not self._ranked or self._ended < len(self._screened):
+            return None
+        return Training(key=heapq.heappop(self._ranked)[2], next=2, last=EPOCHS)
+
+    def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        if epoch == 1:
+            self._ended += 1
+            heapq.heappush(self._ranked, (-accuracy, self._ended, training.key))
+        return False
 
 
-def _flat(ledger: Ledger, seed: int, *, sampler: Any, pruner: Any) -> None:
-    space = {**ARCHITECTURE, **REGULARIZATION}
-    stage = Stage(name="flat", trials=MOST_TRIALS, epochs=EPOCHS, sampler=sampler, pruner=pruner, space=space)
-    study = replace(STUDY, stages=(stage,), seed=seed)
-    _run_stage(ledger, study, 0, [study.config])
-
-
-def _run_stage(
-    ledger: Ledger, study: Study, position: int, bases: Sequence[TrainConfig], *, until: int | None = None,
-    pruner: MakePruner = make_pruner,
-) -> list[optuna.trial.FrozenTrial]:  # fmt: skip
-    """Run a stage with the service's own pinning, sampler and pruner, until so many epochs are spent."""
-    pinned = pin_search(study, position, study.stages[position], bases)
-    search = optuna.create_study(direction="maximize", sampler=make_sampler(pinned), pruner=pruner(pinned))
-    for fixed in pinned.queue:
-        if until is not None and ledger.spent >= until:
-            break
-        search.enqueue_trial(fixed)
-        _run_trial(ledger, search, pinned)
-    return search.get_trials(deepcopy=False)
-
-
-def _cell(flat: Mapping[str, Any]) -> Key:
-    """The table's cell for a configuration: that of the nearest learning rate."""
-    rate = min(LEARNING_RATES, key=lambda known: abs(math.log(known / flat["learning_rate"])))
-    return tuple(rate if name == "learning_rate" else flat[name] for name in PARAMETERS)
-
-
-def _run_trial(ledger: Ledger, search: optuna.Study, pinned: PinnedStage) -> None:
-    trial = search.ask()
-    config = pinned.suggest(trial)
-    flat = to_flat(config)
-    trial.set_user_attr(names.CONFIG, flat)
-    best = 0.0
-    for epoch, accuracy in ledger.train(_cell(flat), last=pinned.epochs):
-        best = max(best, accuracy)
-        trial.report(accuracy, epoch)
-        if epoch < pinned.epochs and trial.should_prune():
-            search.tell(trial, state=TrialState.PRUNED)
-            return
-    search.tell(trial, best)
+STRATEGIES: dict[str, Make] = {
+    "staged, asha, narrowed": staged_narrow,
+    "staged, asha, around three": staged_rungs,
+    "flat TPE, asha": flat_rungs("tpe"),
+    "flat random, asha": flat_rungs("random"),
+    "staged, median pruning": staged_median,
+    "flat TPE, median pruning": flat(),
+    "flat TPE, median pruning, blind to running trials": flat_blind,
+    "flat TPE": flat(pruner="none"),
+    "random": flat(sampler="random", pruner="none"),
+    "successive halving": flat(sampler="random", pruner="successive_halving"),
+    "Hyperband": hyperband("random"),
+    "BOHB": hyperband("tpe"),
+    "one epoch, then the best": OneEpochThenBest,
+}
+DEFAULT = "staged, asha, narrowed"

@@ -28,7 +28,7 @@ from studies.ablation import ABLATION_STAGE as ABLATION_STAGE
 from studies.ablation import Ablation as Ablation
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
-Pruner = Literal["median", "successive_halving", "hyperband", "none"]
+Pruner = Literal["median", "asha", "successive_halving", "hyperband", "none"]
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 Against = Literal["macs", "parameters"]
 Value = str | int | float | bool
@@ -67,20 +67,31 @@ def when(distribution: BaseDistribution, **condition: Value | tuple[Value, ...])
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One search space with its trials. It searches around the best `bases` configurations of the stage before."""
+    """One search space with its trials. It searches around the best `bases` configurations of the stage before, or
+    narrows the space of the stages before.
+    """
 
     name: str
     space: Space | Callable[[TrainConfig], Space]
     trials: int
     epochs: int
     bases: int = 1
+    narrow: int = 0
+    """If not 0: search the parameters of earlier stages again, in the ranges that the best `narrow` configurations of
+    the stage before hold, together with the stage's own parameters. `bases` is not used then."""
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
+    """`asha` pauses trials below the median and lets them continue later; the others end them."""
     values: Mapping[str, Value] = field(default_factory=dict)
     """Fields that this stage sets itself and hands on. With a smaller `image_size`, early stages cost a fraction; a
     later stage, or the confirmation, then has to set the full size again."""
     against: Against | None = None
     """A cost to be kept small beside the metric: the stage hands on the best of those that no trial beats in both."""
+
+    @property
+    def taken_over(self) -> int:
+        """How many configurations of the stage before it needs."""
+        return self.narrow or self.bases
 
     def space_around(self, base: TrainConfig) -> Space:
         return self.space(base) if callable(self.space) else self.space
@@ -150,6 +161,11 @@ class Study:
             raise UserError(f"{self.name}: two stages have the same name: {', '.join(stage_names)}")
         for stage in self.stages:
             _check_stage(self.name, stage, self.config)
+            if stage.pruner == "asha" and self.folds:
+                raise UserError(
+                    f"{self.name}/{stage.name}: pruner 'asha' compares trials at single epochs, which {self.folds} "
+                    "folds do not have; use pruner='median'"
+                )
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
         epochs = {} if self.confirm.epochs is None else {"epochs": self.confirm.epochs}
@@ -180,8 +196,10 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
         raise UserError(f"{where}: {stage.name!r} is the name of every study's last stage; choose another one")
     _check_option(where, "sampler", stage.sampler, get_args(Sampler))
     _check_option(where, "pruner", stage.pruner, get_args(Pruner))
-    if min(stage.trials, stage.epochs, stage.bases) < 1:
-        raise UserError(f"{where}: trials, epochs and bases must be at least 1")
+    if min(stage.trials, stage.epochs, stage.bases) < 1 or stage.narrow < 0:
+        raise UserError(f"{where}: trials, epochs and bases must be at least 1, and narrow at least 0")
+    if stage.narrow and (stage.sampler == "grid" or stage.bases > 1):
+        raise UserError(f"{where}: narrow searches one space; leave out bases and the grid sampler")
     base = _checked(where, config, stage.values)
     space = stage.space_around(base)
     if stage.against is not None:

@@ -19,6 +19,7 @@ from models.config import TrainConfig
 from models.training.batches import Labelled, TrainingBatches, ValidationBatches
 from models.training.finetuned import FineTuned
 from models.training.metrics import EpochMetrics
+from search.store.claims import Result
 from search.trials.data_source import TrialData
 from search.trials.trial_run import TrialRun
 from search.trials.workload import Workload, WorkloadBuilder
@@ -70,11 +71,11 @@ class TimedTrialRun(TrialRun):
 
     laps: Laps
 
-    def record(self, metrics: EpochMetrics, config: TrainConfig) -> bool:
+    def record(self, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
         self.laps.end("checkpoint")
-        is_over = super().record(metrics, config)
+        result = super().record(metrics, config)
         self.laps.end("storage")
-        return is_over
+        return result
 
 
 class TimedWorkloadBuilder:

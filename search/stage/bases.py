@@ -31,6 +31,31 @@ def best_configs(
     return [(trial, from_flat(trial.user_attrs[names.CONFIG])) for trial in chosen]
 
 
+def paused_configs(
+    trials: Sequence[FrozenTrial], taken: Sequence[TrainConfig], count: int, *, maximize: bool
+) -> list[tuple[FrozenTrial, TrainConfig]]:
+    """The best `count` trials that paused or were cut by the time budget, and their configurations, without `taken`.
+
+    Of two trials the one that trained for more epochs is better, since accuracies of different epochs do not compare.
+    """
+    best = max if maximize else min
+    partial = [
+        trial
+        for trial in trials
+        if trial.intermediate_values and trial.user_attrs.keys() & {names.PAUSED, names.OUT_OF_TIME}
+    ]
+    partial.sort(key=lambda trial: best(trial.intermediate_values.values()), reverse=maximize)
+    partial.sort(
+        key=lambda trial: len(trial.intermediate_values), reverse=True
+    )  # Keeps the better of equal ones first.
+    chosen: list[tuple[FrozenTrial, TrainConfig]] = []
+    for trial in partial:
+        config = from_flat(trial.user_attrs[names.CONFIG])
+        if len(chosen) < count and config not in (*taken, *(known for _, known in chosen)):
+            chosen.append((trial, config))
+    return chosen
+
+
 def _kind(trial: FrozenTrial) -> tuple[tuple[str, object], ...]:
     return tuple(sorted((name, value) for name, value in trial.params.items() if not isinstance(value, float)))
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, cast
 
-from studies.definition import Ablation, Confirm, Stage, Study
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from models.config import TrainConfig
+from studies.definition import Ablation, Confirm, Space, Stage, Study
 
 REGISTRATION_S = 3.0
 """Seconds reserved for registering the champion."""
@@ -16,8 +19,36 @@ EVALUATION_S = 12.0
 """Seconds reserved in addition for the evaluation on the test set."""
 MIN_TRIALS = 4
 """Fewest trials of a stage: if there is no time for them, they get fewer epochs."""
-CONFIRMATION_MARGIN = 0.95
+CONFIRMATION_MARGIN = 0.96
 """Share of the remaining time that the confirmation uses: its runs are never cut, so they must not end late."""
+MOST_GROWTH = 4.0
+"""A stage gets at most so many times its trials where there is time for more than the study plans."""
+LONGER = 2
+"""The confirmation's runs get at most so many times their epochs where there is time left."""
+MOST_SEEDS = 10
+"""Most seeds of each finalist where there is time left."""
+ENOUGH = 0.5
+"""A smaller confirmation is chosen if the runs of a larger one would have less than this share of their epochs."""
+
+
+def _with_fewer_epochs(stage: Stage, share: float) -> Space | Callable[[TrainConfig], Space]:
+    """The stage's space; if it varies the epochs, with this share of them."""
+
+    def fewer(epochs: int) -> int:
+        return max(1, math.floor(epochs * share))
+
+    def shortened(base: TrainConfig) -> Space:
+        space = dict(stage.space_around(base))
+        match space.get("epochs"):
+            case CategoricalDistribution(choices=choices):
+                space["epochs"] = CategoricalDistribution(
+                    tuple(dict.fromkeys(fewer(cast(int, epochs)) for epochs in choices))
+                )
+            case IntDistribution(low=low, high=high, log=log):
+                space["epochs"] = IntDistribution(fewer(low), fewer(high), log=log)
+        return space
+
+    return shortened
 
 
 class Budget(Protocol):
@@ -29,10 +60,12 @@ class Budget(Protocol):
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """The stage with as many trials and epochs as the time allows."""
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         """The confirmation with as many finalists, seeds and epochs as the time allows.
 
-        `epoch_s` holds the seconds of an epoch of each finalist, best finalist first.
+        `epochs` are those of its runs if the study sets none. `epoch_s` holds the seconds of an epoch of each finalist,
+        best finalist first. The finalists' trials were trained for up to `trained` epochs, and its runs are never
+        trained for less.
         """
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
@@ -53,7 +86,7 @@ class UnlimitedBudget:
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         return stage
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         return self._study.confirm
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
@@ -75,37 +108,60 @@ class TimeBudget:
         self._last_stage_end = self.end - REGISTRATION_S - (EVALUATION_S if test else 0.0)
         self._costs_s = list(stage_costs_s)
         self._workers = workers
+        runs = study.ending.candidates * study.ending.seeds
+        self._last_run_s = self._costs_s[-1] * min(workers, runs) / runs
+        """Seconds of one run of the last stage."""
 
     def foresee(self, stage: Stage) -> Stage:
         """The result that `fit_stage` would have if all earlier stages took exactly their share of the time."""
-        return self._scaled(stage, min(1.0, self._left_s() / sum(self._costs_s)))
+        return self._scaled(stage, self._left_s() / sum(self._costs_s))
 
     def fit_stage(self, position: int, stage: Stage) -> Stage:
-        return self._scaled(stage, min(1.0, self._share_s(position) / self._costs_s[position]))
+        return self._scaled(stage, self._share_s(position) / self._costs_s[position])
 
     def _scaled(self, stage: Stage, scale: float) -> Stage:
         if stage.sampler == "grid":
             return stage  # A grid keeps all its cells; its deadline ends it.
         least = min(stage.trials, max(MIN_TRIALS, 2 * stage.bases))
-        trials = max(least, math.floor(stage.trials * scale))
-        if trials > least:
+        trials = max(least, math.floor(stage.trials * min(MOST_GROWTH, scale)))
+        share = scale * stage.trials / least
+        if trials > least or share >= 1:
             return replace(stage, trials=trials)
         # There is no time even for the fewest trials, so they get fewer epochs.
-        epochs = max(1, math.floor(stage.epochs * min(1.0, scale * stage.trials / least)))
-        return replace(stage, trials=trials, epochs=epochs)
+        epochs = max(1, math.floor(stage.epochs * share))
+        return replace(stage, trials=trials, epochs=epochs, space=_with_fewer_epochs(stage, share))
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float]) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         confirm = self._study.confirm
-        wanted = confirm.epochs or epochs
-        all_of_them, two = len(epoch_s), min(2, confirm.seeds)
-        sizes = [(all_of_them, confirm.seeds), (all_of_them, two), (min(2, all_of_them), two)]
+        wanted = max(trained, confirm.epochs or epochs)
         left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
-        affordable = 0.0
-        for finalists, seeds in sizes:
-            affordable = left_s / self._makespan_s(list(epoch_s[:finalists]) * seeds)
-            if affordable >= wanted:
-                break
-        return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, min(wanted, math.floor(affordable))))
+
+        def affordable(finalists: int, seeds: int) -> float:
+            return left_s / self._makespan_s(list(epoch_s[:finalists]) * seeds)
+
+        sizes = self._confirmation_sizes(len(epoch_s))
+        finalists, seeds = next((size for size in sizes if affordable(*size) >= wanted), sizes[-1])
+        if affordable(finalists, seeds) < wanted:
+            # Fewer runs of more epochs: a network that is trained too briefly loses more than a choice of two gains.
+            enough = max(trained, ENOUGH * wanted)
+            smaller = [sizes[-1], *self._smallest_sizes(len(epoch_s))]
+            finalists, seeds = next((size for size in smaller if affordable(*size) >= enough), smaller[-1])
+        elif affordable(finalists, seeds) >= LONGER * wanted:
+            seeds = max(seeds, min(MOST_SEEDS, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
+        fitting = min(LONGER * wanted, math.floor(affordable(finalists, seeds)))
+        return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, trained, fitting))
+
+    def _confirmation_sizes(self, finalists: int) -> list[tuple[int, int]]:
+        """Numbers of finalists and seeds, the study's own first."""
+        seeds = self._study.confirm.seeds
+        two = min(2, seeds)
+        return [(finalists, seeds), (finalists, two), (min(2, finalists), two)]
+
+    def _smallest_sizes(self, finalists: int) -> list[tuple[int, int]]:
+        """Numbers of finalists and seeds for a very short time; with folds, each finalist needs two of them."""
+        if self._study.folds:
+            return [(1, min(2, self._study.confirm.seeds))]
+        return [(min(2, finalists), 1), (1, 1)]
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
@@ -125,7 +181,13 @@ class TimeBudget:
         return time.time() + self._share_s(position)
 
     def _share_s(self, position: int) -> float:
-        return self._left_s() * self._costs_s[position] / sum(self._costs_s[position:])
+        """The stage's share of the time that is left, without what one run of the last stage needs."""
+        left_s, costs_s = self._left_s(), self._costs_s
+        share_s = left_s * costs_s[position] / sum(costs_s[position:])
+        if position == len(costs_s) - 1:
+            return share_s
+        reserve_s = min(left_s / 2, self._last_run_s)
+        return min(share_s, (left_s - reserve_s) * costs_s[position] / sum(costs_s[position:-1]))
 
     def _left_s(self) -> float:
         return max(1.0, self._last_stage_end - time.time())

@@ -80,7 +80,9 @@ def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: St
 
 def _describe_stage(study: Study, stage: Stage) -> dict[str, Any]:
     base = with_values(study.config, {**stage.values, "epochs": stage.epochs})
+    narrow = {"narrow": stage.narrow} if stage.narrow else {}  # Studies of earlier versions do not have it.
     return {
+        **narrow,
         "trials": stage.trials,
         "epochs": stage.epochs,
         "bases": stage.bases,

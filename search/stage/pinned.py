@@ -60,6 +60,8 @@ class PinnedStage:
     """Number of folds into which the study divides its training images; 0 for a single validation set."""
     cells: tuple[dict[str, str], ...] = ()
     """In an ablation, the level of each factor for each base; empty in other stages."""
+    rungs: tuple[int, ...] = ()
+    """Epochs after which trials pause, with the pruner `asha`; see `search.stage.rungs`."""
     against: str | None = None
     """Name of the trial attribute to minimise as a second aim; None for a single aim."""
 
@@ -69,6 +71,11 @@ class PinnedStage:
         champion.
         """
         return self.name in names.LAST_STAGES
+
+    @property
+    def maximize(self) -> bool:
+        """Whether a larger value of the metric is better."""
+        return self.direction == "maximize"
 
     def folds_of(self, slot: int) -> range:
         """The folds that the trial of a slot trains on: all folds, or in the final stage one fold for each run in
@@ -88,7 +95,7 @@ class PinnedStage:
             tuple(PinnedParameter(**{**entry, "when_values": tuple(entry["when_values"])}) for entry in space)
             for space in stored["spaces"]
         )
-        tuples = {key: tuple(stored.get(key, ())) for key in ("bases", "queue", "seeds", "cells")}
+        tuples = {key: tuple(stored.get(key, ())) for key in ("bases", "queue", "seeds", "cells", "rungs")}
         return cls(**{**stored, **tuples, "spaces": spaces})
 
     def config(self, params: Mapping[str, Any]) -> TrainConfig:

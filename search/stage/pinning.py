@@ -20,8 +20,13 @@ from search import names
 from search.seeds import derive_seed
 from search.stage.distributions import describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
+from search.stage.narrowing import narrowed_space
 from search.stage.pinned import PinnedParameter, PinnedStage, Values
+from search.stage.rungs import rung_epochs
 from studies.definition import Ablation, Confirm, Space, Stage, Study, When
+
+HANDED_ON = 3
+"""A stage that narrows begins with so many configurations of the stage before."""
 
 
 def pin_search(
@@ -37,7 +42,10 @@ def pin_search(
 
     A grid has one trial for each cell, and `stage.trials` is not used. `first` are the parameters of trials that follow
     those of the bases, within the budget. The parameters of a random search are all drawn here, infeasible ones again.
+    A stage that narrows has the best base alone, and begins with the parameters of the best few.
     """
+    if stage.narrow and position:
+        stage, bases, first = _narrow(study, position, stage, bases)
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
     _check_compatible(f"{study.name}/{stage.name}", spaces)
@@ -65,9 +73,23 @@ def pin_search(
         queue=tuple(queue),
         seeds=tuple(derive_seed(seed, "trial", slot) for slot in range(len(queue))),
         folds=study.folds,
+        rungs=rung_epochs(_most_epochs(stage, spaces)) if stage.pruner == "asha" else (),
         against=stage.against,
     )
     return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
+
+
+def _narrow(
+    study: Study, position: int, stage: Stage, best: Sequence[TrainConfig]
+) -> tuple[Stage, Sequence[TrainConfig], list[Values]]:
+    """The stage with its narrowed space, its base, and the parameters of the next best configurations."""
+    study = replace(study, stages=(*study.stages[:position], stage))
+    narrowed = replace(stage, space=narrowed_space(study, position, best), narrow=0)
+    handed_on = [
+        _inside(pin_space(narrowed.space_around(config)), to_flat(with_values(config, stage.values)), 0, 1)
+        for config in best[1:HANDED_ON]
+    ]
+    return narrowed, best[:1], handed_on
 
 
 def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:
@@ -121,6 +143,17 @@ def pin_space(space: Space) -> tuple[PinnedParameter, ...]:
             pinned.append(PinnedParameter(name=name, distribution=distribution_to_json(entry)))
     # A parameter is drawn after the parameter that its condition depends on.
     return tuple(sorted(pinned, key=lambda parameter: parameter.when is not None))
+
+
+def _most_epochs(stage: Stage, spaces: Sequence[Sequence[PinnedParameter]]) -> int:
+    """The most epochs that a trial of the stage may train, since a space may vary them."""
+    varied: list[int] = [
+        max(steps(json_to_distribution(parameter.distribution)))
+        for space in spaces
+        for parameter in space
+        if parameter.name == "epochs"
+    ]
+    return max([stage.epochs, *varied])
 
 
 def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: int) -> Values:

@@ -116,8 +116,11 @@ def make_sampler(stage: PinnedStage) -> BaseSampler:
 
 
 def looks_at_running(stage: PinnedStage) -> bool:
-    """Whether the stage's sampler or pruner uses trials that have not ended."""
-    return stage.sampler in ("gp", "cmaes") or stage.pruner in ("successive_halving", "hyperband")
+    """Whether the stage's sampler or pruner uses trials that have not ended.
+
+    TPE counts running trials among the bad ones, so that parallel workers do not draw the same region.
+    """
+    return stage.sampler in ("tpe", "gp", "cmaes") or stage.pruner in ("successive_halving", "hyperband")
 
 
 def make_pruner(stage: PinnedStage) -> BasePruner:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search import names
 from search.stage.pinned import PinnedStage
 from search.store.records import StageRecord, WorkerRecord, read_stages, read_workers
 from search.store.states import MARKS, STATUS_OF_STATE, TrialStatus
@@ -104,6 +105,16 @@ def stage_trials(storage: Storage, record: StageRecord) -> list[FrozenTrial]:
     except KeyError:
         return []
     return trials
+
+
+def is_over(trial: FrozenTrial, record: StageRecord) -> bool:
+    """Whether a trial has ended for good: a paused one may continue until its stage is closed."""
+    return trial.state.is_finished() and (names.PAUSED not in trial.user_attrs or record.state == "closed")
+
+
+def has_result(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a stage can hand something on: a complete trial, or one that paused."""
+    return any(trial.state == TrialState.COMPLETE or names.PAUSED in trial.user_attrs for trial in trials)
 
 
 def rank_trials(trials: Sequence[FrozenTrial], *, maximize: bool) -> list[FrozenTrial]:

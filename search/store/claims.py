@@ -39,6 +39,8 @@ class Claim:
     optuna_study: str
     owner: str
     token: str
+    was_paused: bool = False
+    """Whether the trial was paused at a rung and continues now."""
 
 
 @dataclass(frozen=True, kw_only=True)

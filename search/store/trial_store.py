@@ -23,8 +23,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, or_, select, update
 
+from search import names
 from search.store.engines import reading
 from search.store.optuna_private import (
     FIXED_PARAMS,
@@ -70,7 +71,10 @@ class TrialStore(CachedStorage):
         self.fresh_s = 0.0
         """Seconds for which trials that were read are not read again, except by `read_now`."""
         self.reads_running = True
-        """Whether running trials of other workers are read: the median pruner and TPE use only finished ones."""
+        """Whether running trials of other workers are read: the median pruner uses only finished ones."""
+        self.keeps_paused = False
+        """Whether a paused trial that continues in another process stays paused in what this process reads: samplers
+        take running trials for bad ones, but a trial that continues is among the best."""
         self._opening: int | None = None
         self._held: _Held | None = None
         self._read_at: dict[int, float] = {}
@@ -79,6 +83,8 @@ class TrialStore(CachedStorage):
         """The last trial id that was read, by study."""
         self._running: dict[int, set[int]] = {}
         """The ids of the trials that were running when they were last read, by study."""
+        self._paused: dict[int, dict[int, datetime | None]] = {}
+        """When each trial paused that was paused when it was last read, by study and trial id."""
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -256,28 +262,46 @@ class TrialStore(CachedStorage):
 
     def _changed_ids(self, study_id: int, study: CachedStudy) -> set[int]:
         """The ids of trials that are new, started, ended or requeued since they were last read."""
-        unfinished, newest = study.unfinished_trial_ids, self._newest[study_id]
-        query = select(TrialModel.trial_id).where(
+        unfinished, newest, paused = study.unfinished_trial_ids, self._newest[study_id], self._paused[study_id]
+        table = TrialModel.__table__.c
+        query = select(table.trial_id, table.state, table.datetime_complete).where(
             TrialModel.study_id == study_id,
             TrialModel.trial_id >= min(unfinished, default=newest + 1),
-            or_(TrialModel.state != TrialState.WAITING, TrialModel.trial_id > newest),
+            or_(
+                TrialModel.state != TrialState.WAITING,
+                TrialModel.trial_id > newest,
+                TrialModel.trial_id.in_(list(paused)),
+            ),
         )
         if not self.reads_running:
             query = query.where(or_(TrialModel.state != TrialState.RUNNING, TrialModel.trial_id == self._opening))
         with self._reader.begin() as connection:
-            moved = set(connection.execute(query).scalars())
+            moved = {row.trial_id for row in connection.execute(query) if self._has_changed(row, paused)}
         known_finished = {trial_id for trial_id in moved if trial_id <= newest} - unfinished
         return (moved - known_finished) | (self._running[study_id] - moved)
+
+    def _has_changed(self, row: Row[Any], paused: Mapping[int, datetime | None]) -> bool:
+        """Whether a trial has to be read again; of other trials than paused ones the query finds no more than those."""
+        if row.trial_id not in paused or row.trial_id == self._opening:
+            return True
+        if row.state == TrialState.PRUNED:
+            return bool(row.datetime_complete != paused[row.trial_id])  # It continued, and paused at another rung.
+        return not (self.keeps_paused and row.state in (TrialState.RUNNING, TrialState.WAITING))
 
     def _keep(self, study_id: int, trials: list[FrozenTrial]) -> None:
         self._add_trials_to_cache(study_id, trials)
         self._remembered.pop(study_id, None)
         unfinished = self._studies[study_id].unfinished_trial_ids
         running = self._running.setdefault(study_id, set())
+        paused = self._paused.setdefault(study_id, {})
         for trial in trials:
             trial_id = database_id(trial)
             self._newest[study_id] = max(trial_id, self._newest.get(study_id, -1))
-            (unfinished.discard if trial.state.is_finished() else unfinished.add)(trial_id)
+            paused.pop(trial_id, None)
+            if names.PAUSED in trial.user_attrs and trial.state == TrialState.PRUNED:
+                paused[trial_id] = trial.datetime_complete
+            is_over = trial.state.is_finished() and trial_id not in paused
+            (unfinished.discard if is_over else unfinished.add)(trial_id)
             (running.add if trial.state == TrialState.RUNNING else running.discard)(trial_id)
 
 

@@ -16,8 +16,9 @@ from models.registry import resolved
 from models.training.fit import fit
 from models.values import with_values
 from search.stage.pinning import pin_search
+from search.stage.rungs import expected_epochs
 from search.trials.workload import WorkloadBuilder
-from studies.definition import Study
+from studies.definition import Stage, Study
 
 MEASURED_BATCHES = 4
 DRAWS = 2
@@ -66,9 +67,9 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
         epoch_s = measure(_sample(study, position, DRAWS))
         folds = max(1, study.folds)
         epochs = folds * fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
-        bases = [study.config] * (stage.bases if position else 1)
+        bases = [study.config] * (stage.taken_over if position else 1)
         trials = pin_search(study, position, stage, bases).trials
-        kept = 1.0 if stage.pruner == "none" or trials < 6 else SHARE_AFTER_PRUNING
+        kept = _share_trained(stage, trials)
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
         costs.append(StageCost(name=stage.name, trials=trials, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s))
     ending = study.ending
@@ -76,6 +77,13 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
     runs, epochs = ending.candidates * ending.seeds, ending.epochs or costs[-1].epochs / max(1, study.folds)
     wall_s = runs * epochs * epoch_s / min(workers, runs)
     return [*costs, StageCost(name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
+
+
+def _share_trained(stage: Stage, trials: int) -> float:
+    """The share of its planned epochs that a stage trains after pruning."""
+    if stage.pruner == "asha":
+        return expected_epochs(stage.epochs) / stage.epochs
+    return 1.0 if stage.pruner == "none" or trials < 6 else SHARE_AFTER_PRUNING
 
 
 def _ending_sample(study: Study) -> list[TrainConfig]:

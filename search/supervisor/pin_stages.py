@@ -16,7 +16,7 @@ from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
 from search.stage.warm_start import warm_parameters
 from search.store.records import read_study
 from search.store.storage import Storage
-from search.supervisor.describe_cuts import ablation_cuts, confirmation_cuts, stage_cuts
+from search.supervisor.budget_changes import ablation_changes, confirmation_changes, stage_changes
 from studies.definition import Ablation, Stage, Study
 
 
@@ -33,7 +33,7 @@ class StagePinner:
     def pin_search(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
         """Pin a search stage around these configurations."""
         fitted = self._budget.fit_stage(position, stage)
-        self._say_cuts(stage.name, stage_cuts(stage, fitted))
+        self._say_changes(stage.name, stage_changes(stage, fitted))
         record = read_study(self._storage, self._study.name)
         assert record is not None
         taken = warm_parameters(record) if position == 0 else ()
@@ -44,17 +44,18 @@ class StagePinner:
         """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""
         epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]
         epochs = max(config.epochs for _, config in best)
-        confirm = self._budget.fit_confirmation(epochs, epoch_s)
+        trained = max(trial.user_attrs[names.EPOCHS_DONE] for trial, _ in best) // max(1, self._study.folds)
+        confirm = self._budget.fit_confirmation(epochs, epoch_s, trained)
         wanted = replace(self._study.confirm, finalists=min(self._study.confirm.finalists, len(best)))
-        self._say_cuts(confirm.name, confirmation_cuts(wanted, confirm, epochs))
+        self._say_changes(confirm.name, confirmation_changes(wanted, confirm, epochs))
         return pin_confirmation(self._study, confirm, [config for _, config in best[: confirm.finalists]])
 
     def pin_ablation(self, ablation: Ablation, base: TrainConfig) -> PinnedStage:
         """Pin an ablation around this configuration."""
         fitted = self._budget.fit_ablation(ablation)
-        self._say_cuts(ablation.name, ablation_cuts(ablation, fitted))
+        self._say_changes(ablation.name, ablation_changes(ablation, fitted))
         return pin_ablation(self._study, fitted, base)
 
-    def _say_cuts(self, stage: str, cuts: Sequence[str]) -> None:
-        if cuts:
-            self._say(f"{stage}: the time budget cuts {', '.join(cuts)}")
+    def _say_changes(self, stage: str, changes: str) -> None:
+        if changes:
+            self._say(f"{stage}: the time budget {changes}")

@@ -15,7 +15,7 @@ from search.durations import show_duration
 from search.stage.budget import TimeBudget
 from search.stage.warm_start import WarmStart
 from search.store.study_data import StudyData
-from search.supervisor.describe_cuts import stage_cuts
+from search.supervisor.budget_changes import stage_changes
 from search.supervisor.estimate import StageCost, total_s
 from search.text import plural
 from studies.definition import Stage, Study, When
@@ -50,25 +50,34 @@ def print_plan(
         console.print(line, highlight=False, markup=False)
     fitted = [budget.foresee(stage) if budget else stage for stage in study.stages]
     for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
-        around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
+        around = _around(study, position)
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
         console.print(
             f"[bold]{position + 1} {stage.name}[/bold]  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, "
             f"sampler {stage.sampler}, pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}",
             highlight=False,
         )
-        if fitted[position] != stage:
-            cuts = ", ".join(stage_cuts(stage, fitted[position], about="about "))
-            console.print(f"  the budget cuts {cuts}", highlight=False)
+        if changes := stage_changes(stage, fitted[position], about="about "):
+            console.print(f"  the budget {changes}", highlight=False)
         if position and callable(stage.space):
             console.print("  the ranges depend on the base; shown for the start configuration", highlight=False)
         console.print(_space(study, stage))
     _print_children(study, console)
     _print_ending(study, costs[-1], console)
     in_all = f"about {show_duration(total_s(costs))} in total, from a short measurement on this machine"
-    is_cut = fitted != list(study.stages)
-    shortened = "; the budget shortens that, and makes the last stage as small as necessary" if is_cut else ""
+    is_fitted = budget is not None and fitted != list(study.stages)
+    shortened = "; the budget changes that, and gives the last stage the time that is left" if is_fitted else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
+
+
+def _around(study: Study, position: int) -> str:
+    """What a stage takes from the stage before."""
+    if not position:
+        return ""
+    stage, before = study.stages[position], study.stages[position - 1].name
+    if stage.narrow:
+        return f", and what {before} searched, in the ranges of its best {stage.narrow}"
+    return f", around the best {stage.bases} of {before}"
 
 
 def _print_ending(study: Study, cost: StageCost, console: Console) -> None:

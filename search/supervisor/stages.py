@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from data.errors import SieveError
 from models.config import TrainConfig
 from search import names
-from search.stage.bases import best_configs
+from search.stage.bases import best_configs, paused_configs
 from search.stage.budget import Budget
 from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
@@ -68,7 +68,7 @@ class StageRunner:
         for position, stage in enumerate(study.stages):
             record = self._run(position, partial(pinner.pin_search, position, stage, bases))
             following = study.stages[position + 1 :]
-            wanted = following[0].bases if following else study.confirm.finalists
+            wanted = following[0].taken_over if following else study.confirm.finalists
             best = self._best(record, wanted)
             bases = [config for _, config in best]
         if study.ablation is not None:
@@ -113,6 +113,8 @@ class StageRunner:
         trials = stage_trials(self._storage, record)
         maximize = self._study.direction == "maximize"
         best = best_configs(trials, count, maximize=maximize, against=record.pinned.get("against"))
+        if record.pinned.get("rungs"):
+            best += paused_configs(trials, [config for _, config in best], count - len(best), maximize=maximize)
         if not best:
             raise SieveError(
                 f"{record.optuna_study}: none of its {plural(len(trials), 'trial')} completed; "

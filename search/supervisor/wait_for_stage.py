@@ -11,8 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import SieveError
 from search import names
-from search.stage.snapshot import stage_trials
+from search.stage.pinned import PinnedStage
+from search.stage.rungs import to_continue
+from search.stage.snapshot import has_result, stage_trials
 from search.store.claims import Result, claim_next, finish
+from search.store.paused import read_rung_trials
 from search.store.processes import process_name
 from search.store.reaping import reap
 from search.store.records import StageRecord, update_stage
@@ -57,11 +60,11 @@ class StageWait:
         while True:
             trials = stage_trials(self._storage, record)
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
-            if not unfinished:
+            if not unfinished and not self._continues(record, planned_end):
                 return
             _raise_if_hopeless(record, trials)
-            if planned_end is not None and time.time() > planned_end:
-                if _has_result(trials) and _are_waiting(unfinished):
+            if unfinished and planned_end is not None and time.time() > planned_end:
+                if has_result(trials) and _are_waiting(unfinished):
                     self._skip_waiting(record)
                     continue
                 record = self._set_published_end(record, planned_end, trials, unfinished)
@@ -71,6 +74,16 @@ class StageWait:
             if self._is_interrupted() and self._launcher.alive() == 0:
                 raise Interrupted
             time.sleep(self._poll_s)
+
+    def _continues(self, record: StageRecord, planned_end: float | None) -> bool:
+        """Whether a paused trial of the stage will continue; never after the time planned for the stage."""
+        pinned = PinnedStage.from_json(record.pinned)
+        if not pinned.rungs or (planned_end is not None and time.time() > planned_end):
+            return False
+        trials = read_rung_trials(self._storage, record.optuna_study)
+        # A trial may have been claimed since the others were read.
+        is_in_work = any(trial.state in ("waiting", "running") for trial in trials)
+        return is_in_work or bool(to_continue(trials, pinned.rungs, maximize=pinned.maximize))
 
     def _set_published_end(
         self, record: StageRecord, planned_end: float, trials: Sequence[FrozenTrial], unfinished: Sequence[FrozenTrial]
@@ -82,8 +95,8 @@ class StageWait:
         beyond its planned end, so workers must find no deadline there; with the first result the planned end holds
         again. Running trials are left alone until then.
         """
-        due_end = planned_end if _has_result(trials) else None
-        if record.deadline == due_end or not (_has_result(trials) or _are_waiting(unfinished)):
+        due_end = planned_end if has_result(trials) else None
+        if record.deadline == due_end or not (has_result(trials) or _are_waiting(unfinished)):
             return record
         update_stage(self._storage, record, deadline=due_end)
         return replace(record, deadline=due_end)
@@ -112,10 +125,6 @@ def _raise_if_hopeless(record: StageRecord, trials: Sequence[FrozenTrial]) -> No
         f"{record.optuna_study}: the first {plural(len(finished), 'trial')} all failed; "
         f"{most_common_reason(finished)}; fix the cause and start again with --name NEW"
     )
-
-
-def _has_result(trials: Sequence[FrozenTrial]) -> bool:
-    return any(trial.state == TrialState.COMPLETE for trial in trials)
 
 
 def _are_waiting(trials: Sequence[FrozenTrial]) -> bool:

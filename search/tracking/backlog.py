@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 
 from search.settings import Settings
-from search.stage.snapshot import stage_trials
+from search.stage.snapshot import is_over, stage_trials
 from search.store.optuna_private import database_id
 from search.store.records import read_stages
 from search.store.seal import Look, looks
@@ -17,15 +17,15 @@ from search.tracking.model_registry import log_test_result, looks_shown, version
 
 def trials_behind(storage: Storage, study: str) -> int:
     """Number of a study's trials that MLflow lacks completely or in part, according to the database alone."""
-    trials = {
-        database_id(trial): trial
+    is_over_by_id = {
+        database_id(trial): is_over(trial, stage)
         for stage in read_stages(storage, study)
         for trial in stage_trials(storage, stage)
         if contents.has_run(trial)
     }
-    if not trials:
+    if not is_over_by_id:
         return 0
-    between = (min(trials), max(trials))
+    between = (min(is_over_by_id), max(is_over_by_id))
     with storage.reader.begin() as connection:
         marks = connection.execute(select(mirrored).where(mirrored.c.trial_id.between(*between))).all()
         newest = select(epochs.c.trial_id, func.max(epochs.c.epoch).label("epoch"))
@@ -34,11 +34,11 @@ def trials_behind(storage: Storage, study: str) -> int:
     up_to_date = {
         mark.trial_id
         for mark in marks
-        if mark.trial_id in trials
-        and mark.finished == trials[mark.trial_id].state.is_finished()
+        if mark.trial_id in is_over_by_id
+        and mark.finished == is_over_by_id[mark.trial_id]
         and mark.last_epoch >= last_epoch.get(mark.trial_id, 0)
     }
-    return len(trials.keys() - up_to_date)
+    return len(is_over_by_id.keys() - up_to_date)
 
 
 def show_looks(settings: Settings, storage: Storage, study: str) -> int:

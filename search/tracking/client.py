@@ -1,4 +1,4 @@
-"""The connection to MLflow: short timeouts, no telemetry, no pickles, and a schema that is created under a lock."""
+"""The connection to MLflow: short timeouts, no telemetry and no pickles."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import SieveError
 from search.settings import redact
+from search.tracking.sqlite_schema import only_one_creates_the_schema
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,8 +43,7 @@ def connect(tracking_url: str) -> MlflowClient:
     use_quiet_mlflow()
     from mlflow import MlflowClient
 
-    # Schema first: processes that race to create it crash.
-    with _schema_lock(tracking_url):
+    with only_one_creates_the_schema(tracking_url):
         client = MlflowClient(tracking_uri=tracking_url, registry_uri=tracking_url)
         client.search_experiments(max_results=1)
     return client
@@ -87,11 +84,3 @@ def use_quiet_mlflow() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def _schema_lock(tracking_url: str) -> FileLock | nullcontext[None]:
-    if not tracking_url.startswith("sqlite:"):
-        return nullcontext()
-    database = Path(make_url(tracking_url).database or "")
-    database.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(f"{database}.lock")

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Row, insert, select, update
 
 from search.names import watch_url
+from search.stage.snapshot import is_over
 from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage
@@ -96,7 +97,7 @@ class Follower:
         return str(run.info.run_id)
 
     def _follow_trial(self, stage: StageRecord, trial: FrozenTrial, mark: Row[Any], new: Sequence[Row[Any]]) -> int:
-        ended = trial.state.is_finished()
+        ended = is_over(trial, stage)
         if not (new or ended):
             return 0
         metrics = [

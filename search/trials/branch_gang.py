@@ -34,6 +34,8 @@ def capture_on(device: torch.device) -> Capture | None:
 def may_branch(stage: PinnedStage, device: torch.device) -> bool:
     """Whether the stage's trials share network shapes, so that claiming several of them for one gang makes sense."""
     varied = {parameter.name for space in stage.spaces for parameter in space}
+    if stage.rungs:
+        return False  # A gang writes no checkpoints, so a trial that paused would start again.
     return capture_on(device) is not None and (stage.is_final or varied <= FREE_FIELDS | {names.BASE})
 
 

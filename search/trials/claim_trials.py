@@ -11,17 +11,27 @@ import optuna
 
 from data.errors import LeaseLost, SieveError, StorageAway
 from search.stage.pinned import PinnedStage
-from search.store.claims import claim_next, release
+from search.stage.rungs import to_continue
+from search.store.claims import Claim, claim_next, release
+from search.store.paused import claim_paused, read_rung_trials
+from search.store.storage import Storage
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
 
 
 def claim_trials(
-    stage: PinnedStage, study: optuna.Study, context: TrialContext, *, owner: str, gang_size: int
+    stage: PinnedStage,
+    study: optuna.Study,
+    context: TrialContext,
+    *,
+    owner: str,
+    gang_size: int,
+    ends_at: float | None = None,
 ) -> list[TrialRun]:
     """Claim the next waiting trial, and as many after it, up to `gang_size`, as belong to the same gang.
 
+    `ends_at` is the end of the stage by the time budget, in seconds since the epoch.
     Returns an empty list if no trial waits. A trial that does not belong to the gang goes back into the queue.
     """
     storage, lease_s = context.storage, context.timing.lease_s
@@ -30,11 +40,11 @@ def claim_trials(
     numbers: list[int] | None = None
     limit = gang_limit(stage, gang_size, context.device)
     while len(runs) < limit:
-        claim = claim_next(storage, study.study_name, owner, lease_s=lease_s, numbers=numbers)
+        claim = _claim(stage, study.study_name, storage, owner, lease_s=lease_s, numbers=numbers)
         if claim is None:
             break
         trial = storage.open_trial(study, claim.trial_id)
-        run = TrialRun(trial=trial, claim=claim, stage=stage, context=context)
+        run = TrialRun(trial=trial, claim=claim, stage=stage, context=context, ends_at=ends_at)
         key = _gang_key(run) if limit > 1 else None
         if runs and (key is None or key != keys[0]):
             _give_back(run)
@@ -45,6 +55,21 @@ def claim_trials(
             break
         numbers = numbers or same_gang(run, key)
     return _as_many_as_pay(runs)
+
+
+def _claim(
+    stage: PinnedStage, optuna_study: str, storage: Storage, owner: str, *, lease_s: float, numbers: list[int] | None
+) -> Claim | None:
+    """Claim the trial to train next: one that was interrupted, then a paused one that continues, then a new one."""
+    if stage.rungs:
+        trials = read_rung_trials(storage, optuna_study)
+        interrupted = [trial.number for trial in trials if trial.state == "waiting" and trial.values]
+        if interrupted and (claim := claim_next(storage, optuna_study, owner, lease_s=lease_s, numbers=interrupted)):
+            return claim
+        for number in to_continue(trials, stage.rungs, maximize=stage.maximize):
+            if claim := claim_paused(storage, optuna_study, number, owner, lease_s=lease_s):
+                return claim
+    return claim_next(storage, optuna_study, owner, lease_s=lease_s, numbers=numbers)
 
 
 def _as_many_as_pay(runs: list[TrialRun]) -> list[TrialRun]:

@@ -22,13 +22,17 @@ log = logging.getLogger(__name__)
 
 
 def record_result(context: TrialContext, record: StageRecord, claim: Claim, result: Result) -> None:
-    """Record a trial's result and remove its working files; does nothing if another worker has the trial by now."""
+    """Record a trial's result and remove its working files, unless it paused and may continue with them.
+
+    Does nothing if another worker has the trial by now.
+    """
     try:
         finish(context.storage, claim, result)
     except LeaseLost as error:
         log.warning("result discarded: %s", error)
         return
-    remove_working_files(context.artifacts, record, claim.number)
+    if names.PAUSED not in result.attributes:
+        remove_working_files(context.artifacts, record, claim.number)
     value = "" if result.value is None else f", value {result.value:.4f}"
     reason = str(result.attributes.get(names.REASON, "")).splitlines()[-1:]
     log.info("%s", ": ".join([f"{claim.optuna_study} #{claim.number} {result.outcome}{value}", *reason]))

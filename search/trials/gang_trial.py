@@ -31,7 +31,7 @@ from search.trials.network_size import network_size
 from search.trials.open_gang import OpenGang
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
-from search.trials.trial_run import PRUNED, TrialRun
+from search.trials.trial_run import TrialRun
 
 ROUNDS = 4
 """Minimum number of gangs per stage: the sampler gets no feedback while a gang trains."""
@@ -133,10 +133,10 @@ def _run_fold(fold: int, running: dict[int, TrialRun]) -> Iterator[Ended]:
 
 
 def _early_result(run: TrialRun, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
-    """Report an epoch; returns the trial's result if the trial diverged or the pruner ends it here."""
+    """Report an epoch; returns the trial's result if the trial diverged, or ends or pauses here."""
     if not (math.isfinite(metrics.train_loss) and math.isfinite(metrics.val_loss)):
         return run.pruned(f"epoch {metrics.epoch}: the loss is no longer finite")
-    return run.pruned(PRUNED) if run.record(metrics, config) else None
+    return run.record(metrics, config)
 
 
 def _keep_network(run: TrialRun, gang: OpenGang, slot: int) -> None:

@@ -20,13 +20,14 @@ from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 from models.training.micro_batches import is_out_of_memory
 from search import names
+from search.stage.snapshot import has_result
 from search.store.claims import Result
 from search.store.records import StageRecord
 from search.trials.faults import first_line, raise_unless_trial_at_fault, traceback_tail
 from search.trials.finalist_files import save_finalist
 from search.trials.interruption import TimeIsUp
 from search.trials.network_size import network_size
-from search.trials.trial_run import PRUNED, TrialRun
+from search.trials.trial_run import TrialRun
 from search.trials.workload import Workload
 
 
@@ -74,8 +75,10 @@ def _train(run: TrialRun) -> Result:
         training = _all_epochs(run, work, len(data.search.classes), config, checkpoint)
         for metrics in run.context.epochs(training):
             history.append(metrics)
-            if run.record(metrics, config):
-                return run.pruned(PRUNED)
+            if result := run.record(metrics, config):
+                if names.PAUSED in result.attributes:
+                    run.context.artifacts.upload(run.folder)  # Any machine may continue it.
+                return result
         run.end_fold(history)
     if run.stage.is_final:
         save_finalist(run, work.model, data, config, work.preprocessing)
@@ -99,10 +102,10 @@ def _all_epochs(
 
 
 def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
-    """Whether a stage's running trials have to end: its deadline has passed and at least one of its trials completed.
+    """Whether a stage's running trials have to end: its deadline has passed and it has a result to hand on.
 
     The last stage of a study is never cut.
     """
     if record.name in names.LAST_STAGES or record.deadline is None or time.time() < record.deadline:
         return False
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    return has_result(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))

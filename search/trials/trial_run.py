@@ -5,13 +5,15 @@ A trial's parameters are drawn in `search.stage.draw_parameters`; `search.trials
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from models.config import TrainConfig
 from models.registry import resolved
@@ -21,9 +23,13 @@ from models.values import to_flat
 from search import names
 from search.stage.draw_parameters import draw
 from search.stage.pinned import PinnedStage
+from search.stage.rungs import continues
+from search.stage.snapshot import has_result
 from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
+from search.store.paused import read_rung_trials
 from search.store.states import Outcome
+from search.text import plural
 from search.trials.trial_clock import TrialClock
 from search.trials.trial_context import TrialContext
 
@@ -39,6 +45,8 @@ class TrialRun:
     claim: Claim
     stage: PinnedStage
     context: TrialContext
+    ends_at: float | None = None
+    """Time at which the stage ends by the time budget, in seconds since the epoch; None without a limit."""
     clock: TrialClock = field(default_factory=TrialClock)
     reported: frozenset[int] = frozenset()
     """Steps that an earlier owner of the trial reported; they are trained again at most, and not reported again."""
@@ -56,7 +64,7 @@ class TrialRun:
 
     def restarted(self) -> TrialRun:
         """The same trial before its first epoch; epochs that it has reported stay reported."""
-        return TrialRun(trial=self.trial, claim=self.claim, stage=self.stage, context=self.context)
+        return replace(self, clock=TrialClock(), best_epochs=[], attributes={}, reported=frozenset(), faults=0)
 
     @property
     def seed(self) -> int:
@@ -80,25 +88,54 @@ class TrialRun:
         }
         return resolved(config)
 
-    def record(self, metrics: EpochMetrics, config: TrainConfig) -> bool:
-        """Report an epoch of the fold that is being trained; returns True if the pruner ends the trial here."""
+    def record(self, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
+        """Report an epoch of the fold that is being trained; returns a result if the trial ends or pauses here."""
         self.clock.count_epoch(metrics.duration_s)
         if metrics.micro_batches > 1:
             self.attributes[names.MICRO_BATCHES] = metrics.micro_batches
         if metrics.steps.startswith(f"{EAGER}: "):
             self.attributes[names.STEPS] = metrics.steps.removeprefix(f"{EAGER}: ")
         step = len(self.best_epochs) * config.epochs + metrics.epoch
-        if step in self.reported:
-            return False
-        with self.clock.reporting(metrics):
-            return self._report(step, metrics, config)
+        if step not in self.reported:
+            with self.clock.reporting(metrics):
+                return self._report(step, metrics, config)
+        # A worker that died after it reported a rung's epoch has not decided there.
+        return self._result_at(step, config) if step == self._undecided else None
 
-    def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> bool:
+    def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
         self.context.on_epoch(self.claim, metrics, config)
         value = fmean(self._value(entry) for entry in (*self.best_epochs, metrics))
         self.context.epoch_log.report(self.trial, step, asdict(metrics), value)
-        may_be_pruned = not self.stage.is_final  # Finalists are compared by whole runs.
-        return may_be_pruned and metrics.epoch < config.epochs and self.trial.should_prune()
+        if self.stage.is_final or metrics.epoch == config.epochs:  # Finalists are compared by whole runs.
+            return None
+        if self.stage.rungs and (result := self._result_at(step, config)):
+            return result
+        if not self.stage.rungs and self.trial.should_prune():
+            return self.pruned(PRUNED)
+        return self.out_of_time() if self._would_be_cut(metrics.duration_s) else None
+
+    def _would_be_cut(self, epoch_s: float) -> bool:
+        """Whether the time budget would end the trial within its next epoch, which then need not begin."""
+        if self.ends_at is None or time.time() + epoch_s < self.ends_at:
+            return False
+        ended = self.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        return has_result(ended)
+
+    @property
+    def _undecided(self) -> int | None:
+        """The last epoch that an earlier owner reported, unless the trial continues from its pause there."""
+        return None if self.claim.was_paused else max(self.reported, default=None)
+
+    def _result_at(self, epoch: int, config: TrainConfig) -> Result | None:
+        """Pause the trial if it is at a rung and not among the better half of those that have reached the rung."""
+        if epoch not in self.stage.rungs or epoch >= config.epochs:
+            return None
+        self.context.epoch_log.write()
+        trials = read_rung_trials(self.context.storage, self.claim.optuna_study)
+        if continues(trials, self.claim.number, epoch, maximize=self.stage.maximize):
+            return None
+        reason = f"not among the better half after {plural(epoch, 'epoch')}"
+        return self.result("pruned", attributes={names.PAUSED: epoch, names.REASON: reason})
 
     def end_fold(self, history: list[EpochMetrics]) -> None:
         """Note the best epoch of a fold that was trained to its end."""

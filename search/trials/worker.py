@@ -120,7 +120,11 @@ class Worker:
                 continue
             stage, study = self._open_stage(record)
             self._storage.trials.reads_running = looks_at_running(stage)
-            runs = claim_trials(stage, study, self._context, owner=self.name, gang_size=self._gang_size)
+            self._storage.trials.keeps_paused = True
+            ends_at = None if stage.is_final else record.deadline
+            runs = claim_trials(
+                stage, study, self._context, owner=self.name, gang_size=self._gang_size, ends_at=ends_at
+            )
             if runs:
                 self._train(runs, study, record)
                 return True

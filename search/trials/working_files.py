@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from search import names
-from search.stage.snapshot import stage_trials
+from search.stage.snapshot import is_over, stage_trials
 from search.store.records import StageRecord, read_stages
 from search.store.storage import Storage
 from search.trials.artifacts import Artifacts
@@ -48,5 +48,5 @@ def remove_leftovers(storage: Storage, artifacts: Artifacts, study: str) -> None
 def _finished(storage: Storage, study: str) -> Iterator[tuple[StageRecord, int]]:
     for record in read_stages(storage, study):
         for trial in stage_trials(storage, record):
-            if trial.state.is_finished():
+            if is_over(trial, record):
                 yield record, trial.number

@@ -143,6 +143,8 @@ def _print_champion(result: StudyResult, console: Console) -> None:
     console.print(f"champion   {champion.model_uri} ({last} #{champion.trial})")
     for field, value in champion.searched.items():
         console.print(f"           {field} {value:.4g}" if isinstance(value, float) else f"           {field} {value}")
+    if (better := _better_trial(result)) is not None:
+        console.print(f"           {better}", soft_wrap=True)
     runs = len(champion.val_accuracy_seeds)
     accuracy = _with_interval(champion.val_accuracy, champion.val_accuracy_interval)
     if champion.refit_images is None:
@@ -152,6 +154,21 @@ def _print_champion(result: StudyResult, console: Console) -> None:
         console.print(f"validation {accuracy}, mean of {runs} folds; then trained on all {images}")
     if champion.ties:
         console.print(f"           these seeds do not separate it from {_tied(result)}", soft_wrap=True)
+
+
+def _better_trial(result: StudyResult) -> str | None:
+    """A line about the best trial of the search if its value is better than the champion's mean."""
+    sign = -1 if result.champion.metric == "val_loss" else 1
+    found = [
+        (sign * stage.snapshot.best, stage.snapshot) for stage in result.stages[:-1] if stage.snapshot.best is not None
+    ]
+    best, stage = max(found, key=lambda entry: entry[0], default=(None, None))
+    if best is None or stage is None or best <= sign * result.champion.value:
+        return None
+    return (
+        f"its mean {result.champion.metric} of {result.champion.value:.4f} is below the {abs(best):.4f} of "
+        f"{stage.name} #{stage.best_trial}: that was the best of {stage.complete} single runs"
+    )
 
 
 def print_report(path: Path, console: Console) -> None:

@@ -23,4 +23,4 @@ def test_the_front_is_printed_and_its_best_are_confirmed(service: Service) -> No
     made = service.run("search.report", "--study", "digits-pareto")
     assert made.code == 0, made.err
     page = (service.home / "studies" / "digits-pareto" / "report.html").read_text(encoding="utf-8")
-    assert "against multiply-accumulates of an image" in page
+    assert "against multiply-accumulates per image" in page

@@ -20,7 +20,7 @@ def test_a_search_without_mlflow_trains_all_and_is_promoted_when_it_is_back(serv
     assert "Traceback" not in down.err
     lines = down.err.splitlines()
     assert lines[-1].startswith("error: MLflow at http://127.0.0.1:9")
-    assert sum("the search goes on" in line for line in lines) == 1
+    assert sum("the search continues" in line for line in lines) == 1
     assert {trial.state for trial in service.trials()} <= {"COMPLETE", "PRUNED"}
     before = service.result_table()
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
+from optuna.distributions import IntDistribution
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
@@ -47,8 +49,9 @@ def test_without_a_budget_the_study_stays_as_it_was_written() -> None:
     assert unlimited.stage_deadline(0) is None
 
 
-def test_enough_time_changes_nothing() -> None:
-    assert budget(4000).fit_stage(0, STUDY.stages[0]) == STUDY.stages[0]
+def test_more_time_than_the_study_needs_gives_its_stages_more_trials_up_to_a_limit() -> None:
+    assert budget(800).fit_stage(0, STUDY.stages[0]).trials == pytest.approx(80, abs=1)
+    assert budget(40_000).fit_stage(0, STUDY.stages[0]) == replace(STUDY.stages[0], trials=160)
 
 
 def test_half_the_time_gives_a_stage_half_its_trials() -> None:
@@ -59,12 +62,30 @@ def test_a_plan_scales_every_stage_in_the_same_proportion() -> None:
     half = budget(200)
     foreseen = [half.foresee(stage) for stage in STUDY.stages]
     assert [stage.trials for stage in foreseen] == [pytest.approx(20, abs=1), pytest.approx(10, abs=1)]
-    assert budget(4000).foresee(STUDY.stages[0]) == STUDY.stages[0]
+    assert budget(800).foresee(STUDY.stages[0]).trials == pytest.approx(80, abs=1)
 
 
 def test_too_little_time_gives_the_fewest_trials_and_shorter_ones() -> None:
     stage = budget(20).fit_stage(1, STUDY.stages[1])
     assert stage.trials == 6 and stage.epochs < 6
+
+
+def test_too_little_time_cuts_the_epochs_of_a_space_that_varies_them_too() -> None:
+    varied = replace(STUDY.stages[1], space={**SPACE, "epochs": choice(3, 6, 12)})
+    fitted = budget(20).fit_stage(1, varied)
+    choices = fitted.space_around(FlexCNNConfig())["epochs"].choices
+    share = fitted.epochs / 6
+    assert 0 < max(choices) <= 12 * share + 1 and min(choices) >= 1
+
+    whole = replace(varied, space={"epochs": IntDistribution(4, 12)})
+    distribution = budget(20).fit_stage(1, whole).space_around(FlexCNNConfig())["epochs"]
+    assert distribution.high < 12
+
+
+def test_a_search_leaves_time_for_one_run_of_the_confirmation() -> None:
+    costly_end = budget(100, costs=(10.0, 10.0, 900.0))  # A run takes 200 s: half of the time is kept for it.
+    deadline = costly_end.stage_deadline(1)
+    assert deadline is not None and deadline - time.time() <= 50
 
 
 def test_each_stage_ends_after_its_share_of_what_is_left() -> None:
@@ -75,8 +96,9 @@ def test_each_stage_ends_after_its_share_of_what_is_left() -> None:
 
 
 def test_a_confirmation_that_fits_is_kept_whole() -> None:
-    confirm = budget(1000).fit_confirmation(20, [1.0] * 3)
-    assert (confirm.finalists, confirm.seeds, confirm.epochs) == (3, 3, 20)
+    confirm = budget(110).fit_confirmation(20, [1.0] * 3)
+    assert (confirm.finalists, confirm.seeds) == (3, 3)
+    assert 20 <= (confirm.epochs or 0) <= 23
 
 
 def test_a_confirmation_gives_up_seeds_first_then_finalists_then_epochs() -> None:
@@ -84,9 +106,29 @@ def test_a_confirmation_gives_up_seeds_first_then_finalists_then_epochs() -> Non
     for seconds in (70, 50, 30):  # of one second an epoch, two workers
         confirm = budget(seconds).fit_confirmation(20, [1.0] * 3)
         sizes.append((confirm.finalists, confirm.seeds, confirm.epochs))
-    assert sizes[0] == (3, 2, 20)
-    assert sizes[1] == (2, 2, 20)
+    assert sizes[0][:2] == (3, 2) and 20 <= (sizes[0][2] or 0) <= 23
+    assert sizes[1][:2] == (2, 2) and 20 <= (sizes[1][2] or 0) <= 24
     assert sizes[2][:2] == (2, 2) and 10 <= (sizes[2][2] or 0) <= 15
+
+
+def test_in_a_very_short_time_fewer_runs_are_trained_instead_of_very_short_ones() -> None:
+    confirm = budget(16).fit_confirmation(20, [1.0] * 3)
+    assert (confirm.finalists, confirm.seeds) == (2, 1) and 10 <= (confirm.epochs or 0) <= 16
+    one = budget(12, workers=1).fit_confirmation(20, [1.0] * 3)
+    assert (one.finalists, one.seeds) == (1, 1) and 9 <= (one.epochs or 0) <= 12
+
+
+def test_a_confirmation_with_time_left_trains_longer_and_then_on_more_seeds() -> None:
+    longer = budget(150).fit_confirmation(20, [1.0] * 3)
+    assert (longer.finalists, longer.seeds) == (3, 3) and 25 <= (longer.epochs or 0) <= 40
+    more = budget(600).fit_confirmation(20, [1.0] * 3)
+    assert more.epochs == 40 and more.seeds > 3
+
+
+def test_finalists_are_never_trained_for_less_than_the_trials_they_stand_for() -> None:
+    confirm = budget(20, workers=1).fit_confirmation(6, [1.0] * 3, trained=12)
+    assert (confirm.epochs or 0) >= 12
+    assert (budget(1, workers=1).fit_confirmation(6, [1.0] * 3, trained=12).epochs or 0) == 12
 
 
 def test_a_confirmation_counts_what_each_finalist_costs() -> None:

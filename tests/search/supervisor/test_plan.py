@@ -52,13 +52,13 @@ def test_a_plan_names_what_the_budget_cuts() -> None:
     print_plan(study, COSTS, console, budget=TimeBudget(study, 330 + REGISTRATION_S, [120, 540], workers=2))
     text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "the budget cuts trials from 40 to about 20" in text or "the budget cuts trials from 40 to about 19" in text
-    assert "in total, from a short measurement on this machine; the budget shortens that" in text
+    assert "in total, from a short measurement on this machine; the budget changes that" in text
 
 
-def test_a_budget_that_is_enough_changes_nothing_in_a_plan() -> None:
+def test_a_plan_names_what_the_budget_adds_where_there_is_time_left() -> None:
     console = Console(file=io.StringIO(), width=80)
     print_plan(STUDY, COSTS, console, budget=TimeBudget(STUDY, 9999, [120, 540], workers=2))
-    assert "budget" not in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "the budget raises trials from " in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_plan_as_json_holds_stages_time_and_data() -> None:

@@ -1,0 +1,183 @@
+"""One stage of a search as `benchmarks.replay` runs it: with the service's own pinning, sampler, pruner and rungs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from benchmarks.learning_curves import ARCHITECTURE, LEARNING_RATES, REGULARIZATION
+from benchmarks.replay import Key, Strategy, Training
+from models.config import TrainConfig
+from models.values import to_flat
+from search import names
+from search.stage.pinned import PinnedStage
+from search.stage.rungs import continues, to_continue
+from search.stage.samplers import make_pruner, make_sampler
+from search.store.paused import RungState, RungTrial
+
+PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)
+
+
+class StageSearch(Strategy, Protocol):
+    """A stage that can hand its trials on."""
+
+    running: int
+    """Trainings that workers have begun and not ended."""
+
+    def trials(self) -> list[FrozenTrial]:
+        """The stage's trials, as a following stage chooses its bases from them."""
+
+
+def cell(config: TrainConfig) -> Key:
+    """The table's cell of a configuration: that of the nearest learning rate."""
+    flat = to_flat(config)
+    rate = min(LEARNING_RATES, key=lambda known: abs(math.log(known / config.learning_rate)))
+    return tuple(rate if name == "learning_rate" else flat[name] for name in PARAMETERS)
+
+
+class EndingStage:
+    """A stage whose pruner ends trials for good."""
+
+    def __init__(
+        self, pinned: PinnedStage, *, sampler: BaseSampler | None = None, pruner: BasePruner | None = None
+    ) -> None:
+        """`sampler` and `pruner` replace those of the service."""
+        self.pinned = pinned
+        self._study = optuna.create_study(
+            direction="maximize", sampler=sampler or make_sampler(pinned), pruner=pruner or make_pruner(pinned)
+        )
+        self._best: dict[int, float] = {}
+        self.running = 0
+
+    def begin(self, spent: int) -> Training | None:
+        self._study.enqueue_trial(self.pinned.queue[len(self._study.get_trials(deepcopy=False))])
+        trial = self._study.ask()
+        config = self.pinned.suggest(trial)
+        trial.set_user_attr(names.CONFIG, to_flat(config))
+        self.running += 1
+        return Training(key=cell(config), next=1, last=self.pinned.epochs, trial=trial)
+
+    def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        trial = training.trial
+        trial.report(accuracy, epoch)
+        self._best[trial.number] = max(accuracy, self._best.get(trial.number, 0.0))
+        if epoch == training.last:
+            self._study.tell(trial, self._best[trial.number])
+        elif trial.should_prune():
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            return False
+        self.running -= 1
+        return True
+
+    def trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Point:
+    """A trial of a stage with rungs."""
+
+    number: int
+    config: TrainConfig
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+    state: RungState = "running"
+    is_complete: bool = False
+    values: dict[int, float] = field(default_factory=dict)
+
+    def as_rung_trial(self) -> RungTrial:
+        return RungTrial(number=self.number, state=self.state, values=self.values, is_complete=self.is_complete)
+
+    def as_optuna_trial(self) -> FrozenTrial:
+        """The trial as a worker's sampler sees it: one that continues still looks paused."""
+        states = {True: TrialState.COMPLETE, False: TrialState.PRUNED if self.values else TrialState.RUNNING}
+        return create_trial(
+            state=states[self.is_complete],
+            value=max(self.values.values()) if self.is_complete else None,
+            params=self.params,
+            distributions=self.distributions,
+            intermediate_values=self.values,
+            user_attrs={names.CONFIG: to_flat(self.config), names.PAUSED: len(self.values)},
+        )
+
+
+class RungStage:
+    """A stage whose trials pause at rungs and continue."""
+
+    def __init__(self, pinned: PinnedStage, *, kind: Literal["tpe", "random"] = "tpe") -> None:
+        self.pinned = pinned
+        self._sampler = make_sampler(pinned) if kind == "tpe" else optuna.samplers.RandomSampler(seed=pinned.seed)
+        self._points: list[_Point] = []
+        self.running = 0
+
+    def begin(self, spent: int) -> Training | None:
+        self.running += 1
+        # The queue never ends, so the rule for a stage's last trials does not apply.
+        waiting = RungTrial(number=len(self._points), state="waiting", values={})
+        trials = [*(point.as_rung_trial() for point in self._points), waiting]
+        for number in to_continue(trials, self.pinned.rungs, maximize=True):
+            point = self._points[number]
+            point.state = "running"
+            return self._training(point)
+        point = self._draw()
+        self._points.append(point)
+        return self._training(point)
+
+    def _training(self, point: _Point) -> Training:
+        return Training(key=cell(point.config), next=len(point.values) + 1, last=self.pinned.epochs, trial=point)
+
+    def _draw(self) -> _Point:
+        study = optuna.create_study(direction="maximize", sampler=self._sampler)
+        study.add_trials(self.trials())
+        study.enqueue_trial(self.pinned.queue[len(self._points)])
+        trial = study.ask()
+        config = self.pinned.suggest(trial)
+        return _Point(
+            number=len(self._points), config=config, params=trial.params, distributions=dict(trial.distributions)
+        )
+
+    def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        point: _Point = training.trial
+        point.values[epoch] = accuracy
+        if epoch == training.last:
+            point.state, point.is_complete = "ended", True
+        elif epoch in self.pinned.rungs:
+            trials = [other.as_rung_trial() for other in self._points]
+            if continues(trials, point.number, epoch, maximize=True):
+                return False
+            point.state = "paused"
+        else:
+            return False
+        self.running -= 1
+        return True
+
+    def trials(self) -> list[FrozenTrial]:
+        return [point.as_optuna_trial() for point in self._points]
+
+
+class Stages:
+    """Two stages: the second is made from the trials of the first once that has used up its epochs."""
+
+    def __init__(self, first: StageSearch, until: int, second: Callable[[Sequence[FrozenTrial]], StageSearch]) -> None:
+        """`until`: epochs that are spent when the first stage begins no further training."""
+        self._stage, self._until, self._second = first, until, second
+        self._is_first = True
+
+    def begin(self, spent: int) -> Training | None:
+        if self._is_first and spent + self._stage.running >= self._until:
+            if self._stage.running:
+                return None
+            self._stage, self._is_first = self._second(self._stage.trials()), False
+        return self._stage.begin(spent)
+
+    def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        return self._stage.stops(training, epoch, accuracy)

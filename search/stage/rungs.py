@@ -1,0 +1,77 @@
+"""Rungs: the epochs at which the trials of a stage pause, and which of the paused trials continue.
+
+This is asynchronous successive halving with the reduction factor 2 (ASHA; Li et al. 2020, "A System for Massively
+Parallel Hyperparameter Tuning", https://arxiv.org/abs/1810.05934): a trial continues while it is among the better half
+of all trials that have reached its rung, so the median decides, as it does in median pruning. A trial below the median
+keeps its checkpoint, and continues when enough worse trials have joined its rung. No epoch is trained twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from search.store.paused import RungTrial
+
+REDUCTION = 2
+"""One trial of so many continues at each rung."""
+
+
+def rung_epochs(epochs: int) -> tuple[int, ...]:
+    """The epochs after which trials of at most `epochs` epochs pause: 1, 2, 4 and so on, up to half of `epochs`."""
+    rungs, rung = [], 1
+    while rung * REDUCTION <= epochs:
+        rungs.append(rung)
+        rung *= REDUCTION
+    return tuple(rungs)
+
+
+def expected_epochs(epochs: int) -> float:
+    """The epochs that a trial of at most `epochs` epochs trains on average, if half of the trials stop at each rung."""
+    rungs = (*rung_epochs(epochs), epochs)
+    lengths = [after - before for before, after in zip((0, *rungs), rungs, strict=False)]
+    return sum(length * (1 / REDUCTION) ** index for index, length in enumerate(lengths))
+
+
+def continues(trials: Sequence[RungTrial], number: int, rung: int, *, maximize: bool) -> bool:
+    """Whether a trial that has just reached a rung continues at once."""
+    return number in _better_half(trials, rung, maximize=maximize)
+
+
+def to_continue(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool) -> list[int]:
+    """The numbers of the paused trials that should continue, the most advanced first and then the best.
+
+    If every trial has ended or is paused and none is complete, that is the best of the most advanced trials: a stage
+    trains at least one trial to its end.
+    """
+    promoted = list(_promoted(trials, rungs, maximize=maximize))
+    if promoted or any(trial.state in ("waiting", "running") or trial.is_complete for trial in trials):
+        return promoted
+    return [trial.number for trial in ranked_by_rung(trials, rungs, maximize=maximize) if trial.state == "paused"][:1]
+
+
+def ranked_by_rung(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool) -> list[RungTrial]:
+    """The trials that have reached a rung, the most advanced first and, at equal rungs, the best first."""
+    ranked = []
+    for trial in trials:
+        rung = max((rung for rung in rungs if rung <= trial.epochs), default=None)
+        if rung is not None:
+            value = trial.best_until(rung, maximize=maximize)
+            ranked.append((-rung, -value if maximize else value, trial.number, trial))
+    return [trial for *_, trial in sorted(ranked, key=lambda entry: entry[:3])]
+
+
+def _promoted(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool) -> Iterator[int]:
+    paused = {trial.number: trial for trial in trials if trial.state == "paused"}
+    for rung in sorted(rungs, reverse=True):
+        for number in _better_half(trials, rung, maximize=maximize):
+            if number in paused and paused[number].epochs == rung:
+                yield number
+
+
+def _better_half(trials: Sequence[RungTrial], rung: int, *, maximize: bool) -> list[int]:
+    """The numbers of the better half of the trials that have reached a rung, best first."""
+    sign = -1 if maximize else 1
+    reached = sorted(
+        (sign * trial.best_until(rung, maximize=maximize), trial.number) for trial in trials if trial.epochs >= rung
+    )
+    return [number for _, number in reached[: len(reached) // REDUCTION]]

@@ -1,0 +1,141 @@
+"""Paused trials: they stopped at a rung, keep their checkpoint and may continue.
+
+In the database a paused trial is one that Optuna knows as pruned, with the attribute `names.PAUSED`. So samplers learn
+from it, the dashboard shows it, and a stage can end without another step for the trials that never continue.
+`search.stage.rungs` chooses the trials that continue.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from optuna.trial import TrialState
+from sqlalchemy import and_, delete, exists, insert, null, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import ColumnElement
+
+from search import names
+from search.store.claims import Claim
+from search.store.optuna_private import (
+    StudyModel,
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialUserAttributeModel,
+)
+from search.store.retries import retried
+from search.store.storage import Storage
+from search.store.tables import leases
+from search.timing import Timing
+
+RungState = Literal["waiting", "running", "paused", "ended"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungTrial:
+    """A trial of a stage with rungs."""
+
+    number: int
+    state: RungState
+    """ended: complete, or ended by an error, a divergence or the time budget."""
+    values: Mapping[int, float]
+    """The reported value of each epoch."""
+    is_complete: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the trial has reported."""
+        return max(self.values, default=0)
+
+    def best_until(self, rung: int, *, maximize: bool) -> float:
+        """The best value up to a rung that the trial has reached."""
+        best = max if maximize else min
+        return best(value for epoch, value in self.values.items() if epoch <= rung)
+
+
+@retried
+def read_rung_trials(storage: Storage, optuna_study: str) -> list[RungTrial]:
+    """All trials of a stage by number, as they are in the database at this moment."""
+    of_study = (StudyModel.study_name == optuna_study, StudyModel.study_id == TrialModel.study_id)
+    value = TrialIntermediateValueModel
+    with storage.reader.begin() as connection:
+        trials = connection.execute(
+            select(TrialModel.trial_id, TrialModel.number, TrialModel.state, _is_paused().label("is_paused"))
+            .where(*of_study)
+            .order_by(TrialModel.number)
+        ).all()
+        reports = connection.execute(
+            select(value.trial_id, value.step, value.intermediate_value)
+            .join(TrialModel, TrialModel.trial_id == value.trial_id)
+            .where(*of_study)
+        ).all()
+    values: dict[int, dict[int, float]] = defaultdict(dict)
+    for row in reports:
+        if row.intermediate_value is not None:  # Optuna stores NaN as NULL.
+            values[row.trial_id][row.step] = row.intermediate_value
+    return [
+        RungTrial(
+            number=row.number,
+            state=_state(row.state, is_paused=row.is_paused),
+            values=values[row.trial_id],
+            is_complete=row.state == TrialState.COMPLETE,
+        )
+        for row in trials
+    ]
+
+
+def claim_paused(
+    storage: Storage, optuna_study: str, number: int, owner: str, *, lease_s: float = Timing.lease_s
+) -> Claim | None:
+    """Claim a paused trial so that it continues; None if another worker has claimed it."""
+    try:
+        return _claim(storage, optuna_study, number, owner, uuid.uuid4().hex, lease_s)
+    except IntegrityError:
+        return None  # Another worker has its lease.
+
+
+@retried
+def _claim(storage: Storage, optuna_study: str, number: int, owner: str, token: str, lease_s: float) -> Claim | None:
+    """Lease and restart the trial in one transaction; repeated with the same token, it returns the same claim."""
+    study_id = select(StudyModel.study_id).where(StudyModel.study_name == optuna_study).scalar_subquery()
+    attribute = TrialUserAttributeModel
+    paused = (
+        select(TrialModel.trial_id)
+        .where(TrialModel.study_id == study_id, TrialModel.number == number)
+        .where(TrialModel.state == TrialState.PRUNED, _is_paused())
+        .with_for_update(of=TrialModel)
+    )
+    own = select(leases.c.trial_id).where(leases.c.token == token)
+    with storage.engine.begin() as connection:
+        trial_id = connection.execute(own).scalar_one_or_none()
+        if trial_id is None:
+            trial_id = connection.execute(paused).scalar_one_or_none()
+            if trial_id is None:
+                return None
+            lease = {"trial_id": trial_id, "optuna_study": optuna_study, "owner": owner, "token": token}
+            connection.execute(insert(leases), {**lease, "expires_at": storage.now(connection) + lease_s})
+            connection.execute(
+                update(TrialModel)
+                .where(TrialModel.trial_id == trial_id)
+                .values(state=TrialState.RUNNING, datetime_complete=null())
+            )
+            ended = (names.PAUSED, names.REASON)
+            connection.execute(delete(attribute).where(attribute.trial_id == trial_id, attribute.key.in_(ended)))
+    return Claim(trial_id=trial_id, number=number, optuna_study=optuna_study, owner=owner, token=token, was_paused=True)
+
+
+def _is_paused() -> ColumnElement[bool]:
+    """Whether the trial of the surrounding query carries the mark of a paused one."""
+    attribute = TrialUserAttributeModel
+    return exists().where(and_(attribute.trial_id == TrialModel.trial_id, attribute.key == names.PAUSED))
+
+
+def _state(state: TrialState, *, is_paused: bool) -> RungState:
+    if state == TrialState.PRUNED and is_paused:
+        return "paused"
+    if state in (TrialState.WAITING, TrialState.RUNNING):
+        return "waiting" if state == TrialState.WAITING else "running"
+    return "ended"

@@ -1,0 +1,45 @@
+"""The creation of MLflow's SQLite database: by one process at a time, and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from sqlalchemy.engine import URL, make_url
+
+
+@contextmanager
+def only_one_creates_the_schema(tracking_url: str) -> Iterator[None]:
+    """Hold a lock for MLflow's first request, because MLflow creates or upgrades its tables on it.
+
+    Nothing happens for a server, and for a database other than SQLite.
+    """
+    if not tracking_url.startswith("sqlite:"):
+        yield
+        return
+    url = make_url(tracking_url)
+    database = Path(url.database or "")
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
+        if not database.exists() or database.stat().st_size == 0:
+            _create(url, database)
+        yield
+
+
+def _create(url: URL, database: Path) -> None:
+    """Create the tables in a file beside the database, then rename it.
+
+    MLflow creates them in some fifty migrations that are not one transaction. A process that is killed between two
+    of them leaves a database that no version of MLflow opens.
+    """
+    from mlflow import MlflowClient
+
+    part = database.with_name(f"{database.name}.part")
+    for leftover in (part, part.with_name(f"{part.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    part_url = url.set(database=str(part)).render_as_string(hide_password=False)
+    MlflowClient(tracking_uri=part_url, registry_uri=part_url).search_experiments(max_results=1)
+    os.replace(part, database)
