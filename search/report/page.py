@@ -23,7 +23,7 @@ from search.report.facts import StudyFacts
 from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
-from search.report.importance import MIN_TRIALS, RankParameters, rank_parameters
+from search.report.importance import RankParameters, rank_parameters
 from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
 from search.report.parameter_effects import estimate_parameter_effects
@@ -96,7 +96,6 @@ def render(
         versions=facts.commands[0].software if facts.commands else software(),
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition, indent=2),
-        min_trials=MIN_TRIALS,
         made_at=datetime.now(UTC),
         started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
         state=facts.signature,
@@ -142,16 +141,21 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     figures = []
     if facts.finalists:
         best = facts.finalists[0]
-        detail = f"{metric.show_interval(best.interval)} · mean of {plural(len(best.values), 'fresh seed')}"
+        runs = plural(len(best.values), "training")
+        detail = (
+            f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed, over "
+            f"{metric.images:,} validation images"
+        )
         figures.append(Figure(label=metric.label, value=metric.show(best.mean), detail=detail))
     elif best_so_far := [stage.snapshot.best for stage in facts.stages if stage.snapshot.best is not None]:
         so_far = (max if metric.maximize else min)(best_so_far)
-        figures.append(
-            Figure(label=metric.label, value=metric.show(so_far), detail="best single run, not confirmed yet")
-        )
+        figures.append(Figure(label=metric.label, value=metric.show(so_far), detail=_best_run_so_far(facts)))
     if test:
         low, high = test.interval
-        detail = f"{100 * low:.1f} to {percent(high)} · {test.images:,} images, {describe_look(test)}"
+        detail = (
+            f"95 %: {100 * low:.1f} to {percent(high)} · share of {test.images:,} test images that the champion's best "
+            f"run classifies correctly, {describe_look(test)}"
+        )
         figures.append(Figure(label="test accuracy", value=percent(test.accuracy, metric.digits), detail=detail))
     elif champion:
         others = ", ".join(look.name for look in facts.looks_by_others)
@@ -162,9 +166,17 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     value = f"{hours:.3g} {unit}" if hours >= 1 else show_time(3600 * hours)
     ends = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
     figures.append(
-        Figure(label="cost", value=value, detail=f"sum over {plural(sum(counts.values()), 'trial')}: {ends}")
+        Figure(label="cost", value=value, detail=f"sum of the time of {plural(sum(counts.values()), 'trial')}: {ends}")
     )
     return figures
+
+
+def _best_run_so_far(facts: StudyFacts) -> str:
+    complete = sum(stage.snapshot.complete for stage in facts.stages)
+    return (
+        f"the best of {plural(complete, 'complete trial')}, a single run over {facts.metric.images:,} validation "
+        "images; not confirmed yet"
+    )
 
 
 def _command(facts: StudyFacts) -> str:

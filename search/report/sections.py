@@ -13,7 +13,7 @@ from search.report.figures import front as pareto
 from search.report.figures import over_time as progress
 from search.report.figures import space
 from search.report.figures.style import Plot
-from search.report.importance import Importance, RankParameters, rank_parameters
+from search.report.importance import MIN_TRIALS, Importance, RankParameters, rank_parameters, trials_needed
 from search.report.metric import plural
 from search.report.observations import Observation
 from search.report.pooling import pool_trials
@@ -32,7 +32,11 @@ class Section:
     observations: tuple[Observation, ...] = ()
     plots: tuple[Plot, ...] = ()
     slices: tuple[Plot, ...] = ()
+    slices_note: str = ""
+    """What the slices leave out."""
     importance: tuple[Importance, ...] = ()
+    needed: int = MIN_TRIALS
+    """Number of complete trials that the estimate of importance needs."""
     best: tables.Table | None = None
 
 
@@ -73,7 +77,9 @@ def _stage_section(
         observations=observations,
         plots=tuple(plot for plot in plots if plot),
         slices=tuple(space.slices(params, measured, ranked, metric)) if has_marks else (),
+        slices_note=space.slices_note(measured, ranked),
         importance=tuple(importance),
+        needed=trials_needed(len(parameters)),
         best=tables.best_table([stage], metric),
     )
 
@@ -101,5 +107,6 @@ def _pooled_section(facts: StudyFacts, rank: RankParameters) -> Section:
         ),
         plots=(space.parallel_coordinates(params, values, parameters_of(trials), facts.metric),),
         importance=tuple(rank(trials)),
+        needed=trials_needed(len(parameters_of(trials))),
         best=tables.best_table(facts.stages, facts.metric),
     )

@@ -13,6 +13,7 @@ import pandas as pd
 from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
 from search.report.metric import Metric, percent
+from search.report.observations import planned_epochs
 from search.report.spent import Pruning, StageTime
 from search.store.look_result import LookResult
 from search.store.study_data import StudyData
@@ -21,6 +22,10 @@ from search.verdict.champion import Finalist
 ROW_PX = 34
 MANY_CLASSES = 25
 """Number of classes above which a confusion matrix has no room for its counts."""
+MOST_CLASSES = 60
+"""Number of classes above which figures do not show all of them, or not by name."""
+CONFUSED_SHOWN = 40
+"""Number of classes that a confusion matrix of more than `MOST_CLASSES` shows."""
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
@@ -52,13 +57,22 @@ def comparison(facts: StudyFacts) -> Plot | None:
         title="The champion compared with the best run of each stage",
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
-            "test accuracy once the test set was opened. The best of many runs tends to be lucky, so expect the "
-            "champion's mean to lie below it. Bars: 95 % intervals, of the mean over seeds (Student's t) and of the "
-            "test accuracy over images (Wilson)."
+            f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
+            "lucky, so expect the champion's mean to lie below that of equally long runs. Bars: 95 % intervals, of "
+            "the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
         ),
         figure=figure,
         height_px=70 + ROW_PX * max(2, len(rows)),
     )
+
+
+def _epochs_note(facts: StudyFacts) -> str:
+    """The number of epochs behind each row, if they differ: longer trainings are better for that alone."""
+    counted = {stage.name: planned_epochs(stage) for stage in facts.all_stages if not stage.trials.empty}
+    if len(set(counted.values())) < 2:
+        return ""
+    listed = ", ".join(f"{name} {epochs}" for name, epochs in counted.items())
+    return f"Longer trainings reach more, and the rows differ in epochs ({listed}). "
 
 
 def _within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
@@ -198,7 +212,10 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
             marker={"color": color},
             hovertemplate=f"%{{x}}: %{{y:,}} {name}<extra></extra>",
         )
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(type="category", showticklabels=len(classes) <= MOST_CLASSES)
+    if len(classes) > MOST_CLASSES:  # By size, because bars without names have no other meaning.
+        figure.update_xaxes(categoryorder="total descending", title=f"{len(classes):,} classes, largest first")
+        figure.update_layout(barmode="stack", bargap=0)
     return Plot(
         title="Label distribution",
         caption="Images of each class in each split." + ("" if test else " The test set is sealed."),
@@ -209,8 +226,16 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
 
 def confusion(test: LookResult) -> Plot:
     """The confusion matrix of a look at the test set."""
-    classes, counts = test.classes, pd.DataFrame(test.confusion)
-    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    all_counts = pd.DataFrame(test.confusion)
+    all_shares = all_counts.div(all_counts.sum(axis=1).clip(lower=1), axis=0).round(4)
+    chosen = _most_confused(all_counts)
+    classes = [test.classes[label] for label in chosen]
+    counts, shares = (frame.iloc[chosen, chosen] for frame in (all_counts, all_shares))
+    part = (
+        f" Shown: the {len(chosen)} of {len(all_counts):,} classes with most mistakes, in either direction."
+        if len(chosen) < len(all_counts)
+        else ""
+    )
     figure = blank(xaxis_title="predicted class", yaxis_title="true class")
     figure.add_heatmap(
         z=shares.values.tolist(), x=classes, y=classes, coloraxis="coloraxis", xgap=1, ygap=1,
@@ -225,9 +250,17 @@ def confusion(test: LookResult) -> Plot:
         title="Confusion matrix",
         caption=(
             f"Test images by true class (rows) and predicted class (columns); the colour is the share of the row. "
-            f"Correct predictions are on the diagonal: {percent(test.accuracy)} of {test.images:,} images."
+            f"Correct predictions are on the diagonal: {percent(test.accuracy)} of {test.images:,} images.{part}"
         ),
         figure=figure,
         height_px=max(320, min(900, 120 + 34 * len(classes))),
         min_width_px=min(1100, 140 + 34 * len(classes)),
     )
+
+
+def _most_confused(counts: pd.DataFrame) -> list[int]:
+    """The labels of all classes, or of many classes those in most mistakes, in their order."""
+    if len(counts) <= MOST_CLASSES:
+        return list(range(len(counts)))
+    mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * pd.Series(counts.values.diagonal(), index=counts.index)
+    return sorted(int(label) for label in mistakes.sort_values(ascending=False).index[:CONFUSED_SHOWN])
