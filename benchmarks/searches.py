@@ -167,9 +167,7 @@ class RungStage:
 class Stages:
     """Two stages: the second is made from the trials of the first once that has used up its epochs."""
 
-    def __init__(
-        self, first: StageSearch, until: int, second: Callable[[Sequence[FrozenTrial]], StageSearch]
-    ) -> None:
+    def __init__(self, first: StageSearch, until: int, second: Callable[[Sequence[FrozenTrial]], StageSearch]) -> None:
         """`until`: epochs that are spent when the first stage begins no further training."""
         self._stage, self._until, self._second = first, until, second
         self._is_first = True

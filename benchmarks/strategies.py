@@ -15,13 +15,13 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, LEARNING_RATES, REGULARIZATION, STUDY
 from benchmarks.replay import Curves, Key, Strategy, Training
-from benchmarks.searches import EndingStage, RungStage, StageSearch, Stages
+from benchmarks.searches import EndingStage, RungStage, Stages, StageSearch
 from models.config import TrainConfig
 from search.stage.bases import best_configs, paused_configs
 from search.stage.pinned import PinnedStage, Values
 from search.stage.pinning import pin_search
 from search.stage.samplers import TrialSeeded
-from studies.definition import Space, Stage, Study
+from studies.definition import Space, Stage
 
 MOST_TRIALS = 400
 """More than any budget pays for."""
