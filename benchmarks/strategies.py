@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import FloatDistribution
 from optuna.pruners import HyperbandPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
@@ -18,9 +18,9 @@ from benchmarks.replay import Curves, Key, Strategy, Training
 from benchmarks.searches import EndingStage, RungStage, Stages, StageSearch
 from models.config import TrainConfig
 from search.stage.bases import best_configs, paused_configs
-from search.stage.pinned import PinnedStage, Values
 from search.stage.pinning import pin_search
 from search.stage.samplers import TrialSeeded
+from search.store.pinned_stage import PinnedStage
 from studies.definition import Space, Stage
 
 MOST_TRIALS = 400
@@ -35,6 +35,7 @@ SCREENING_SHARE = 1 / 3
 
 RATES: Space = {"learning_rate": FloatDistribution(LEARNING_RATES[0], LEARNING_RATES[-1], log=True)}
 FIRST: Space = {**ARCHITECTURE, **RATES}
+REGULARIZED: Space = {name: entry for name, entry in REGULARIZATION.items() if name != "learning_rate"}
 ALL: Space = {**ARCHITECTURE, **REGULARIZATION, **RATES}
 
 Make = Callable[[Curves, int, int], Strategy]
@@ -45,13 +46,16 @@ def _pin(
     seed: int,
     space: Space | Callable[[TrainConfig], Space],
     around: Sequence[TrainConfig] = (),
-    taken: Sequence[Values] = (),
     **settings: Any,
 ) -> PinnedStage:
     """Pin a stage that never runs out of trials: the first one, or a second one around configurations."""
-    stage = Stage(**{"name": "stage", "trials": MOST_TRIALS, "epochs": EPOCHS, "space": space} | settings)
+    stage = _stage(space, **settings)
     study = replace(STUDY, stages=(replace(stage, name="first"), stage), seed=seed)
-    return pin_search(study, 1 if around else 0, stage, around or [STUDY.config], taken)
+    return pin_search(study, 1 if around else 0, stage, around or [STUDY.config])
+
+
+def _stage(space: Space | Callable[[TrainConfig], Space], **settings: Any) -> Stage:
+    return Stage(**{"name": "stage", "trials": MOST_TRIALS, "epochs": EPOCHS, "space": space} | settings)
 
 
 def flat(**settings: Any) -> Make:
@@ -108,12 +112,15 @@ def staged_rungs(curves: Curves, epochs: int, seed: int) -> Strategy:
 
 def staged_narrow(curves: Curves, epochs: int, seed: int, *, share: float = RUNG_SHARE, keep: int = 8) -> Strategy:
     """Stages with rungs; the second searches all parameters in the ranges that the best of the first hold."""
-    first = RungStage(_pin(seed, FIRST, pruner="asha"))
+    study = replace(
+        STUDY,
+        stages=(_stage(FIRST, name="first", pruner="asha"), _stage(REGULARIZED, narrow=keep, pruner="asha")),
+        seed=seed,
+    )
+    first = RungStage(pin_search(study, 0, study.stages[0], [study.config]))
 
     def second(trials: Sequence[FrozenTrial]) -> StageSearch:
-        bases = _best(trials, keep)
-        taken = [{name: getattr(base, name) for name in FIRST} for base in bases[1:3]]
-        return RungStage(_pin(seed, _narrowed(bases), bases[:1], taken, pruner="asha"))
+        return RungStage(pin_search(study, 1, study.stages[1], _best(trials, keep)))
 
     return Stages(first, round(epochs * share), second)
 
@@ -121,18 +128,6 @@ def staged_narrow(curves: Curves, epochs: int, seed: int, *, share: float = RUNG
 def _best(trials: Sequence[FrozenTrial], count: int) -> list[TrainConfig]:
     found = [config for _, config in best_configs(trials, count, maximize=True)]
     return found + [config for _, config in paused_configs(trials, found, count - len(found), maximize=True)]
-
-
-def _narrowed(bases: Sequence[TrainConfig]) -> Space:
-    space: dict[str, Any] = {**REGULARIZATION}
-    for name in ARCHITECTURE:
-        held = {getattr(base, name) for base in bases}
-        choices = ARCHITECTURE[name].choices  # type: ignore[union-attr]
-        space[name] = CategoricalDistribution(tuple(value for value in choices if value in held))
-    rates = [base.learning_rate for base in bases]
-    low, high = max(LEARNING_RATES[0], min(rates) / 1.5), min(LEARNING_RATES[-1], max(rates) * 1.5)
-    space["learning_rate"] = FloatDistribution(low, high, log=True)
-    return space
 
 
 def _around(base: TrainConfig) -> Space:

@@ -92,29 +92,21 @@ def service_cost_table(results: Mapping[str, Result]) -> str:
 
 
 def time_to_accuracy_table(results: Mapping[str, Result]) -> str:
-    result = results.get("time-to-accuracy")
+    result = results.get("time-to-accuracy-small")
     if result is None:
         return "Not measured yet."
-    rows = [
-        (
-            name,
-            f"{figure['epochs_median']:.0f}",
-            " to ".join(f"{epochs:.0f}" for epochs in figure["epochs_quartiles"]),
-            f"{figure['reached']:.0%}",
-            f"{figure['best_at_quarter']:.4f}",
-            f"{figure['best_at_half']:.4f}",
-            f"{figure['best_at_end']:.4f}",
-        )
-        for name, figure in result["strategies"].items()
-    ]
-    budget = result["budget_epochs"]
-    columns = (
-        "strategy", "epochs to the target (median)", "quartiles", "reached it",
-        f"best after {budget // 4} epochs", f"after {budget // 2}", f"after {budget}",
-    )  # fmt: skip
+    rows = []
+    for name, by_strategy in result["strategies"].items():
+        cells = []
+        for figure in by_strategy["workers"].values():
+            low, high = figure["interval"]
+            cells.append(f"{figure['median_epochs']:.0f} ({low:.0f} to {high:.0f}), {figure['reached']:.0%}")
+        rows.append((f"**{name}**" if name == result["default"] else name, *cells))
     return (
         f"Target {result['target']:.4f}, which {result['configurations_at_target']} of {result['configurations']} "
-        f"configurations reach; {result['seeds']} seeds.\n\n{_table(columns, rows)}"
+        f"configurations reach; {result['seeds']} seeds. Median epochs to the target with its 95 % bootstrap interval, "
+        f"and the share of runs that reach it within {result['budget_epochs']} epochs.\n\n"
+        f"{_table(('strategy', '1 worker', '4 workers', '8 workers'), rows)}"
     )
 
 

@@ -1,10 +1,11 @@
 """How much training each way of searching takes to a good classifier.
 
-    python -m benchmarks.time_to_accuracy [--seeds 40] [--json] [--save]
+    python -m benchmarks.time_to_accuracy [--seeds 40] [--only TEXT] [--json] [--save]
 
 A replay: every configuration of the grid was trained once (`benchmarks/learning_curves.py`), and each strategy is run
-many times on those curves, with the service's own samplers and pruners. Cost is counted in epochs, which all see the
-same number of images. A strategy that asks for a configuration a second time pays for it again.
+many times on those curves, with the service's own samplers, pruners and rungs, by 1, 4 and 8 simulated workers. Cost is
+counted in epochs, which all see the same number of images. A strategy that asks for a configuration a second time pays
+for it again.
 """
 
 from __future__ import annotations
@@ -13,48 +14,56 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
-from statistics import fmean, quantiles
+from statistics import fmean, median
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from benchmarks.machine import describe_machine
+from benchmarks.replay import Curves, replay, table_of
 from benchmarks.results import read_result, write_result
-from benchmarks.strategies import STRATEGIES, Ledger, Spent, table_of
+from benchmarks.searches import PARAMETERS
+from benchmarks.strategies import DEFAULT, STRATEGIES
 from data.errors import UserError
 from search.cli import CommandParser, main_guard
 from search.terminal import print_json, say
 
+TABLE = "small"
+"""The name of the table: 192 networks with six parameters."""
+WORKERS = (1, 4, 8)
 BUDGET_EPOCHS = 360
 """Forty whole trainings, of 192 that there are."""
 BELOW_BEST = 0.01
 """The target lies a point below the best accuracy of the table."""
+RESAMPLED = 2000
+"""Bootstrap samples of the seeds."""
 
 
-def replay(curves: Sequence[dict[str, Any]], seeds: int) -> dict[str, Any]:
-    """Every strategy with every seed; what each cost and what it found."""
-    table = table_of(curves)
-    target = max(max(curve) for curve in table.values()) - BELOW_BEST
-    good = sum(max(curve) >= target for curve in table.values())
-    results = {}
-    for name, strategy in STRATEGIES.items():
-        runs = []
-        for seed in range(seeds):
-            ledger = Ledger(curves=table, epochs=BUDGET_EPOCHS)
-            with suppress(Spent):
-                strategy(ledger, seed)
-            runs.append(ledger.best_after)
-        results[name] = _figures(runs, target)
-        figure = results[name]
-        say(f"{name}: {figure['epochs_median']:.0f} epochs to {target:.4f}, {figure['best_at_end']:.4f} at the end")
+def compare(curves: Curves, seeds: int, strategies: Sequence[str]) -> dict[str, Any]:
+    """Run these strategies with every seed and every number of workers; their cost and what they found."""
+    target = max(max(curve) for curve in curves.values()) - BELOW_BEST
+    results: dict[str, Any] = {}
+    for name in strategies:
+        by_workers = {}
+        for workers in WORKERS:
+            runs = [
+                replay(STRATEGIES[name](curves, BUDGET_EPOCHS, seed), curves, epochs=BUDGET_EPOCHS, workers=workers)
+                for seed in range(seeds)
+            ]
+            figures = by_workers[str(workers)] = _figures([run.best_after for run in runs], target)
+            reached = f"{figures['reached']:.0%} of {seeds} runs reached the target"
+            say(f"{name}, {workers} at once: {figures['median_epochs']:.0f} epochs (median), {reached}")
+        results[name] = {"workers": by_workers}
     return {
+        "table": TABLE,
         "target": target,
-        "configurations": len(table),
-        "configurations_at_target": good,
+        "configurations": len(curves),
+        "configurations_at_target": sum(max(curve) >= target for curve in curves.values()),
         "budget_epochs": BUDGET_EPOCHS,
         "seeds": seeds,
+        "default": DEFAULT,
         "strategies": results,
     }
 
@@ -62,14 +71,16 @@ def replay(curves: Sequence[dict[str, Any]], seeds: int) -> dict[str, Any]:
 def _figures(runs: Sequence[Sequence[float]], target: float) -> dict[str, Any]:
     """Epochs to the target (a run that does not reach it counts as the whole budget), and the best by share of it."""
     costs = [next((spent for spent, best in enumerate(run, start=1) if best >= target), None) for run in runs]
-    low, median, high = quantiles([BUDGET_EPOCHS if cost is None else cost for cost in costs], n=4)
+    counted = np.array([BUDGET_EPOCHS if cost is None else cost for cost in costs])
+    samples = np.random.default_rng(0).choice(counted, size=(RESAMPLED, len(counted)))
+    low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
     return {
+        "median_epochs": median(counted.tolist()),
+        "interval": [float(low), float(high)],
         "reached": sum(cost is not None for cost in costs) / len(costs),
-        "epochs_median": median,
-        "epochs_quartiles": [low, high],
         "best_at_quarter": fmean(run[BUDGET_EPOCHS // 4 - 1] for run in runs),
         "best_at_half": fmean(run[BUDGET_EPOCHS // 2 - 1] for run in runs),
-        "best_at_end": fmean(run[-1] for run in runs),
+        "best_at_end": fmean(run[BUDGET_EPOCHS - 1] for run in runs),
     }
 
 
@@ -80,6 +91,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--only", default="", help="run only the strategies whose name contains this text")
     parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args()
@@ -87,10 +99,12 @@ def main() -> None:
     if stored is None:
         raise UserError("no benchmarks/results/learning-curves.json; run `python -m benchmarks.learning_curves` first")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    strategies = [name for name in STRATEGIES if options.only in name]
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        result = {**replay(stored["curves"], options.seeds), "machine": describe_machine()}
+        result = compare(table_of(stored["curves"], PARAMETERS), options.seeds, strategies)
+    result["machine"] = describe_machine()
     if options.save:
-        say(f"kept: {write_result('time-to-accuracy', result)}")
+        say(f"kept: {write_result(f'time-to-accuracy-{TABLE}', result)}")
     if options.json:
         print_json(result)
 

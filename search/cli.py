@@ -23,20 +23,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from data.errors import SieveError, UserError
 from data.files import disk_trouble
+from models.command_line import CommandParser as CommandParser
 from search import settings
 from search.store.retries import is_outage, storage_away
 from search.terminal import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
-
-
-class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are `UserError`s: one line, as for any other bad input."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}; --help lists the options")
 
 
 def command_parser(module: str, description: str | None) -> CommandParser:

@@ -19,7 +19,6 @@ from data.arrays import ImageSet
 from data.errors import SieveError, UserError
 from data.progress import Progress
 from data.sealed import open_test_images
-from data.spec import DataSpec
 from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.report.make import try_report
@@ -27,6 +26,7 @@ from search.settings import Settings, from_arguments
 from search.stage.moved_pictures import DATA_HELP, check_same_images, locate_images
 from search.store.find import find_champion, find_study
 from search.store.look_result import LookResult
+from search.store.records import StudyRecord
 from search.store.seal import close_look, looks_by_others, open_look, whoami
 from search.store.storage import open_storage
 from search.terminal import DataProgress, print_json, say
@@ -61,7 +61,7 @@ def evaluate(
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
         # Read after the own look is recorded: if two studies look at the same moment, at least one sees the other.
         others = tuple(look.name for look in looks_by_others(storage, record))
-        result, predictions = _measure(settings, record.data.spec, champion, number, progress)
+        result, predictions = _measure(settings, record, champion, number, progress)
         result = replace(result, looks_by_others=others)
         close_look(storage, study, number, result)
     finally:
@@ -78,18 +78,20 @@ def evaluate(
 
 
 def _measure(
-    settings: Settings, spec: DataSpec, champion: LoadedChampion, look: int, progress: Progress | None
+    settings: Settings, record: StudyRecord, champion: LoadedChampion, look: int, progress: Progress | None
 ) -> tuple[LookResult, Predictions]:
     """The scores, and what the pictures need: it is kept now, as nothing else may open the test images."""
     channels, height, _ = champion.input_shape
     test = open_test_images(
-        spec,
+        record.data.spec,
         classes=champion.classes,
         channels=channels,
         image_size=height,
         image_fit=champion.image_fit,
+        pixel_rule=champion.pixel_rule,
         data_home=settings.data_home,
         cache_home=settings.cache_home,
+        pinned=record.data.sealed_fingerprint,
         progress=progress,
     )
     probabilities_NC = _predict(champion, test.images, progress)

@@ -34,9 +34,9 @@ from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import Settings, from_arguments
 from search.stage.moved_pictures import DATA_HELP, locate_images
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
@@ -78,7 +78,7 @@ def resume(
         raise UserError(f"{output}: already exists; give another folder with --output")
     with writing_below(settings.home), tempfile.TemporaryDirectory(dir=folder) as work:
         checkpoint = Path(shutil.copyfile(kept, Path(work) / names.CHECKPOINT_FILE))
-        history = _train(settings, record, PinnedStage.from_json(stage.pinned), found, checkpoint, output, device)
+        history = _train(settings, record, stage.pinned, found, checkpoint, output, device)
     return {"study": study, "trial": trial, "resumed_from": epoch, "epochs": history, "classifier": str(output)}
 
 
@@ -127,6 +127,7 @@ def _train(
         output, work.model, config,
         classes=data.search.classes, input_shape=data.input_shape,
         mean=work.preprocessing.mean, std=work.preprocessing.std,
+        pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     say(f"best epoch {best_epoch(history, stage.metric)} of {len(history)}")
     return [asdict(metrics) for metrics in history]

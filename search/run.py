@@ -18,8 +18,9 @@ from search.cli import CommandParser, command_parser, main_guard
 from search.command_line import command_line
 from search.settings import Settings
 from search.stage.describe import describe_data
-from search.stage.warm_start import WarmStart, find_warm_start
+from search.stage.warm_start import find_warm_start
 from search.store.storage import open_storage
+from search.store.warm_start_record import WarmStart
 from search.supervisor.arguments import add_run_arguments
 from search.supervisor.prepare import Request, check_request
 from search.supervisor.run_budget import estimate_run, time_budget

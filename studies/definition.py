@@ -70,13 +70,18 @@ def when(distribution: BaseDistribution, **condition: Value | tuple[Value, ...])
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One search space with its trials. It searches around the best `bases` configurations of the stage before."""
+    """One search space with its trials. It searches around the best `bases` configurations of the stage before, or
+    narrows the space of the stages before.
+    """
 
     name: str
     space: Space | Callable[[TrainConfig], Space]
     trials: int
     epochs: int
     bases: int = 1
+    narrow: int = 0
+    """If not 0: search the parameters of earlier stages again, in the ranges that the best `narrow` configurations of
+    the stage before hold, together with the stage's own parameters. `bases` is not used then."""
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
     """`asha` pauses trials below the median and lets them continue later; the others end them."""
@@ -85,6 +90,11 @@ class Stage:
     later stage, or the confirmation, then has to set the full size again."""
     against: Against | None = None
     """A cost to be kept small beside the metric: the stage hands on the best of those that no trial beats in both."""
+
+    @property
+    def taken_over(self) -> int:
+        """How many configurations of the stage before it needs."""
+        return self.narrow or self.bases
 
     def space_around(self, base: TrainConfig) -> Space:
         return self.space(base) if callable(self.space) else self.space
@@ -189,8 +199,10 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
         raise UserError(f"{where}: {stage.name!r} is the name of every study's last stage; choose another one")
     _check_option(where, "sampler", stage.sampler, get_args(Sampler))
     _check_option(where, "pruner", stage.pruner, get_args(Pruner))
-    if min(stage.trials, stage.epochs, stage.bases) < 1:
-        raise UserError(f"{where}: trials, epochs and bases must be at least 1")
+    if min(stage.trials, stage.epochs, stage.bases) < 1 or stage.narrow < 0:
+        raise UserError(f"{where}: trials, epochs and bases must be at least 1, and narrow at least 0")
+    if stage.narrow and (stage.sampler == "grid" or stage.bases > 1):
+        raise UserError(f"{where}: narrow searches one space; leave out bases and the grid sampler")
     base = _checked(where, config, stage.values)
     space = stage.space_around(base)
     if stage.against is not None:

@@ -41,7 +41,10 @@ def build_parser() -> CommandParser:
         help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT_DETECTOR})",
     )  # fmt: skip
     parser.add_argument(
-        "--weights", metavar="FILE", default=DEFAULT, help="file of tensors (default: torchvision's download)"
+        "--weights",
+        metavar="FILE",
+        default=DEFAULT,
+        help="file with the detector's weights, .pt or .safetensors (default: torchvision's download)",
     )
     parser.add_argument(
         "--threshold", metavar="X", type=float, default=0.5,

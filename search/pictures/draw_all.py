@@ -15,8 +15,9 @@ from models.bundle import Classifier
 from search import names
 from search.pictures.attribution import grad_cam_picture, guided_backprop_picture
 from search.pictures.calibration import calibration_picture
-from search.pictures.confusion import confusion_picture
+from search.pictures.confusion import confusion_picture, write_confusion
 from search.pictures.grids import mistakes_grid, prediction_grid
+from search.pictures.label_errors import label_errors_picture
 from search.pictures.layers import feature_maps_picture, first_layer_picture
 from search.pictures.per_class import class_scores_picture
 from search.pictures.predictions import Predictions, load_predictions, look_file, predictions_of
@@ -31,8 +32,11 @@ from search.store.storage import open_storage
 from search.terminal import say
 from search.tracking.log_pictures import log_pictures
 from search.tracking.model_registry import load_champion
+from search.verdict.held_out import FILE as LABEL_ERROR_FILE
+from search.verdict.held_out import HeldOut, find_label_errors
 
 PICTURE_FOLDER = "pictures"
+CONFUSION_FILE = "confusion.csv"
 INDEX_FILE = "index.json"
 """Name of the index: a list of `{"file", "title", "caption"}` in the order in which to show the pictures."""
 _BATCH_IMAGES = 256
@@ -63,6 +67,7 @@ def draw_pictures(
         of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
         if data or not of_looks:
             record = locate_images(storage, settings, record, data, progress)
+        doubtful = find_label_errors(settings, storage, record, progress)
     finally:
         storage.close()
     champion = load_champion(settings, uri)
@@ -71,7 +76,12 @@ def draw_pictures(
         predictions = load_predictions(of_looks[-1])
     else:
         predictions = _predict_validation(settings, record, classifier, progress)
-    paths = _write(sheets(classifier, predictions), folder or names.study_folder(settings.home, study) / PICTURE_FOLDER)
+    place = folder or names.study_folder(settings.home, study) / PICTURE_FOLDER
+    paths = _write(sheets(classifier, predictions, doubtful), place)
+    if doubtful:
+        doubtful.write(place / LABEL_ERROR_FILE)
+    with writing_below(place):
+        write_confusion(predictions, place / CONFUSION_FILE)
     try:
         log_pictures(settings, champion.registered, paths, of_looks[-1].stem if of_looks else "validation")
     except SieveError as error:  # The files exist; MLflow only shows them.
@@ -108,12 +118,15 @@ def _predict_validation(
     return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
 
 
-def sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
+def sheets(
+    classifier: Classifier, predictions: Predictions, doubtful: HeldOut | None = None
+) -> Iterator[tuple[str, Sheet | None]]:
     """Every picture with its name, one at a time because a figure takes memory; None for a picture without content."""
     yield "predictions", prediction_grid(predictions)
     yield "mistakes", mistakes_grid(predictions)
     yield "confusion", confusion_picture(predictions)
     yield "class_scores", class_scores_picture(predictions)
+    yield "label_errors", label_errors_picture(doubtful)
     yield "calibration", calibration_picture(predictions)
     subject = subject_of(classifier, predictions)
     yield "first_layer", first_layer_picture(subject)

@@ -39,7 +39,8 @@ from search.store.find import find_champion, find_study
 from search.store.records import read_stages
 from search.store.storage import Storage, open_storage
 from search.supervisor.arguments import add_study_arguments
-from search.supervisor.prepare import data_spec, fixed_values
+from search.supervisor.data_options import data_spec
+from search.supervisor.prepare import fixed_values
 from search.terminal import open_console, print_json
 from search.trials.workload import open_workload_builder
 from studies.registry import load_study
@@ -87,12 +88,12 @@ def find_subject(options: argparse.Namespace, settings: Settings) -> Subject:
     """The trial that the command line names. Raises UserError for one that is not there."""
     if options.trial == "start":
         study = load_study(options.study)
-        name, config, metric, spec = study.name, study.config, study.metric, data_spec(study, options.data)
+        name, config, metric, spec = study.name, study.config, study.metric, data_spec(study, options)
     else:
         storage = open_storage(settings.storage_url, create=False)
         try:
             record = find_study(storage, options.study)
-            name, metric = record.name, record.definition["metric"]
+            name, metric = record.name, record.definition.metric
             spec = locate_images(storage, settings, record, options.data).data.spec
             if options.trial == "champion":
                 config = from_flat(dict(find_champion(record).config))

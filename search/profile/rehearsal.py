@@ -21,10 +21,10 @@ from search import names
 from search.profile.laps import Laps, TimedTrialRun, TimedWorkloadBuilder, timing_optimizers
 from search.settings import Settings, sqlite_url
 from search.stage.describe import describe_data, describe_study
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import claim_next, finish
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, pin_stage
 from search.store.storage import Storage
@@ -127,7 +127,7 @@ def _pin(subject: Subject, storage: Storage, workloads: TimedWorkloadBuilder) ->
         position=0,
         name=stage.name,
         optuna_study=names.optuna_study(study.name, 0, stage.name),
-        pinned=pinned.to_json(),
+        pinned=pinned,
         state="open",
         opened_at=time.time(),
         deadline=None,

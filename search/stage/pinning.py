@@ -19,13 +19,17 @@ from data.errors import UserError
 from models.config import TrainConfig
 from models.values import from_flat, to_flat, with_values
 from search import names
-from search.seeds import derive_seed
 from search.stage.distributions import count, describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
-from search.stage.pinned import PinnedParameter, PinnedStage, Values
+from search.stage.narrowing import narrowed_space
 from search.stage.rungs import rung_epochs
+from search.stage.seeds import derive_seed
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Confirm, Space, Stage, Study, When
 
+HANDED_ON = 3
+"""A stage that narrows begins with so many configurations of the stage before."""
 MAX_COMBINATIONS = 10_000
 """Configurations of a stage that are listed to find out whether the stage has more trials than that."""
 
@@ -44,7 +48,10 @@ def pin_search(
     A grid has one trial for each cell, and `stage.trials` is not used. Any other stage with at least as many trials as
     there are different configurations trains each of them once. `first` are the parameters of trials that follow
     those of the bases, within the budget. The parameters of a random search are all drawn here, infeasible ones again.
+    A stage that narrows has the best base alone, and begins with the parameters of the best few.
     """
+    if stage.narrow and position:
+        stage, bases, first = _narrow(study, position, stage, bases)
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
     _check_compatible(f"{study.name}/{stage.name}", spaces)
@@ -80,6 +87,19 @@ def pin_search(
         against=stage.against,
     )
     return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
+
+
+def _narrow(
+    study: Study, position: int, stage: Stage, best: Sequence[TrainConfig]
+) -> tuple[Stage, Sequence[TrainConfig], list[Values]]:
+    """The stage with its narrowed space, its base, and the parameters of the next best configurations."""
+    study = replace(study, stages=(*study.stages[:position], stage))
+    narrowed = replace(stage, space=narrowed_space(study, position, best), narrow=0)
+    handed_on = [
+        _inside(pin_space(narrowed.space_around(config)), to_flat(with_values(config, stage.values)), 0, 1)
+        for config in best[1:HANDED_ON]
+    ]
+    return narrowed, best[:1], handed_on
 
 
 def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:
@@ -242,7 +262,7 @@ def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
         for _ in range(DRAWS):
             study.enqueue_trial(fixed)
             trial = study.ask()
-            config = pinned.suggest(trial)
+            config = suggest_config(pinned, trial)
             if set(trial.params) <= set(fixed) or is_feasible(config):
                 break
         queue.append(dict(trial.params))

@@ -67,7 +67,7 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
         epoch_s = measure(_sample(study, position, DRAWS))
         folds = max(1, study.folds)
         epochs = folds * fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
-        bases = [study.config] * (stage.bases if position else 1)
+        bases = [study.config] * (stage.taken_over if position else 1)
         trials = pin_search(study, position, stage, bases).trials
         kept = _share_trained(stage, trials)
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)

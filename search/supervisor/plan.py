@@ -14,8 +14,8 @@ from models.backbones import describe_children
 from models.config import BackboneConfig
 from search.durations import show_duration
 from search.stage.budget import TimeBudget
-from search.stage.warm_start import WarmStart
 from search.store.study_data import StudyData
+from search.store.warm_start_record import WarmStart
 from search.supervisor.budget_changes import stage_changes
 from search.supervisor.estimate import StageCost, total_s
 from search.text import plural
@@ -51,7 +51,7 @@ def print_plan(
         console.print(line, highlight=False, markup=False)
     fitted = [budget.foresee(stage) if budget else stage for stage in study.stages]
     for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
-        around = f", around the best {stage.bases} of {study.stages[position - 1].name}" if position else ""
+        around = _around(study, position)
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
         details = (
             f"  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, sampler {stage.sampler}, "
@@ -69,6 +69,16 @@ def print_plan(
     is_fitted = budget is not None and fitted != list(study.stages)
     shortened = "; the budget changes that, and gives the last stage the time that is left" if is_fitted else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
+
+
+def _around(study: Study, position: int) -> str:
+    """What a stage takes from the stage before."""
+    if not position:
+        return ""
+    stage, before = study.stages[position], study.stages[position - 1].name
+    if stage.narrow:
+        return f", and what {before} searched, in the ranges of its best {stage.narrow}"
+    return f", around the best {stage.bases} of {before}"
 
 
 def _print_ending(study: Study, cost: StageCost, console: Console) -> None:

@@ -13,9 +13,9 @@ from models.values import parse_assignment
 from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
 from search.settings import Settings, from_arguments
-from search.stage.moved_pictures import absolute_source
 from search.store.storage import check_usable
 from search.supervisor.arguments import AUTO, typed_command
+from search.supervisor.data_options import data_spec
 from search.supervisor.launch import Share
 from search.supervisor.notify import check_address
 from search.tracking.precheck import check_tracking
@@ -74,13 +74,13 @@ def check_request(options: argparse.Namespace) -> Request:
         raise UserError("--workers auto: works only with GPUs of this machine; leave it out, or give a number")
     workers = room if options.workers is None or fills_gpus else options.workers
     if not 0 <= workers <= limit:
-        raise UserError(f"--workers {workers}: give 0 to {limit}")
+        raise UserError(f"--workers {workers}: give a number from 0 to {limit}")
     notify_url = options.notify or settings.notify_url
     if notify_url:
         check_address(notify_url)
     check_usable(settings.storage_url, create=True)
     check_tracking(settings, study.name)
-    spec = data_spec(study, options.data)
+    spec = data_spec(study, options)
     describe(spec, settings.data_home)
     if isinstance(study.config, BackboneConfig):
         from search.supervisor.check_weights import (
@@ -156,19 +156,3 @@ def check_name(name: str) -> None:
         raise UserError(
             f"study name {name[:40]!r}...: give 1 to {MAX_NAME} printable characters, {MAX_NAME_BYTES} bytes at most"
         )
-
-
-def data_spec(study: Study, data: str | None) -> DataSpec:
-    """The images: those of `--data`, or the study's own."""
-    source = data or study.data
-    if source is None:
-        raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
-    return DataSpec(
-        source=absolute_source(source),
-        split_seed=study.seed,
-        val_fraction=study.val_fraction,
-        folds=study.folds,
-        train_images=study.train_images,
-        imbalance=study.imbalance,
-        rare_class=study.rare_class,
-    )

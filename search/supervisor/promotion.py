@@ -11,7 +11,6 @@ from optuna.trial import TrialState
 from search import names
 from search.report.model_card import model_card
 from search.settings import Settings
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
 from search.store.champion_record import ChampionRecord
 from search.store.find import find_study
@@ -110,7 +109,7 @@ def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
 def _searched_fields(storage: Storage, name: str) -> list[str]:
     """The fields that any stage searched, in the order of the search, and those that an ablation varied."""
     records = read_stages(storage, name)
-    stages = [PinnedStage.from_json(record.pinned) for record in records]
+    stages = [record.pinned for record in records]
     searched = [parameter.name for stage in stages for space in stage.spaces for parameter in space]
     if records[-1].name == names.ABLATION_STAGE:
         base, *cells = stages[-1].bases

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
 from data.arrays import SearchData
@@ -122,7 +123,7 @@ def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
     definition = describe_study(study)
     if study.warm_start is not None and read_study(storage, study.name) is None:
         warm = find_warm_start(storage, study)
-        definition["warm_start"] = warm.to_json()
+        definition = replace(definition, warm_start=warm)
         for line in warm.lines():
             say(line)
     if not create_study(storage, study.name, definition=definition, data=data):

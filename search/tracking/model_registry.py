@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.decode import ImageFit
+from data.decode import ImageFit, PixelRule
 from data.errors import SieveError, UserError
 from data.files import hash_folder
 from search import names
@@ -59,6 +59,8 @@ class LoadedChampion:
     input_shape: tuple[int, int, int]
     """Channels, height and width of an input image."""
     image_fit: ImageFit
+    pixel_rule: PixelRule
+    """How the images that it learned from were decoded."""
 
 
 def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
@@ -115,6 +117,7 @@ def load_champion(settings: Settings, uri: str) -> LoadedChampion:
         classes=tuple(facts["classes"]),
         input_shape=(channels, height, width),
         image_fit=facts["image_fit"],
+        pixel_rule=PixelRule.from_json(facts.get("pixel_rule")),
     )
 
 
@@ -139,7 +142,7 @@ def log_test_result(settings: Settings, registered: RegisteredModel, result: Loo
     stored = result.to_json()
     with answering(settings.tracking_url) as client:
         run_id = str(client.get_model_version(registered.name, registered.version).run_id)
-        for key in ("per_class", "confusion"):
+        for key in ("per_class", "confusion" if result.confusion else "cells"):
             content = {"classes": stored["classes"], key: stored[key]}
             client.log_dict(run_id, content, f"test/look-{result.look}/{key}.json")
         for key, value in {**summary, tags.TEST_LOOKS: result.look}.items():

@@ -46,6 +46,7 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
                 "classes": list(classifier.classes),
                 "input_shape": list(classifier.input_shape),
                 "image_fit": classifier.config.image_fit,
+                "pixel_rule": classifier.pixel_rule.to_json(),
             },
         )
 

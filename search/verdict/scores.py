@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 from rich.text import Text
 
-from search.store.look_result import ClassScores, LookResult, Scores
+from search.store.look_result import DENSE_CLASSES, ClassScores, LookResult, Scores
 from search.store.seal import describe_look
 from search.terminal import open_console
 from search.trials.validation_predictions import ValidationPredictions
@@ -24,7 +25,7 @@ def score(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64],
     the law of succession, and statistical inference".
     """
     from scipy.stats import binomtest
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import precision_recall_fscore_support
 
     indices = range(len(classes))
     images, correct = len(labels_N), int((labels_N == predictions_N).sum())
@@ -40,8 +41,19 @@ def score(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64],
             ClassScores(name=name, precision=precision, recall=recall, f1=f1, support=support)
             for name, precision, recall, f1, support in rows
         ),
-        confusion=tuple(map(tuple, confusion_matrix(labels_N, predictions_N, labels=indices).tolist())),
+        **_confusion(labels_N, predictions_N, len(classes)),
     )
+
+
+def _confusion(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
+    """The field of `Scores` that holds the confusion matrix, never as classes² numbers where there are many."""
+    cells, counts = np.unique(labels_N * classes + predictions_N, return_counts=True)
+    truths, answers = cells // classes, cells % classes
+    if classes > DENSE_CLASSES:
+        return {"cells": tuple(zip(truths.tolist(), answers.tolist(), counts.tolist(), strict=True))}
+    counts_CC = np.zeros((classes, classes), dtype=np.int64)
+    counts_CC[truths, answers] = counts
+    return {"confusion": tuple(map(tuple, counts_CC.tolist()))}
 
 
 def score_answers(answers: ValidationPredictions, classes: Sequence[str]) -> Scores:

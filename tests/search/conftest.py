@@ -16,10 +16,10 @@ from models.config import FlexCNNConfig
 from search import names
 from search.settings import Settings
 from search.stage.feasibility import feasible_on
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import Claim, Result, claim_next
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, pin_stage
 from search.store.storage import Storage, open_storage
@@ -98,7 +98,7 @@ def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position:
     record = StageRecord(
         study=study.name, position=position, name=pinned.name,
         optuna_study=names.optuna_study(study.name, position, pinned.name),
-        pinned=pinned.to_json(), state="open", opened_at=0.0, deadline=None,
+        pinned=pinned, state="open", opened_at=0.0, deadline=None,
     )  # fmt: skip
     pin_stage(storage, record)
     fill_queue(storage, record)

@@ -21,6 +21,8 @@ from search.verdict.champion import Finalist
 ROW_PX = 34
 MANY_CLASSES = 25
 """Number of classes above which a confusion matrix has no room for its counts."""
+SHOWN_CLASSES = 100
+"""Number of classes above which only those with the most mistakes are shown."""
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
@@ -209,7 +211,12 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
 
 def confusion(test: LookResult) -> Plot:
     """The confusion matrix of a look at the test set."""
-    classes, counts = test.classes, pd.DataFrame(test.confusion)
+    labels = test.most_confused(SHOWN_CLASSES)
+    classes, counts = [test.classes[label] for label in labels], pd.DataFrame(test.confusion_of(labels))
+    every = len(test.classes)
+    part = (
+        "" if len(classes) == every else f" The {len(classes)} of {every:,} classes with the most mistakes are shown."
+    )
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     figure = blank(xaxis_title="predicted class", yaxis_title="true class")
     figure.add_heatmap(
@@ -225,7 +232,7 @@ def confusion(test: LookResult) -> Plot:
         title="Confusion matrix",
         caption=(
             f"Test images by true class (rows) and predicted class (columns); the colour is the share of the row. "
-            f"Correct predictions are on the diagonal: {percent(test.accuracy)} of {test.images:,} images."
+            f"Correct predictions are on the diagonal: {percent(test.accuracy)} of {test.images:,} images.{part}"
         ),
         figure=figure,
         height_px=max(320, min(900, 120 + 34 * len(classes))),

@@ -12,8 +12,9 @@ from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
 from models.values import to_flat
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedStage
 from studies.definition import Confirm, Space, Stage, Study, choice, when
 
 CONFIG = FlexCNNConfig(image_size=8, learning_rate=1e-3)
@@ -155,8 +156,8 @@ def test_parameters_already_drawn_are_kept_when_a_trial_is_resumed() -> None:
     pinned = pin(space={"learning_rate": FloatDistribution(1e-4, 1e-2, log=True)})
     study = optuna.create_study()
     trial = study.ask()
-    first = pinned.suggest(trial)
-    assert pinned.suggest(optuna.Trial(study, trial._trial_id)) == first
+    first = suggest_config(pinned, trial)
+    assert suggest_config(pinned, optuna.Trial(study, trial._trial_id)) == first
 
 
 def test_finalists_are_confirmed_on_the_same_fresh_seeds() -> None:

@@ -8,9 +8,9 @@ from optuna.distributions import FloatDistribution
 
 from models.config import FlexCNNConfig
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.samplers import make_pruner, make_sampler
+from search.store.pinned_stage import PinnedStage
 from search.store.storage import Storage, open_storage
 from search.trials import branch_gang
 from search.trials.artifacts import SharedFolder

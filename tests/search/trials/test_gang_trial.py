@@ -18,10 +18,10 @@ from models.config import BackboneConfig, TrainConfig
 from models.training.gang import Gang
 from models.training.metrics import EpochMetrics
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import Claim, Result, claim_next, finish
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.storage import Storage, open_storage
 from search.trials.artifacts import SharedFolder
