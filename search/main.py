@@ -16,6 +16,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from data.errors import UserError
+from models.command_line import CommandParser
 from models.spelling import did_you_mean
 
 
@@ -57,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and not arguments[0].startswith("-"):
         return _run(arguments[0], arguments[1:])
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if options.completion:
         print(_completion_script(options.completion))
     else:
@@ -65,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The parser of everything but the commands themselves, whose help lists the commands."""
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="sieve",
         usage="sieve COMMAND [OPTIONS]",
         description="Staged hyperparameter search for image classifiers.",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +24,7 @@ from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
-from search.terminal import print_json
+from search.terminal import open_console, print_json
 from search.tracking.model_registry import LoadedChampion, load_champion
 
 BATCH_IMAGES = 256
@@ -94,7 +93,7 @@ def _show(result: dict[str, Any]) -> None:
     for answer in result["predictions"]:
         likeliest = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer.get("classes", ()))
         table.add_row(Text(answer["path"]), Text(likeliest) if likeliest else Text(answer["error"], style="red"))
-    Console().print(table)
+    open_console().print(table)
 
 
 def build_parser() -> CommandParser:

@@ -1,4 +1,4 @@
-"""Losses and scores of many classifiers at once: `loss` and `metrics`, with one more dimension G for the slots."""
+"""Losses and scores of several classifiers at once: as in `loss` and `metrics`, with a dimension G for the slots."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models.training.metrics import Scores, macro_f1
 
 
 def gang_losses(logits_GBC: Tensor, labels_GB: Tensor, class_weights_C: Tensor, smoothing_G: Tensor) -> Tensor:
-    """Mean cross-entropy of each slot, shape (G,), weighted and smoothed as torch's `cross_entropy` does.
+    """Mean cross-entropy of each slot, shape (G,), with weights and smoothing as in torch's `cross_entropy`.
 
-    There the smoothing is one number, here each slot has its own.
+    Unlike there, each slot has its own label smoothing.
     """
     log_probabilities = logits_GBC.log_softmax(dim=2)
     weights_GB = class_weights_C[labels_GB]
@@ -29,7 +29,7 @@ def gang_cross_entropy(logits_GBC: Tensor, labels_GB: Tensor) -> Tensor:
 
 
 class GangTally:
-    """`Tally` of each slot, kept on the device and read once."""
+    """A `Tally` for each slot, kept on the device and read once."""
 
     def __init__(self, slots: int, classes: int, device: torch.device) -> None:
         self._classes = classes
@@ -39,7 +39,7 @@ class GangTally:
         self._offset_G1 = (torch.arange(slots, device=device) * classes).unsqueeze(1)
 
     def add(self, logits_GBC: Tensor, labels_GB: Tensor, mean_loss_G: Tensor) -> None:
-        """Count a batch of each slot."""
+        """Add a batch of each slot."""
         answers_GB = logits_GBC.argmax(dim=2)
         ones = torch.ones(labels_GB.numel(), dtype=torch.float64, device=labels_GB.device)
         kinds = ((labels_GB, (answers_GB == labels_GB).flatten().double()), (labels_GB, ones), (answers_GB, ones))
@@ -49,7 +49,7 @@ class GangTally:
         self._loss_sum_G += mean_loss_G * labels_GB.shape[1]
 
     def read(self) -> list[Scores]:
-        """The figures of each slot so far, in one transfer from the device."""
+        """The scores of each slot so far, in one transfer from the device."""
         slots = len(self._loss_sum_G)
         figures = torch.cat([self._loss_sum_G, self._counts_K]).cpu()
         hits_GC, labels_GC, answers_GC = figures[slots:].view(3, slots, self._classes)

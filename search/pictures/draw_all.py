@@ -24,10 +24,11 @@ from search.pictures.predictions import Predictions, load_predictions, look_file
 from search.pictures.sheet import Sheet
 from search.pictures.subject import subject_of
 from search.settings import Settings
+from search.stage.moved_pictures import locate_images
 from search.store.find import find_champion, find_study
 from search.store.records import StudyRecord
 from search.store.seal import looks
-from search.store.storage import open_storage
+from search.store.storage import Storage, open_storage
 from search.terminal import say
 from search.tracking.log_pictures import log_pictures
 from search.tracking.model_registry import load_champion
@@ -42,12 +43,19 @@ _BATCH_IMAGES = 256
 
 
 def draw_pictures(
-    settings: Settings, study: str, folder: Path | None = None, *, progress: Progress | None = None
+    settings: Settings,
+    study: str,
+    folder: Path | None = None,
+    *,
+    data: str | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Draw the champion's pictures, keep them with its run in MLflow, and return the PNG files in order.
 
     They show the images of the last look at the test set or, before the first look, validation images. Files and
     `index.json` go to `folder`, by default one in the study's folder, and replace the pictures of an earlier call.
+    `data` is the folder of the images, if they were moved since the search.
+
     Raises UserError if the study or its champion does not exist, if the images have changed, or if a file cannot be
     written.
     """
@@ -56,12 +64,14 @@ def draw_pictures(
         record = find_study(storage, study)
         uri = find_champion(record).model_uri
         taken = [look.number for look in looks(storage, study) if look.result and look.model_uri == uri]
-        doubtful = find_label_errors(settings, storage, record, progress)
+        of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
+        if data or not of_looks:
+            record = locate_images(storage, settings, record, data, progress)
+        doubtful = _label_errors(storage, settings, record, progress)
     finally:
         storage.close()
     champion = load_champion(settings, uri)
     classifier: Classifier = champion.model.unwrap_python_model().classifier  # type: ignore[no-untyped-call]
-    of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
     if of_looks:
         predictions = load_predictions(of_looks[-1])
     else:
@@ -77,6 +87,17 @@ def draw_pictures(
     except SieveError as error:  # The files exist; MLflow only shows them.
         say(f"the pictures are drawn, but could not be sent to MLflow: {error}")
     return paths
+
+
+def _label_errors(
+    storage: Storage, settings: Settings, record: StudyRecord, progress: Progress | None
+) -> HeldOut | None:
+    """The study's probable label errors; None where its images are not there any more."""
+    try:
+        return find_label_errors(settings, storage, record, progress)
+    except UserError as error:
+        say(f"without a gallery of label errors: {error}")
+        return None
 
 
 def _predict_validation(

@@ -72,7 +72,7 @@ def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationRes
         command=_command(facts),
         versions=facts.commands[0].software if facts.commands else software(),
         commit_key=GIT_COMMIT,
-        definition=json.dumps(facts.record.definition, indent=2),
+        definition=json.dumps(facts.record.definition.to_json(), indent=2),
         min_trials=MIN_TRIALS,
         made_at=datetime.now(UTC),
         started_at=datetime.fromtimestamp(facts.record.created_at, UTC),

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.seeds import derive_seed
 from search.stage.pareto import AgainstCost
-from search.stage.pinned import PinnedStage
+from search.store.pinned_stage import PinnedStage
 
 STARTUP_TRIALS = 10
 """Number of random trials before the sampler uses its model; fewer in a short stage."""

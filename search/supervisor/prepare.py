@@ -18,6 +18,7 @@ from search.supervisor.arguments import AUTO, typed_command
 from search.supervisor.data_options import data_spec
 from search.supervisor.launch import Share
 from search.supervisor.notify import check_address
+from search.tracking.precheck import check_tracking
 from search.trials.artifacts import open_artifacts
 from studies.definition import Study
 from studies.flat import flatten
@@ -31,7 +32,9 @@ MAX_ACTORS = 10_000
 MAX_IMAGE_SIZE = 4096
 """Pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
 MAX_NAME = 100
-"""Characters in a study's name, which names a folder and has to fit into columns of the database."""
+"""Characters in a study's name, which has to fit into columns of the database."""
+MAX_NAME_BYTES = 200
+"""Bytes in a study's name, which names a folder: most file systems allow 255."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +74,12 @@ def check_request(options: argparse.Namespace) -> Request:
         raise UserError("--workers auto: works only with GPUs of this machine; leave it out, or give a number")
     workers = room if options.workers is None or fills_gpus else options.workers
     if not 0 <= workers <= limit:
-        raise UserError(f"--workers {workers}: give 0 to {limit}")
+        raise UserError(f"--workers {workers}: give a number from 0 to {limit}")
     notify_url = options.notify or settings.notify_url
     if notify_url:
         check_address(notify_url)
     check_usable(settings.storage_url, create=True)
+    check_tracking(settings, study.name)
     spec = data_spec(study, options)
     describe(spec, settings.data_home)
     if isinstance(study.config, BackboneConfig):
@@ -138,9 +142,17 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = replace(study, warm_start=options.warm_start)
     if study.config.image_size > MAX_IMAGE_SIZE:
         raise UserError(f"image_size={study.config.image_size}: give at most {MAX_IMAGE_SIZE} pixels")
-    name = study.name
-    if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > MAX_NAME:
-        raise UserError(
-            f"study name {name[:MAX_NAME]!r}: give 1 to {MAX_NAME} printable characters, no slash, not . or .."
-        )
+    check_name(study.name)
     return study
+
+
+def check_name(name: str) -> None:
+    """Raise UserError for a study's name that cannot name a folder, or does not fit into the database."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable() or name != name.strip():
+        raise UserError(
+            f"study name {name[:MAX_NAME]!r}: give printable characters, no slash, no blank at an end, not . or .."
+        )
+    if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME_BYTES:
+        raise UserError(
+            f"study name {name[:40]!r}...: give 1 to {MAX_NAME} printable characters, {MAX_NAME_BYTES} bytes at most"
+        )

@@ -18,7 +18,6 @@ from models.registry import resolved
 from models.values import from_flat
 from search import names
 from search.settings import Settings
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
 from search.store.records import StudyRecord, read_stages
 from search.store.storage import Storage
@@ -69,7 +68,7 @@ def find_label_errors(
     trials = stage_trials(storage, stage) if stage else []
     if stage is None or not any(names.CLASSIFIER_HASH in trial.user_attrs for trial in trials):
         return None
-    pinned = PinnedStage.from_json(stage.pinned)
+    pinned = stage.pinned
     root = open_artifacts(settings).root
     by_fold: dict[int, list[Probabilities]] = defaultdict(list)
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from search.store.look_result import DENSE_CLASSES, ClassScores, LookResult, Scores
 from search.store.seal import describe_look
+from search.terminal import open_console
 from search.trials.validation_predictions import ValidationPredictions
 
 CONFIDENCE_LEVEL = 0.95
@@ -64,9 +64,10 @@ def score_answers(answers: ValidationPredictions, classes: Sequence[str]) -> Sco
 def show(study: str, result: LookResult) -> None:
     """Print the result of a look at the test set on stdout."""
     low, high = result.interval
-    console = Console()
-    console.print(f"[bold]{study}[/bold]: {result.model_uri} on {result.images} sealed test images")
-    console.print(f"accuracy [bold]{result.accuracy:.2%}[/bold] (95 % interval {low:.2%} to {high:.2%})")
+    console = open_console()
+    console.print(Text.assemble((study, "bold"), f": {result.model_uri} on {result.images} sealed test images"))
+    accuracy = (f"{result.accuracy:.2%}", "bold")
+    console.print(Text.assemble("accuracy ", accuracy, f" (95 % interval {low:.2%} to {high:.2%})"))
     console.print(f"macro-F1 {result.macro_f1:.4f}, {describe_look(result)}\n", soft_wrap=True)
     console.print(_class_table(result))
 
