@@ -57,9 +57,7 @@ def evaluate(
         champion = load_champion(settings, find_champion(record).model_uri)
         # Before the seal is opened: images that are gone or have changed must not cost the look.
         record = locate_images(storage, settings, record, data, progress)
-        lost = check_same_images(record, record.data.spec, settings, progress)
-        if lost:
-            say(f"{len(lost)} test images were lost since they were sealed: the look is on the rest")
+        check_same_images(record, record.data.spec, settings, progress)
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
         # Read after the own look is recorded: if two studies look at the same moment, at least one sees the other.
         others = tuple(look.name for look in looks_by_others(storage, record))

@@ -44,9 +44,9 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
     last, ablation = facts.confirmation, None
     if last is not None:
         ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
-    html = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
+    page = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
     with writing_below(path.parent):
-        _write_whole(path, html)
+        _write_whole(path, page.html)
     return path
 
 

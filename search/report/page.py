@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,7 +23,7 @@ from search.report.facts import StudyFacts
 from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
-from search.report.importance import MIN_TRIALS
+from search.report.importance import RankParameters, rank_parameters
 from search.report.metric import percent, plural, show_time, signed
 from search.report.observations import observe
 from search.report.parameter_effects import estimate_parameter_effects
@@ -34,6 +35,19 @@ from search.store.software import GIT_COMMIT, software
 from search.verdict.ablation_result import AblationResult
 
 _HERE = Path(__file__).parent
+STYLE = (_HERE / "page.css").read_text("utf-8")
+"""The style of the report, which other pages share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A rendered page, whole and in the pieces that the live page updates separately."""
+
+    html: str
+    parts: Mapping[str, str]
+    """The HTML element of each part by its name, in their order on the page."""
+    figures: Mapping[str, str]
+    """Each figure as JSON, by the id of the element that shows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +59,17 @@ class Figure:
     detail: str
 
 
-def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationResult | None = None) -> str:
-    """Render the report as self-contained HTML that loads nothing from elsewhere."""
+def render(
+    facts: StudyFacts,
+    pictures: Sequence[Picture],
+    ablation: AblationResult | None = None,
+    *,
+    rank: RankParameters = rank_parameters,
+) -> Page:
+    """Render the report as self-contained HTML that loads nothing from elsewhere.
+
+    `rank` estimates the importance of the parameters of some trials, which takes most of the time.
+    """
     effects = {
         stage.name: estimate_parameter_effects(stage.optuna_trials, maximize=facts.metric.maximize)
         for stage in facts.stages
@@ -57,14 +80,14 @@ def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationRes
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    plots = _Plots()
-    environment.globals |= {"place": plots.place, "signed": signed}
-    return environment.get_template("page.html.j2").render(
+    pieces = _Pieces()
+    environment.globals |= {"place": pieces.place, "part": pieces.part, "signed": signed}
+    html = environment.get_template("page.html.j2").render(
         facts=facts,
         metric=facts.metric,
         figures=_first_screen(facts),
         overview=_overview(facts, list(pruning.values()), times),
-        sections=list(sections_of(facts, observations)),
+        sections=list(sections_of(facts, observations, rank)),
         observations=observations,
         pictures=pictures,
         ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
@@ -73,29 +96,44 @@ def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationRes
         versions=facts.commands[0].software if facts.commands else software(),
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition.to_json(), indent=2),
-        min_trials=MIN_TRIALS,
         made_at=datetime.now(UTC),
         started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
-        plots=plots,
+        state=facts.signature,
+        pieces=pieces,
         plotly=Markup(get_plotlyjs()),
     )
+    return Page(html=html, parts=pieces.parts, figures=pieces.figures)
 
 
-class _Plots:
-    """Collects the figures that the template places; the page's script draws them one after the other."""
+class _Pieces:
+    """Collects the parts of the page and their figures while the template renders."""
 
     def __init__(self) -> None:
-        self._figures: list[dict[str, Any]] = []
+        self.parts: dict[str, str] = {}
+        self.figures: dict[str, str] = {}
+        self._part = "page"
+
+    def part(self, name: str, caller: Callable[[], str], tag: str = "div") -> Markup:
+        """A part of the page: the HTML of the template's block, in an element that carries the part's name."""
+        self._part = name
+        html = Markup(f'<{tag} data-part="{name}">\n{caller()}</{tag}>\n')
+        self.parts[name] = str(html)
+        return html
 
     def place(self, plot: Plot) -> str:
-        """Add a figure; returns the id of the element in which the page draws it."""
-        name = f"plot-{len(self._figures) + 1}"
-        self._figures.append({"id": name, **json.loads(plot.figure.to_json())})
+        """Add a figure; returns the id of the element in which the page draws it.
+
+        The id depends on the part and the title only, so that a later page of the same study has the same ids.
+        """
+        wanted = f"{self._part}-{re.sub(r'[^a-z0-9]+', '-', plot.title.lower()).strip('-')}"
+        numbered = (f"{wanted}-{number}" for number in count(2))
+        name = next(name for name in chain([wanted], numbered) if name not in self.figures)
+        self.figures[name] = json.dumps({"id": name, **json.loads(plot.figure.to_json())}, separators=(",", ":"))
         return name
 
     def to_json(self) -> Markup:
         """All figures added so far as JSON that is safe inside a script element."""
-        return Markup(json.dumps(self._figures, separators=(",", ":")).replace("<", "\\u003c"))
+        return Markup(f"[{','.join(self.figures.values())}]".replace("<", "\\u003c"))
 
 
 def _first_screen(facts: StudyFacts) -> list[Figure]:
@@ -103,16 +141,21 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     figures = []
     if facts.finalists:
         best = facts.finalists[0]
-        detail = f"{metric.show_interval(best.interval)} · mean of {plural(len(best.values), 'fresh seed')}"
+        runs = plural(len(best.values), "training")
+        detail = (
+            f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed, over "
+            f"{metric.images:,} validation images"
+        )
         figures.append(Figure(label=metric.label, value=metric.show(best.mean), detail=detail))
     elif best_so_far := [stage.snapshot.best for stage in facts.stages if stage.snapshot.best is not None]:
         so_far = (max if metric.maximize else min)(best_so_far)
-        figures.append(
-            Figure(label=metric.label, value=metric.show(so_far), detail="best single run, not confirmed yet")
-        )
+        figures.append(Figure(label=metric.label, value=metric.show(so_far), detail=_best_run_so_far(facts)))
     if test:
         low, high = test.interval
-        detail = f"{100 * low:.1f} to {percent(high)} · {test.images:,} images, {describe_look(test)}"
+        detail = (
+            f"95 %: {100 * low:.1f} to {percent(high)} · share of {test.images:,} test images that the champion's best "
+            f"run classifies correctly, {describe_look(test)}"
+        )
         figures.append(Figure(label="test accuracy", value=percent(test.accuracy, metric.digits), detail=detail))
     elif champion:
         others = ", ".join(look.name for look in facts.looks_by_others)
@@ -123,9 +166,17 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     value = f"{hours:.3g} {unit}" if hours >= 1 else show_time(3600 * hours)
     ends = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
     figures.append(
-        Figure(label="cost", value=value, detail=f"sum over {plural(sum(counts.values()), 'trial')}: {ends}")
+        Figure(label="cost", value=value, detail=f"sum of the time of {plural(sum(counts.values()), 'trial')}: {ends}")
     )
     return figures
+
+
+def _best_run_so_far(facts: StudyFacts) -> str:
+    complete = sum(stage.snapshot.complete for stage in facts.stages)
+    return (
+        f"the best of {plural(complete, 'complete trial')}, a single run over {facts.metric.images:,} validation "
+        "images; not confirmed yet"
+    )
 
 
 def _command(facts: StudyFacts) -> str:

@@ -14,6 +14,7 @@ from search.store.locks import is_supervised
 from search.store.records import StudyRecord, update_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.terminal import say
 
 DATA_HELP = "the study's images, if they were moved since the search (default: where the search found them)"
 """Help text of the option `--data` of commands that work on an existing study."""
@@ -45,17 +46,17 @@ def locate_images(
 
 def check_same_images(
     record: StudyRecord, spec: DataSpec, settings: Settings, progress: Progress | None = None
-) -> tuple[str, ...]:
+) -> None:
     """Raise UserError unless the images of `spec` are those that the study was pinned with, sealed ones included.
 
-    Returns the names of test images that have been lost since: without them, a look is still possible.
+    Test images may be lost since: a line says how many.
     """
     pinned = record.data
-    partition = open_partition(
-        spec, settings.data_home, settings.cache_home, progress, pinned=pinned.sealed_fingerprint
-    )
+    partition = open_partition(spec, settings.data_home, settings.cache_home, progress, pinned.sealed_fingerprint)
     checks = [("searched on", partition.fingerprint, pinned.fingerprint)]
-    if not partition.lost:
+    if partition.lost:
+        say(f"{len(partition.lost)} test images are gone or changed since they were sealed: a look is on the rest")
+    else:
         checks.append(("to be tested on", partition.sealed_fingerprint, pinned.sealed_fingerprint))
     for images, found, expected in checks:
         if found != expected:
@@ -63,7 +64,6 @@ def check_same_images(
                 f"{spec.source}: not the images that {record.name} was {images} (fingerprint {found[:12]}, "
                 f"then {expected[:12]}); restore those, or give their new place with --data FOLDER"
             )
-    return partition.lost
 
 
 def record_place(storage: Storage, record: StudyRecord, data: StudyData) -> None:

@@ -19,11 +19,11 @@ from data.errors import UserError
 from models.config import TrainConfig
 from models.values import from_flat, to_flat, with_values
 from search import names
-from search.seeds import derive_seed
 from search.stage.distributions import count, describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
 from search.stage.narrowing import narrowed_space
 from search.stage.rungs import rung_epochs
+from search.stage.seeds import derive_seed
 from search.stage.suggest import suggest_config
 from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Confirm, Space, Stage, Study, When

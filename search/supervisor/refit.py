@@ -23,7 +23,7 @@ from models.registry import resolved
 from models.training.fit import fit
 from models.values import from_flat, with_values
 from search import names
-from search.seeds import derive_seed
+from search.stage.seeds import derive_seed
 from search.trials.data_source import TrialData
 from search.trials.workload import WorkloadBuilder
 

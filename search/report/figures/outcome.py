@@ -13,6 +13,7 @@ import pandas as pd
 from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
 from search.report.metric import Metric, percent
+from search.report.observations import planned_epochs
 from search.report.spent import Pruning, StageTime
 from search.store.look_result import LookResult
 from search.store.study_data import StudyData
@@ -23,6 +24,8 @@ MANY_CLASSES = 25
 """Number of classes above which a confusion matrix has no room for its counts."""
 SHOWN_CLASSES = 100
 """Number of classes above which only those with the most mistakes are shown."""
+MOST_CLASSES = 60
+"""Number of classes above which figures do not show all of them, or not by name."""
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
@@ -54,13 +57,22 @@ def comparison(facts: StudyFacts) -> Plot | None:
         title="The champion compared with the best run of each stage",
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
-            "test accuracy once the test set was opened. The best of many runs tends to be lucky, so expect the "
-            "champion's mean to lie below it. Bars: 95 % intervals, of the mean over seeds (Student's t) and of the "
-            "test accuracy over images (Wilson)."
+            f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
+            "lucky, so expect the champion's mean to lie below that of equally long runs. Bars: 95 % intervals, of "
+            "the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
         ),
         figure=figure,
         height_px=70 + ROW_PX * max(2, len(rows)),
     )
+
+
+def _epochs_note(facts: StudyFacts) -> str:
+    """The number of epochs behind each row, if they differ: longer trainings are better for that alone."""
+    counted = {stage.name: planned_epochs(stage) for stage in facts.all_stages if not stage.trials.empty}
+    if len(set(counted.values())) < 2:
+        return ""
+    listed = ", ".join(f"{name} {epochs}" for name, epochs in counted.items())
+    return f"Longer trainings reach more, and the rows differ in epochs ({listed}). "
 
 
 def _within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
@@ -200,7 +212,10 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
             marker={"color": color},
             hovertemplate=f"%{{x}}: %{{y:,}} {name}<extra></extra>",
         )
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(type="category", showticklabels=len(classes) <= MOST_CLASSES)
+    if len(classes) > MOST_CLASSES:  # By size, because bars without names have no other meaning.
+        figure.update_xaxes(categoryorder="total descending", title=f"{len(classes):,} classes, largest first")
+        figure.update_layout(barmode="stack", bargap=0)
     return Plot(
         title="Label distribution",
         caption="Images of each class in each split." + ("" if test else " The test set is sealed."),
