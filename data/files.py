@@ -1,4 +1,4 @@
-"""Writing below a home folder: whole files or none, and one clear line when the disk says no."""
+"""Writing below a home folder: whole files or none, and one clear line when the disk refuses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SQLITE_DISK_ERRORS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 
 @contextmanager
 def writing_below(home: Path) -> Iterator[None]:
-    """Turn what the operating system says of a full or read-only disk below `home` into a UserError."""
+    """Turn the operating system's error for a full or read-only disk below `home` into a UserError."""
     try:
         yield
     except OSError as error:
@@ -56,7 +56,7 @@ def show_bytes(count: int) -> str:
 
 
 def disk_trouble(error: BaseException) -> str | None:
-    """What a disk that is full, read-only or broken said, if that is behind an error; whatever was written there."""
+    """The message of a full, read-only or broken disk, if that caused the error; None otherwise."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _DISK_ERRORS:

@@ -76,7 +76,7 @@ def resolve(source: str, data_home: Path, progress: Progress | None = None) -> P
         from data.download import fetch_dataset
 
         with locked(folder.with_name(f"{source}.lock")):
-            # Who waited for another process here finds the folder.
+            # A process that waited here for another finds the folder.
             if not folder.is_dir():
                 fetch_dataset(archive, folder, progress)
     return folder
