@@ -35,7 +35,7 @@ def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
     yield from BLOCK.findall(page.read_text("utf-8"))
 
 
-COMMAND = r"(sieve|python -m (?:search|models)\.)\s?([a-z]+)"
+COMMAND = r"(sieve|python -m (?:search|models)\.)\s?([a-z-]+)"
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -62,7 +62,7 @@ def test_every_option_that_a_page_shows_exists(name: str, arguments: list[str]) 
 
 
 def test_readme_names_every_command() -> None:
-    shown = set(re.findall(r"^\| `sieve (\w+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    shown = set(re.findall(r"^\| `sieve ([\w-]+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
     assert shown == set(COMMANDS)
 
 

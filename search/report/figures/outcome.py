@@ -46,7 +46,7 @@ def comparison(facts: StudyFacts) -> Plot | None:
         return None
     figure = blank(showlegend=False, xaxis_tickformat=metric.axis_format, xaxis_nticks=5)
     for name, value, interval, color in rows:
-        low, high = _within_bounds(interval or (value, value), metric)
+        low, high = within_bounds(interval or (value, value), metric)
         figure.add_scatter(
             x=[value], y=[name], mode="markers", marker={"color": color, "size": 11},
             error_x={"type": "data", "array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 6},
@@ -75,7 +75,7 @@ def _epochs_note(facts: StudyFacts) -> str:
     return f"Longer trainings reach more, and the rows differ in epochs ({listed}). "
 
 
-def _within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
+def within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
     """Cut the interval of a share to 0 to 1, which Student's t may exceed."""
     low, high = interval
     return (max(0.0, low), min(1.0, high)) if metric.is_share else interval
@@ -175,7 +175,7 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
         text=[seed for _, seed, _ in runs],
         hovertemplate=f"%{{y}}, seed %{{text}}<br>%{{x:{metric.axis_format}}}<extra></extra>",
     )  # fmt: skip
-    ends = [_within_bounds(f.interval or (f.mean, f.mean), metric) for f in ranked]
+    ends = [within_bounds(f.interval or (f.mean, f.mean), metric) for f in ranked]
     above = [high - f.mean for f, (_, high) in zip(ranked, ends, strict=True)]
     below = [f.mean - low for f, (low, _) in zip(ranked, ends, strict=True)]
     figure.add_scatter(
