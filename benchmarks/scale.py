@@ -34,13 +34,15 @@ from sqlalchemy import text
 from benchmarks.machine import describe_machine
 from search import names
 from search.settings import normalise_storage_url
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_sampler
+from search.stage.suggest import suggest_config
 from search.store.claims import claim_next, release
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, create_study, pin_stage
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.supervisor.stage_queue import fill_queue
 from studies.registry import load_study
 
@@ -76,10 +78,10 @@ def pinned_stage(sampler: str, trials: int) -> PinnedStage:
 
 def open_stage(storage: Storage, name: str, trials: int) -> StageRecord:
     """A stage whose trials wait, under a name of its own."""
-    create_study(storage, name, definition={}, data=StudyData())
+    create_study(storage, name, definition=StudyDefinition(), data=StudyData())
     record = StageRecord(
         study=name, position=0, name="architecture", optuna_study=names.optuna_study(name, 0, "architecture"),
-        pinned=pinned_stage("random", trials).to_json(), state="open", opened_at=time.time(), deadline=None,
+        pinned=pinned_stage("random", trials), state="open", opened_at=time.time(), deadline=None,
     )  # fmt: skip
     pin_stage(storage, record)
     fill_queue(storage, record)
@@ -159,14 +161,14 @@ def time_sampler(size: int) -> dict[str, object]:
     values = np.random.default_rng(0).random(size)
     for value in values:
         trial = study.ask()
-        stage.suggest(trial)
+        suggest_config(stage, trial)
         study.tell(trial, float(value))
     study.sampler = make_sampler(stage)
     draws = []
     for _ in range(REPEATS):
         started = time.perf_counter()
         trial = study.ask()
-        stage.suggest(trial)
+        suggest_config(stage, trial)
         draws.append(time.perf_counter() - started)
         study.tell(trial, state=TrialState.FAIL)
     return {"draw_ms": median(draws) * 1000}

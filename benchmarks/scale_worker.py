@@ -12,8 +12,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from search.stage.pinned import PinnedStage
 from search.stage.samplers import make_pruner, make_sampler
+from search.stage.suggest import suggest_config
 from search.store.claims import Result, claim_next, finish
 from search.store.processes import process_name
 from search.store.records import read_stages
@@ -26,7 +26,7 @@ METRICS = {"val_accuracy": 0.5, "val_loss": 1.0, "train_loss": 1.0, "duration_s"
 def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[str, list[float]]:
     """Claim, report and finish as `search.worker` and `search.trials.trial_run` do; the seconds of each call."""
     record = next(stage for stage in read_stages(storage, name.rsplit("/", 1)[0]) if stage.optuna_study == name)
-    stage = PinnedStage.from_json(record.pinned)
+    stage = record.pinned
     study = storage.load_study(name, sampler=make_sampler(stage), pruner=make_pruner(stage))
     seconds: dict[str, list[float]] = {"claim": [], "report": [], "finish": []}
     log = EpochLog(storage)
@@ -38,7 +38,7 @@ def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[st
             return seconds
         trial = storage.open_trial(study, claim.trial_id)
         with storage.drawing():
-            stage.suggest(trial)
+            suggest_config(stage, trial)
         seconds["claim"].append(time.perf_counter() - started)
         for epoch in range(1, stage.epochs + 1):
             time.sleep(epoch_s * random.uniform(0.5, 1.5))

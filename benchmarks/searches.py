@@ -18,10 +18,11 @@ from benchmarks.replay import Key, Strategy, Training
 from models.config import TrainConfig
 from models.values import to_flat
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.rungs import continues, to_continue
 from search.stage.samplers import make_pruner, make_sampler
+from search.stage.suggest import suggest_config
 from search.store.paused import RungState, RungTrial
+from search.store.pinned_stage import PinnedStage
 
 PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)
 
@@ -60,7 +61,7 @@ class EndingStage:
     def begin(self, spent: int) -> Training | None:
         self._study.enqueue_trial(self.pinned.queue[len(self._study.get_trials(deepcopy=False))])
         trial = self._study.ask()
-        config = self.pinned.suggest(trial)
+        config = suggest_config(self.pinned, trial)
         trial.set_user_attr(names.CONFIG, to_flat(config))
         self.running += 1
         return Training(key=cell(config), next=1, last=self.pinned.epochs, trial=trial)
@@ -140,7 +141,7 @@ class RungStage:
         study.add_trials(self.trials())
         study.enqueue_trial(self.pinned.queue[len(self._points)])
         trial = study.ask()
-        config = self.pinned.suggest(trial)
+        config = suggest_config(self.pinned, trial)
         return _Point(
             number=len(self._points), config=config, params=trial.params, distributions=dict(trial.distributions)
         )

@@ -18,9 +18,9 @@ from benchmarks.replay import Curves, Key, Strategy, Training
 from benchmarks.searches import EndingStage, RungStage, Stages, StageSearch
 from models.config import TrainConfig
 from search.stage.bases import best_configs, paused_configs
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import TrialSeeded
+from search.store.pinned_stage import PinnedStage
 from studies.definition import Space, Stage
 
 MOST_TRIALS = 400

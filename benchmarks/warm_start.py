@@ -36,11 +36,13 @@ from models.training.process import tune_process
 from search import names
 from search.run import run
 from search.settings import Settings
-from search.stage.pinned import Values
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_sampler
-from search.stage.warm_start import WarmStart, find_warm_start
+from search.stage.suggest import suggest_config
+from search.stage.warm_start import find_warm_start
+from search.store.pinned_stage import Values
 from search.store.storage import open_storage
+from search.store.warm_start_record import WarmStart
 from search.supervisor.prepare import Request
 from search.trials.workload import WorkloadBuilder, open_workload_builder
 from studies.definition import Confirm, Stage, Study, choice
@@ -97,7 +99,7 @@ def best_so_far(workloads: WorkloadBuilder, new: Study, first: Sequence[Values])
     for seed in pinned.seeds:
         trial = trials.ask()
         try:
-            accuracy = accuracy_of(workloads, pinned.suggest(trial), seed)
+            accuracy = accuracy_of(workloads, suggest_config(pinned, trial), seed)
         except (InfeasibleConfig, TrainingDiverged):
             trials.tell(trial, state=TrialState.PRUNED)
             accuracy = 0.0

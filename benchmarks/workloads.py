@@ -13,8 +13,8 @@ from optuna.distributions import FloatDistribution
 
 from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
 from models.values import with_values
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
+from search.store.pinned_stage import PinnedStage
 from studies.definition import Confirm, Space, Stage, Study, choice
 
 TRIALS = 64

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from data.pixel_rule import DEFAULT_RULE, PixelRule
+
 UInt8Array = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
 
@@ -65,6 +67,12 @@ class SearchData:
     """The same over the test files: whoever opens them can tell that they were not exchanged."""
     notes: tuple[str, ...]
     """What was taken for what, and what was left out: lines for people."""
+    pixel_rule: PixelRule = DEFAULT_RULE
+    """How pictures that are not 8-bit and opaque were decoded."""
+    names: tuple[str, ...] = ()
+    """File name of each row of the pool."""
+    near_duplicates: tuple[tuple[int, ...], ...] = ()
+    """Rows of the pool that are nearly the same, the largest cluster first."""
 
     @property
     def channels(self) -> int:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from data.arrays import ImageSet, IntArray, SearchData
 from data.catalog import DATASETS
-from data.decode import Header, ImageFit, PixelFormat
-from data.errors import UserError
-from data.files import CacheLimit, read_json, write_json, writing_below
+from data.common_format import blank_notes, find_common_format, pixel_rule, rule_notes
+from data.decode import ImageFit, PixelFormat
+from data.files import CacheLimit
 from data.garbage import no_collection
+from data.ignored import shown_name
 from data.layout import ImageFile, Layout
-from data.partition import Partition, check_class_sizes, read_partition
+from data.partition import check_class_sizes, read_partition
 from data.pixels import Pixels, open_pixels
 from data.progress import Progress
 from data.readers import Readers
+from data.repeated import find_near_duplicates
 from data.source import find_layout
 from data.spec import DataSpec
-from data.splits import split_files
+from data.splits import check_class_counts, hash_without, split_files
 
 DEFAULT_IMAGE_SIZE = 224
 """Pixels, where none is asked for and the pictures have no common square size."""
@@ -53,7 +53,7 @@ def describe(spec: DataSpec, data_home: Path) -> DataDescription:
         url = known.archive.url
         notes = (f"{known.title}: fetched from {url}",)
         return DataDescription(classes=(), images={}, layout=None, download_url=url, notes=notes)
-    layout = find_layout(spec.source, data_home)
+    layout = find_layout(spec.source, data_home, columns=spec.columns)
     check_class_sizes(layout, spec)
     return DataDescription(
         classes=layout.classes,
@@ -74,41 +74,70 @@ def open_search_data(
     progress: Progress | None = None,
     limit: CacheLimit | None = None,
     layout: Layout | None = None,
+    compare: bool = False,
 ) -> SearchData:
     """Training and validation images of `spec`, decoded once below `cache_home` and mapped read-only.
 
-    Where they would take more than the limit they are decoded whenever they are looked at; a note says so either way.
+    Where they would take more than the limit they are decoded whenever they are asked for; a note says so either way.
     `image_size` is the height and width in pixels; None takes the pictures' own where all share one square size, and
-    otherwise 224. `layout` is a listing of the source that `describe` has made just before; else one is made here. Any
-    number of processes may call this at once. Raises UserError for data that cannot be searched, before it writes
-    anything where the folder's listing tells.
+    otherwise 224. `layout` is a listing of the source that `describe` has made just before; else one is made here.
+    `compare` looks for near-duplicates however many images there are. Any number of processes may call this at once.
+    Raises UserError for data that cannot be searched, before it writes anything where the folder's listing tells.
     """
     cache_home = cache_home.expanduser().absolute()
-    with no_collection(), Readers(layout or find_layout(spec.source, data_home, progress)) as readers:
+    layout = layout or find_layout(spec.source, data_home, progress, columns=spec.columns)
+    with no_collection(), Readers(layout) as readers:
         partition = read_partition(spec, readers, cache_home, progress)
         searched = partition.searched
-        common = _common_format(partition, readers, cache_home, progress)
+        common = find_common_format(partition, readers, spec, cache_home, progress)
+        rule = pixel_rule(spec, common)
         pixel_format = PixelFormat(
             image_size=image_size or common.square_size or DEFAULT_IMAGE_SIZE,
             image_fit=image_fit,
             channels=1 if common.gray else 3,
+            rule=rule,
         )
-        pixels = open_pixels(readers, searched, partition.fingerprint, pixel_format, cache_home, progress, limit)
+        rule_key = common.key(rule)
+        pixels = open_pixels(
+            readers, searched, partition.fingerprint, pixel_format, cache_home, progress, limit, rule_key
+        )
+    near = find_near_duplicates(
+        pixels.pool_NHWC, partition, pixel_format, cache_home, progress, asked=compare or spec.near_duplicates == "drop"
+    )
     readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
     readable = [searched[row] for row in readable_rows]
-    split = split_files(readable, partition.layout.classes, spec)
-    train = _image_set(pixels, searched, readable_rows[split.train_M])
+    split = split_files(readable, partition.layout.classes, spec, partition.groups)
+    train_rows, val_rows = readable_rows[split.train_M], readable_rows[split.val_M]
+    near_notes = near.notes(searched, train_rows, val_rows, len(partition.sealed))
+    split_hash = split.split_hash
+    if spec.near_duplicates == "drop" and (dropped := near.dropped(val_rows)):
+        near_notes = [f"{len(dropped)} images not trained on: nearly the same as a validation or test image"]
+        train_rows = np.array([row for row in train_rows if row not in dropped], dtype=np.int64)
+        split_hash = hash_without(split_hash, [searched[row] for row in sorted(dropped)])
+        check_class_counts(searched, train_rows, partition.layout.classes)
+    train = _image_set(pixels, searched, train_rows)
     mean, std = _statistics(pixels, train.rows_M)
     return SearchData(
         train=train,
-        val=_image_set(pixels, searched, readable_rows[split.val_M]),
+        val=_image_set(pixels, searched, val_rows),
         classes=partition.layout.classes,
         mean=mean,
         std=std,
         fingerprint=partition.fingerprint,
         sealed_fingerprint=partition.sealed_fingerprint,
-        split_hash=split.split_hash,
-        notes=(*partition.notes, pixels.note, *_unreadable_notes(pixels.unreadable), *split.notes),
+        split_hash=split_hash,
+        names=tuple(file.name for file in searched),
+        near_duplicates=near.clusters,
+        pixel_rule=rule,
+        notes=(
+            *partition.notes,
+            pixels.note,
+            *rule_notes(common, rule),
+            *_unreadable_notes(pixels.unreadable),
+            *blank_notes(pixels, searched, common.transparent),
+            *split.notes,
+            *near_notes,
+        ),
     )
 
 
@@ -135,43 +164,4 @@ def _statistics(pixels: Pixels, rows_M: IntArray) -> tuple[tuple[float, ...], tu
 
 
 def _unreadable_notes(unreadable: dict[str, str]) -> list[str]:
-    return [f"{name}: left out, unreadable ({reason})" for name, reason in unreadable.items()]
-
-
-class _CommonFormat(NamedTuple):
-    """What all searched pictures share."""
-
-    square_size: int
-    """Height and width in pixels, or 0."""
-    gray: bool
-
-
-def _common_format(
-    partition: Partition, readers: Readers, cache_home: Path, progress: Progress | None
-) -> _CommonFormat:
-    """From the pictures' headers, or from what an earlier start remembered of them."""
-    path = cache_home / f"{partition.fingerprint[:16]}.format.json"
-    known = read_json(path)
-    if known is not None:
-        return _CommonFormat(**known)
-    headers: set[Header] = set()
-    with closing(readers.headers(partition.searched, progress)) as found:
-        for header in found:
-            if header in headers:
-                continue
-            headers.add(header)
-            common = _shared(headers)
-            if common == _CommonFormat(square_size=0, gray=False):
-                break  # Nothing in common already: photographs seldom need more than the first few.
-    if not headers:
-        raise UserError(
-            f"{partition.layout.root}: none of {len(partition.searched)} images can be read; check the files"
-        )
-    with writing_below(cache_home):
-        write_json(path, common._asdict())
-    return common
-
-
-def _shared(headers: set[Header]) -> _CommonFormat:
-    sides = {side for header in headers for side in header.size}
-    return _CommonFormat(square_size=sides.pop() if len(sides) == 1 else 0, gray=all(header.gray for header in headers))
+    return [f"{shown_name(name)}: left out, unreadable ({reason})" for name, reason in unreadable.items()]

@@ -7,26 +7,30 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.arrays import UInt8Array
+from data.heif import register_heif
+from data.pixel_rule import DEFAULT_RULE, ImageFit, PixelRule
 from data.plain_jpeg import decode_plain_jpeg, plain_jpeg
 
-ImageFit = Literal["crop", "pad", "squash"]
+__all__ = ["ImageFit", "PixelFormat", "PixelRule"]
 
 DECODER_VERSION = 1
-"""Raised by whoever changes what pixels come out: part of every cache's key."""
-MAX_PIXELS = 89_478_485
-"""Pillow's own limit, a quarter of a GiB of RGB. A larger picture is taken for a decompression bomb."""
+"""Raised by whoever changes what pixels come out of ordinary pictures: part of every cache's key."""
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """Pillow knows more, among them ones that start other programs (EPS)."""
 _ORIENTATION = 0x0112
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_GRAY_MODES = ("1", "L", "LA", "La", *_SIXTEEN_BIT_MODES)
+_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+_WIDE_MODES = (*_SIXTEEN_BIT_MODES, "I", "F")
+_GRAY_MODES = ("1", "L", "LA", "La", *_WIDE_MODES)
+_SIXTEEN_BITS = (0.0, 65535.0)
+_JPEG_SHARE = 4
+"""A JPEG may have so many times the pixels of the limit, if it is decoded at a fraction of its size."""
 
 
 class UnreadableImage(Exception):
@@ -39,6 +43,10 @@ class Header(NamedTuple):
     size: tuple[int, int]
     """Width and height in pixels, in either order."""
     gray: bool
+    transparent: bool = False
+    """Whether it can have transparent pixels."""
+    wide: bool = False
+    """Whether its values are 16-bit or 32-bit integers, or floating-point numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,7 @@ class PixelFormat:
     image_size: int
     image_fit: ImageFit
     channels: int
+    rule: PixelRule = DEFAULT_RULE
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,67 +75,106 @@ def decode_file(read: Callable[[str], bytes], name: str, pixel_format: PixelForm
         image_size=pixel_format.image_size,
         image_fit=pixel_format.image_fit,
         channels=pixel_format.channels,
+        rule=pixel_format.rule,
     )
 
 
-def decode(content: bytes, *, image_size: int, image_fit: ImageFit, channels: int) -> UInt8Array:
+def decode(
+    content: bytes, *, image_size: int, image_fit: ImageFit, channels: int, rule: PixelRule = DEFAULT_RULE
+) -> UInt8Array:
     """Decode one picture to shape (image_size, image_size, channels), channels 1 (gray) or 3 (RGB).
 
-    The EXIF orientation is applied; transparency is laid over black, as `pad` is black; 16 bits become 8; an animation
-    gives its first frame. Resized with bicubic interpolation that averages over all pixels it merges. Raises
-    UnreadableImage with the reason.
+    The EXIF orientation is applied, where it can be read; transparency is laid over the rule's background; wider values
+    become 8 bits by the rule's range; an animation gives its first frame. Resized with bicubic interpolation that
+    averages over all pixels it merges. Raises UnreadableImage with the reason.
     """
     if channels == 3:
         plain = decode_plain_jpeg(content, (image_size, image_size))
         if plain is not None:
             return plain
-    with _reasons(), _opened(content) as image:
-        # A JPEG is decoded at a fraction of its size, but at least twice what is needed.
-        image.draft(None, (2 * image_size, 2 * image_size))
-        if image.getexif().get(_ORIENTATION, 1) != 1:
+    # A JPEG is decoded at a fraction of its size, but at least twice what is needed.
+    with _reasons(rule), _opened(content, rule, 2 * image_size) as image:
+        if _orientation(image) != 1:
             ImageOps.exif_transpose(image, in_place=True)
-        flat = _flatten(image, "L" if channels == 1 else "RGB")
+        flat = _flatten(image, "L" if channels == 1 else "RGB", rule)
         pixels = np.asarray(_fit(flat, image_size, image_fit))
     return pixels.reshape(image_size, image_size, channels)
 
 
-def decode_whole(content: bytes) -> UInt8Array:
+def decode_whole(content: bytes, rule: PixelRule = DEFAULT_RULE) -> UInt8Array:
     """Decode one picture as it is: shape (height, width, 3), RGB. Otherwise as `decode`."""
-    with _reasons(), _opened(content) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.array(_flatten(image, "RGB"))
+    with _reasons(rule), _opened(content, rule, None) as image:
+        if _orientation(image) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+        return np.array(_flatten(image, "RGB", rule))
 
 
 def read_header(content: bytes) -> Header:
     """Size and kind of a picture, without decoding it. Raises UnreadableImage with the reason."""
     plain = plain_jpeg(content)
-    if plain is not None and plain.size[0] * plain.size[1] <= MAX_PIXELS:
+    if plain is not None:
         return Header(*plain)
-    with _reasons(), _opened(content) as image:
-        return Header(image.size, image.mode in _GRAY_MODES)
+    with _reasons(PixelRule()), _identified(content) as image:
+        return Header(image.size, image.mode in _GRAY_MODES, image.has_transparency_data, image.mode in _WIDE_MODES)
 
 
-def _opened(content: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+def read_range(content: bytes, rule: PixelRule) -> tuple[float, float] | None:
+    """The least and the largest finite value of a picture of wider values; None for any other and an unreadable one."""
+    try:
+        with _reasons(rule), _opened(content, rule, None) as image:
+            if image.mode not in _WIDE_MODES:
+                return None
+            values = np.asarray(image)
+            finite = values[np.isfinite(values)]
+            return (float(finite.min()), float(finite.max())) if finite.size else None
+    except UnreadableImage:
+        return None
+
+
+def _identified(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=(*_FORMATS, *register_heif(content)))
+
+
+def _opened(content: bytes, rule: PixelRule, draft_size: int | None) -> Image.Image:
+    image = _identified(content)
+    pixels = image.width * image.height
+    if draft_size is not None:
+        image.draft(None, (draft_size, draft_size))
+    drafted = image.width * image.height
+    allowed = rule.max_pixels * (_JPEG_SHARE if drafted < pixels else 1)
+    if pixels > allowed or drafted > rule.max_pixels:
+        raise Image.DecompressionBombError(f"{pixels / 1e6:,.0f} megapixels")
     return image
 
 
-def _flatten(image: Image.Image, mode: str) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """How the picture is turned; 1, upright, also where its camera data cannot be parsed: the picture is not broken."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # A broken block can raise anything in Pillow's parser.
+        return 1
+
+
+def _flatten(image: Image.Image, mode: str, rule: PixelRule) -> Image.Image:
     """To `RGB` or `L`, 8 bits, opaque."""
     if image.mode == mode:
         return image
-    if image.mode in _SIXTEEN_BIT_MODES:
-        samples = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)
-        return Image.fromarray((samples >> 8).astype(np.uint8)).convert(mode)
-    if image.mode == "F":
-        raise UnreadableImage("floating-point pixels, of a range that the file does not tell")
+    if image.mode in _WIDE_MODES:
+        return Image.fromarray(_to_8_bits(np.asarray(image), image.mode, rule)).convert(mode)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, (0, 0, 0, 255))
+        image = Image.new("RGBA", layer.size, rule.background)
         image.alpha_composite(layer)
     return image.convert(mode)
+
+
+def _to_8_bits(values: np.ndarray, mode: str, rule: PixelRule) -> UInt8Array:
+    """Scale the rule's range to 0..255. Without a range, that of 16 bits, or a floating-point picture's own."""
+    own = mode == "F" and rule.value_range is None
+    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0) if mode == "F" else values
+    low, high = (float(finite.min()), float(finite.max())) if own else rule.value_range or _SIXTEEN_BITS
+    scaled = (finite.astype(np.float64) - low) * (255 / (high - low if high > low else 1.0))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def _fit(image: Image.Image, size: int, image_fit: ImageFit) -> Image.Image:
@@ -152,14 +200,17 @@ def _resize(image: Image.Image, size: tuple[int, int], box: tuple[float, float, 
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
+def _reasons(rule: PixelRule) -> Iterator[None]:
     """Turn whatever Pillow raises into an UnreadableImage with a reason in one line."""
     try:
         yield
     except UnreadableImage:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableImage(f"taken for a decompression bomb, above {MAX_PIXELS // 10**6} megapixels") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(
+            f"{error}, which may be a decompression bomb: above the limit of {rule.max_pixels / 1e6:,.0f}; "
+            "if it is a photograph, raise --max-megapixels"
+        ) from error
     except UnidentifiedImageError as error:
         raise UnreadableImage("not a picture in a format that is read here") from error
     except Exception as error:  # A broken file can raise anything in any of Pillow's parsers.
@@ -174,5 +225,8 @@ def pillow_warnings() -> Iterator[None]:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # The rule's own limit is checked in its place.
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

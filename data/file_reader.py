@@ -14,7 +14,7 @@ import numpy as np
 
 from data.arrays import IntArray
 from data.bulk import decode_chunks
-from data.decode import Header, PixelFormat, UnreadableImage, pillow_warnings, read_header
+from data.decode import Header, PixelFormat, PixelRule, UnreadableImage, pillow_warnings, read_header, read_range
 from data.layout import FolderReader
 
 
@@ -80,6 +80,16 @@ class FileReader:
             except OSError:
                 headers.append(None)
         return headers
+
+    def ranges(self, names: Sequence[str], rule: PixelRule) -> list[tuple[float, float] | None]:
+        """The least and largest value of each picture of wide values; None for any other."""
+        ranges = []
+        for name in names:
+            try:
+                ranges.append(read_range(self._kept.get(name) or self._read_anew(name), rule))
+            except OSError:
+                ranges.append(None)
+        return ranges
 
     def decode(self, names: Sequence[str], pixel_format: PixelFormat, target: Target | None) -> Decoded:
         """Decode pictures and write them to the target, if there is one. Raises OSError where it cannot be written."""

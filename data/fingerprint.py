@@ -10,6 +10,7 @@ from pathlib import Path
 from data.errors import UserError
 from data.files import locked, read_json, write_json, writing_below
 from data.layout import ImageFile, Layout
+from data.part_names import same_name
 from data.progress import Progress
 from data.readers import Readers
 
@@ -43,8 +44,8 @@ def content_hashes(readers: Readers, cache_home: Path, progress: Progress | None
 
 
 def fingerprint(files: Iterable[ImageFile], hashes: Mapping[str, str]) -> str:
-    """Hash over names, sizes and contents, 256 bits in hex, whatever the order of the files."""
-    lines = sorted(f"{file.name}\t{file.size_bytes}\t{hashes[file.name]}\n" for file in files)
+    """Hash over names, sizes and contents, 256 bits in hex, whatever the order of the files and the form of a name."""
+    lines = sorted(f"{same_name(file.name)}\t{file.size_bytes}\t{hashes[file.name]}\n" for file in files)
     return hashlib.blake2b("".join(lines).encode("utf-8", "surrogateescape"), digest_size=32).hexdigest()
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from data.class_folders import Classes, Listed, list_classes, listed
 from data.errors import UserError
+from data.ignored import HEIF_SUFFIXES
+from data.part_folders import PartFolders, find_part_folders
+from data.part_names import Part, same_name
 
-Part = Literal["train", "val", "test"]
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_PART_OF_FOLDER: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_LISTED = 5
-"""Names in an error message before the rest is only counted."""
+__all__ = ["FolderReader", "ImageFile", "Layout", "Part", "scan_folder"]
 
 
 class ImageFile(NamedTuple):
@@ -43,6 +42,8 @@ class Layout:
     """The content of the file of that name."""
     notes: tuple[str, ...]
     """What was taken for what: lines for people."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """File name -> group, where the source itself names groups."""
 
     def count(self, part: Part) -> int:
         """Files in that part; 0 where the source does not bring it."""
@@ -64,133 +65,81 @@ class FolderReader:
 def scan_folder(root: Path) -> Layout:
     """List an image folder without opening a picture.
 
-    Understood are `train/<class>/**` with any of `val/` (`valid/`, `validation/`) and `test/` beside it, and
-    `<class>/**` directly below the root. `val/` without `test/` is the test set, as in iNaturalist-12K. Below a class
-    all folders are followed; hidden files and folders are not. Raises UserError where something else lies there.
+    Understood are `train/<class>/**` with any of `val/` and `test/` beside it under the names that
+    `data.part_names` lists, `<class>/**` directly below the root, and `<class>/train/**`. `val/` without `test/` is the
+    test set, as in iNaturalist-12K; a part without class folders is left aside. Below a class all folders are followed,
+    links to folders are not. What `data.ignored` names is skipped. Raises UserError where something else lies there.
     """
     if not root.exists():
         raise UserError(f"{root}: no such folder; give a folder of images, train/<class>/* or <class>/*")
     if not root.is_dir():
         raise UserError(f"{root}: not a folder; give the folder that holds train/<class>/* or <class>/*")
+    ignored: Counter[str] = Counter()
     try:
-        parts = _part_folders(root)
-        ignored: Counter[str] = Counter()
-        found = {part: _images_by_class(folder, root, ignored) for part, folder in parts.items()}
+        folders = find_part_folders(root)
+        found = {part: list_classes(places, root, ignored) for part, places in folders.parts.items()}
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be listed: {error.strerror}; make it readable") from error
-    classes = _common_classes(parts, found)
+    classes = _common_classes(folders, found)
     files = [
         ImageFile(name, label, part, size_bytes, mtime_ns)
         for part, images_by_class in found.items()
         for label, class_name in enumerate(classes)
-        for name, size_bytes, mtime_ns in images_by_class[class_name]
+        for name, size_bytes, mtime_ns in images_by_class.images.get(class_name, ())
     ]
     return Layout(
         root=root,
         classes=classes,
-        files=tuple(sorted(files)),
+        files=tuple(sort_files(files)),
         read=FolderReader(root),
-        notes=_notes(parts, found, ignored),
+        notes=_notes(folders, found, ignored),
     )
 
 
-def _part_folders(root: Path) -> dict[Part, Path]:
-    """The folder of each part that the source brings; always one for `train`."""
-    found: dict[Part, Path] = {}
-    for folder in _subfolders(root):
-        part = _PART_OF_FOLDER.get(folder.name.lower())
-        if part in found:
-            raise UserError(f"{root}: {found[part].name}/ and {folder.name}/ are both a {part} set; keep one of them")
-        if part:
-            found[part] = folder
-    if not found:
-        return {"train": root}
-    if "train" not in found:
-        names = " and ".join(f"{folder.name}/" for folder in found.values())
-        raise UserError(f"{root}: has {names} but no train/; put the training images into train/<class>/")
-    if "val" in found and "test" not in found:
-        found["test"] = found.pop("val")
-    return found
+def sort_files(files: Sequence[ImageFile]) -> list[ImageFile]:
+    """By name, and equally whether a name is written in NFC or NFD: the order decides every random draw."""
+    return sorted(files, key=lambda file: (same_name(file.name), file))
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path.name))
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _images_by_class(folder: Path, root: Path, ignored: Counter[str]) -> dict[str, list[tuple[str, int, int]]]:
-    """Class name -> (name, size, mtime) of its images. Raises UserError unless `folder` holds one folder per class."""
-    class_folders = _subfolders(folder)
-    if not class_folders:
-        direct = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in os.listdir(folder))
-        what = f"{direct} images but no class folders" if direct else "no images"
-        raise UserError(f"{folder}: {what}; put the images into one folder per class")
-    images = {path.name: list(_images(path, path.relative_to(root).as_posix(), ignored)) for path in class_folders}
-    if not any(images.values()):
-        raise UserError(
-            f"{folder}: its class folders contain no images; Sieve reads {' '.join(sorted(IMAGE_SUFFIXES))}"
-        )
-    empty = [name for name, files in images.items() if not files]
-    if empty:
-        raise UserError(f"{folder}: no images in class {_listed(empty)}; remove the folder or fill it")
-    return images
-
-
-def _images(folder: Path, prefix: str, ignored: Counter[str]) -> Iterator[tuple[str, int, int]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if _hidden(name):
-                continue
-            # Links to folders are not followed below a class: they can lead in a circle.
-            if entry.is_dir(follow_symlinks=False):
-                yield from _images(Path(entry.path), f"{prefix}/{name}", ignored)
-            elif name[name.rfind(".") :].lower() in IMAGE_SUFFIXES and entry.is_file():
-                status = entry.stat()
-                yield f"{prefix}/{name}", status.st_size, status.st_mtime_ns
-            else:
-                ignored[os.path.splitext(name)[1].lower() or name] += 1
-
-
-def _common_classes(
-    parts: dict[Part, Path], found: dict[Part, dict[str, list[tuple[str, int, int]]]]
-) -> tuple[str, ...]:
-    classes = sorted(found["train"])
+def _common_classes(folders: PartFolders, found: Mapping[Part, Classes]) -> tuple[str, ...]:
+    classes = sorted(found["train"].images)
     if len(classes) == 1:
         raise UserError(
-            f"{parts['train']}: a single class, {classes[0]}; a classifier needs at least two class folders"
+            f"{folders.place('train')}: a single class, {classes[0]}; a classifier needs at least two class folders"
+            f"{folders.hint_of_single_class(classes[0])}"
         )
     for part, images in found.items():
-        missing, extra = sorted(set(classes) - set(images)), sorted(set(images) - set(classes))
-        differences = [f"{what} {_listed(names)}" for what, names in (("lacks", missing), ("adds", extra)) if names]
+        missing, extra = (sorted(set(a) - set(b)) for a, b in ((classes, images.images), (images.images, classes)))
+        differences = [f"{what} {listed(names)}" for what, names in (("lacks", missing), ("adds", extra)) if names]
         if differences:
             raise UserError(
-                f"{parts[part]}: {' and '.join(differences)} compared with {parts['train'].name}/; "
+                f"{folders.place(part)}: {' and '.join(differences)} compared with {folders.title('train')}; "
                 "both need the same classes"
             )
     return tuple(classes)
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_LISTED])
-    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
-
-
-def _notes(
-    parts: dict[Part, Path], found: dict[Part, dict[str, list[tuple[str, int, int]]]], ignored: Counter[str]
-) -> tuple[str, ...]:
+def _notes(folders: PartFolders, found: Mapping[Part, Classes], ignored: Counter[str]) -> tuple[str, ...]:
     meanings = {"train": "searched", "val": "the validation set", "test": "the sealed test set"}
     notes = []
-    for part, folder in parts.items():
+    for part, images in found.items():
         meaning = meanings[part]
-        if part == "test" and folder.name.lower() != "test":
+        if part == "test" and folders.val_is_test:
             meaning = "taken as the sealed test set (no test/ beside it)"
-        count = sum(len(images) for images in found[part].values())
-        notes.append(f"{folder.name}/ {count} images: {meaning}")
+        notes.append(f"{folders.title(part)} {sum(map(len, images.images.values()))} images: {meaning}")
+    notes += folders.notes
+    for part, images in found.items():
+        notes += [_loose_note(loose, folders.title(part)) for loose in images.loose.values() if loose]
+        notes += images.notes
     if ignored:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())[:_LISTED])
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())[:5])
         notes.append(f"{sum(ignored.values())} other files ignored: {kinds}")
+    heif = sum(ignored[suffix] for suffix in HEIF_SUFFIXES)
+    if heif:
+        notes.append(f"{heif} HEIC and AVIF images are not read; pip install 'sieve-search[heif]' to use them")
     return tuple(notes)
+
+
+def _loose_note(loose: Sequence[Listed], title: str) -> str:
+    names = listed([name for name, _, _ in loose])
+    return f"{len(loose)} images lie in {title} itself, in no class folder, and are not used: {names}"

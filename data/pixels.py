@@ -53,15 +53,18 @@ def open_pixels(
     cache_home: Path,
     progress: Progress | None = None,
     limit: CacheLimit | None = None,
+    rule_key: str = "",
 ) -> Pixels:
     """The pictures of `files`, whose fingerprint is given: decoded where no process has yet and mapped, or a pool that
     decodes them whenever they are asked for, where they would take more than the limit.
+
+    `rule_key` distinguishes the pixel rules under which these pictures differ; it is empty where none matters.
 
     Raises UserError where the disk is full or read-only, and where too many pictures are unreadable.
     """
     limit = limit or CacheLimit()
     size, fit, channels = pixel_format.image_size, pixel_format.image_fit, pixel_format.channels
-    folder = cache_home / f"{fingerprint[:16]}-{size}px-{fit}-{channels}ch-v{DECODER_VERSION}"
+    folder = cache_home / f"{fingerprint[:16]}-{size}px-{fit}-{channels}ch-v{DECODER_VERSION}{rule_key}"
     kept, note = _are_kept(len(files) * math.prod(pixel_format.shape), folder, limit)
     cached = _Cached(
         folder=folder if kept else folder.with_name(f"{folder.name}-sums"),

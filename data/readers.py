@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.decode import Header, PixelFormat, pillow_warnings
+from data.decode import Header, PixelFormat, PixelRule, pillow_warnings
 from data.file_reader import Decoded, Examined, FileReader, Target
 from data.layout import ImageFile, Layout
 from data.parallel import cpu_cores
@@ -105,6 +105,19 @@ class Readers:
 
         for _, found in self._map("headers", arguments, unknown, self._chunks(unknown), "reading headers", progress):
             yield from filter(None, found)
+
+    def value_range(
+        self, files: Sequence[ImageFile], rule: PixelRule, progress: Progress | None = None
+    ) -> tuple[float, float] | None:
+        """The least and largest value in all pictures of wide values; None where there is none."""
+        found: list[tuple[float, float]] = []
+
+        def arguments(chunk: _Chunk) -> dict[str, Any]:
+            return {"names": chunk.names, "rule": rule}
+
+        for _, answer in self._map("ranges", arguments, files, self._chunks(files), "reading value ranges", progress):
+            found += filter(None, answer)
+        return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
     def decode(
         self,

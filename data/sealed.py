@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from data.arrays import ImageSet
-from data.bulk import DecodedChunk, check_unreadable, decode_chunks
-from data.decode import ImageFit, PixelFormat, pillow_warnings
+from data.bulk import DecodedChunk, decode_chunks
+from data.class_folders import listed
+from data.decode import ImageFit, PixelFormat, PixelRule, pillow_warnings
 from data.errors import UserError
 from data.layout import ImageFile
 from data.parallel import map_files
 from data.partition import Partition, open_partition
+from data.pixel_rule import DEFAULT_RULE
 from data.progress import Progress
 from data.spec import DataSpec
+
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,20 +46,23 @@ def open_test_images(
     image_fit: ImageFit,
     data_home: Path,
     cache_home: Path,
+    pixel_rule: PixelRule = DEFAULT_RULE,
+    pinned: str | None = None,
     progress: Progress | None = None,
 ) -> SealedTest:
     """Decode the test images into memory; only file hashes are kept below `cache_home`, never a test picture.
 
-    Raises UserError where the classes are not those of the search, and where too many images are unreadable.
+    `pinned` is the sealed fingerprint at the study's start: what has been lost of that set since is left out, and the
+    note says so. Raises UserError where the classes are not those of the search.
     """
-    partition = open_partition(spec, data_home, cache_home.expanduser().absolute(), progress)
+    partition = open_partition(spec, data_home, cache_home.expanduser().absolute(), progress, pinned)
     files = partition.sealed
     if partition.layout.classes != classes:
         raise UserError(
             f"{spec.source}: has classes {', '.join(partition.layout.classes)}, the search had {', '.join(classes)}; "
             "give the folder that was searched"
         )
-    pixel_format = PixelFormat(image_size=image_size, image_fit=image_fit, channels=channels)
+    pixel_format = PixelFormat(image_size=image_size, image_fit=image_fit, channels=channels, rule=pixel_rule)
     pool_NHWC = np.empty((len(files), *pixel_format.shape), dtype=np.uint8)
     unreadable: dict[str, str] = {}
     start = 0
@@ -64,9 +71,13 @@ def open_test_images(
         pool_NHWC[start : start + len(chunk.images_NHWC)] = chunk.images_NHWC
         start += len(chunk.images_NHWC)
         unreadable |= chunk.unreadable
-    check_unreadable(unreadable, len(files), f"{spec.source}: test set")
+    if len(unreadable) == len(files):
+        raise UserError(f"{spec.source}: none of {len(files)} test images can be read; check the files")
     rows_M = np.array([row for row, file in enumerate(files) if file.name not in unreadable], dtype=np.int64)
-    left_out = "".join(f"; {name} left out, unreadable ({reason})" for name, reason in unreadable.items())
+    unread = {**partition.left_out, **unreadable}
+    left_out = "".join(f"; {name} left out, unreadable ({reason})" for name, reason in unread.items())
+    if partition.lost:
+        left_out += f"; {len(partition.lost)} lost since they were sealed: {listed(partition.lost, _NAMED)}"
     return SealedTest(
         images=ImageSet(
             pool_NHWC=pool_NHWC, rows_M=rows_M, labels_M=np.array([files[row].label for row in rows_M], dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,15 +12,42 @@ from data.digits import digits_layout
 from data.errors import UserError
 from data.files import locked
 from data.garbage import no_collection
+from data.hf import PREFIX, TABLE, fetch_hub, has_parquet, unpack_parquet
+from data.ignored import check_utf8
+from data.items import absolute_function, is_function, write_items
 from data.layout import Layout, scan_folder
 from data.progress import Progress
+from data.tables import find_tables, read_tables
 
 
-def find_layout(source: str, data_home: Path, progress: Progress | None = None) -> Layout:
-    """What lies at `source`, a name in `DATASETS` or a folder. Raises UserError as `resolve` and `scan_folder` do."""
-    folder = resolve(source, data_home, progress)
+def find_layout(source: str, data_home: Path, progress: Progress | None = None, *, columns: str = "") -> Layout:
+    """What lies at `source`, a name in `DATASETS`, a folder, or a table of labels whose columns `columns` may name.
+
+    Raises UserError as `resolve`, `scan_folder` and `read_tables` do.
+    """
+    folder = write_items(source, data_home, progress) if is_function(source) else resolve(source, data_home, progress)
     with no_collection():
-        return digits_layout() if folder is None else scan_folder(folder)
+        if folder is None:
+            return digits_layout()
+        if folder.is_dir() and has_parquet(folder):
+            folder = _unpacked(folder, data_home, progress) / TABLE
+        tables = find_tables(folder)
+        if tables:
+            return read_tables(tables, columns)
+        if columns:
+            raise UserError(f"--columns: {folder} holds no table; give a CSV file with --data")
+        return scan_folder(folder)
+
+
+def typed_source(text: str) -> str:
+    """What `text` on a command line means: the absolute path of a folder or file that is there, or else itself."""
+    if is_function(text):
+        return absolute_function(text)
+    path = Path(text).expanduser()
+    if path.exists() or (text not in DATASETS and len(path.parts) > 1):  # Otherwise a name, known or misspelled.
+        check_utf8([str(path.resolve())])
+        return str(path.resolve())
+    return text
 
 
 def resolve(source: str, data_home: Path, progress: Progress | None = None) -> Path | None:
@@ -28,6 +56,8 @@ def resolve(source: str, data_home: Path, progress: Progress | None = None) -> P
     A name in `DATASETS` is looked for in `data_home/NAME` and otherwise downloaded there; anything else is the path of
     a folder. Raises UserError for a name that is not known and for a set that cannot be fetched.
     """
+    if source.startswith(PREFIX):
+        return fetch_hub(source.removeprefix(PREFIX), data_home.expanduser().absolute())
     if source not in DATASETS:
         return _folder(source)
     archive = DATASETS[source].archive
@@ -43,6 +73,19 @@ def resolve(source: str, data_home: Path, progress: Progress | None = None) -> P
             if not folder.is_dir():
                 fetch_dataset(archive, folder, progress)
     return folder
+
+
+def _unpacked(folder: Path, data_home: Path, progress: Progress | None) -> Path:
+    """The images of a folder of parquet files, as files; unpacked anew when those files change."""
+    files = sorted(path for path in folder.rglob("*.parquet"))
+    state = "".join(f"{path}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\n" for path in files)
+    name = f"parquet-{hashlib.blake2b(state.encode('utf-8', 'surrogateescape'), digest_size=8).hexdigest()}"
+    unpacked = data_home.expanduser().absolute() / name
+    if not unpacked.is_dir():
+        with locked(unpacked.with_name(f"{name}.lock")):
+            if not unpacked.is_dir():
+                unpack_parquet(folder, unpacked, progress)
+    return unpacked
 
 
 def _folder(source: str) -> Path:

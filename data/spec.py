@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from data.pixel_rule import MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -30,3 +32,17 @@ class DataSpec:
     Validation and test images are never cut."""
     rare_class: str = ""
     """Whose training images `imbalance` cuts. Empty: the smallest class's, of equal ones the last one's."""
+    group: str = ""
+    """Which images stay together in every split: `folder`, `column`, or a regular expression over the files' names.
+    Empty: each image for itself, or what the source itself groups."""
+    columns: str = ""
+    """Names of a table's columns, e.g. `path=file,label=breed`. Empty: those that are found."""
+    near_duplicates: Literal["keep", "drop"] = "keep"
+    """`drop`: no image is trained on that is nearly the same as a validation or test image."""
+    background: str = ""
+    """Colour under transparent pixels. Empty: white."""
+    value_range: tuple[float, float] | None = None
+    """Values of 16-bit, 32-bit and floating-point images that become black and white. None: their own least and largest
+    among the searched images."""
+    max_pixels: Annotated[int, Field(gt=0)] = MAX_PIXELS
+    """The most pixels of one image that are decoded."""

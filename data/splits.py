@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from data.arrays import IntArray
+from data.class_folders import listed
 from data.errors import UserError
+from data.groups import assign_groups, group_numbers
 from data.layout import ImageFile
+from data.part_names import same_name
 from data.spec import DataSpec
 
 BoolArray = npt.NDArray[np.bool_]
@@ -39,25 +42,33 @@ class Split:
     notes: tuple[str, ...]
 
 
-def split_files(files: Sequence[ImageFile], classes: Sequence[str], spec: DataSpec) -> Split:
+def split_files(
+    files: Sequence[ImageFile], classes: Sequence[str], spec: DataSpec, groups: Mapping[str, str] | None = None
+) -> Split:
     """Divide the files of the parts `train` and `val` as `spec` says. Files must be sorted by name.
 
-    With folds, all files are divided anew; without, a validation set that the source brings stays what it is. Raises
-    UserError where a class has too few images for one in each part.
+    With folds, all files are divided anew; without, a validation set that the source brings stays what it is. `groups`
+    (file name -> group) stay together. Raises UserError where a class has too few images for one in each part.
     """
     labels_N = np.array([file.label for file in files], dtype=np.int64)
     brought_val_N = np.array([file.part == "val" for file in files], dtype=np.bool_)
     pool_N = np.ones_like(brought_val_N) if spec.folds else ~brought_val_N
+    groups_N = group_numbers(files, groups) if groups else None
     notes: list[str] = []
     if 0 < spec.train_images < pool_N.sum():
         pool_N[pool_N] = stratified_sample(labels_N[pool_N], spec.train_images, spec.split_seed)
         notes.append(f"{spec.train_images} images drawn per class, seed {spec.split_seed}; the others are not used")
     if brought_val_N.any() and not spec.folds:
         val_N = brought_val_N
+        if groups_N is not None:
+            torn_N = pool_N & np.isin(groups_N, groups_N[val_N])
+            pool_N &= ~torn_N
+            if torn_N.any():
+                notes.append(f"{int(torn_N.sum())} images not trained on: others of their group validate")
     else:
         _require(labels_N[pool_N], classes, max(2, spec.folds), "to train and to validate")
         val_N = np.zeros_like(pool_N)
-        val_N[pool_N], how = _held_out(labels_N[pool_N], spec)
+        val_N[pool_N], how = _held_out(labels_N[pool_N], spec, classes, None if groups_N is None else groups_N[pool_N])
         notes.append(f"{int(val_N.sum())} of {int(pool_N.sum())} images validate: {how}, seed {spec.split_seed}")
     train_M, val_M = np.flatnonzero(pool_N & ~val_N), np.flatnonzero(val_N)
     if spec.imbalance > 1:
@@ -66,9 +77,8 @@ def split_files(files: Sequence[ImageFile], classes: Sequence[str], spec: DataSp
         notes.append(how)
     for rows_M, purpose in ((train_M, "to train"), (val_M, "to validate")):
         _require(labels_N[rows_M], classes, 1, purpose)
-    return Split(
-        train_M=train_M, val_M=val_M, split_hash=_split_hash(files, train_M, val_M, spec.split_seed), notes=tuple(notes)
-    )
+    split_hash = _split_hash(files, train_M, val_M, spec.split_seed, groups or {})
+    return Split(train_M=train_M, val_M=val_M, split_hash=split_hash, notes=tuple(notes))
 
 
 def stratified_part(labels_M: IntArray, fraction: float, seed: int, draw: Draw) -> BoolArray:
@@ -138,28 +148,51 @@ def _shuffled(labels_M: IntArray, label: int, seed: int, draw: Draw) -> IntArray
     return np.random.Generator(np.random.PCG64([seed, draw, label])).permutation(np.flatnonzero(labels_M == label))
 
 
-def _held_out(labels_M: IntArray, spec: DataSpec) -> tuple[BoolArray, str]:
+def _held_out(
+    labels_M: IntArray, spec: DataSpec, classes: Sequence[str], groups_M: IntArray | None
+) -> tuple[BoolArray, str]:
+    if not spec.folds and groups_M is not None:
+        shares = (spec.val_fraction, 1 - spec.val_fraction)
+        parts_M = assign_groups(labels_M, groups_M, shares, classes, (spec.split_seed, Draw.VALIDATION))
+        return parts_M == 0, f"about {spec.val_fraction:.0%} of each class, whole groups"
     if not spec.folds:
         val_M = stratified_part(labels_M, spec.val_fraction, spec.split_seed, Draw.VALIDATION)
         return val_M, f"{spec.val_fraction:.0%} of each class"
     if spec.folds < 2 or spec.fold >= spec.folds:
         raise UserError(f"data: fold {spec.fold} of {spec.folds}; give at least 2 folds and a fold from 0 to folds - 1")
+    if groups_M is not None:
+        equal = (1 / spec.folds,) * spec.folds
+        parts_M = assign_groups(labels_M, groups_M, equal, classes, (spec.split_seed, Draw.FOLD))
+        return parts_M == spec.fold, f"fold {spec.fold} of {spec.folds}, whole groups"
     return stratified_fold(labels_M, spec.folds, spec.fold, spec.split_seed), f"fold {spec.fold} of {spec.folds}"
 
 
 def _require(labels_M: IntArray, classes: Sequence[str], minimum: int, purpose: str) -> None:
     counts = np.bincount(labels_M, minlength=len(classes))
-    label = int(counts.argmin())
-    if counts[label] < minimum:
-        raise UserError(
-            f"class {classes[label]}: {counts[label]} images {purpose}, at least {minimum} needed; "
-            "add images or leave the class out"
-        )
+    small = [f"{classes[label]}: {counts[label]}" for label in np.flatnonzero(counts < minimum).tolist()]
+    if small:
+        named = f"class {small[0]}" if len(small) == 1 else f"{len(small)} classes, {listed(small, 20)}"
+        raise UserError(f"{named} images {purpose}, at least {minimum} needed; add images or leave the class out")
 
 
-def _split_hash(files: Sequence[ImageFile], train_M: IntArray, val_M: IntArray, seed: int) -> str:
+def _split_hash(
+    files: Sequence[ImageFile], train_M: IntArray, val_M: IntArray, seed: int, groups: Mapping[str, str]
+) -> str:
     digest = hashlib.blake2b(f"seed {seed}\n".encode(), digest_size=16)
     for part, rows_M in (("train", train_M), ("val", val_M)):
-        names = sorted(files[row].name for row in rows_M)
+        names = sorted(same_name(files[row].name) for row in rows_M)
         digest.update("".join(f"{part}\t{name}\n" for name in names).encode("utf-8", "surrogateescape"))
+    grouped = sorted(f"{name}\t{group}\n" for name, group in groups.items())
+    digest.update("".join(grouped).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def hash_without(split_hash: str, dropped: Sequence[ImageFile]) -> str:
+    """The hash of a split from whose training images some are taken out."""
+    names = "".join(sorted(f"dropped\t{same_name(file.name)}\n" for file in dropped))
+    return hashlib.blake2b(f"{split_hash}\n{names}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def check_class_counts(files: Sequence[ImageFile], train_rows: IntArray, classes: Sequence[str]) -> None:
+    """Raise UserError where a class is left without an image to train on."""
+    _require(np.array([files[row].label for row in train_rows.tolist()], dtype=np.int64), classes, 1, "to train")

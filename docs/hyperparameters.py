@@ -20,8 +20,8 @@ from models.registry import MODELS
 PAGE = Path(__file__).with_suffix(".md")
 HEAD = """# Hyperparameters
 
-Every field of a configuration. The same name stands in a study's spaces, after `--set`, in Optuna, in MLflow and in the
-report. `python docs/hyperparameters.py` writes this page from `models/config.py`.
+Every field of a configuration. The same name is used in a study's spaces, after `--set`, in Optuna, in MLflow and in
+the report. `python docs/hyperparameters.py` writes this page from `models/config.py`.
 
 """
 _TABLE = ("| field | values | default | meaning |", "|---|---|---|---|")
@@ -30,12 +30,12 @@ _TYPES = {"integer": "whole number", "number": "number", "boolean": "`true`, `fa
 
 def page() -> str:
     """The whole page."""
-    families = [f"## `{name}` alone\n\n{_part(family.config)}" for name, family in MODELS.items()]
+    families = [f"## `{name}` only\n\n{_part(family.config)}" for name, family in MODELS.items()]
     return HEAD + "\n".join([f"## All families\n\n{_part(TrainConfig)}", *families])
 
 
 def _part(config: type[TrainConfig]) -> str:
-    """A class's own fields, under the headings that comments give them."""
+    """The fields that a class adds, under the headings that comments give them."""
     properties = TypeAdapter(config).json_schema()["properties"]
     lines = [inspect.cleandoc(config.__doc__ or ""), "", *_TABLE]
     for heading, name, meaning in _own_fields(config):
@@ -65,7 +65,7 @@ def _own_fields(config: type[TrainConfig]) -> Iterator[tuple[str | None, str, st
 
 
 def _values(schema: dict[str, Any]) -> str:
-    """What a field may be."""
+    """The values that a field accepts, as text."""
     if "anyOf" in schema:
         return " or ".join(_values(part) for part in schema["anyOf"])
     if "enum" in schema:
@@ -73,7 +73,7 @@ def _values(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     if schema["type"] == "array":
-        return "several with commas, one per layer"
+        return "several, separated by commas"
     bounds = [
         f"{sign} {schema[key]:g}"
         for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))

@@ -1,4 +1,4 @@
-"""Networks that were trained elsewhere, by name, and a classifier made of one."""
+"""Pre-trained networks by name, and classifiers built on them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from models.spelling import did_you_mean
 from models.weights import NONE
 
 BACKBONES = tuple(torchvision_bodies.FAMILIES)
-"""torchvision's; besides them any network of timm as `timm/NAME`."""
+"""Backbones from torchvision. Any network of timm is available as `timm/NAME`."""
 SMALL_STEMS = ("resnet18", "resnet50")
-"""Those whose stem can be made for small images."""
+"""Backbones that have a variant of the stem for small images."""
 
 
 def resolved(config: BackboneConfig) -> BackboneConfig:
-    """The configuration with the backbone's own image size, where it names none.
+    """The configuration with the backbone's own image size, if it does not set one.
 
-    Raises UserError for an unknown backbone, with the nearest spelling, and for one of timm where that is missing.
+    Raises UserError for an unknown backbone, with the nearest spelling, or if timm is needed and not installed.
     """
     own = _source(config.backbone).preprocessing(config.backbone)
     if config.stem == "small" and (config.backbone not in SMALL_STEMS or config.weights != NONE):
@@ -40,7 +40,10 @@ def resolved(config: BackboneConfig) -> BackboneConfig:
 
 
 def preprocessing(config: BackboneConfig) -> Preprocessing | None:
-    """What the weights were trained on, at the configured image size; None for random ones. Raises as `resolved`."""
+    """The preprocessing that the weights were trained with, at the configured image size; None for random weights.
+
+    Raises the errors of `resolved`.
+    """
     config = resolved(config)
     if config.weights == NONE:
         return None
@@ -49,14 +52,14 @@ def preprocessing(config: BackboneConfig) -> Preprocessing | None:
 
 
 def check_image_size(config: BackboneConfig, image_size: int) -> None:
-    """Raise InfeasibleConfig for images that the backbone cannot look at, UserError for a backbone that is unknown."""
+    """Raise InfeasibleConfig for an image size that the backbone cannot process, UserError for an unknown backbone."""
     _source(config.backbone).check_image_size(config.backbone, image_size)
 
 
 def fetch_weights(config: BackboneConfig) -> None:
-    """Read the weights, downloaded first where need be, so that all that is wrong with them comes out now.
+    """Read the weights, after downloading them if necessary, so that errors appear before the search starts.
 
-    Raises UserError for weights that cannot be had or do not fit, InfeasibleConfig for an image size that is no use.
+    Raises UserError for weights that are not available or do not fit, InfeasibleConfig for an unusable image size.
     """
     config = resolved(config)
     check_image_size(config, config.image_size)
@@ -65,10 +68,10 @@ def fetch_weights(config: BackboneConfig) -> None:
 
 
 def build_classifier(config: BackboneConfig, input_shape: InputShape, classes: int) -> BackboneClassifier:
-    """The configured backbone with its weights under an untrained head; see `models.registry.build_model`.
+    """The configured backbone with its weights and an untrained head; see `models.registry.build_model`.
 
-    Images have one or three channels. Raises UserError for a backbone or weights that cannot be had,
-    InfeasibleConfig for images of a size that the backbone cannot look at.
+    Images have one or three channels. Raises UserError for a backbone or weights that are not available,
+    InfeasibleConfig for an image size that the backbone cannot process.
     """
     image_size = input_shape[1]
     check_image_size(config, image_size)
@@ -85,7 +88,7 @@ def build_classifier(config: BackboneConfig, input_shape: InputShape, classes: i
 
 
 def describe_children(config: BackboneConfig) -> list[str]:
-    """The backbone's children in order, a line each: position, name, parameters. Nothing is downloaded."""
+    """The backbone's children in order, one line each: position, name, parameters. Nothing is downloaded."""
     body = _random_body(config, resolved(config).image_size)
     return [
         f"{position} {name} ({sum(parameter.numel() for parameter in child.parameters()):,} parameters)"
@@ -106,8 +109,9 @@ def _random_body(config: BackboneConfig, image_size: int) -> Body:
 
 @lru_cache(maxsize=1)
 def _trained_body(backbone: str, weights: str, image_size: int) -> Body:
-    """Read once for all trials of a process; to be copied."""
-    # The draws that the weights then overwrite must not move those of the head: it depends on the seed alone.
+    """The body with its weights, read once for all trials of a process. Callers must copy it."""
+    # The draws of the initial weights, which are overwritten, must not change the draws of the head: the head depends
+    # on the seed only.
     with torch.random.fork_rng(devices=()):
         body: Body = _source(backbone).build_body(backbone, weights, image_size)
     return body

@@ -26,6 +26,7 @@ from data.arrays import ImageSet, UInt8Array
 from data.batches import EvalBatches, to_device
 from data.errors import SieveError, UserError
 from data.files import writing_below
+from data.pixel_rule import DEFAULT_RULE, PixelRule
 from models.config import Precision, TrainConfig
 from models.registry import build_skeleton
 from models.shapes import InputShape
@@ -35,7 +36,7 @@ from models.values import from_flat, to_flat
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "classifier.json"
 FORMAT = 1
-"""Of `classifier.json`."""
+"""Version of the format of `classifier.json`."""
 
 
 def save_bundle(
@@ -47,11 +48,12 @@ def save_bundle(
     input_shape: InputShape,
     mean: Sequence[float],
     std: Sequence[float],
+    pixel_rule: PixelRule = DEFAULT_RULE,
 ) -> None:
-    """Write the classifier to `folder`, which must not exist or be empty: it appears with both files or not at all.
+    """Write the classifier to `folder`, which must be empty or not exist. Either both files are written, or none.
 
-    `input_shape` is (C, H, W); `mean` and `std` are per channel, in units of 0..1. Raises UserError if the folder is
-    taken or cannot be written.
+    `input_shape` is (C, H, W); `mean` and `std` are per channel, for pixel values from 0 to 1. Raises UserError if the
+    folder is not empty or cannot be written.
     """
     description = {
         "format": FORMAT,
@@ -60,24 +62,25 @@ def save_bundle(
         "input_shape": list(input_shape),
         "mean": list(mean),
         "std": list(std),
+        "pixel_rule": pixel_rule.to_json(),
     }
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds something already; choose another folder or remove it")
+        raise UserError(f"{folder}: is not empty; choose another folder or remove it")
     with writing_below(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
         try:
             _write_through(part / WEIGHTS, weights)
             _write_through(part / DESCRIPTION, json.dumps(description, indent=2).encode() + b"\n")
-            part.chmod(0o755)  # mkdtemp makes it private
+            part.chmod(0o755)  # mkdtemp makes it private.
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
-    """Read what `save_bundle` wrote; nothing in it is executed. Raises UserError for anything else."""
+    """Read a classifier that `save_bundle` wrote; nothing in it is executed. Raises UserError for other files."""
     try:
         description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
@@ -98,13 +101,14 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         input_shape=(channels, height, width),
         mean=tuple(description["mean"]),
         std=tuple(description["std"]),
+        pixel_rule=PixelRule.from_json(description.get("pixel_rule")),
         device=torch.device(device),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Classifier:
-    """A network with all that stands between a picture's pixels and the probability of each class."""
+    """A network with everything that is needed to compute class probabilities from the pixels of an image."""
 
     model: nn.Module
     config: TrainConfig
@@ -114,13 +118,15 @@ class Classifier:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     device: torch.device
+    pixel_rule: PixelRule = DEFAULT_RULE
+    """How the images that it learned from were decoded."""
 
     def predict_proba(
         self, images_NHWC: UInt8Array, batch_size: int = 256, *, precision: Precision = "fp32"
     ) -> npt.NDArray[np.float32]:
-        """Probability of each class for each image, float32 of shape (N, classes), prepared exactly as in validation.
+        """Class probabilities, float32 of shape (N, classes), of images that are prepared exactly as in validation.
 
-        With `precision` "auto" computed as validation was, too: in bfloat16 where this device is faster with it.
+        With `precision` "auto", the computation is that of validation, too: bfloat16 if this device is faster with it.
         Raises UserError if the images are not uint8 or not of `input_shape`.
         """
         channels, height, width = self.input_shape

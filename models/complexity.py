@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.errors import InfeasibleConfig, UserError
+from models.command_line import CommandParser
 from models.config import FlexCNNConfig
 from models.shapes import InputShape, network_shape
 from models.values import parse_assignment, with_values
@@ -32,13 +33,16 @@ class LayerCost:
     name: str
     kind: str
     output_shape: tuple[int, ...]
-    """Of one image: (C, H, W), or (neurons,)."""
+    """Shape of the output for one image: (C, H, W), or (neurons,)."""
     macs: int
     parameters: int
 
 
 def layers(config: FlexCNNConfig, input_shape: InputShape, classes: int) -> list[LayerCost]:
-    """MACs of one image and learned parameters of each layer. Raises InfeasibleConfig if it cannot be built."""
+    """MACs for one image and learned parameters of each layer.
+
+    Raises InfeasibleConfig if the network cannot be built.
+    """
     shape = network_shape(config, input_shape, classes)
     costs: list[LayerCost] = []
     for number, block in enumerate(shape.blocks, start=1):
@@ -59,7 +63,7 @@ def layers(config: FlexCNNConfig, input_shape: InputShape, classes: int) -> list
 
 
 def total_macs(costs: list[LayerCost]) -> int:
-    """MACs of one image through all layers."""
+    """MACs of all layers for one image."""
     return sum(cost.macs for cost in costs)
 
 
@@ -70,7 +74,7 @@ def total_parameters(costs: list[LayerCost]) -> int:
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """The totals as formulas in m filters of k x k in every layer and n neurons in the dense layer."""
+    """The totals as formulas for m filters of k x k in every conv layer and n neurons in the dense layer."""
 
     macs: str
     parameters: str
@@ -78,10 +82,10 @@ class ClosedForm:
 
 
 def closed_form(config: FlexCNNConfig, input_shape: InputShape, classes: int) -> ClosedForm:
-    """The totals for m filters of k x k in every conv layer and n dense neurons; all else as configured.
+    """The totals for m filters of k x k in every conv layer and n dense neurons; everything else as configured.
 
-    Only the areas of the feature maps are numbers: with `same` padding they depend on neither m, k nor n, with another
-    padding they are those of the configured kernel. Raises InfeasibleConfig if the configuration cannot be built.
+    The areas of the feature maps are numbers: with `same` padding they do not depend on m, k or n; with other padding
+    they are those of the configured kernel. Raises InfeasibleConfig if the network cannot be built.
     """
     shape = network_shape(config, input_shape, classes)
     areas = [block.conv_size[0] * block.conv_size[1] for block in shape.blocks]
@@ -105,16 +109,14 @@ def closed_form(config: FlexCNNConfig, input_shape: InputShape, classes: int) ->
     )
 
 
-def build_parser(prog: str = "python -m models.complexity") -> argparse.ArgumentParser:
+def build_parser(prog: str = "python -m models.complexity") -> CommandParser:
     """The command's options. `prog` is the command as the user typed it."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--image-size", metavar="N", type=int, default=224, help="height and width in pixels (default: 224)"
+        "--image-size", metavar="N", type=int, default=224, help="height and width of an image in pixels (default: 224)"
     )
-    parser.add_argument("--channels", metavar="N", type=int, default=3, help="channels of an image (default: 3)")
-    parser.add_argument("--classes", metavar="N", type=int, default=10, help="classes to tell apart (default: 10)")
+    parser.add_argument("--channels", metavar="N", type=int, default=3, help="colour channels of an image (default: 3)")
+    parser.add_argument("--classes", metavar="N", type=int, default=10, help="number of classes (default: 10)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="set a field of the network, e.g. filters=64"
     )
@@ -124,8 +126,8 @@ def build_parser(prog: str = "python -m models.complexity") -> argparse.Argument
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m models.complexity") -> int:
     """Print the table and the closed form. Returns the exit code: 0 done, 2 bad input."""
-    options = build_parser(prog).parse_args(arguments)
     try:
+        options = build_parser(prog).parse_args(arguments)
         assignments = dict(parse_assignment(text) for text in options.set)
         config = with_values(FlexCNNConfig(), {"image_size": options.image_size, **assignments})
         assert isinstance(config, FlexCNNConfig)

@@ -1,8 +1,8 @@
-"""torchvision's pre-trained object detectors, taken as they are: a picture in, boxes with classes out.
+"""torchvision's pre-trained object detectors, unchanged: they take an image and return boxes with classes.
 
 detector = load_detector("ssdlite320_mobilenet_v3_large")
 for found in detector.detect(picture_HWC, threshold=0.5):
-print(found.label, found.score, found.box)
+    print(found.label, found.score, found.box)
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ DETECTORS: Mapping[str, str] = {
     "fasterrcnn_mobilenet_v3_large_fpn": "19 million parameters: COCO box mAP 32.8",
     "fasterrcnn_resnet50_fpn_v2": "44 million parameters, the most accurate, for a GPU: COCO box mAP 46.7",
 }
-"""What `load_detector` builds, with torchvision's own figures for its weights on COCO's validation set of 2017."""
+"""The detectors that `load_detector` builds, with torchvision's figures for their weights on COCO 2017 validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One object in a picture."""
+    """One object in an image."""
 
     label: str
     score: float
-    """0..1, as the network has it; not a probability that was checked."""
+    """The network's score from 0 to 1, which is not a calibrated probability."""
     box: tuple[float, float, float, float]
-    """Left, top, right and bottom in pixels of the picture."""
+    """Left, top, right and bottom in pixels of the image."""
 
 
 class Detector:
-    """A detection network with the names of its classes, on a device."""
+    """A detection network on a device, with the names of its classes."""
 
     def __init__(self, network: nn.Module, classes: Sequence[str], device: torch.device) -> None:
         self.classes = tuple(classes)
@@ -46,7 +46,7 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, picture_HWC: UInt8Array, *, threshold: float) -> list[Detection]:
-        """The objects in an RGB picture whose score is `threshold` or more, surest first."""
+        """The objects in an RGB image, uint8 of shape (H, W, 3), whose score is at least `threshold`, best first."""
         image_CHW = torch.from_numpy(picture_HWC).permute(2, 0, 1).to(self._device).float() / 255
         (found,) = self._network([image_CHW])
         return [
@@ -59,9 +59,9 @@ class Detector:
 
 
 def load_detector(name: str, weights: str = DEFAULT, device: torch.device | None = None) -> Detector:
-    """One of DETECTORS, with torchvision's weights (`default`) or those in a file of tensors.
+    """Load one of DETECTORS, with torchvision's weights (`default`) or weights from a `.pt` or `.safetensors` file.
 
-    Raises UserError for weights that cannot be had or do not fit.
+    Raises UserError for weights that are not available or do not fit.
     """
     network = zoo.get_model(name, weights=None, weights_backbone=None)
     published = zoo.get_model_weights(name).DEFAULT

@@ -1,4 +1,4 @@
-"""A pre-trained body under a new head, of which only a part learns."""
+"""A classifier made of a pre-trained body and a new head; only a part of the body is trained."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from models.freezing import frozen_children
 from models.training.finetuned import WeightedLogits
 
 _CONTAINERS = ("blocks", "stages", "layers")
-"""What timm calls the children that hold a network's stages one after the other."""
+"""Names that timm gives to the children which hold a network's stages in sequence."""
 
 
 class Auxiliary(NamedTuple):
-    """A second classifier on the output of a child, learned from and otherwise left out."""
+    """An auxiliary classifier on the output of a child, which is used in training only."""
 
     classifier: nn.Module
     last_layer: str
-    """The name, in the classifier, of the nn.Linear that is made for the classes."""
+    """Name of the classifier's last nn.Linear, which is replaced to fit the number of classes."""
     weight: float
-    """Of its loss, where the main one counts 1."""
+    """Weight of the auxiliary loss; the main loss has weight 1."""
 
 
 class Body(NamedTuple):
     """A backbone without its classifier."""
 
     network: nn.Module
-    """(N, 3, H, W) -> (N, features). An nn.Sequential where its children can be run one after the other."""
+    """(N, 3, H, W) -> (N, features). An nn.Sequential if its children can be run one after the other."""
     features: int
     auxiliary: Mapping[str, Auxiliary]
-    """By the name of the child that they look at."""
+    """Auxiliary classifiers by the name of the child whose output they take."""
 
 
 class BackboneClassifier(nn.Module):
-    """A body and its head: takes images of one or three channels and returns logits of shape (N, classes).
+    """A body with a head: takes images of one or three channels and returns logits of shape (N, classes).
 
-    In training frozen children are in eval mode, so that batch norms keep their statistics and nothing is dropped;
-    with `train_batch_norm` the batch norms among them are not. What learns follows the configuration's `freezing`,
-    for epoch 1 when it is built.
+    In training, frozen children stay in eval mode, so that batch norms keep their statistics and nothing is dropped.
+    With `train_batch_norm`, their batch norms are in training mode. The configuration's `freezing` decides which layers
+    are trained; a new classifier is in the state of epoch 1.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class BackboneClassifier(nn.Module):
         return logits_NC
 
     def children_in_order(self) -> list[tuple[str, nn.Module]]:
-        """The body's parts and their names, from the image to the head."""
+        """The body's children with their names, from the image to the head."""
         return children_in_order(self.body)
 
     @property
     def frozen(self) -> int:
-        """How many of the first children are frozen now."""
+        """The number of first children that are frozen now."""
         return self._frozen
 
     def begin_epoch(self, epoch: int) -> None:
-        """Freeze what does not learn in this epoch, counted from 1."""
+        """Freeze the layers that are not trained in this epoch, counted from 1."""
         children = self.children_in_order()
         self._frozen = frozen_children(self.config, epoch, [_has_parameters(child) for _, child in children])
-        # What belongs to no child, such as a class token, is added on the way to the first one.
+        # A parameter outside all children, such as a class token, is used before the first child.
         self.body.requires_grad_(self._frozen == 0)
         for position, (name, child) in enumerate(children):
             child.requires_grad_(position >= self._frozen)
@@ -97,7 +97,7 @@ class BackboneClassifier(nn.Module):
         return self
 
     def training_logits(self, images_NCHW: Tensor) -> list[WeightedLogits]:
-        """The logits, and those of the auxiliary heads below which something learns."""
+        """The logits, and the logits of each auxiliary classifier that has a trained layer before it."""
         if not self.auxiliary:
             return [WeightedLogits(1.0, self(images_NCHW))]
         values, branches = in_color(images_NCHW), []
@@ -108,7 +108,9 @@ class BackboneClassifier(nn.Module):
         return [WeightedLogits(1.0, self.head(values)), *branches]
 
     def rate_multipliers(self) -> dict[nn.Parameter, float]:
-        """Each parameter's learning rate over the configured one: less from child to child towards the image."""
+        """Each parameter's learning rate as a multiple of the configured one; it falls from child to child towards the
+        image.
+        """
         multipliers = dict.fromkeys(self.parameters(), 1.0)
         rate = 1.0
         for _, child in reversed(self.children_in_order()):
@@ -119,13 +121,13 @@ class BackboneClassifier(nn.Module):
 
     @property
     def can_split(self) -> bool:
-        """Whether what is frozen now ends before the rest begins."""
+        """Whether the frozen children can be run separately, before the trained ones."""
         return isinstance(self.body, nn.Sequential) or self._frozen == len(self.children_in_order())
 
     def split(self) -> tuple[nn.Module, BackboneClassifier]:
-        """The children that are frozen now, and a classifier of the others that takes their output.
+        """The children that are frozen now, and a classifier made of the others that takes their output.
 
-        Both share their parameters with this one, under the same names. Only where `can_split`.
+        Both share their parameters with this classifier, under the same names. Requires `can_split`.
         """
         assert self.can_split
         children = self.children_in_order()
@@ -147,14 +149,14 @@ class InColor(nn.Module):
 
 
 def in_color(images_NCHW: Tensor) -> Tensor:
-    """Gray images with their channel repeated three times; anything else as it is."""
+    """Repeat the channel of grayscale images three times; return other images unchanged."""
     if images_NCHW.ndim == 4 and images_NCHW.shape[1] == 1:
         return images_NCHW.expand(-1, 3, -1, -1)
     return images_NCHW
 
 
 def build_head(config: BackboneConfig, features: int, classes: int) -> nn.Sequential:
-    """Features (N, features) -> logits (N, classes), initialised from torch's global generator."""
+    """Build a head, (N, features) -> logits (N, classes), with weights from PyTorch's global generator."""
     layers: dict[str, nn.Module] = {}
     if config.head_width:
         layers["dense"] = nn.Linear(features, config.head_width)
@@ -166,12 +168,12 @@ def build_head(config: BackboneConfig, features: int, classes: int) -> nn.Sequen
 
 
 def chain(layers: Iterable[tuple[str, nn.Module]]) -> nn.Sequential:
-    """Layers that are run one after the other, by name."""
+    """An nn.Sequential of named layers."""
     return nn.Sequential(OrderedDict(layers))
 
 
 def children_in_order(body: nn.Module) -> list[tuple[str, nn.Module]]:
-    """A body's parts and their names; a container of stages counts as its stages."""
+    """A body's children with their names; a container of stages is replaced by its stages."""
     children: list[tuple[str, nn.Module]] = []
     for name, child in body.named_children():
         if name in _CONTAINERS and isinstance(child, nn.Sequential | nn.ModuleList):

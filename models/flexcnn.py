@@ -1,4 +1,4 @@
-"""FlexCNN: a plain convolutional network whose every dimension is a hyperparameter."""
+"""FlexCNN: a plain convolutional network in which every dimension is a hyperparameter."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MONOTONIC: frozenset[Activation] = frozenset({"relu", "leaky_relu", "elu"})
 class FlexCNN(nn.Module):
     """Blocks of conv -> (batch norm) -> activation -> (dropout) -> pool, then dense layers; see FlexCNNConfig.
 
-    Takes images_NCHW and returns logits of shape (N, classes). Layers are named as `models.complexity` lists them:
-    `conv1`, `norm1`, ..., `dense`, `output`. Weights are drawn from torch's global generator, as `init` says.
+    Takes images_NCHW and returns logits of shape (N, classes). Layers have the names that `models.complexity` lists:
+    `conv1`, `norm1`, ..., `dense`, `output`. Weights are drawn from PyTorch's global generator, according to `init`.
 
-    Raises InfeasibleConfig, before anything is allocated, for a configuration that cannot be built.
+    Raises InfeasibleConfig, before memory is allocated, for a configuration that cannot be built.
     """
 
     def __init__(self, config: FlexCNNConfig, input_shape: InputShape, classes: int) -> None:
@@ -64,7 +64,7 @@ def _block_layers(config: FlexCNNConfig, block: BlockShape) -> dict[str, nn.Modu
         block.kernel_size,
         stride=config.stride,
         padding=before if before == after else 0,
-        bias=not config.batch_norm,  # the norm's shift makes a bias redundant
+        bias=not config.batch_norm,  # The norm's shift makes a bias redundant.
     )
     if config.batch_norm:
         layers["norm"] = nn.BatchNorm2d(block.filters)
@@ -72,13 +72,13 @@ def _block_layers(config: FlexCNNConfig, block: BlockShape) -> dict[str, nn.Modu
     tail: dict[str, nn.Module] = {"activation": ACTIVATIONS[config.activation]()}
     if config.pooling != "none" and config.pool_size > 1:
         pool = nn.MaxPool2d(config.pool_size) if config.pooling == "max" else nn.AvgPool2d(config.pool_size)
-        # The largest value stays the largest under a monotonic activation, so pooling first gives the same
-        # numbers and the activation sees a quarter of them: 7 % more images/s in training on a CPU.
+        # Max pooling and a monotonic activation commute, so pooling first gives the same values, and the activation
+        # processes a quarter as many: 7 % more images/s in training on a CPU.
         pool_first = config.pooling == "max" and config.activation in MONOTONIC
         tail = {"pool": pool, **tail} if pool_first else {**tail, "pool": pool}
     layers |= tail
     if config.dropout > 0 and config.dropout_where in ("conv", "both"):
-        layers["dropout"] = nn.Dropout2d(config.dropout)  # scales whole channels, so it commutes with the pooling
+        layers["dropout"] = nn.Dropout2d(config.dropout)  # It scales whole channels, so it commutes with the pooling.
     return layers
 
 

@@ -1,4 +1,4 @@
-"""Which part of a backbone learns in which epoch."""
+"""The part of a backbone that is trained in each epoch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from models.config import BackboneConfig
 
 
 class Share(NamedTuple):
-    """Numbers of parameters."""
+    """The number of trained parameters, and of all parameters."""
 
     learning: int
     total: int
 
 
 def frozen_children(config: BackboneConfig, epoch: int, has_parameters: Sequence[bool]) -> int:
-    """How many of the first children are frozen in an epoch, counted from 1.
+    """The number of first children that are frozen in an epoch, counted from 1.
 
-    `has_parameters` says it of each child, in order. The number never grows from one epoch to the next. More children
-    asked for than there are means all of them.
+    `has_parameters` says for each child, in order, whether it has parameters. The number never grows from one epoch to
+    the next. A configured number that exceeds the number of children stands for all of them.
     """
     children = len(has_parameters)
     match config.freezing:
@@ -39,13 +39,13 @@ def frozen_children(config: BackboneConfig, epoch: int, has_parameters: Sequence
         return children
     if config.freezing == "head_first":
         return 0
-    # Spread evenly over the epochs that are left, so that in the last one everything learns.
+    # Unfreeze evenly over the remaining epochs, so that everything is trained in the last epoch.
     thawed = math.ceil(sum(has_parameters) * (epoch - waiting) / (config.epochs - waiting))
     return _before_last(thawed, has_parameters)
 
 
 def learning_share(model: nn.Module) -> Share:
-    """How many of a network's parameters learn, as it is frozen now, and how many it has."""
+    """The number of a network's parameters that are trained, given what is frozen now, and of all its parameters."""
     return Share(
         learning=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         total=sum(parameter.numel() for parameter in model.parameters()),
@@ -53,6 +53,6 @@ def learning_share(model: nn.Module) -> Share:
 
 
 def _before_last(learning: int, has_parameters: Sequence[bool]) -> int:
-    """Children before the last `learning` ones that have parameters; 0 if that is all of them."""
+    """The number of children before the last `learning` children with parameters; 0 if there are not more of them."""
     positions = [index for index, has_some in enumerate(has_parameters) if has_some]
     return positions[-learning] if learning < len(positions) else 0

@@ -1,4 +1,4 @@
-"""What a pre-trained network was shown: a classifier built on it must be shown the same."""
+"""The preprocessing of a pre-trained network, which a classifier built on it must use as well."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from statistics import fmean
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """From a picture to the numbers that the network sees, as its weights' metadata say."""
+    """How an image becomes the input of a network, from the metadata of the network's weights."""
 
     image_size: int
     """Height and width in pixels."""
     mean: tuple[float, ...]
-    """Per channel, in units of 0..1, as is `std`."""
+    """Mean of each channel, for pixel values from 0 to 1."""
     std: tuple[float, ...]
+    """Standard deviation of each channel, for pixel values from 0 to 1."""
     interpolation: str
-    """With which the pictures were resized: `bilinear`, `bicubic`."""
+    """Interpolation with which images were resized: `bilinear` or `bicubic`."""
 
     def for_channels(self, channels: int) -> Preprocessing:
-        """The same for images of so many channels: a gray one, later repeated three times, has the colours' average."""
+        """The preprocessing of images with this many channels. A grayscale channel, which is repeated three times
+        later, gets the average over the colours.
+        """
         if channels == len(self.mean):
             return self
         return replace(self, mean=(fmean(self.mean),) * channels, std=(fmean(self.std),) * channels)

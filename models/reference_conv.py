@@ -1,9 +1,9 @@
-"""A convolution written from its definition, to check the library's against: strided views and one contraction.
+"""A convolution written from its definition, with which tests compare PyTorch's: strided views and one contraction.
 
     blurred = filter_channels(images_NCHW, torch.full((3, 3), 1 / 9), padding=1)
 
-Letters of shapes: N images, G groups, C input channels of a group, K output channels of a group, H and W places of the
-output, I and J places of the kernel.
+Letters of shapes: N images, G groups, C input channels of a group, K output channels of a group, H and W positions of
+the output, I and J positions of the kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Pair = int | tuple[int, int]
-"""For height and width, or one number for both."""
+"""Two numbers for height and width, or one number for both."""
 
 
 def conv2d(
@@ -25,17 +25,18 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """What `torch.nn.functional.conv2d` computes: a cross-correlation, zeros beyond the border.
+    """Compute the same as `torch.nn.functional.conv2d`: a cross-correlation with zeros beyond the border.
 
     `weight` is (output channels, input channels / groups, kernel height, kernel width), `bias` (output channels,).
-    Returns (N, output channels, height, width). Raises ValueError for channels that the groups do not divide or the
-    weight does not fit, and for an image smaller than the kernel. Source: Dumoulin and Visin 2016, sections 2 and 5.1.
+    Returns (N, output channels, height, width). Raises ValueError if the channels are not divisible by the groups or
+    do not match the weight, or if an image is smaller than the kernel. Source: Dumoulin and Visin 2016, sections 2 and
+    5.1.
     """
     channels, (outputs, group_channels) = images_NCHW.shape[1], weight.shape[:2]
     if outputs % groups or channels != groups * group_channels:
         raise ValueError(
             f"a weight of {tuple(weight.shape)} in {groups} groups takes {groups * group_channels} channels "
-            f"and makes a multiple of {groups}; the images have {channels}"
+            f"and returns a multiple of {groups}; the images have {channels}"
         )
     windows = _windows(images_NCHW, weight.shape[-2:], stride, padding, dilation)
     windows_of_groups = windows.view(len(windows), groups, group_channels, *windows.shape[2:])
@@ -47,7 +48,7 @@ def conv2d(
 def filter_channels(
     images_NCHW: Tensor, kernel_IJ: Tensor, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1
 ) -> Tensor:
-    """Every channel by itself through the same kernel, such as a box blur's.
+    """Filter every channel separately with the same kernel, e.g. that of a box blur.
 
     Returns (N, C, height, width). Raises ValueError for an image smaller than the kernel.
     """
@@ -56,7 +57,7 @@ def filter_channels(
 
 
 def _windows(images_NCHW: Tensor, kernel: torch.Size, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
-    """(N, C, H, W, I, J): what the kernel sees at every place of the output. A view: no pixel is copied."""
+    """(N, C, H, W, I, J): the input values under the kernel at each output position. A view: no pixel is copied."""
     (rows, columns), (row_step, column_step), (row_gap, column_gap) = kernel, _pair(stride), _pair(dilation)
     row_border, column_border = _pair(padding)
     padded = nn.functional.pad(images_NCHW, (column_border, column_border, row_border, row_border))

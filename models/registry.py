@@ -1,4 +1,4 @@
-"""Every model family that can be searched, by name."""
+"""The model families that can be searched, by name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Family:
     config: type[TrainConfig]
     build: Callable[[TrainConfig, InputShape, int], nn.Module]
     check: Callable[[TrainConfig, InputShape, int], None]
-    """Raises InfeasibleConfig for what `build` could not build, as far as the configuration alone shows it."""
+    """Raises InfeasibleConfig if `build` would fail, as far as the configuration alone shows it."""
 
 
 def _flexcnn(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:
-    # Imported on use: torch takes seconds to import, and most commands only read configurations.
+    # Imported when needed: torch takes seconds to import, and most commands only read configurations.
     from models.flexcnn import FlexCNN
 
     assert isinstance(config, FlexCNNConfig)
@@ -60,14 +60,15 @@ MODELS: dict[str, Family] = {
 
 
 def config_class(model: str) -> type[TrainConfig]:
-    """The configuration of a family. Raises UserError for an unknown one, with the nearest spelling."""
+    """The configuration class of a model family. Raises UserError for an unknown family, with the nearest spelling."""
     return _family(model).config
 
 
 def build_model(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:
     """Build an untrained network that takes images_NCHW of `input_shape` (C, H, W) and returns logits (N, classes).
 
-    The weights come from torch's global generator: seed it first. Raises InfeasibleConfig if it cannot be built.
+    The weights are drawn from PyTorch's global generator, so seed it first. Raises InfeasibleConfig if the network
+    cannot be built.
     """
     return _family(config.model).build(config, input_shape, classes)
 
@@ -75,22 +76,24 @@ def build_model(config: TrainConfig, input_shape: InputShape, classes: int) -> n
 def check_buildable(config: TrainConfig, channels: int, classes: int) -> None:
     """Raise InfeasibleConfig for a network that cannot be built for square images of the configured size.
 
-    Only what the configuration shows by itself is seen: nothing is built, downloaded or allocated. Raises UserError for
-    an unknown backbone, with the nearest spelling.
+    Only the configuration is examined: nothing is built, downloaded or allocated. Raises UserError for an unknown
+    backbone, with the nearest spelling.
     """
     config = resolved(config)
     _family(config.model).check(config, (channels, config.image_size, config.image_size), classes)
 
 
 def build_skeleton(config: TrainConfig, input_shape: InputShape, classes: int) -> nn.Module:
-    """`build_model` for weights that follow: a pre-trained backbone is built without its own, nothing is downloaded."""
+    """`build_model` for a network whose weights will be loaded: a backbone is built without its pre-trained weights,
+    and nothing is downloaded.
+    """
     if isinstance(config, BackboneConfig):
         config = replace(config, weights="none")
     return build_model(config, input_shape, classes)
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
-    """The configuration with the image size that a pre-trained backbone brings, where it names none.
+    """The configuration with a pre-trained backbone's own image size, if it does not set one.
 
     Raises UserError for an unknown backbone, with the nearest spelling.
     """
@@ -102,7 +105,9 @@ def resolved(config: TrainConfig) -> TrainConfig:
 
 
 def preprocessing(config: TrainConfig) -> Preprocessing | None:
-    """What the network's weights were trained on; None for untrained ones: the images' own statistics then serve."""
+    """The preprocessing that the network's weights were trained with; None for untrained weights, in which case the
+    statistics of the training images are used.
+    """
     if not isinstance(config, BackboneConfig):
         return None
     from models import backbones
@@ -111,9 +116,9 @@ def preprocessing(config: TrainConfig) -> Preprocessing | None:
 
 
 def fetch_weights(config: TrainConfig) -> None:
-    """Download and check a pre-trained backbone's weights before anything is searched; nothing to do for others.
+    """Download and check a pre-trained backbone's weights before the search starts. Does nothing for other families.
 
-    Raises UserError for weights that cannot be had or do not fit.
+    Raises UserError for weights that are not available or do not fit.
     """
     if isinstance(config, BackboneConfig):
         from models import backbones

@@ -1,4 +1,4 @@
-"""A trained classifier as one graph, from a picture's bytes to probabilities, for export to other runtimes."""
+"""A trained classifier as one graph, from an image's bytes to probabilities, for export to other runtimes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.bundle import Classifier
 
 
 class ServingGraph(nn.Module):
-    """uint8 images (N, H, W, C) -> class probabilities (N, classes), as `Classifier.predict_proba` gives them."""
+    """uint8 images (N, H, W, C) -> class probabilities (N, classes), equal to those of `Classifier.predict_proba`."""
 
     mean_C: Tensor
     std_C: Tensor

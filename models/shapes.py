@@ -1,7 +1,7 @@
-"""Shape arithmetic of a FlexCNN, from its configuration alone: nothing is built, nothing is allocated.
+"""The shapes of a FlexCNN, computed from its configuration without building it.
 
-`flexcnn` builds from these numbers and `complexity` counts with them, so the two cannot disagree. A configuration that
-cannot be built is refused here.
+`models.flexcnn` builds from these numbers and `models.complexity` counts with them, so the two cannot disagree. A
+configuration that cannot be built is refused here.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ Size = tuple[int, int]
 """Height, width."""
 
 PARAMETER_LIMIT = 2**31
-"""Most parameters a single layer may have: 8 GiB of float32 before gradients and optimiser state."""
+"""Maximum number of parameters of a single layer: 8 GiB of float32, without gradients and optimiser state."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockShape:
-    """One block: conv, then pooling if there is any."""
+    """One block: a conv layer, then optional pooling."""
 
     channels: int
-    """Channels that come in."""
+    """Number of input channels."""
     filters: int
-    """Channels that go out."""
+    """Number of output channels."""
     kernel_size: int
     pad_before: int
-    """Zero pixels above and to the left."""
+    """Zero pixels added above and to the left."""
     pad_after: int
-    """Zero pixels below and to the right; one more than before for `same` padding of an even kernel."""
+    """Zero pixels added below and to the right; one more than `pad_before` for `same` padding of an even kernel."""
     conv_size: Size
-    """After the conv."""
+    """Size of the feature maps after the conv layer."""
     size: Size
-    """After the pooling."""
+    """Size of the feature maps after the pooling."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkShape:
-    """The blocks, and how many values reach the dense layers."""
+    """The blocks of a network, and the number of values that reach the dense layers."""
 
     blocks: tuple[BlockShape, ...]
     features: int
 
 
 def network_shape(config: FlexCNNConfig, input_shape: InputShape, classes: int) -> NetworkShape:
-    """Work out every size of the network.
+    """Compute every size of the network.
 
     Raises InfeasibleConfig, naming the layer and the size, if an image shrinks below 1x1, if a per-layer value has the
     wrong length, if a layer is left without filters, or if one has more than PARAMETER_LIMIT parameters.
@@ -117,7 +117,7 @@ def _block_shape(
 
 
 def _slide(size: Size, window: int, stride: int, padding: int) -> Size:
-    """Positions of a sliding window, per axis; `padding` is the sum of both sides."""
+    """Number of positions of a sliding window on each axis; `padding` is the sum of both sides."""
     height, width = ((pixels + padding - window) // stride + 1 for pixels in size)
     return height, width
 

@@ -19,7 +19,10 @@ PREFIX = "timm/"
 
 
 def preprocessing(backbone: str) -> Preprocessing:
-    """What the default weights were trained on. Raises UserError if timm is not installed or has no such network."""
+    """The preprocessing that the default weights were trained with.
+
+    Raises UserError if timm is not installed or has no such network.
+    """
     metadata = _metadata(backbone)
     return Preprocessing(
         image_size=metadata.input_size[-1],
@@ -30,7 +33,7 @@ def preprocessing(backbone: str) -> Preprocessing:
 
 
 def check_image_size(backbone: str, image_size: int) -> None:
-    """Raise InfeasibleConfig for images that the network cannot look at."""
+    """Raise InfeasibleConfig for an image size that the network cannot process."""
     metadata = _metadata(backbone)
     smallest = metadata.min_input_size[-1] if metadata.min_input_size else 1
     if image_size < smallest:
@@ -38,9 +41,9 @@ def check_image_size(backbone: str, image_size: int) -> None:
 
 
 def build_body(backbone: str, weights: str, image_size: int) -> Body:
-    """The network without its classifier, for square images of that size.
+    """The network without its classifier, for square images of this size.
 
-    Raises UserError for weights that cannot be had or do not fit, InfeasibleConfig for a size that cannot be used.
+    Raises UserError for weights that are not available or do not fit, InfeasibleConfig for an unusable image size.
     """
     metadata = _metadata(backbone)
     network = _create(backbone, pretrained=weights == DEFAULT)
@@ -49,15 +52,15 @@ def build_body(backbone: str, weights: str, image_size: int) -> Body:
         load_fitting(network, read_weights(weights), replaced=classifiers, source=weights, backbone=backbone)
     try:
         if metadata.fixed_input_size and image_size != metadata.input_size[-1]:
-            network.set_input_size(img_size=image_size)  # resamples the learned positions
+            network.set_input_size(img_size=image_size)  # It resamples the learned positions.
         return _as_chain(network, image_size)
     except (RuntimeError, AssertionError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InfeasibleConfig(f"image_size={image_size}: {backbone} cannot look at such images ({reason})") from error
+        raise InfeasibleConfig(f"image_size={image_size}: {backbone} cannot process such images ({reason})") from error
 
 
 def _as_chain(network: nn.Module, image_size: int) -> Body:
-    """The network as a chain of its children where that gives the same features, and otherwise as it is."""
+    """The network as a sequence of its children if that gives the same features, and otherwise unchanged."""
     example_NCHW = torch.linspace(-1, 1, 3 * image_size**2).view(1, 3, image_size, image_size)
     in_a_row = chain(children_in_order(network))
     network.eval()
@@ -65,7 +68,7 @@ def _as_chain(network: nn.Module, image_size: int) -> Body:
         features_NF = network(example_NCHW)
         try:
             same = torch.equal(in_a_row(example_NCHW), features_NF)
-        except Exception:  # a child that expects more than the output of the one before may fail in any way
+        except Exception:  # A child that expects more than the output of the previous one may fail in any way.
             same = False
     network.train()
     return Body(in_a_row if same else network, features_NF.shape[1], {})
@@ -74,17 +77,17 @@ def _as_chain(network: nn.Module, image_size: int) -> Body:
 def _create(backbone: str, *, pretrained: bool) -> Any:
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
-    hub.setLevel(logging.ERROR)  # it announces each of a dozen attempts; the last one's error says it all
+    hub.setLevel(logging.ERROR)  # It logs each of a dozen attempts; the last error is enough.
     try:
         return _timm().create_model(backbone.removeprefix(PREFIX), pretrained=pretrained, num_classes=0)
     except Exception as error:
         if not pretrained:
             raise
-        # Whatever a hub, a proxy or a missing network makes of a download.
+        # A hub, a proxy or a missing network can make a download fail in any way.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"weights=default: those of {backbone} cannot be downloaded ({reason}); "
-            "give a file with weights=FILE, or start from random with weights=none"
+            f"weights=default: the weights of {backbone} cannot be downloaded ({reason}); "
+            "give a file with weights=FILE, or start from random weights with weights=none"
         ) from error
     finally:
         hub.setLevel(level)

@@ -1,4 +1,4 @@
-"""torchvision's networks taken apart: each as children that are run one after the other, without its classifier."""
+"""torchvision's networks without their classifiers, each as children that are run one after the other."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _PATCH_PX = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How one of torchvision's networks is taken apart."""
+    """How one of torchvision's networks is divided into children."""
 
     children: Callable[[Any], Children]
     taps: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Child -> the auxiliary classifier that looks at its output, and the last layer of that."""
+    """Child -> the auxiliary classifier that takes its output, and the name of the classifier's last layer."""
     tap_weight: float = 0.0
-    """Of the loss of an auxiliary classifier."""
+    """Weight of the loss of an auxiliary classifier."""
     taps_from_px: int = 0
-    """Smallest image that the auxiliary classifiers have room for."""
+    """Smallest image size in pixels that the auxiliary classifiers can process."""
     statistics: tuple[float, float] | None = None
-    """Mean and standard deviation of all channels, where they are not those of the weights' metadata."""
+    """Mean and standard deviation of all channels; None for those of the weights' metadata."""
     patches: bool = False
-    """A position is learned for each patch of the image."""
+    """Whether the network learns a position for each patch of the image."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """For torchvision's builder."""
+    """Options for torchvision's builder."""
 
 
 def _without(*left_out: str) -> Callable[[nn.Module], Children]:
-    """The network's own children but these, flattened after the pooling."""
+    """A function that yields a network's children except these, flattened after the pooling."""
 
     def children(network: nn.Module) -> Children:
         for name, child in network.named_children():
@@ -98,16 +98,16 @@ FAMILIES: dict[str, Family] = {
     "inception_v3": Family(
         children=_without("AuxLogits", "dropout", "fc"),
         taps={"Mixed_6e": ("AuxLogits", "fc")},
-        tap_weight=0.4,  # as in torchvision's training reference
+        tap_weight=0.4,  # The value of torchvision's training reference.
         taps_from_px=299,
-        statistics=(0.5, 0.5),  # what `transform_input`, left out here, makes of ImageNet's
+        statistics=(0.5, 0.5),  # ImageNet's after `transform_input`, which is left out here.
         options={"init_weights": True},
     ),
     "googlenet": Family(
         children=_without("aux1", "aux2", "dropout", "fc"),
         taps={"inception4a": ("aux1", "fc2"), "inception4d": ("aux2", "fc2")},
         tap_weight=0.3,  # Szegedy et al. 2014, section 5
-        statistics=(0.5, 0.5),  # as for InceptionV3
+        statistics=(0.5, 0.5),  # The same as for InceptionV3.
         options={"init_weights": True},
     ),
     "efficientnet_v2_s": Family(children=_efficientnet),
@@ -119,7 +119,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def preprocessing(backbone: str) -> Preprocessing:
-    """What the default weights were trained on."""
+    """The preprocessing that the default weights were trained with."""
     family, transforms = FAMILIES[backbone], zoo.get_model_weights(backbone).DEFAULT.transforms()
     mean, std = family.statistics or (None, None)
     return Preprocessing(
@@ -131,11 +131,12 @@ def preprocessing(backbone: str) -> Preprocessing:
 
 
 def check_image_size(backbone: str, image_size: int) -> None:
-    """Raise InfeasibleConfig for images that the network cannot look at."""
+    """Raise InfeasibleConfig for an image size that the network cannot process."""
     if FAMILIES[backbone].patches:
         if image_size % _PATCH_PX:
             raise InfeasibleConfig(
-                f"image_size={image_size}: {backbone} cuts images into patches of {_PATCH_PX} px; use a multiple"
+                f"image_size={image_size}: {backbone} cuts images into patches of {_PATCH_PX} px; "
+                f"use a multiple of {_PATCH_PX}"
             )
         return
     smallest = max(zoo.get_model_weights(backbone).DEFAULT.meta["min_size"])
@@ -144,9 +145,9 @@ def check_image_size(backbone: str, image_size: int) -> None:
 
 
 def build_body(backbone: str, weights: str, image_size: int) -> Body:
-    """The network without its classifier, for square images of that size.
+    """The network without its classifier, for square images of this size.
 
-    Raises UserError for weights that cannot be had or do not fit.
+    Raises UserError for weights that are not available or do not fit.
     """
     family = FAMILIES[backbone]
     options = {**family.options, "image_size": image_size} if family.patches else family.options
@@ -168,17 +169,17 @@ def build_body(backbone: str, weights: str, image_size: int) -> Body:
 def _published(backbone: str) -> dict[str, Tensor]:
     return download_weights(
         zoo.get_model_weights(backbone).DEFAULT,
-        otherwise="give a file with weights=FILE, or start from random with weights=none",
+        otherwise="give a file with weights=FILE, or start from random weights with weights=none",
     )
 
 
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
-    """The classifier's last layer: the one that is made for ImageNet's classes."""
+    """The classifier's last layer, whose outputs are ImageNet's classes."""
     return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear)][-1]
 
 
 class _Embedding(nn.Module):
-    """Patches of an image as tokens, a class token before them, and each token's position."""
+    """Turns images into tokens: a class token and the patches, each with its position added."""
 
     def __init__(self, vit: Any) -> None:
         super().__init__()
@@ -194,7 +195,7 @@ class _Embedding(nn.Module):
 
 
 class _ClassToken(nn.Module):
-    """(N, tokens, D) -> (N, D): the first token, by which a ViT classifies."""
+    """(N, tokens, D) -> (N, D): the class token, from which a ViT classifies."""
 
     def forward(self, tokens_NTD: Tensor) -> Tensor:
         return tokens_NTD[:, 0]

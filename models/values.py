@@ -1,4 +1,4 @@
-"""Configurations as flat values: what Optuna draws, MLflow logs, a report's columns hold and `--set` reads."""
+"""Configurations as flat values, which Optuna draws, MLflow logs, a report shows in columns, and `--set` reads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FlatValue = str | int | float | bool
 
 
 def to_flat(config: TrainConfig) -> dict[str, FlatValue]:
-    """Every field and its value, `model` included; one value per layer becomes text such as "3,4,5"."""
+    """Every field with its value, including `model`; a tuple of values becomes text such as "3,4,5"."""
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def from_flat(values: Mapping[str, object]) -> TrainConfig:
-    """The configuration with these values, and defaults for what is missing; the inverse of `to_flat`.
+    """The configuration with these values, and defaults for the others; the inverse of `to_flat`.
 
     Raises UserError, in one line, for an unknown model or field or a value out of range.
     """
@@ -49,7 +49,7 @@ def with_defaults(values: Mapping[str, FlatValue]) -> dict[str, FlatValue]:
 
 
 def with_values(config: TrainConfig, values: Mapping[str, object]) -> TrainConfig:
-    """A copy with some values replaced, all checked again. With another `model`, fields that both know are kept.
+    """A copy with some values replaced, all of them checked. With another `model`, fields that both have are kept.
 
     Raises UserError, in one line, for an unknown field or a value out of range.
     """
@@ -61,7 +61,7 @@ def with_values(config: TrainConfig, values: Mapping[str, object]) -> TrainConfi
 
 
 def parse_assignment(text: str) -> tuple[str, str]:
-    """Split "dropout=0.1" into its name and its value. Raises UserError if it is not of that form."""
+    """Split text such as "dropout=0.1" into name and value. Raises UserError if it does not have that form."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals and value):
         raise UserError(f"{text!r}: write FIELD=VALUE, e.g. dropout=0.1")
@@ -90,7 +90,7 @@ def _describe(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return repr(schema["const"])
     if schema["type"] == "array":
-        return f"{_describe(schema['items'])} for each layer, separated by commas"
+        return f"several, each {_describe(schema['items'])}, separated by commas"
     if schema["type"] in ("integer", "number"):
         return _describe_number(schema)
     return {"boolean": "true or false", "string": "text"}[schema["type"]]
@@ -98,7 +98,7 @@ def _describe(schema: Mapping[str, Any]) -> str:
 
 def _describe_number(schema: Mapping[str, Any]) -> str:
     words = "a whole number" if schema["type"] == "integer" else "a number"
-    low, high = "minimum" in schema, "maximum" in schema or "exclusiveMaximum" in schema
+    low, high = "minimum" in schema, "maximum" in schema
     if "exclusiveMinimum" in schema:
         words += f" above {schema['exclusiveMinimum']}"
     if low:
@@ -106,5 +106,5 @@ def _describe_number(schema: Mapping[str, Any]) -> str:
     if "maximum" in schema:
         words += f" to {schema['maximum']}" if low else f" and at most {schema['maximum']}"
     if "exclusiveMaximum" in schema:
-        words += f" to below {schema['exclusiveMaximum']}"
+        words += f" and below {schema['exclusiveMaximum']}"
     return words

@@ -1,4 +1,4 @@
-"""Weights from a file, of tensors only, and whether they fit a network."""
+"""Read weights from a file that contains only tensors, and check that they fit a network."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
 DEFAULT, NONE = "default", "none"
-"""Values of `BackboneConfig.weights` that are no path."""
+"""Values of `BackboneConfig.weights` that are not paths."""
 
 
 def read_weights(file: str) -> dict[str, Tensor]:
-    """The tensors in a file, by name; nothing in it is executed. Raises UserError for a file of anything else."""
+    """The tensors in a file, by name; nothing in it is executed. Raises UserError for a file with other contents."""
     path = Path(file).expanduser()
     try:
         if path.suffix == ".safetensors":
@@ -45,12 +45,12 @@ def read_weights(file: str) -> dict[str, Tensor]:
 
 
 def download_weights(published: WeightsEnum, *, otherwise: str) -> dict[str, Tensor]:
-    """Torchvision's own weights, from its cache or its server.
+    """Torchvision's weights, from its cache or its server.
 
-    Raises UserError where they cannot be had, ending in `otherwise`: what to do then.
+    Raises UserError if they are not available; the message ends with `otherwise`, the advice for that case.
     """
     try:
-        with redirect_stdout(sys.stderr):  # torch announces the download on stdout, where `--json` prints its object
+        with redirect_stdout(sys.stderr):  # torch prints progress on stdout, where `--json` prints its object.
             state = published.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -61,9 +61,9 @@ def download_weights(published: WeightsEnum, *, otherwise: str) -> dict[str, Ten
 def load_fitting(
     network: nn.Module, weights: Mapping[str, Tensor], *, replaced: Collection[str], source: str, backbone: str
 ) -> None:
-    """Load weights into a network, except for its layers named `replaced`: those get another size afterwards.
+    """Load weights into a network, except into the layers named in `replaced`, which get another size afterwards.
 
-    Raises UserError, in one line, with what is missing, left over or of another shape.
+    Raises UserError, in one line, with the tensors that are missing, unexpected or of another shape.
     """
     own = network.state_dict()
     expected = {name: tensor for name, tensor in own.items() if not _below(name, replaced)}
@@ -71,7 +71,7 @@ def load_fitting(
     shared = sorted(expected.keys() & given.keys())
     complaints = [
         _listed("missing", sorted(expected.keys() - given.keys())),
-        _listed("not known", sorted(given.keys() - expected.keys())),
+        _listed("unexpected", sorted(given.keys() - expected.keys())),
         _listed(
             "of another shape",
             [
@@ -83,12 +83,12 @@ def load_fitting(
     ]
     if any(complaints):
         reasons = "; ".join(filter(None, complaints))
-        raise UserError(f"weights={source}: do not fit {backbone}: {reasons}; give the weights of a {backbone}")
+        raise UserError(f"weights={source}: do not fit {backbone} ({reasons}); give the weights of a {backbone}")
     network.load_state_dict({**own, **given})
 
 
 def _refuse_bomb(path: Path) -> None:
-    """Refuse an archive that holds more than it is long: torch compresses nothing, but unpacks whatever it is given."""
+    """Refuse an archive that unpacks to more than its size: torch never compresses, but it unpacks any archive."""
     if not is_zipfile(path):
         return
     with ZipFile(path) as archive:
@@ -96,7 +96,7 @@ def _refuse_bomb(path: Path) -> None:
     if unpacked_bytes > path.stat().st_size:
         raise UserError(
             f"weights={path}: {path.stat().st_size:,} bytes that unpack to {unpacked_bytes:,}; "
-            "give a file as torch.save writes it"
+            "give a file that torch.save wrote"
         )
 
 

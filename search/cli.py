@@ -18,24 +18,18 @@ Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. A bug keeps its trac
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from data.errors import SieveError, UserError
 from data.files import disk_trouble
+from models.command_line import CommandParser as CommandParser
 from search import settings
 from search.store.retries import is_outage, storage_away
 from search.terminal import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
-
-
-class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are `UserError`s: one line, as for any other bad input."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}; --help lists the options")
 
 
 def command_parser(module: str, description: str | None) -> CommandParser:
@@ -61,6 +55,9 @@ def program(module: str) -> str:
 
 def main_guard(command: Callable[[], object]) -> int:
     """Run a command and return its exit code. An error that Sieve raises on purpose becomes one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A terminal of few characters shows the others in codes.
     try:
         command()
     except UserError as error:

@@ -17,14 +17,13 @@ import numpy.typing as npt
 
 from data.arrays import ImageSet
 from data.errors import SieveError, UserError
-from data.partition import open_partition
 from data.progress import Progress
 from data.sealed import open_test_images
-from data.spec import DataSpec
 from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.report.make import try_report
 from search.settings import Settings, from_arguments
+from search.stage.moved_pictures import DATA_HELP, check_same_images, locate_images
 from search.store.find import find_champion, find_study
 from search.store.look_result import LookResult
 from search.store.records import StudyRecord
@@ -38,9 +37,16 @@ BATCH_IMAGES = 256
 
 
 def evaluate(
-    settings: Settings, study: str, *, again: str | None = None, progress: Progress | None = None
+    settings: Settings,
+    study: str,
+    *,
+    again: str | None = None,
+    data: str | None = None,
+    progress: Progress | None = None,
 ) -> LookResult:
     """Take one look at the test set with the study's champion and return its result.
+
+    `data` is the folder of the images, if they were moved since the search.
 
     Raises UserError if there is no such study or champion, and SealBroken for another look without a reason in `again`.
     Once it is recorded, the look stays on record even if the evaluation fails.
@@ -49,11 +55,13 @@ def evaluate(
     try:
         record = find_study(storage, study)
         champion = load_champion(settings, find_champion(record).model_uri)
-        _check_unchanged(settings, record, progress)
+        # Before the seal is opened: images that are gone or have changed must not cost the look.
+        record = locate_images(storage, settings, record, data, progress)
+        check_same_images(record, record.data.spec, settings, progress)
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
         # Read after the own look is recorded: if two studies look at the same moment, at least one sees the other.
         others = tuple(look.name for look in looks_by_others(storage, record))
-        result, predictions = _measure(settings, record.data.spec, champion, number, progress)
+        result, predictions = _measure(settings, record, champion, number, progress)
         result = replace(result, looks_by_others=others)
         close_look(storage, study, number, result)
     finally:
@@ -69,34 +77,21 @@ def evaluate(
     return result
 
 
-def _check_unchanged(settings: Settings, record: StudyRecord, progress: Progress | None) -> None:
-    """Before the seal is opened: data that is gone or has changed must not cost the look."""
-    pinned = record.data
-    partition = open_partition(pinned.spec, settings.data_home, settings.cache_home, progress)
-    for images, found, expected in (
-        ("searched on", partition.fingerprint, pinned.fingerprint),
-        ("to be tested on", partition.sealed_fingerprint, pinned.sealed_fingerprint),
-    ):
-        if found != expected:
-            raise UserError(
-                f"{pinned.spec.source}: not the images that {record.name} was {images} (fingerprint {found[:12]}, "
-                f"then {expected[:12]}); put those back: the seal stays closed"
-            )
-
-
 def _measure(
-    settings: Settings, spec: DataSpec, champion: LoadedChampion, look: int, progress: Progress | None
+    settings: Settings, record: StudyRecord, champion: LoadedChampion, look: int, progress: Progress | None
 ) -> tuple[LookResult, Predictions]:
     """The scores, and what the pictures need: it is kept now, as nothing else may open the test images."""
     channels, height, _ = champion.input_shape
     test = open_test_images(
-        spec,
+        record.data.spec,
         classes=champion.classes,
         channels=channels,
         image_size=height,
         image_fit=champion.image_fit,
+        pixel_rule=champion.pixel_rule,
         data_home=settings.data_home,
         cache_home=settings.cache_home,
+        pinned=record.data.sealed_fingerprint,
         progress=progress,
     )
     probabilities_NC = _predict(champion, test.images, progress)
@@ -127,6 +122,7 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.evaluate", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study whose champion to measure")
+    parser.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
     parser.add_argument(
         "--again", metavar="REASON",
         help="take another look at the test images; the reason stays on record, e.g. 'the labels were corrected'",
@@ -141,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("--again: the reason is empty; give the reason why another look is needed")
     settings = from_arguments(arguments)
     with DataProgress() as progress:
-        result = evaluate(settings, arguments.study, again=arguments.again, progress=progress)
+        result = evaluate(settings, arguments.study, again=arguments.again, data=arguments.data, progress=progress)
     if arguments.json:
         print_json(result.to_json())
     else:

@@ -16,6 +16,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from data.errors import UserError
+from models.command_line import CommandParser
 from models.spelling import did_you_mean
 
 
@@ -29,6 +31,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("search.run", "run a staged search to its champion; the same command continues a stopped one"),
     "status": Command("search.status", "show the progress of every study, its workers and the GPUs"),
+    "check-data": Command("search.check_data.__main__", "say what is wrong with a set of images, before a search"),
     "watch": Command("search.watch.__main__", "show studies in the browser while they run, as their reports"),
     "evaluate": Command("search.evaluate", "open the seal: measure the champion on the test images, once"),
     "report": Command("search.report.__main__", "write a study's report as one HTML file"),
@@ -58,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and not arguments[0].startswith("-"):
         return _run(arguments[0], arguments[1:])
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if options.completion:
         print(_completion_script(options.completion))
     else:
@@ -66,11 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The parser of everything but the commands themselves, whose help lists the commands."""
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="sieve",
         usage="sieve COMMAND [OPTIONS]",
         description="Staged hyperparameter search for image classifiers.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
@@ -71,6 +73,15 @@ CHAMPION_ALIAS = "champion"
 def optuna_study(study: str, position: int, stage: str) -> str:
     """The name of a stage's Optuna study, e.g. `partA/1-architecture`, `partA/confirm` or `partA/ablation`."""
     return f"{study}/{stage}" if stage in LAST_STAGES else f"{study}/{position + 1}-{stage}"
+
+
+def registered_model(study: str) -> str:
+    """The study's name with the characters that MLflow allows for a registered model.
+
+    A name that had to be changed ends in a hash of the study's name, so that no two studies share a model.
+    """
+    allowed = re.sub(r"[^\w.-]+", "-", study).strip("-")
+    return study if allowed == study else f"{allowed or 'study'}-{sha256(study.encode()).hexdigest()[:6]}"
 
 
 def study_folder(home: Path, study: str) -> Path:

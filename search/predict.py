@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from data.arrays import UInt8Array
-from data.decode import UnreadableImage, decode
+from data.decode import UnreadableImage, decode, pillow_warnings
 from data.errors import UserError
 from data.find_pictures import find_pictures
 from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
-from search.terminal import print_json
+from search.terminal import open_console, print_json
 from search.tracking.model_registry import LoadedChampion, load_champion
 
 BATCH_IMAGES = 256
@@ -53,7 +52,8 @@ def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int 
 
 
 def _answer(champion: LoadedChampion, paths: Sequence[Path], top: int) -> list[dict[str, Any]]:
-    decoded = [_decode(champion, path) for path in paths]
+    with pillow_warnings():
+        decoded = [_decode(champion, path) for path in paths]
     images = [image for image in decoded if not isinstance(image, str)]
     probabilities = iter(np.asarray(champion.model.predict(np.stack(images)))) if images else iter(())
     return [
@@ -68,7 +68,13 @@ def _decode(champion: LoadedChampion, path: Path) -> UInt8Array | str:
     """The image in the champion's size, or the reason why it cannot be read."""
     channels, height, _ = champion.input_shape
     try:
-        return decode(path.read_bytes(), image_size=height, image_fit=champion.image_fit, channels=channels)
+        return decode(
+            path.read_bytes(),
+            image_size=height,
+            image_fit=champion.image_fit,
+            channels=channels,
+            rule=champion.pixel_rule,
+        )
     except UnreadableImage as error:
         return str(error)
     except OSError as error:
@@ -87,7 +93,7 @@ def _show(result: dict[str, Any]) -> None:
     for answer in result["predictions"]:
         likeliest = ", ".join(f"{entry['class']} {entry['probability']:.1%}" for entry in answer.get("classes", ()))
         table.add_row(Text(answer["path"]), Text(likeliest) if likeliest else Text(answer["error"], style="red"))
-    Console().print(table)
+    open_console().print(table)
 
 
 def build_parser() -> CommandParser:

@@ -33,9 +33,10 @@ from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import Settings, from_arguments
-from search.stage.pinned import PinnedStage
+from search.stage.moved_pictures import DATA_HELP, locate_images
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
@@ -44,9 +45,18 @@ from search.trials.workload import open_workload_builder
 
 
 def resume(
-    settings: Settings, study: str, trial: str, epoch: int, *, output: Path | None = None, device: str = "cpu"
+    settings: Settings,
+    study: str,
+    trial: str,
+    epoch: int,
+    *,
+    output: Path | None = None,
+    device: str = "cpu",
+    data: str | None = None,
 ) -> dict[str, Any]:
     """Train from the checkpoint of `epoch` to the end, save the classifier, and return what `--json` prints.
+
+    `data` is the folder of the images, if they were moved since the search.
 
     Raises UserError if there is no such study, trial or checkpoint, or if the output folder exists.
     """
@@ -54,6 +64,7 @@ def resume(
     try:
         record = find_study(storage, study)
         stage, found = _find_trial(storage, record, trial)
+        record = locate_images(storage, settings, record, data)
     finally:
         storage.close()
     folder = names.trial_folder(open_artifacts(settings).root, study, stage.name, found.number)
@@ -67,7 +78,7 @@ def resume(
         raise UserError(f"{output}: already exists; give another folder with --output")
     with writing_below(settings.home), tempfile.TemporaryDirectory(dir=folder) as work:
         checkpoint = Path(shutil.copyfile(kept, Path(work) / names.CHECKPOINT_FILE))
-        history = _train(settings, record, PinnedStage.from_json(stage.pinned), found, checkpoint, output, device)
+        history = _train(settings, record, stage.pinned, found, checkpoint, output, device)
     return {"study": study, "trial": trial, "resumed_from": epoch, "epochs": history, "classifier": str(output)}
 
 
@@ -116,6 +127,7 @@ def _train(
         output, work.model, config,
         classes=data.search.classes, input_shape=data.input_shape,
         mean=work.preprocessing.mean, std=work.preprocessing.std,
+        pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     say(f"best epoch {best_epoch(history, stage.metric)} of {len(history)}")
     return [asdict(metrics) for metrics in history]
@@ -133,6 +145,7 @@ def build_parser() -> CommandParser:
         "--output", metavar="FOLDER", type=Path,
         help="folder for the new classifier (default: resumed-from-K in the trial's folder)",
     )  # fmt: skip
+    parser.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
     parser.add_argument("--device", default="cpu", help="cpu (default) or a GPU, e.g. cuda:0")
     return parser
 
@@ -143,8 +156,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     (device,) = parse_devices(options.device)[:1]
     tune_process(1)
     result = resume(
-        from_arguments(options), options.study, options.trial, options.epoch, output=options.output, device=device
-    )
+        from_arguments(options), options.study, options.trial, options.epoch,
+        output=options.output, device=device, data=options.data,
+    )  # fmt: skip
     if options.json:
         print_json(result)
     else:

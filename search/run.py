@@ -12,19 +12,20 @@ import sys
 from collections.abc import Sequence
 
 import optuna
-from rich.console import Console
 
 from data.progress import Progress
 from search.cli import CommandParser, command_parser, main_guard
+from search.command_line import command_line
 from search.settings import Settings
 from search.stage.describe import describe_data
-from search.stage.warm_start import WarmStart, find_warm_start
+from search.stage.warm_start import find_warm_start
 from search.store.storage import open_storage
+from search.store.warm_start_record import WarmStart
 from search.supervisor.arguments import add_run_arguments
 from search.supervisor.prepare import Request, check_request
 from search.supervisor.run_budget import estimate_run, time_budget
 from search.supervisor.run_study import open_data, run_study
-from search.terminal import print_json, say
+from search.terminal import open_console, print_json, say
 from search.verdict.result import StudyResult, print_report, print_result
 
 
@@ -62,12 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from search.report.make import try_report
 
     if not options.json:
-        print_result(result, Console())
+        open_seal = command_line(request.settings, "evaluate", "--study", request.study.name)
+        print_result(result, open_console(), open_seal)
     report = try_report(request.settings, request.study.name, pictures=result.test is not None)
     if options.json:
         print_json({**result.to_json(), "report": None if report is None else str(report)})
     elif report:
-        print_report(report, Console())
+        print_report(report, open_console())
 
 
 def _plan(request: Request, *, as_json: bool, test: bool) -> None:
@@ -82,7 +84,7 @@ def _plan(request: Request, *, as_json: bool, test: bool) -> None:
         print_json(plan_json(request.study, costs, describe_data(request.spec, data), warm))
     else:
         budget = None if request.budget_s is None else time_budget(request, request.budget_s, costs, test=test)
-        print_plan(request.study, costs, Console(), warm, budget)
+        print_plan(request.study, costs, open_console(), warm, budget)
 
 
 def _warm_start(request: Request) -> WarmStart | None:

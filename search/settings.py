@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from data.errors import UserError
@@ -67,25 +68,71 @@ def normalise_storage_url(url: str) -> str:
 
     Raises UserError for a URL that cannot be parsed, and for a database that Sieve does not support.
     """
-    scheme, colon, _ = url.partition(":")
-    is_url = "://" in url or (colon and len(scheme) > 1 and scheme.isalnum())  # `postgresql:/name` is a mistyped URL.
-    if not is_url:
-        return f"sqlite:///{Path(url).expanduser().resolve()}"
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise UserError(
-            f"--storage {url!r}: not a database URL; write sqlite:///FILE or postgresql://USER@HOST/NAME"
-        ) from None
+    if not _is_url(url):
+        return sqlite_url(Path(url).expanduser().resolve())
+    parsed = _parsed(url, "--storage", "sqlite:///FILE or postgresql://USER@HOST/NAME")
     backend = parsed.get_backend_name()
     if backend not in _DRIVERS:
         raise UserError(
             f"--storage {redact(url)}: {backend} is not supported; use sqlite:///FILE or postgresql://USER@HOST/NAME"
         )
-    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise UserError(f"--storage {url}: workers cannot share a database in memory; write sqlite:///FILE")
-    parsed = parsed.set(drivername=_DRIVERS[backend])
-    return parsed.render_as_string(hide_password=False)
+    return _installed(parsed, "--storage")
+
+
+def normalise_tracking_url(url: str) -> str:
+    """An MLflow tracking URI; that of a database gets the driver that Sieve installs.
+
+    Raises UserError for a URI that cannot be parsed, and for a folder of files, which MLflow does not write any more.
+    """
+    forms = "sqlite:///FILE or http://HOST:5000"
+    if not _is_url(url) or url.startswith("file:"):
+        raise UserError(f"--tracking {url}: MLflow no longer keeps runs in a folder or plain file; write {forms}")
+    if url.partition(":")[0] in ("http", "https"):
+        if not urlsplit(url).netloc:
+            raise UserError(f"--tracking {url}: names no host; write {forms}")
+        return url
+    parsed = _parsed(url, "--tracking", forms)
+    return _installed(parsed, "--tracking") if parsed.get_backend_name() in _DRIVERS else url
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, whatever characters its absolute path contains."""
+    quoted = str(path).replace("%", "%25").replace("?", "%3F")  # The others are left as they are, to be readable.
+    if make_url(f"sqlite:///{quoted}").database != str(path):
+        raise UserError(f"{path}: this version of SQLAlchemy cannot open a database at a path with % or ?; rename it")
+    return f"sqlite:///{quoted}"
+
+
+def artifacts_beside(tracking_url: str) -> str | None:
+    """URI of the folder for the artifacts of a SQLite tracking database. None: the tracking server decides."""
+    if not tracking_url.startswith("sqlite:"):
+        return None
+    return Path(make_url(tracking_url).database or "").with_name(names.ARTIFACT_FOLDER).as_uri()
+
+
+def _is_url(text: str) -> bool:
+    scheme, colon, _ = text.partition(":")  # `postgresql:/name` is a mistyped URL.
+    return "://" in text or bool(colon and len(scheme) > 1 and scheme.isalnum())
+
+
+def _parsed(url: str, option: str, forms: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise UserError(f"{option} {url!r}: not a database URL; write {forms}") from None
+
+
+def _installed(url: URL, option: str) -> str:
+    """The URL of a database that Sieve supports, with the driver that it installs and an absolute path."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            shown = url.render_as_string()
+            raise UserError(f"{option} {shown}: workers cannot share a database in memory; write sqlite:///FILE")
+        if url.query:
+            raise UserError(f"{option} {url.render_as_string()}: Sieve takes no ?OPTION; in a path, write ? as %3F")
+        return sqlite_url(Path(str(url.database)).expanduser().resolve())
+    return url.set(drivername=_DRIVERS[backend]).render_as_string(hide_password=False)
 
 
 def normalise_artifacts_url(url: str) -> str:
@@ -108,6 +155,8 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 def redact(url: str) -> str:
     """The URL without its password, for messages and stored settings."""
+    if url.startswith("sqlite:"):
+        return url  # Rendered again, it would show letters such as ü in codes.
     try:
         return make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
@@ -167,20 +216,23 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of a command: its options, then the environment, then defaults below the home folder."""
-    home = Path(arguments.home or environment.get("SIEVE_HOME") or "runs").expanduser().resolve()
+    home = Path(_utf8(arguments.home or environment.get("SIEVE_HOME") or "runs", "--home")).expanduser().resolve()
     storage = arguments.storage or environment.get("SIEVE_STORAGE") or str(home / names.STORAGE_FILE)
-    tracking = arguments.tracking or environment.get("SIEVE_TRACKING")
+    tracking = arguments.tracking or environment.get("SIEVE_TRACKING") or sqlite_url(home / names.TRACKING_FILE)
     data_home = environment.get("SIEVE_DATA")
     cache_limit = getattr(arguments, "cache_limit", None) or environment.get("SIEVE_CACHE_LIMIT")
     decoders = environment.get("SIEVE_DECODERS")
     timeout = getattr(arguments, "trial_timeout", None) or environment.get("SIEVE_TRIAL_TIMEOUT")
     gang_size = getattr(arguments, "gang_size", None) or environment.get("SIEVE_GANG_SIZE")
     artifacts = arguments.artifacts or environment.get("SIEVE_ARTIFACTS")
+    storage_url = normalise_storage_url(_utf8(storage, "--storage"))
+    tracking_url = normalise_tracking_url(_utf8(tracking, "--tracking"))
+    _check_apart(storage_url, tracking_url)
     return Settings(
         home=home,
-        storage_url=normalise_storage_url(storage),
-        tracking_url=tracking or f"sqlite:///{home / names.TRACKING_FILE}",
-        artifact_location=None if tracking else (home / names.ARTIFACT_FOLDER).as_uri(),
+        storage_url=storage_url,
+        tracking_url=tracking_url,
+        artifact_location=artifacts_beside(tracking_url),
         data_home=Path(data_home).expanduser().resolve() if data_home else home / names.DATA_FOLDER,
         cache_limit=CacheLimit(
             size_bytes=parse_size(cache_limit) if cache_limit else None, processes=int(decoders) if decoders else None
@@ -188,8 +240,39 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
         notify_url=environment.get("SIEVE_NOTIFY") or None,
         trial_timeout_s=_trial_timeout_s(timeout) if timeout else TRIAL_TIMEOUT_S,
         gang_size=_gang_size(gang_size) if gang_size else GANG_SIZE,
-        artifacts_url=normalise_artifacts_url(artifacts) if artifacts else None,
+        artifacts_url=normalise_artifacts_url(_utf8(artifacts, "--artifacts")) if artifacts else None,
     )
+
+
+def _utf8(text: str | Path, option: str) -> str:
+    """The text; raises UserError where it holds bytes that are not UTF-8, which databases and MLflow cannot store."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        shown = str(text).encode("utf-8", "backslashreplace").decode()
+        raise UserError(f"{option} {shown}: is not UTF-8; rename it, or choose another") from None
+    if "\0" in str(text):
+        raise UserError(f"{option} {str(text)!r}: contains a NUL character; choose another")
+    return str(text)
+
+
+def _check_apart(storage_url: str, tracking_url: str) -> None:
+    """Raise UserError where both URLs name one database: Optuna and MLflow each need a table `alembic_version`."""
+    if tracking_url.startswith(("http:", "https:")):
+        return
+    storage, tracking = make_url(storage_url), make_url(tracking_url)
+    if storage.get_backend_name() != tracking.get_backend_name():
+        return
+    if (storage.host, storage.port or 5432, storage.database, storage.query) == (
+        tracking.host,
+        tracking.port or 5432,
+        tracking.database,
+        tracking.query,
+    ):
+        raise UserError(
+            f"--storage and --tracking both name {redact(storage_url)}, but Optuna and MLflow cannot share a database; "
+            "give them two"
+        )
 
 
 def _gang_size(text: str) -> int:

@@ -3,8 +3,8 @@
     sieve status
     sieve status --study NAME --watch
 
-It prints once. With --watch it updates the page until every study is done, or until Ctrl-C, which stops only the page.
-An update costs the database a few short statements, whatever the size of the study.
+It prints once. With --watch it updates the display until every study is done, or until Ctrl-C, which ends only the
+display. An update is a few short queries, whatever the size of the study.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from search.store.records import StudyRecord, read_study, study_names
 from search.store.seal import looks
 from search.store.storage import Storage, open_storage
 from search.supervisor.run_progress import render
-from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
-from search.terminal import print_json, show_eta
+from search.supervisor.time_left import planned_epochs, time_left_s
+from search.terminal import open_console, print_json, show_eta
 
 WATCH_S = 2.0
 """Seconds between two updates of `--watch`."""
@@ -88,14 +88,14 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.status", __doc__)
     parser.add_argument("--study", metavar="NAME", help="show only this study (default: all studies)")
-    parser.add_argument("--watch", action="store_true", help="keep the page on the terminal up to date until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="update the display until every study is done")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings, console = from_arguments(options), Console()
+    settings, console = from_arguments(options), open_console()
     if options.watch and (options.json or not console.is_terminal):
         raise UserError("--watch needs a terminal and does not go with --json; leave it out to print the status once")
     # A person waits for what is printed once; a page that is watched outlasts an outage.
@@ -151,7 +151,7 @@ def _sleep(seconds: float, interrupts: Sequence[int]) -> None:
 def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
     parts: list[RenderableType] = []
     for one in standings:
-        parts.append(render(one.snapshot, stage_names(one.record.definition), one.state))
+        parts.append(render(one.snapshot, [stage.name for stage in one.record.definition.stages], one.state))
         if champion := one.record.champion:
             parts.append(Text(f"champion {champion.model_uri} {champion.val_accuracy:.4f}"))
         elif best := _best_so_far(one):
@@ -162,7 +162,7 @@ def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
 
 def _best_so_far(one: Standing) -> str | None:
     """Text for the best single trial of all stages; None without a finished trial."""
-    metric = one.record.definition["metric"]
+    metric = one.record.definition.metric
     pick = min if metric == "val_loss" else max
     found = [(stage.best, stage) for stage in one.snapshot.stages if stage.best is not None]
     if not found:

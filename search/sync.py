@@ -1,9 +1,11 @@
-"""Send MLflow everything that it missed during an outage.
+"""Send MLflow everything that it missed during an outage, or lost.
 
     sieve sync
     sieve sync --study NAME
 
-The exit code is 1 if MLflow still does not answer. A running study is skipped: its supervisor keeps MLflow up to date.
+If MLflow's database was deleted, it is filled again: runs, metrics, and the champion's classifier, whose files lie in
+the home. The exit code is 1 if MLflow still does not answer. A running study is skipped: its supervisor keeps MLflow
+up to date.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
-
 from data.errors import SieveError
 from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments, redact
@@ -22,7 +22,8 @@ from search.store.find import find_study
 from search.store.locks import supervising
 from search.store.records import study_names
 from search.store.storage import Storage, open_storage
-from search.terminal import print_json
+from search.supervisor.promotion import restore_champion
+from search.terminal import open_console, print_json
 from search.text import plural
 from search.tracking.backlog import show_looks, trials_behind
 from search.tracking.mirror import Mirror
@@ -35,6 +36,8 @@ class Synced:
     study: str
     trials_sent: int = 0
     looks_sent: int = 0
+    champion_registered: bool = False
+    """Whether MLflow had lost the champion, which was registered again."""
     trials_left: int
     failure: str | None = None
     """The error, if MLflow does not answer."""
@@ -43,6 +46,8 @@ class Synced:
 
     def __str__(self) -> str:
         sent = f"{plural(self.trials_sent, 'trial')} and {plural(self.looks_sent, 'look')} sent"
+        if self.champion_registered:
+            sent += ", champion registered again"
         line = f"{self.study}: {sent}, {plural(self.trials_left, 'trial')} left"
         return f"{line} ({self.note})" if self.note else line
 
@@ -56,9 +61,11 @@ def sync(settings: Settings, storage: Storage, study: str) -> Synced:
         except SieveError as error:
             return Synced(study=study, trials_left=trials_behind(storage, study), note=str(error))
         mirror = Mirror(settings, storage, study)
-        trials_sent, looks_sent, failure = mirror.sync(), 0, mirror.failure
+        trials_sent, looks_sent, failure = mirror.sync(verify=True), 0, mirror.failure
+        champion_registered = False
         if failure is None:
             try:
+                champion_registered = restore_champion(settings, storage, mirror, record)
                 looks_sent = show_looks(settings, storage, study)
             except SieveError as error:
                 failure = str(error)
@@ -67,6 +74,7 @@ def sync(settings: Settings, storage: Storage, study: str) -> Synced:
         study=study,
         trials_sent=trials_sent,
         looks_sent=looks_sent,
+        champion_registered=champion_registered,
         trials_left=trials_behind(storage, study),
         failure=failure,
         note=None if record.state == "done" else unfinished,
@@ -94,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_json({"tracking": redact(settings.tracking_url), "studies": [asdict(entry) for entry in synced]})
     else:
         for entry in synced:
-            Console().print(str(entry), markup=False, highlight=False, soft_wrap=True)
+            open_console().print(str(entry), markup=False, highlight=False, soft_wrap=True)
     failures = [entry.failure for entry in synced if entry.failure]
     if failures:
         raise SieveError(

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from types import TracebackType
+from typing import IO
 
 from rich.console import Console
 from rich.live import Live
@@ -21,9 +22,17 @@ PLAIN_INTERVAL_S = 10.0
 """Seconds between progress lines where stderr is not a terminal."""
 
 
+def open_console(file: IO[str] | None = None, *, stderr: bool = False, width: int | None = None) -> Console:
+    """A console that shows names as they are: `[final]` and `:cat:` are no styles and no emoji in it."""
+    return Console(file=file, stderr=stderr, width=width, markup=False, emoji=False)
+
+
 def print_json(value: object) -> None:
     """Print one JSON object on stdout. Raises ValueError for NaN and infinity, which JSON does not have."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    can_print_all = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, ensure_ascii=not can_print_all, allow_nan=False)
+    # A name that is not UTF-8 is printed in codes, as JSON spells them.
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
 def say(line: str) -> None:
@@ -43,7 +52,7 @@ class DataProgress:
     """
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = open_console(stderr=True)
         self._live: Live | None = None
         self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
         self._begun = ("", 0.0, 0)

@@ -20,6 +20,7 @@ from models.training.process import tune_process
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import add_cache_argument, add_trial_arguments, from_arguments
+from search.stage.moved_pictures import DATA_HELP, locate_images
 from search.store.find import find_study
 from search.store.storage import open_storage
 from search.terminal import say
@@ -32,6 +33,7 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.worker", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study to work on; `sieve run` starts it")
+    parser.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
     parser.add_argument("--device", default="cpu", help="cpu (default) or a GPU, e.g. cuda:0")
     parser.add_argument(
         "--threads", metavar="N", type=int, default=1, help="threads of a worker on the CPU (default: 1)"
@@ -62,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     artifacts.check()
     if study.state == "running":
         artifacts.check_shared(study)
+        study = locate_images(storage, settings, study, options.data)
     else:
         say(f"study {study.name} is {study.state}: there is nothing to train")
     start_worker_log()

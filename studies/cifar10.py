@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from optuna.distributions import FloatDistribution
 
-from models.config import FlexCNNConfig, TrainConfig
+from models.config import FlexCNNConfig
 from studies.definition import Confirm, Space, Stage, Study, choice
 
-
-def _regularization(base: TrainConfig) -> Space:
-    return {
-        "learning_rate": FloatDistribution(base.learning_rate / 2, base.learning_rate * 2, log=True),
-        "weight_decay": FloatDistribution(1e-3, 1e-1, log=True),
-        "label_smoothing": choice(0.0, 0.1),
-        "dropout": choice(0.0, 0.2),
-    }
+_REGULARIZATION: Space = {
+    "weight_decay": FloatDistribution(1e-3, 1e-1, log=True),
+    "label_smoothing": choice(0.0, 0.1),
+    "dropout": choice(0.0, 0.2),
+}
 
 
 CIFAR10 = Study(
@@ -55,7 +52,7 @@ CIFAR10 = Study(
                 "learning_rate": FloatDistribution(1e-3, 2e-2, log=True),
             },
         ),
-        Stage(name="regularization", trials=12, epochs=2, bases=3, space=_regularization),
+        Stage(name="regularization", trials=12, epochs=2, narrow=6, pruner="asha", space=_REGULARIZATION),
     ),
     confirm=Confirm(finalists=2, seeds=2, epochs=20),
 )

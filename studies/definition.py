@@ -50,9 +50,12 @@ class When:
 Space = Mapping[str, BaseDistribution | When]
 
 
-def choice(*values: Value) -> CategoricalDistribution:
-    """One of these values."""
-    return CategoricalDistribution(values)
+def choice(*values: Value | tuple[Value, ...] | list[Value]) -> CategoricalDistribution:
+    """One of these values. A tuple or list stands for one value per layer: `choice((3, 3), (5, 3))`."""
+    # As text, which a field reads as well: a database gives lists back, and those cannot be compared as Optuna needs.
+    return CategoricalDistribution(
+        [",".join(map(str, value)) if isinstance(value, tuple | list) else value for value in values]
+    )
 
 
 def when(distribution: BaseDistribution, **condition: Value | tuple[Value, ...]) -> When:
@@ -207,6 +210,11 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
     for name, entry in space.items():
         distribution = entry.distribution if isinstance(entry, When) else entry
         for value in _extremes(distribution):
+            if not isinstance(value, Value):
+                raise UserError(
+                    f"{where}: {name}: {value!r} of type {type(value).__name__} cannot be stored; give text, numbers, "
+                    "true or false, or several values per layer as choice((3, 3), (5, 3))"
+                )
             _checked(where, base, {name: value})
         if isinstance(entry, When):
             _checked(where, base, {entry.parameter: entry.values[0]})

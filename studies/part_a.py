@@ -8,34 +8,29 @@ from __future__ import annotations
 
 from optuna.distributions import FloatDistribution
 
-from models.config import FlexCNNConfig, TrainConfig
+from models.config import FlexCNNConfig
 from studies.definition import Confirm, Space, Stage, Study, choice, when
 
 ACTIVATIONS = choice("relu", "leaky_relu", "gelu", "silu", "mish", "elu")
 
 
-def _regularization(base: TrainConfig) -> Space:
-    return {
-        "dropout": choice(0.0, 0.1, 0.2, 0.3),
-        "dropout_where": choice("dense", "conv", "both"),
-        "weight_decay": FloatDistribution(1e-4, 0.8, log=True),
-        "label_smoothing": choice(0.0, 0.1),
-        "learning_rate": FloatDistribution(base.learning_rate / 3, base.learning_rate * 3, log=True),
-    }
+_REGULARIZATION: Space = {
+    "dropout": choice(0.0, 0.1, 0.2, 0.3),
+    "dropout_where": choice("dense", "conv", "both"),
+    "weight_decay": FloatDistribution(1e-4, 0.8, log=True),
+    "label_smoothing": choice(0.0, 0.1),
+}
 
-
-def _schedule(base: TrainConfig) -> Space:
-    return {
-        "scheduler": choice("constant", "cosine", "step", "one_cycle"),
-        "step_epochs": when(choice(3, 5, 10), scheduler="step"),
-        "step_gamma": when(choice(0.1, 0.5), scheduler="step"),
-        "epochs": choice(15, 18, 50),
-        "flip": choice(0.0, 0.5),
-        "rotation": choice(0.0, 15.0),
-        "resized_crop": choice(1.0, 0.6),
-        "color_jitter": choice(0.0, 0.2),
-        "learning_rate": FloatDistribution(base.learning_rate / 2, base.learning_rate * 2, log=True),
-    }
+_SCHEDULE: Space = {
+    "scheduler": choice("constant", "cosine", "step", "one_cycle"),
+    "step_epochs": when(choice(3, 5, 10), scheduler="step"),
+    "step_gamma": when(choice(0.1, 0.5), scheduler="step"),
+    "epochs": choice(15, 18, 50),
+    "flip": choice(0.0, 0.5),
+    "rotation": choice(0.0, 15.0),
+    "resized_crop": choice(1.0, 0.6),
+    "color_jitter": choice(0.0, 0.2),
+}
 
 
 PART_A = Study(
@@ -60,6 +55,7 @@ PART_A = Study(
             name="architecture",
             trials=60,
             epochs=8,
+            pruner="asha",
             space={
                 "optimizer": choice("adam", "nadam", "radam", "adamw", "sgd"),
                 "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
@@ -74,8 +70,8 @@ PART_A = Study(
                 "batch_norm": choice(True, False),
             },
         ),
-        Stage(name="regularization", trials=40, epochs=12, bases=3, space=_regularization),
-        Stage(name="schedule", trials=30, epochs=15, bases=3, space=_schedule),
+        Stage(name="regularization", trials=40, epochs=12, narrow=8, pruner="asha", space=_REGULARIZATION),
+        Stage(name="schedule", trials=30, epochs=15, narrow=8, pruner="asha", space=_SCHEDULE),
     ),
     confirm=Confirm(finalists=3, seeds=3),
 )

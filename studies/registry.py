@@ -57,13 +57,14 @@ def load_study(name: str) -> Study:
     near = sorted(get_close_matches(name, STUDIES, n=2, cutoff=0.5))
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     known = ", ".join(STUDIES)
-    raise UserError(f"no study {name!r}: {hint}there are {known}, or give the path of a .py file that defines STUDY")
+    raise UserError(f"no study {name!r}: {hint}give one of {known}, or the path of a .py file that defines STUDY")
 
 
 def _load_file(path: Path) -> Study:
     if not path.is_file():
         raise UserError(
-            f"no study file {path}; give the path of one that defines STUDY, or one of {', '.join(STUDIES)}"
+            f"no study file {path}; give the path of a file that defines STUDY, or the name of a study: "
+            f"{', '.join(STUDIES)}"
         )
     spec = importlib.util.spec_from_file_location(f"sieve_user_study_{path.stem}", path)
     assert spec is not None and spec.loader is not None
@@ -81,7 +82,7 @@ def _load_file(path: Path) -> Study:
         raise UserError(f"{_where(path, error)}: {type(error).__name__}: {said}{_hint(said)}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
-        raise UserError(f"{path} defines no STUDY = Study(...)")
+        raise UserError(f"{path} defines no STUDY; add a line STUDY = Study(...)")
     return study
 
 

@@ -35,7 +35,7 @@ def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
     yield from BLOCK.findall(page.read_text("utf-8"))
 
 
-COMMAND = r"(sieve|python -m (?:search|models)\.)\s?([a-z-]+)"
+COMMAND = r"(sieve|python -m (?:search|models)\.)\s?([a-z]+(?:-[a-z]+)*)"
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:

@@ -22,13 +22,13 @@ export SIEVE_HOME="${SIEVE_HOME:-$SLURM_SUBMIT_DIR/runs}"  # On a file system th
 study=$1
 shift
 
-python -m search.run --study "$study" --workers 0 "$@" &
+sieve run --study "$study" --workers 0 "$@" &
 supervisor=$!
-until python -m search.status --study "$study" > /dev/null 2>&1; do
+until sieve status --study "$study" > /dev/null 2>&1; do
     if ! kill -0 "$supervisor" 2> /dev/null; then wait "$supervisor"; exit; fi
     sleep 2
 done
-srun python -m search.worker --study "$study" --device "${SIEVE_DEVICE:-cuda:0}" &
+srun sieve worker --study "$study" --device "${SIEVE_DEVICE:-cuda:0}" &
 workers=$!
 
 # Ten minutes before the time limit (--signal), running trials finish and no new ones start; the job is then requeued.

@@ -1,17 +1,17 @@
-"""Norm, activation and pooling behind a convolution, run on a GPU as one pass over memory instead of five or more.
+"""Runs norm, activation and pooling after a convolution, on a GPU, in one pass over memory instead of five or more.
 
     values = run_layers(network.children(), images_NCHW)
 
-tails.py             which layers belong together, and when they may be run as one
+tails.py             finds the layers that can run as one, and decides when they do
 function.py          their forward and backward pass for autograd
-blocks.py            where a block lies in memory, and how it is normalised, for the kernels
-launch.py            shapes, block sizes and grids: from tensors to kernel calls
+blocks.py            addresses and normalisation of a block of values, for the kernels
+launch.py            shapes, block sizes and grids: calls the kernels with tensors
 forward_kernels.py   batch statistics; normalise, activate and pool
 backward_kernels.py  gradients of the norm's weights; gradient of the convolution's output
 activations.py       every activation and its derivative, for the kernels
-availability.py      whether this machine can compile and run the kernels
+availability.py      finds out whether this machine can compile and run the kernels
 
-The layers keep their parameters, buffers and names: this is a way of running them, not another kind of layer.
+The layers keep their parameters, buffers and names; only the way in which they run changes.
 See docs/decisions/fused-layers.md.
 """
 

@@ -1,10 +1,11 @@
 """Every activation of `models.flexcnn.ACTIVATIONS` and its derivative, as functions that Triton kernels call.
 
-Only operations that Triton has itself, the same on every GPU and in its interpreter. NaN stays NaN, as in torch.
+They use only Triton's own operations, which are the same on every GPU and in its interpreter. NaN stays NaN, as in
+torch.
 """
 
 # mypy: ignore-errors
-# What Triton compiles is a language of its own: tuples that grow, values whose type the compiler works out.
+# Triton compiles its own language, with tuples that grow and values whose types the compiler infers.
 
 import triton
 import triton.language as tl
@@ -31,7 +32,7 @@ def activate(z, ACTIVATION: tl.constexpr):
 
 @triton.jit
 def slope(z, ACTIVATION: tl.constexpr):
-    """The derivative of the activation at z; at a kink the one that torch takes."""
+    """The derivative of the activation at z; at a kink, the same as torch's."""
     if ACTIVATION == "relu":
         d = tl.where(z <= 0, 0.0, 1.0).to(z.dtype)
     elif ACTIVATION == "leaky_relu":
@@ -52,7 +53,7 @@ def slope(z, ACTIVATION: tl.constexpr):
 
 @triton.jit
 def tanh_softplus(z):
-    """tanh(log(1 + e^z)), written so that nothing overflows: beyond 20 it is 1 in float32 and in float64."""
+    """tanh(log(1 + e^z)) without overflow: above 20 it is 1 in float32 and in float64."""
     e = tl.exp(tl.where(z > 20, 20.0, z))
     n = e * (e + 2)
     return n / (n + 2)

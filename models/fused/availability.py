@@ -1,4 +1,4 @@
-"""Whether this machine can compile and run the kernels: found out once for each device, by running one."""
+"""Finds out whether this machine can compile and run the kernels, once for each device, by running one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 logger = logging.getLogger(__name__)
 
 OLDEST_CAPABILITY = (8, 0)
-"""Ampere: the first NVIDIA GPUs that compute in bfloat16."""
+"""Compute capability of Ampere, the first NVIDIA GPUs that support bfloat16."""
 
 _available: dict[torch.device, bool] = {}
 
@@ -17,7 +17,7 @@ _available: dict[torch.device, bool] = {}
 def is_available(device: torch.device) -> bool:
     """Whether Triton's kernels run on this device. The first call for a device takes up to a few seconds.
 
-    False, and asked again later, while a CUDA graph is captured: nothing may be compiled then.
+    During the capture of a CUDA graph, when nothing may be compiled, it is False for a device that was not tried yet.
     """
     if device not in _available:
         if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
@@ -37,7 +37,7 @@ def _try(device: torch.device) -> bool:
         works = run_probe(device)
     except torch.cuda.OutOfMemoryError:
         raise
-    except Exception as error:  # Anything: no Triton on this platform, no C compiler, a cache that is read-only.
+    except Exception as error:  # E.g. no Triton on this platform, no C compiler, a cache that is read-only.
         logger.warning("Layers are not fused on %s, training is slower: %s: %s", device, type(error).__name__, error)
         return False
     if not works:

@@ -1,7 +1,7 @@
 """The backward pass: gradients of the norm's weight and bias in one pass over memory, that of its input in another."""
 
 # mypy: ignore-errors
-# What Triton compiles is a language of its own: tuples that grow, values whose type the compiler works out.
+# Triton compiles its own language, with tuples that grow and values whose types the compiler infers.
 
 import triton
 import triton.language as tl
@@ -20,8 +20,9 @@ def reduction_kernel(
 ):  # fmt: skip
     """Sums over each chunk of windows, for each channel: of dz, and of dz times the distance of x from its mean.
 
-    dz is the gradient of the norm's output. `partial` has shape (2, channels, chunks). Of a mean over K x K pixels each
-    has its share; for max-pooling, x are the chosen values and K is 1, because all others have no dz.
+    dz is the gradient of the norm's output. `partial` has shape (2, channels, chunks). In average pooling, each of the
+    K x K pixels gets an equal share; in max pooling, x are the chosen values and K is 1, because dz is 0 for the
+    others.
     """
     channels = units * MULTIPLE
     column = columns_of(tl.program_id(0), groups, COLS)
@@ -61,11 +62,11 @@ def reduction_kernel(
 def finish_reduction_kernel(
     partial_ptr, norm_ptr, gradient_ptr, rows, chunks, channels, CHUNKS: tl.constexpr, ACC: tl.constexpr
 ):  # fmt: skip
-    """A channel's sums over all chunks, as rows of (4, channels).
+    """Adds a channel's sums over all chunks, and stores the results as rows of (4, channels).
 
-    The gradients of the norm's weight and bias; then what is subtracted from the gradient of x everywhere, and what for
-    each unit of x's distance from the mean, because the batch's mean and variance depend on x. Source: Ioffe and
-    Szegedy 2015, section 3.
+    The rows are the gradients of the norm's weight and bias, a constant to subtract from the gradient of x, and a
+    factor of x's distance from the mean to subtract as well, because the batch's mean and variance depend on x. Source:
+    Ioffe and Szegedy 2015, section 3.
     """
     channel = tl.program_id(0)
     chunk = tl.arange(0, CHUNKS)
@@ -88,10 +89,10 @@ def backward_kernel(
     ACTIVATION: tl.constexpr, MAX: tl.constexpr, POOL_FIRST: tl.constexpr, K: tl.constexpr, NORM: tl.constexpr,
     MULTIPLE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of x, also of pixels at the right and lower border that no window covers.
+    """The gradient of x, including pixels at the right and lower border that no window covers.
 
-    So windows are numbered over the whole image here, `down` times `across` of them, rounded up. Which pixel of a
-    window was chosen is worked out again: that costs less than an index kept in memory.
+    Therefore windows are numbered over the whole image here: `down` times `across`, rounded up. The chosen pixel of a
+    window is computed again, which costs less than keeping its index in memory.
     """
     channels = units * MULTIPLE
     column = columns_of(tl.program_id(0), groups, COLS)

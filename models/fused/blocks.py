@@ -1,11 +1,12 @@
-"""What the kernels share: where a block of values lies in memory, and how it is normalised.
+"""Functions that all kernels use: the addresses of a block of values, and its normalisation.
 
-An activation tensor in channels_last format is a matrix: a row for each pixel, images one after the other, and a column
-for each channel. A *window* is the square of K x K pixels that pooling makes one pixel of; without pooling K is 1.
+An activation tensor in channels_last format is a matrix with a row for each pixel, images one after the other, and a
+column for each channel. A *window* is a square of K x K pixels that pooling reduces to one pixel; without pooling K
+is 1.
 """
 
 # mypy: ignore-errors
-# What Triton compiles is a language of its own: tuples that grow, values whose type the compiler works out.
+# Triton compiles its own language, with tuples that grow and values whose types the compiler infers.
 
 import triton
 import triton.language as tl
@@ -13,13 +14,13 @@ import triton.language as tl
 
 @triton.jit
 def columns_of(program, groups, COLS: tl.constexpr):
-    """The channels of a program. Those of the same pixels run side by side, so that they share lines of the cache."""
+    """The channels of a program. Programs for the same pixels run at the same time, so that they share cache lines."""
     return (program % groups) * COLS + tl.arange(0, COLS)
 
 
 @triton.jit
 def first_rows(window, across, down, height, width, K: tl.constexpr):
-    """The row of the first pixel of each window, where an image has `down` times `across` windows."""
+    """The row of the first pixel of each window; an image has `down` times `across` windows."""
     if K == 1:
         row = window
     else:
@@ -30,7 +31,7 @@ def first_rows(window, across, down, height, width, K: tl.constexpr):
 
 @triton.jit
 def load_norm(norm_ptr, column, channels):
-    """Mean, scale and bias of each channel: the first three rows of what `store_norm` stores."""
+    """Mean, scale and bias of each channel: the first three rows that `store_norm` stores."""
     inside = column < channels
     mean = tl.load(norm_ptr + column, mask=inside, other=0.0)[None, :]
     scale = tl.load(norm_ptr + channels + column, mask=inside, other=0.0)[None, :]
@@ -40,7 +41,7 @@ def load_norm(norm_ptr, column, channels):
 
 @triton.jit
 def load_losses(gradient_ptr, column, channels):
-    """The last two rows of what the backward reduction stores: what the gradient of x loses in each channel."""
+    """The last two rows that the backward reduction stores: the terms subtracted from the gradient of x."""
     inside = column < channels
     constant = tl.load(gradient_ptr + 2 * channels + column, mask=inside, other=0.0)[None, :]
     linear = tl.load(gradient_ptr + 3 * channels + column, mask=inside, other=0.0)[None, :]
@@ -49,9 +50,9 @@ def load_losses(gradient_ptr, column, channels):
 
 @triton.jit
 def store_norm(norm_ptr, channel, channels, mean, var, weight, bias, eps):
-    """Rows of (4, channels) for one channel: mean, scale, bias, and 1 / deviation, which scale is the weight times of.
+    """Stores one channel in rows of (4, channels): mean, scale = weight / deviation, bias, and 1 / deviation.
 
-    They are brought together in one tensor because those of a layer need not be aligned for loads of 16 bytes.
+    They are copied into one tensor because a layer's own tensors may not be aligned for loads of 16 bytes.
     """
     inverse = tl.rsqrt(var + eps)
     tl.store(norm_ptr + channel, mean)

@@ -1,7 +1,7 @@
 """The forward pass: statistics of a batch in one pass over memory, everything else in another."""
 
 # mypy: ignore-errors
-# What Triton compiles is a language of its own: tuples that grow, values whose type the compiler works out.
+# Triton compiles its own language, with tuples that grow and values whose types the compiler infers.
 
 import triton
 import triton.language as tl
@@ -10,7 +10,7 @@ from models.fused.activations import activate
 from models.fused.blocks import columns_of, first_rows, load_norm, normalised, store_norm
 
 MOST_CHUNKS = 1024
-"""Most pieces that a reduction over all pixels is divided into; a power of two."""
+"""Maximum number of chunks of a reduction over all pixels; a power of two."""
 
 
 @triton.jit(do_not_specialize=["rows", "tiles", "chunks", "units", "groups"])
@@ -20,8 +20,8 @@ def statistics_kernel(
 ):  # fmt: skip
     """Mean, and sum of squared distances from it, of each channel in each chunk of `tiles` blocks of rows.
 
-    `partial` has shape (2, channels, chunks). Values are summed as distances from the mean of the chunk's first block:
-    sums of plain squares would lose the variance of a channel whose mean is large (Chan, Golub and LeVeque 1983).
+    `partial` has shape (2, channels, chunks). Values are summed as distances from the mean of the chunk's first block,
+    because sums of squares lose the variance of a channel whose mean is large (Chan, Golub and LeVeque 1983).
     """
     channels = units * MULTIPLE
     column = columns_of(tl.program_id(0), groups, COLS)
@@ -62,13 +62,13 @@ def finish_statistics_kernel(
     partial_ptr, norm_ptr, weight_ptr, bias_ptr, running_mean_ptr, running_var_ptr, seen_ptr, momentum, eps,
     rows, chunk_rows, chunks, channels, CHUNKS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """What normalises a channel, from all chunks of the batch; its running statistics are updated as torch does."""
+    """Computes the norm of a channel from all chunks of the batch, and updates running statistics as torch does."""
     channel = tl.program_id(0)
     chunk = tl.arange(0, CHUNKS)
     inside = chunk < chunks
     means = tl.load(partial_ptr + channel * chunks + chunk, mask=inside, other=0.0)
     around = tl.load(partial_ptr + (channels + channel) * chunks + chunk, mask=inside, other=0.0)
-    # A 64-bit chunk: pixels before it may be more than 2^31.
+    # The chunk is 64-bit because there may be more than 2^31 pixels before it.
     count = tl.where(inside, tl.minimum(rows - chunk.to(tl.int64) * chunk_rows, chunk_rows), 0).to(ACC)
     pixels = tl.sum(count, axis=0)
     mean = tl.sum(count * means, axis=0) / pixels
@@ -92,7 +92,7 @@ def finish_statistics_kernel(
 def running_statistics_kernel(
     norm_ptr, weight_ptr, bias_ptr, running_mean_ptr, running_var_ptr, eps, channels
 ):  # fmt: skip
-    """What normalises a channel in eval mode."""
+    """Computes the norm of a channel in eval mode."""
     channel = tl.program_id(0)
     mean, var = tl.load(running_mean_ptr + channel), tl.load(running_var_ptr + channel)
     weight, bias = tl.load(weight_ptr + channel), tl.load(bias_ptr + channel)
@@ -106,7 +106,7 @@ def forward_kernel(
     KEEP: tl.constexpr, MULTIPLE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, WIDE: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """Normalise, activate and pool; `chosen` gets, if KEEP, the x that max-pooling chose in each window."""
+    """Normalises, activates and pools. With KEEP, `chosen` gets the x that max pooling chose in each window."""
     channels = units * MULTIPLE
     column = columns_of(tl.program_id(0), groups, COLS)
     block = tl.program_id(0) // groups
@@ -121,7 +121,7 @@ def forward_kernel(
     DTYPE: tl.constexpr = x_ptr.dtype.element_ty
 
     xs = ()
-    for i in tl.static_range(K * K):  # All loads first: they are then under way together.
+    for i in tl.static_range(K * K):  # All loads first, so that they overlap.
         offset = ((i // K) * width + i % K) * channels
         xs = xs + (tl.load(x_ptr + place + offset, mask=mask, other=0.0),)  # noqa: RUF005  Triton cannot unpack.
     chosen = xs[0].to(ACC)
@@ -139,7 +139,7 @@ def forward_kernel(
             if MAX:
                 z = z.to(DTYPE).to(ACC)
         if MAX:
-            larger = (z > y) | (z != z)  # The first of equal values, but NaN before all: torch's rule.
+            larger = (z > y) | (z != z)  # As in torch: the first of equal values, but NaN before all others.
             y = tl.where(larger, z, y)
             chosen = tl.where(larger, x, chosen)
         else:

@@ -1,4 +1,4 @@
-"""Norm, activation and pooling as one function that autograd can differentiate once."""
+"""Norm, activation and pooling as one function, which autograd can differentiate once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from models.fused.launch import Geometry
 from models.fused.tails import Tail
 
 _have_run: set[tuple[Any, ...]] = set()
-"""What kernels have been compiled and loaded for, by device: a CUDA graph can be captured with these alone."""
+"""Keys of the kernels that are compiled and loaded. Only these can be used in the capture of a CUDA graph."""
 
 
 def run_tail(x_NCHW: Tensor, norm: nn.BatchNorm2d | None, tail: Tail) -> Tensor | None:
-    """What the tail's layers give for x, in channels_last format and in x's number format.
+    """The output of the tail's layers for x, in channels_last format and in x's number format.
 
-    With a norm that trains, its running statistics are updated. None, and nothing is changed, if a CUDA graph is being
-    captured and the kernels needed have not run before: compiling them would break the capture.
+    A norm in training mode updates its running statistics. Returns None, and changes nothing, if a CUDA graph is being
+    captured and the kernels have not run before, because compiling them would break the capture.
     """
     weight, bias = (norm.weight, norm.bias) if norm else (None, None)
     learns = any(tensor is not None and tensor.requires_grad for tensor in (x_NCHW, weight, bias))
@@ -33,7 +33,7 @@ def run_tail(x_NCHW: Tensor, norm: nn.BatchNorm2d | None, tail: Tail) -> Tensor 
 
 
 class _Run:
-    """One call: sizes, the norm, and whether a backward pass may follow."""
+    """The sizes and the norm of one call, and whether a backward pass may follow."""
 
     def __init__(self, geometry: Geometry, norm: nn.BatchNorm2d | None, *, keep: bool) -> None:
         self.geometry, self.norm, self.keep = geometry, norm, keep
@@ -47,7 +47,7 @@ class _Run:
         return all(self.key(device, direction) in _have_run for direction in directions)
 
     def norm_4C(self, x_NCHW: Tensor) -> Tensor | None:
-        """What normalises x; None without a norm."""
+        """Mean, scale, bias and 1 / deviation of each channel; None without a norm."""
         if self.norm is None:
             return None
         compute = launch.batch_norm if self.norm.training else launch.running_norm
@@ -57,7 +57,7 @@ class _Run:
 class _FusedTail(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_NCHW: Tensor, weight: Tensor | None, bias: Tensor | None, run: _Run) -> Tensor:
-        norm_4C = run.norm_4C(x_NCHW)  # Of `weight` and `bias`, which are arguments so that they get gradients.
+        norm_4C = run.norm_4C(x_NCHW)  # It uses `weight` and `bias`, which are arguments so that they get gradients.
         y_NCHW, chosen_NCHW = launch.forward(x_NCHW, norm_4C, run.geometry, keep=run.keep)
         if run.keep:
             ctx.run = run

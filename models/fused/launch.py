@@ -1,8 +1,8 @@
-"""From tensors to kernel calls: number of blocks, their size, and what of it a kernel is compiled for.
+"""Calls the kernels with tensors: the number and size of blocks, and the constants that a kernel is compiled for.
 
-Everything is a fixed function of shape and number format. Nothing is tried out at run time, so a CUDA graph can be
-captured after one ordinary step, and sums are taken in the same order on every GPU. Sizes of images and batches are
-ordinary arguments: a kernel is compiled once for all of them.
+Everything is a fixed function of shape and number format. Nothing is tuned at run time, so a CUDA graph can be captured
+after one ordinary step, and sums are computed in the same order on every GPU. Sizes of images and batches are ordinary
+arguments, so that a kernel is compiled once for all of them.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from models.fused.forward_kernels import (
 from models.fused.tails import Tail
 
 _REDUCED_VALUES, _REDUCED_WARPS = 4096, 8
-"""Values of a block in a pass that reduces, and warps for it: 16 values a thread."""
+"""Values of a block in a reduction, and its warps: 16 values per thread."""
 _MAPPED_VALUES, _MAPPED_WARPS = 1024, 4
-"""Windows times channels of a block in a pass that writes as it reads: 8 values a thread and pixel of the window."""
+"""Windows times channels of a block in an element-wise pass, and its warps: 8 values per thread and pixel of a
+window."""
 _WIDE_FROM = 2**31
-"""Values of a tensor from which offsets into it need 64 bits."""
+"""Number of values of a tensor from which offsets need 64 bits."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of one tail's tensors, and how they are divided into blocks."""
+    """The sizes of a tail's tensors, and their division into blocks."""
 
     images: int
     channels: int
@@ -54,35 +55,37 @@ class Geometry:
 
     @property
     def rows(self) -> int:
-        """Pixels of all images."""
+        """Number of pixels in all images."""
         return self.images * self.height * self.width
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
-        """Of the pooled output, as NCHW."""
+        """Shape of the pooled output, as NCHW."""
         size = self.tail.pool_size
         return self.images, self.channels, self.height // size, self.width // size
 
     @property
     def windows(self) -> int:
-        """Pixels of all pooled outputs."""
+        """Number of pixels in all pooled outputs."""
         return self.images * math.prod(self.out_shape[2:])
 
     @cached_property
     def columns(self) -> int:
-        """Channels of a block: the power of two from 16 to 64 that leaves the fewest lanes idle, and is the largest."""
+        """Channels of a block: the power of two from 16 to 64 that leaves the fewest lanes idle; of several, the
+        largest.
+        """
         if self.channels <= 16:
             return 1 << (self.channels - 1).bit_length()
         return min((64, 32, 16), key=lambda columns: -(-self.channels // columns) * columns)
 
     @property
     def groups(self) -> int:
-        """Blocks that the channels are divided into."""
+        """Number of blocks into which the channels are divided."""
         return -(-self.channels // self.columns)
 
     @cached_property
     def compiled(self) -> dict[str, Any]:
-        """What all kernels are compiled for."""
+        """The constants that all kernels are compiled for."""
         return {
             "MULTIPLE": math.gcd(self.channels, 16),  # So that the compiler knows how rows are aligned.
             "COLS": self.columns,
@@ -92,28 +95,28 @@ class Geometry:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for tails that the same compiled kernels serve."""
+        """A key that is equal for tails which use the same compiled kernels."""
         return self.tail, self.dtype, *self.compiled.values()
 
     @property
     def channel_arguments(self) -> tuple[int, int]:
-        """Channels in units of MULTIPLE, and groups."""
+        """The number of channels in units of MULTIPLE, and the number of groups."""
         return self.channels // math.gcd(self.channels, 16), self.groups
 
     @property
     def mapped_rows(self) -> int:
-        """Windows of a block in a pass that has whole windows in registers."""
+        """Windows of a block in a pass that keeps whole windows in registers."""
         return (_MAPPED_VALUES if self.tail.pool_size <= 2 else _MAPPED_VALUES // 2) // self.columns
 
     def chunks(self, rows: int, block_rows: int) -> tuple[int, int]:
-        """Blocks of a chunk, and number of chunks, of a reduction over so many rows."""
+        """The number of blocks in a chunk, and the number of chunks, of a reduction over this many rows."""
         blocks = -(-rows // block_rows)
         tiles = -(-blocks // max(1, MOST_CHUNKS // self.groups))
         return tiles, -(-blocks // tiles)
 
 
 def batch_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tensor:
-    """What normalises a batch, shape (4, C), for the other functions; updates the norm's running statistics."""
+    """The norm of a batch, shape (4, C), for the other functions; updates the norm's running statistics."""
     block_rows = _REDUCED_VALUES // geometry.columns
     tiles, chunks = geometry.chunks(geometry.rows, block_rows)
     partial = _empty(x_NCHW, 2, geometry.channels, chunks)
@@ -128,13 +131,13 @@ def batch_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tens
             norm.momentum, norm.eps, geometry.rows, tiles * block_rows, chunks, geometry.channels,
             CHUNKS=MOST_CHUNKS, ACC=geometry.compiled["ACC"],
         )  # fmt: skip
-    # Autograd refuses a backward pass that needs them as they were.
+    # So that autograd refuses a backward pass that needs their old values.
     torch.autograd.graph.increment_version([norm.running_mean, norm.running_var, norm.num_batches_tracked])  # type: ignore[list-item]
     return norm_4C
 
 
 def running_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tensor:
-    """What normalises in eval mode, shape (4, C)."""
+    """The norm in eval mode, shape (4, C)."""
     norm_4C = _empty(x_NCHW, 4, geometry.channels)
     with _on(x_NCHW):
         running_statistics_kernel[(geometry.channels,)](
@@ -144,7 +147,7 @@ def running_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Te
 
 
 def forward(x_NCHW: Tensor, norm_4C: Tensor | None, geometry: Geometry, *, keep: bool) -> tuple[Tensor, Tensor | None]:
-    """The output, and if `keep` and the pooling is `max` behind a norm, the x that it chose in each window."""
+    """The output; and, with `keep` and max pooling after a norm, the x that the pooling chose in each window."""
     tail = geometry.tail
     keep = keep and tail.pooling == "max" and norm_4C is not None
     y_NCHW = _empty_output(x_NCHW, geometry)
@@ -164,7 +167,7 @@ def forward(x_NCHW: Tensor, norm_4C: Tensor | None, geometry: Geometry, *, keep:
 def gradients_of_norm(
     x_NCHW: Tensor, chosen_NCHW: Tensor | None, dy_NCHW: Tensor, norm_4C: Tensor, geometry: Geometry
 ) -> Tensor:
-    """Gradients of the norm's weight and bias, the first rows of (4, C); the others are for `gradient_of_input`."""
+    """Gradients of the norm's weight and bias, the first rows of (4, C); `gradient_of_input` needs the other rows."""
     values_NCHW, size = (x_NCHW, geometry.tail.pool_size) if chosen_NCHW is None else (chosen_NCHW, 1)
     block_rows = _REDUCED_VALUES // geometry.columns if size == 1 else geometry.mapped_rows
     tiles, chunks = geometry.chunks(geometry.windows, block_rows)
@@ -188,12 +191,12 @@ def gradients_of_norm(
 def gradient_of_input(
     x_NCHW: Tensor, dy_NCHW: Tensor, norm_4C: Tensor | None, gradient_4C: Tensor | None, geometry: Geometry
 ) -> Tensor:
-    """Gradient of the convolution's output, in channels_last format."""
+    """The gradient of the convolution's output, in channels_last format."""
     dx_NCHW = torch.empty_like(x_NCHW, memory_format=torch.channels_last)
     block_rows = geometry.mapped_rows
     size = geometry.tail.pool_size
     down, across = triton.cdiv(geometry.height, size), triton.cdiv(geometry.width, size)
-    windows = geometry.images * down * across  # Those at the border that pooling leaves out, too.
+    windows = geometry.images * down * across  # Including those at the border, which pooling leaves out.
     with _on(x_NCHW):
         backward_kernel[(triton.cdiv(windows, block_rows) * geometry.groups,)](
             x_NCHW, dy_NCHW, dx_NCHW, x_NCHW if norm_4C is None else norm_4C,
@@ -206,7 +209,7 @@ def gradient_of_input(
 
 
 def run_probe(device: torch.device) -> bool:
-    """Run the smallest kernel there is; whether its numbers are right. Raises whatever keeps it from running."""
+    """Run the smallest kernel and return whether its result is right. Raises an error of any type if it cannot run."""
     x_NCHW = torch.linspace(-1, 1, 64, device=device).view(1, 16, 2, 2).contiguous(memory_format=torch.channels_last)
     y_NCHW, _ = forward(x_NCHW, None, Geometry.of(x_NCHW, Tail("relu", "none", 1, pool_first=False)), keep=False)
     return torch.equal(y_NCHW, x_NCHW.relu())
@@ -229,5 +232,5 @@ def _empty_output(like: Tensor, geometry: Geometry) -> Tensor:
 
 
 def _on(tensor: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current device, which need not be the tensor's."""
+    """Make the tensor's device the current one, on which Triton launches."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()

@@ -1,4 +1,4 @@
-"""Which layers behind a convolution belong together, and whether they are run as one or one by one."""
+"""Finds the layers after a convolution that can run as one kernel, and decides whether they do."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from torch.nn.modules import module as module_globals
 from models.fused.availability import is_available
 
 MIN_VALUES = 2**18
-"""Smaller tensors run as separate layers. The smallest one timed, on an H200, has as many values: half the time."""
+"""Tensors with fewer values run as separate layers. The smallest tensor timed on an H200 has this many values, and took
+half the time fused."""
 
 LARGEST_POOL = 4
-"""Pixels across the largest pooling window that the kernels take: they hold a whole window in registers."""
+"""Width in pixels of the largest pooling window that the kernels support: they hold a whole window in registers."""
 
 DEVICE_TYPES = {"cuda"}
 
@@ -35,20 +36,20 @@ _may_fuse: ContextVar[bool] = ContextVar("_may_fuse", default=True)
 
 @dataclasses.dataclass(frozen=True)
 class Tail:
-    """The layers between two convolutions that one kernel can stand for."""
+    """The layers between two convolutions that one kernel can replace."""
 
     activation: str
     pooling: str
-    """`max`, `avg` or `none`."""
+    """Kind of the pooling: `max`, `avg` or `none`."""
     pool_size: int
-    """Pixels across a window, which is also its stride; 1 without pooling."""
+    """Width of a window in pixels, which is also its stride; 1 without pooling."""
     pool_first: bool
-    """Pooling comes before the activation."""
+    """Whether pooling comes before the activation."""
 
 
 @contextmanager
 def layers_as_they_are() -> Iterator[None]:
-    """Within it nothing is fused: to compare, and where a caller needs the layers themselves."""
+    """Fuse nothing within the block: for comparisons, and for callers that need the layers themselves."""
     token = _may_fuse.set(False)
     try:
         yield
@@ -57,11 +58,11 @@ def layers_as_they_are() -> Iterator[None]:
 
 
 def run_layers(layers: Iterable[nn.Module], values: Tensor) -> Tensor:
-    """Run layers one after the other; norm, activation and pooling behind a convolution as one where that is faster.
+    """Run layers one after the other; fuse norm, activation and pooling after a convolution if that is faster.
 
-    That is on a CUDA device with Triton, for large channels_last values in bfloat16 or float32. Layers with hooks are
-    run as they are, and so is everything while a graph is traced, exported or compiled. Either way gives the same
-    numbers to rounding, updates the norm's running statistics alike and propagates NaN.
+    It is faster on a CUDA device with Triton, for large channels_last tensors in bfloat16 or float32. Nothing is fused
+    for layers with hooks, or while a graph is traced, exported or compiled. Both ways give the same result except for
+    rounding, update the norm's running statistics in the same way, and propagate NaN.
     """
     if values.device.type not in DEVICE_TYPES or not _may_fuse.get():
         for layer in layers:
@@ -88,9 +89,9 @@ def _run_fused(layers: list[nn.Module], values: Tensor) -> Tensor:
 
 
 def find_tail(layers: Sequence[nn.Module], start: int) -> tuple[int, nn.BatchNorm2d | None, Tail | None]:
-    """The tail that begins at `start`: the index behind its last layer, its norm if it has one, and what it computes.
+    """The tail that begins at `start`: the index after its last layer, its norm if it has one, and its description.
 
-    None for layers that are none, or are configured in a way that the kernels do not know.
+    The description is None if there is no tail, or if the kernels do not support its configuration.
     """
     at = start
     norm = layers[at] if at < len(layers) and type(layers[at]) is nn.BatchNorm2d else None
@@ -109,22 +110,22 @@ def find_tail(layers: Sequence[nn.Module], start: int) -> tuple[int, nn.BatchNor
 
 
 def _kind(layer: nn.Module) -> tuple[str, int] | None:
-    """An activation's name and 0, or a pooling's name and size; None for everything else."""
+    """An activation's name and 0, or a pooling's name and size; None for other layers."""
     if name := _ACTIVATIONS.get(type(layer)):
-        return (name, 0) if repr(layer) == repr(type(layer)()) else None  # The kernels know the default slopes only.
+        return (name, 0) if repr(layer) == repr(type(layer)()) else None  # The kernels support default slopes only.
     if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d):
         return None
     size = layer.kernel_size
     if not isinstance(size, int) or not 2 <= size <= LARGEST_POOL or repr(layer) != repr(type(layer)(size)):
-        return None  # Overlapping or padded windows, or rounded up.
+        return None  # Windows that overlap, are padded, or are rounded up.
     return ("max" if type(layer) is nn.MaxPool2d else "avg"), size
 
 
 def can_fuse(layers: Sequence[nn.Module], norm: nn.BatchNorm2d | None, tail: Tail, values: Tensor) -> bool:
-    """Whether the kernels can stand for these layers now, and pay."""
+    """Whether the kernels can replace these layers now, and are faster."""
     return (
         values.numel() >= MIN_VALUES
-        and type(values) is Tensor  # Not what stands for a tensor while a graph is traced.
+        and type(values) is Tensor  # Not a proxy that replaces a tensor while a graph is traced.
         and values.ndim == 4
         and values.dtype in _DTYPES
         and min(values.shape[2:]) >= tail.pool_size
@@ -144,13 +145,13 @@ def _can_normalise(norm: nn.BatchNorm2d, values: Tensor) -> bool:
     if norm.weight.dtype != torch.float32 or norm.weight.device != values.device:
         return False
     if norm.training:
-        return values.numel() > values.shape[1]  # Torch refuses a batch of one pixel.
+        return values.numel() > values.shape[1]  # torch refuses a batch of one pixel.
     learns = values.requires_grad or norm.weight.requires_grad or norm.bias.requires_grad
-    return not (learns and torch.is_grad_enabled())  # Gradients with fixed statistics are not what the kernels compute.
+    return not (learns and torch.is_grad_enabled())  # The kernels do not compute gradients with fixed statistics.
 
 
 def _has_hooks(layer: nn.Module) -> bool:
-    """As torch itself asks before it calls a layer's forward method directly."""
+    """Whether a layer has hooks, by the check that torch makes before it calls the forward method directly."""
     return bool(
         layer._forward_hooks
         or layer._forward_pre_hooks

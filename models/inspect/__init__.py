@@ -1,13 +1,13 @@
-"""Looking into a trained network: pure functions from a network and images to arrays; nothing is drawn here.
+"""Functions that compute arrays from a trained network and images, to explain the network. Nothing is drawn here.
 
-as_found.py          a network in eval mode for a while, left as it was found
-filters.py           the first conv layer's weights, and what they answer to one image
+as_found.py          a network in eval mode within a block, and unchanged afterwards
+filters.py           the first conv layer's weights, and its responses to one image
 feature_maps.py      the feature maps of every conv layer
-guided_backprop.py   which pixels excite a neuron (Springenberg et al. 2015)
-grad_cam.py          which regions speak for a class (Selvaraju et al. 2017)
+guided_backprop.py   the pixels that excite a neuron (Springenberg et al. 2015)
+grad_cam.py          the regions that support a class (Selvaraju et al. 2017)
 
-Images are normalised as for training, shape (N, C, H, W), on the network's device. Works for any nn.Module with conv
-layers that takes such images and returns logits.
+Images are normalised as for training, shape (N, C, H, W), on the network's device. The functions work for any nn.Module
+with conv layers that takes such images and returns logits.
 """
 
 from models.inspect.feature_maps import feature_maps

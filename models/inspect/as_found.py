@@ -1,4 +1,4 @@
-"""Looking at a network without changing it."""
+"""Observes a network without changing it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OnOutput = Callable[[str, nn.Module, Any, Any], None]
 
 @contextmanager
 def inspected(model: nn.Module, on_output: OnOutput | None = None) -> Iterator[None]:
-    """The network in eval mode, reporting each module's output as it is run; afterwards as it was found.
+    """Set the network to eval mode within the block, and call `on_output` with the output of each module that runs.
 
-    Modes are kept module by module: a frozen part may be in eval mode within a network that trains.
+    The mode of each module is restored afterwards: frozen layers may be in eval mode in a network that trains.
     """
     modes = [(module, module.training) for module in model.modules()]
     with ExitStack() as hooks:

@@ -1,6 +1,6 @@
-"""The feature maps of every conv layer: its output after the modules of normalisation and activation right behind it.
+"""The feature maps of every conv layer: its output after the norm and activation modules that follow it directly.
 
-What the network's own code does to that output between two modules is not followed.
+Operations in the network's own code, between two modules, are not followed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from models.inspect.as_found import FloatArray, inspected, to_array
 
 
 def feature_maps(model: nn.Module, images_NCHW: Tensor) -> dict[str, FloatArray]:
-    """The maps of every conv layer by its qualified name, in the order of computation; each (N, channels, H, W).
+    """The maps of every conv layer by its qualified name, in the order of computation, each (N, channels, H, W).
 
-    A layer that runs several times keeps its last maps.
+    Of a layer that runs several times, the last maps are returned.
     """
     maps = ConvMaps()
     with inspected(model, maps.on_output), torch.no_grad():
@@ -25,10 +25,10 @@ def feature_maps(model: nn.Module, images_NCHW: Tensor) -> dict[str, FloatArray]
 
 
 class ConvMaps:
-    """Collects, while a network runs, the maps of each conv layer; on the way of its gradients, if it has any.
+    """Collects the maps of each conv layer while a network runs, as part of the graph through which gradients flow.
 
-    What belongs to a layer is told by identity: a module whose input is the very tensor that the layer gave, and that
-    keeps its shape, goes on with the layer's maps.
+    A module belongs to a conv layer if its input is the same tensor object as the layer's output so far, and if it
+    keeps the tensor's shape.
     """
 
     def __init__(self) -> None:
@@ -37,12 +37,12 @@ class ConvMaps:
         self._output: Tensor | None = None
 
     def on_output(self, name: str, module: nn.Module, first_input: Any, output: Any) -> None:
-        """For `inspected`."""
+        """Keep the output of a conv layer, or of a module that follows it; a callback for `inspected`."""
         if isinstance(module, nn.Conv2d):
             self.by_layer.pop(name, None)
             self._last = name
         elif self._output is None or first_input is not self._output or output.shape != self._output.shape:
             return
         self._output = output
-        # A copy beside the path: the next module may overwrite its input in place.
+        # A copy, because the next module may overwrite its input in place.
         self.by_layer[self._last] = output.clone()

@@ -1,4 +1,4 @@
-"""The first conv layer: what it looks for, and what it answers."""
+"""The filters of the first conv layer, and their responses to an image."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def first_filters(model: nn.Module) -> FloatArray:
 
 
 def filter_responses(model: nn.Module, image_1CHW: Tensor) -> FloatArray:
-    """What each filter of the first conv layer answers to one image, before norm and activation: (filters, H, W)."""
+    """The response of each filter of the first conv layer to one image, before norm and activation: (filters, H, W)."""
     wanted = first_conv_name(model)
     responses: list[FloatArray] = []
 
     def keep(name: str, module: nn.Module, first_input: Any, output: Any) -> None:
         if name == wanted:
-            responses.append(to_array(output[0]).copy())  # what follows may overwrite it in place
+            responses.append(to_array(output[0]).copy())  # The next module may overwrite it in place.
 
     with inspected(model, keep), torch.inference_mode():
         model(image_1CHW)

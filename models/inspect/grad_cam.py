@@ -1,8 +1,8 @@
-"""Grad-CAM: the regions of an image that speak for a class.
+"""Grad-CAM: the regions of an image that support a class.
 
 Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra 2017, "Grad-CAM: visual explanations from deep networks via
-gradient-based localization", section 3: the last conv layer's maps, each weighted with the mean gradient of the class's
-score, summed, negative values cut off.
+gradient-based localization", section 3: the sum of the last conv layer's maps, each weighted with the mean gradient of
+the class's score, with negative values set to 0.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from models.inspect.as_found import FloatArray, inspected, to_array
 
 
 def grad_cam(model: nn.Module, images_NCHW: Tensor, classes_N: Tensor) -> FloatArray:
-    """How much each pixel's region speaks for class `classes_N[n]` in image n: 0 to 1, shape (N, H, W).
+    """How strongly the region around each pixel supports class `classes_N[n]` in image n: 0 to 1, shape (N, H, W).
 
-    1 is the strongest region of the image; an image in which nothing speaks for the class is 0 throughout. Enlarged
-    from the maps' size to the image's bilinearly. Raises ValueError if there is no conv layer.
+    1 is the strongest region of an image; an image without support for the class is 0 everywhere. The maps are enlarged
+    to the image's size by bilinear interpolation. Raises ValueError if there is no conv layer.
     """
-    images_NCHW = images_NCHW.detach().requires_grad_()  # so that there is a gradient in frozen networks, too
+    images_NCHW = images_NCHW.detach().requires_grad_()  # So that there is a gradient in frozen networks, too.
     last = _LastMaps()
     with inspected(model, last.on_output), torch.enable_grad():
         logits_NC = model(images_NCHW)
@@ -38,18 +38,18 @@ def grad_cam(model: nn.Module, images_NCHW: Tensor, classes_N: Tensor) -> FloatA
 
 
 class _LastMaps:
-    """The last conv layer's maps, with all that follows at the same resolution.
+    """The last conv layer's maps after everything that follows at the same resolution.
 
-    That is its norm and activation, the sum at the end of a residual block, the concatenation of parallel branches: the
-    maps that the classifier is given, before any pooling. Convs on maps that were pooled to one pixel, as in
-    squeeze-and-excitation, say nothing of regions and are passed over.
+    That includes its norm and activation, the sum at the end of a residual block, and the concatenation of parallel
+    branches: the maps are those that the classifier gets, before any pooling. Convs on maps that were pooled to one
+    pixel, as in squeeze-and-excitation, are skipped because they hold no regions.
     """
 
     def __init__(self) -> None:
         self.maps: Tensor | None = None
 
     def on_output(self, name: str, module: nn.Module, first_input: Any, output: Any) -> None:
-        """For `inspected`."""
+        """Keep the output if it is such a map; a callback for `inspected`."""
         if not isinstance(output, Tensor) or output.ndim != 4:
             return
         size = output.shape[2:]

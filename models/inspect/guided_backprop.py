@@ -1,9 +1,9 @@
-"""Guided back-propagation: the pixels that excite a neuron.
+"""Guided backpropagation: the pixels that excite a neuron.
 
-Springenberg, Dosovitskiy, Brox, Riedmiller 2015, "Striving for simplicity: the all convolutional net", section 3.4: on
-the way back through a ReLU the gradient is kept where the input was positive and the gradient itself is positive.
-Other activations follow the same rule with their own derivative in place of the ReLU's 1: GELU, SiLU, Mish, ELU and
-their like are positive where their input is, so "where the forward pass was positive" means the same for all.
+Springenberg, Dosovitskiy, Brox, Riedmiller 2015, "Striving for simplicity: the all convolutional net", section 3.4: in
+the backward pass of a ReLU, the gradient is kept where the input and the gradient itself are positive. Other
+activations follow the same rule with their own derivative instead of the ReLU's 1: the outputs of GELU, SiLU, Mish, ELU
+and similar functions are positive where their inputs are.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Neuron(NamedTuple):
 
 
 def strongest_neurons(maps_CHW: FloatArray, count: int) -> list[Neuron]:
-    """The strongest neuron of each of the `count` channels that respond most, strongest first; fewer if there are."""
+    """The strongest neuron of each of the `count` strongest channels, strongest first; fewer if there are fewer."""
     channels, _, width = maps_CHW.shape
     flat_CP = maps_CHW.reshape(channels, -1)
     order = np.argsort(-flat_CP.max(axis=1), kind="stable")[:count]
@@ -55,9 +55,9 @@ def strongest_neurons(maps_CHW: FloatArray, count: int) -> list[Neuron]:
 def guided_backprop(model: nn.Module, image_1CHW: Tensor, layer: str, neurons: Sequence[Neuron]) -> FloatArray:
     """The guided gradient of each neuron of a conv layer with respect to the image, shape (neurons, C, H, W).
 
-    `layer` is a key of `feature_maps`, whose values the neurons are. Raises KeyError for another one.
+    `layer` is a key of `feature_maps`, and the neurons are values of its maps. Raises KeyError for an unknown layer.
     """
-    # A copy of the image per neuron: one pass forward and one back for all of them.
+    # A copy of the image for each neuron, so that one forward and one backward pass serve all of them.
     images_KCHW = image_1CHW.detach().repeat(len(neurons), 1, 1, 1).requires_grad_()
     maps = ConvMaps()
     with inspected(model, maps.on_output), torch.enable_grad(), _GuidedActivations():

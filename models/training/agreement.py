@@ -1,4 +1,4 @@
-"""Whether recorded work does what the work itself does: both from the same state, with the same draws."""
+"""Compares recorded work with the work itself, from the same state and with the same random draws."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from torch import Generator, Tensor
 
 TOLERANCE = 0.05
-"""Largest difference between captured and eager steps, over what the steps changed, in each group of tensors (Euclidean
-norms). Kernels that add in no fixed order, in bfloat16, differ by less than a hundredth; a frozen learning rate, mask
-or image differs by a tenth at least."""
+"""Largest difference allowed between captured and eager steps, relative to the change that the steps made, in each
+group of tensors (Euclidean norms). Kernels that add in no fixed order, in bfloat16, differ by less than 0.01; a frozen
+learning rate, mask or image differs by at least 0.1."""
 SCATTER = 4.0
-"""Two eager runs may differ as well; captured ones may differ from them by so many times that, within `LIMIT`."""
+"""Two eager runs may differ, too: captured steps may differ by this many times that difference, up to `LIMIT`."""
 LIMIT = 0.25
-"""Largest difference that scatter can excuse, in the measure of `TOLERANCE`."""
+"""Largest difference that `SCATTER` can allow, relative as in `TOLERANCE`."""
 
 Groups = Mapping[str, Sequence[Tensor]]
-"""Tensors that work changes, by what they are."""
+"""The tensors that work changes, grouped under the names of their kinds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +30,13 @@ class Snapshot:
 
     @classmethod
     def of(cls, groups: Groups, generators: Sequence[Generator]) -> Snapshot:
-        """The state of now."""
+        """Copy the current state."""
         copies = {name: [tensor.detach().clone() for tensor in tensors] for name, tensors in groups.items()}
         return cls(copies, [generator.get_state() for generator in generators])
 
     @torch.no_grad()
     def restore(self, groups: Groups, generators: Sequence[Generator]) -> None:
-        """Bring the state back, into the same tensors and generators."""
+        """Copy the state back into the same tensors and generators."""
         for name, tensors in groups.items():
             for tensor, copy in zip(tensors, self.groups[name], strict=True):
                 tensor.copy_(copy)
@@ -45,10 +45,10 @@ class Snapshot:
 
 
 def disagreement(before: Snapshot, eager: Snapshot, again: Snapshot, captured: Snapshot) -> str:
-    """What captured steps did otherwise than eager ones from the same state, in a line; empty where they agree.
+    """Describe how captured steps differ from eager steps from the same state, in one line; empty if they agree.
 
-    `again` is a second eager run: its distance from the first says how exactly steps can be repeated at all. Whole
-    numbers, and what generators have drawn, have to be equal.
+    `again` is a second eager run: its distance from the first run shows how exactly steps can be repeated. Integer
+    tensors and the states of generators must be equal.
     """
     if any(not torch.equal(one, other) for one, other in zip(eager.generators, captured.generators, strict=True)):
         return "other random draws than eager steps"

@@ -1,4 +1,4 @@
-"""What the training core asks of batches: those of images in `data.batches` have it, and those of features."""
+"""The interfaces of batches that the training core uses; the batches of images and of features implement them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from data.batches import Batch
 
 
 class Labelled(Protocol):
-    """Something with a label for each of its images."""
+    """A set of images with a label for each image."""
 
     @property
-    def labels_M(self) -> Tensor: ...
+    def labels_M(self) -> Tensor:
+        """The labels, one per image."""
 
 
 class TrainingBatches(Protocol):
-    """Shuffled batches, in another order in every epoch."""
+    """Shuffled batches, in a new order in every epoch."""
 
     @property
     def images(self) -> Labelled: ...
@@ -28,15 +29,15 @@ class TrainingBatches(Protocol):
         """Steps per epoch."""
 
     def epoch(self, generator: Generator) -> Iterator[Batch]:
-        """The batches of one epoch; the generator decides everything."""
+        """The batches of one epoch; all random choices are drawn from the generator."""
 
 
 @runtime_checkable
 class Alternating(Protocol):
-    """Batches in which something alternates between epochs, such as the flip."""
+    """Batches in which an augmentation alternates between epochs, e.g. the flip."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """State which epoch follows, counted from 1; to be called before `epoch`, outside of what is captured."""
+        """Set the number of the next epoch, counted from 1. Call it before `epoch`, outside of captured work."""
 
 
 class ValidationBatches(Protocol):
@@ -47,22 +48,22 @@ class ValidationBatches(Protocol):
 
 @runtime_checkable
 class PickedTraining(TrainingBatches, Protocol):
-    """Training batches of which each can be picked by the positions of its images: what a captured step needs."""
+    """Training batches that can be picked by the positions of their images, as a captured step needs it."""
 
     @property
     def resident(self) -> bool:
-        """Whether `pick` takes everything from the device."""
+        """Whether the data that `pick` reads are all on the device."""
 
     def order(self, generator: Generator) -> Tensor:
-        """Positions of an epoch's images, in order: what `epoch` draws first."""
+        """The positions of an epoch's images in order, which are the first random draw of `epoch`."""
 
     def pick(self, index_N: Tensor, generator: Generator) -> Batch:
-        """One batch: these images, varied with the generator's next draws."""
+        """The batch of these images, augmented with the generator's next draws."""
 
 
 @runtime_checkable
 class PickedValidation(ValidationBatches, Protocol):
-    """Validation batches of which each can be picked by the positions of its images."""
+    """Validation batches that can be picked by the positions of their images."""
 
     @property
     def images(self) -> Labelled: ...
@@ -70,7 +71,7 @@ class PickedValidation(ValidationBatches, Protocol):
     def batch_size(self) -> int: ...
     @property
     def resident(self) -> bool:
-        """Whether `pick` takes everything from the device."""
+        """Whether the data that `pick` reads are all on the device."""
 
     def pick(self, index_N: Tensor) -> Batch:
-        """One batch: these images."""
+        """The batch of these images."""

@@ -1,4 +1,4 @@
-"""How many trainings a GPU takes side by side: measured, by recording more and more branches of one step."""
+"""Measures how many trainings a GPU can run at once, by recording a step with more and more branches."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from models.training.micro_batches import is_out_of_memory
 from models.training.state import TrainingState
 
 _GAIN = 1.15
-"""Twice as many branches have to give so many times as many images per second."""
+"""Factor by which images per second must rise when the number of branches is doubled."""
 _MEMORY_SHARE = 0.8
-"""Share of the free memory that branches may take: validation and what is next to them need some, too."""
+"""Share of the free memory that branches may use; validation needs some, too."""
 _MEASURED_S = 0.1
-"""Length of a measurement, at least."""
+"""Minimum length of a measurement in seconds."""
 
 
 def branch_limit(
@@ -36,10 +36,11 @@ def branch_limit(
     most: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> int:
-    """How many branches of this shape to train at once, from 1 to `most`: as many as fit and as still gain.
+    """The number of branches of this shape to train at once, from 1 to `most`.
 
-    The number is doubled for as long as that gains, so it takes about as long as recording twice that many branches,
-    a second or two on a GPU. The network and torch's generators are left as they are.
+    It is doubled as long as the branches fit into memory and more images per second are trained. That takes about as
+    long as recording twice the returned number of branches, one or two seconds on a GPU. The network and torch's
+    generators are not changed.
     """
     states: list[TrainingState] = []
     free_bytes = _free_bytes(device)
@@ -89,7 +90,7 @@ def _measure(
     device: torch.device,
     clock: Callable[[], float],
 ) -> tuple[float, int]:
-    """Images per second over all branches, 0 where they cannot be recorded, and the bytes that are left beside them."""
+    """Images per second over all branches, 0 if they cannot be recorded, and the bytes of memory that stay free."""
     steps = Recorded(
         capture, [state.device_steps.branch for state in states], state=dict, generators=(), micro_batches=(), images=0
     )
@@ -109,7 +110,7 @@ def _measure(
             for _ in range(min(len(train), 20)):
                 steps()
                 images += len(states) * train.batch_size
-            states[-1].read_scores()  # waits for the device
+            states[-1].read_scores()  # This waits for the device.
             ended_s = clock()
         return images / (ended_s - started_s), left_bytes
     finally:

@@ -1,7 +1,7 @@
-"""Networks of one shape trained at once: each is a branch of one recorded step, and a training of its own.
+"""Trains networks of one shape at once: each is a branch of one recorded step, and an independent training.
 
-A small network leaves most of a GPU idle even where its steps are replayed; branches fill it. Each branch has its own
-weights, optimiser state, learning rates, draws, order of images and scores.
+A small network leaves most of a GPU idle even if its steps are replayed; branches use the idle part. Each branch has
+its own weights, optimiser state, learning rates, random draws, order of images and scores.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _TENSORS = frozenset(
         *("scheduler", "warmup_epochs", "step_epochs", "step_gamma"),
     }
 )
-"""What a recorded step reads from tensors, or what is decided between epochs."""
+"""Fields that a recorded step reads from tensors, or that take effect between epochs."""
 _FROZEN = frozenset({"dropout"})
-"""What is frozen into a branch, and may differ from branch to branch."""
+"""Fields that are fixed when a branch is recorded, but may differ between branches."""
 _SWITCHES = ("dropout", "gradient_clip", "ema_decay")
-"""What adds operations to a step unless it is 0."""
+"""Fields that add operations to a step unless they are 0."""
 _WEIGHTS_ALONE = frozenset({"init"})
-"""What decides the first weights, and nothing else."""
+"""Fields that affect the initial weights only."""
 FREE_FIELDS = _TENSORS | _FROZEN | _WEIGHTS_ALONE
-"""Fields in which the members of a gang may differ, apart from whether the switches are 0."""
+"""Fields in which the members of a gang may differ; each of `_SWITCHES` must be 0 in all of them or in none."""
 
 
 def branch_key(config: TrainConfig) -> tuple[FlatValue, ...] | None:
-    """Trainings of equal keys, on the same images, can be branches of one recorded step; None: it trains only alone.
+    """The key of a training: trainings with equal keys, on the same images, can be branches of one recorded step.
 
-    Networks of which other parts learn in other epochs change their step, and those whose every state is kept have
-    checkpoints, which a gang has not.
+    None if the training can only run alone: because different layers are trained in different epochs, which changes the
+    step, or because it keeps the checkpoint of every epoch, which a gang does not write.
     """
     if config.keep_checkpoints or (isinstance(config, BackboneConfig) and config.freezing in ("gradual", "head_first")):
         return None
@@ -65,14 +65,14 @@ class _Member:
 
     number: int
     model: nn.Module
-    """The caller's network, which gets the best weights in the end."""
+    """The caller's network, which gets the best weights when the training ends."""
     config: TrainConfig
     seed: int
     state: TrainingState
 
     @property
     def epoch(self) -> int:
-        """The epoch at hand, from 1."""
+        """The number of the current epoch, from 1."""
         return len(self.state.history) + 1
 
     def is_over(self, metric: str) -> bool:
@@ -82,14 +82,14 @@ class _Member:
 
 
 class BranchGang:
-    """Trains networks, an epoch at a time, and yields by number the metrics of those that are in training.
+    """Trains several networks, one epoch at a time, and yields the metrics of each by its number.
 
-    A network holds its best weights as soon as its training is over, whether by its number of epochs, its patience or
-    because its loss is no longer finite, which the metrics of its last epoch then show. Between epochs `drop` ends a
-    training and `admit` begins another one, in the place of one that is over if there is one: then nothing is
-    recorded anew, unless their dropout differs. Numbers count on. `duration_s` is a training's share of the gang's
-    time, `images_per_s` is the gang's. Its numbers are those of `fit`, but for rounding. Where memory runs out, torch's
-    error is raised; fewer branches may fit, see `branch_limit`.
+    A network has its best weights when its training ends: after its number of epochs, by its patience, or because its
+    loss is not finite, which the metrics of its last epoch then show. Between epochs, `drop` ends a training and
+    `admit` begins another. It takes the branch of a training that has ended, if there is one; then nothing is recorded
+    again, unless their dropout differs. Numbers are never reused. `duration_s` is a training's share of the gang's
+    time, `images_per_s` is that of the whole gang. The metrics equal those of `fit`, except for rounding. If memory
+    runs out, torch's error is raised; fewer branches may fit, see `branch_limit`.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class BranchGang:
         metric: str = "val_accuracy",
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_batch` is called whenever a step of all branches, or a batch of validation, is launched. `dtype` is
-        what `precision.compute_dtype` returns for any of the networks. The images lie on the device.
+        """`on_batch` is called whenever a step of all branches, or a batch of validation, is launched. `dtype` is the
+        result of `precision.compute_dtype` for any of the networks. The images must be on the device.
         """
-        best_epoch([], metric)  # refuses an unknown metric
+        best_epoch([], metric)  # This raises for an unknown metric.
         self._train, self._val, self._capture, self._metric = train, val, capture, metric
         self._on_batch = on_batch
         self._classes, self._device, self._dtype = classes, device, dtype
@@ -122,17 +122,18 @@ class BranchGang:
 
     @property
     def steps(self) -> str:
-        """How the steps are run, as `EpochMetrics.steps` has it."""
+        """How the steps are run, in the form of `EpochMetrics.steps`."""
         return self._steps.mode if self._steps else EAGER
 
     def admit(self, model: nn.Module, config: TrainConfig, seed: int) -> int:
-        """Begin a training with the next epoch; returns its number. Raises ValueError for another gang's configuration.
+        """Begin a training with the next epoch and return its number.
 
-        The network is left alone until its training is over.
+        The network is not changed before its training ends. Raises ValueError if the configuration has another
+        `branch_key` than the gang.
         """
         key = branch_key(config)
         if key is None or self._key not in (None, key):
-            raise ValueError(f"a configuration with the branch key {key} in a gang of {self._key}")
+            raise ValueError(f"a configuration with the branch key {key} in a gang with the key {self._key}")
         self._key = key
         number, self._numbers = self._numbers, self._numbers + 1
         self._members.append(
@@ -146,7 +147,7 @@ class BranchGang:
             self._end(member)
 
     def close(self) -> None:
-        """Give back what the recorded steps take. A gang that was iterated to its end is closed."""
+        """Free the memory of the recorded steps. A gang that was iterated to its end is closed already."""
         if self._steps:
             self._steps.release()
         if self._validation:
@@ -169,7 +170,7 @@ class BranchGang:
         self._record()
         assert self._steps and self._validation
         if isinstance(self._train, Alternating):
-            self._train.begin_epoch(members[0].epoch)  # A training that joins later alternates along with the others.
+            self._train.begin_epoch(members[0].epoch)  # A training that joins later alternates with the others.
         for member in members:
             member.state.begin_epoch(member.epoch)
         for _ in range(len(self._train)):
@@ -225,7 +226,7 @@ class BranchGang:
         self._free.append((member.state, to_flat(member.config)["dropout"]))
 
     def _place(self, model: nn.Module, config: TrainConfig) -> TrainingState:
-        """A branch for this training: one that is free and has the same dropout, or a new one."""
+        """A branch for this training: a free one with the same dropout, or a new one."""
         dropout = to_flat(config)["dropout"]
         for place in self._free:
             if place[1] == dropout:
@@ -237,16 +238,16 @@ class BranchGang:
             working, self._train, config,
             classes=self._classes, device=self._device, dtype=self._dtype, capture=self._capture, as_branch=True,
         )  # fmt: skip
-        state.micro_batches.retries = False  # Fewer branches are the remedy: alone each of them would fit.
+        state.micro_batches.retries = False  # If memory runs out, train fewer branches: each fits on its own.
         return state
 
     def _record(self) -> None:
-        """Record the step of the branches that are in use, unless it is what is recorded already."""
+        """Record the step of the branches in use, unless exactly these are recorded already."""
         states = [member.state for member in self._members]
         if self._steps and {id(state) for state in states} == {id(state) for state in self._recorded}:
             return
         self.close()
-        self._free.clear()  # Their tensors belong to no recording any more.
+        self._free.clear()  # No recording uses their tensors any more.
         steps = [state.device_steps for state in states]
         self._recorded = states
         self._steps = Recorded(
@@ -273,7 +274,7 @@ class BranchGang:
             for own in steps:
                 own.begin_check()
 
-        # The operations are the same with other tensors: a branch that joins need not be checked again.
+        # A branch that joins runs the same operations on other tensors, so it need not be checked again.
         self._steps.record(begin, min(CHECKED_STEPS, len(self._train)), check=not self._trusted)
         self._trusted = self.steps == CAPTURED
 

@@ -1,4 +1,4 @@
-"""The seam between a training step and what records it: `cuda_graph` on a GPU, a tape in the tests."""
+"""The interface between a training step and its recorder: `cuda_graph` on a GPU, a tape in the tests."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ import torch
 from torch import Generator
 
 Body = Callable[[], None]
-"""Work that reads and writes tensors which outlive it, and takes nothing from Python that changes between two calls."""
+"""Work on tensors that outlive it. It must not depend on any Python value that changes between two calls."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Branch:
-    """Work that is recorded, and what it draws from; branches of one recording do not depend on each other."""
+    """Work to record, with its random generators. The branches of one recording do not depend on each other."""
 
     body: Body
     generators: tuple[Generator, ...] = ()
-    """Generators that the body names itself."""
+    """Generators that the body uses explicitly."""
     dropout: Generator | None = None
-    """What stands in for torch's default generator while the body runs; None: the default one itself."""
+    """Generator that replaces torch's default generator while the body runs; None to use the default generator."""
 
 
 class Replay(Protocol):
-    """A recorded piece of work."""
+    """Recorded work."""
 
     def __call__(self) -> None:
-        """Do it again: with the tensors' values of now, and the generators' next draws."""
+        """Repeat the work with the current values of the tensors and the next draws of the generators."""
 
     def release(self) -> None:
-        """Give back the memory that it takes; it cannot be called any more."""
+        """Free the memory of the recording, which cannot be called afterwards."""
 
 
 class Capture(Protocol):
-    """Records work."""
+    """A recorder of work."""
 
     worthwhile_steps: int
-    """A recording takes about as long as so many steps would gain."""
+    """Number of steps after which replaying has saved the time that recording takes."""
 
     def run(self, branches: Sequence[Branch]) -> None:
-        """Do the work, without recording it, in the way that `capture` will."""
+        """Do the work without recording it, in the same way as `capture` will."""
 
     def capture(self, branches: Sequence[Branch]) -> Replay:
-        """Record the work. Whether it is done as well is left open: the caller restores what it changes.
+        """Record the work. It may or may not be done as well: the caller restores the tensors that it changes.
 
-        Raises whatever goes wrong, and leaves the process, the device and the generators usable then.
+        If an error is raised, the process, the device and the generators stay usable.
         """
 
 
@@ -67,7 +67,7 @@ def chosen_capture(choice: CaptureChoice, device: torch.device) -> Capture | Non
 
 
 def default_generator(device: torch.device) -> Generator:
-    """What torch draws from on this device where no generator is named."""
+    """The generator that torch uses on this device by default."""
     if device.type != "cuda":
         return torch.default_generator
     index = torch.cuda.current_device() if device.index is None else device.index
@@ -76,9 +76,10 @@ def default_generator(device: torch.device) -> Generator:
 
 @contextmanager
 def drawing_from(generator: Generator | None, device: torch.device) -> Iterator[None]:
-    """Let this generator stand in for torch's default one on a device; None changes nothing.
+    """Replace torch's default generator on a device by this one, within the block; None changes nothing.
 
-    On a GPU the two share their state for the time, which is safe in a capture; a CPU's is copied there and back.
+    On a GPU the two share their state within the block, which is safe in a capture; on a CPU the state is copied before
+    and after the block.
     """
     if generator is None:
         yield

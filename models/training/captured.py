@@ -1,4 +1,4 @@
-"""Steps that are recorded once and replayed, as long as that gives what the steps themselves give."""
+"""Steps that are recorded once and replayed, if replaying gives the same results as the steps themselves."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 EAGER = "eager"
 CAPTURED = "captured"
 CHECKED_STEPS = 3
-"""Steps that are compared before a capture is trusted: with three learning rates, and the last two steps apart."""
+"""Steps that are compared before a capture is trusted, each with its own learning rate."""
 
 
 class Recorded:
-    """Work that is done again and again: recorded, checked against itself and replayed, or done as it is written.
+    """Repeated work, which is either recorded, compared with itself and replayed, or run eagerly.
 
-    `mode` says which, with the reason where a recording was tried and given up.
+    `mode` says which, with the reason if a recording was tried and failed.
     """
 
     def __init__(
@@ -36,9 +36,8 @@ class Recorded:
         micro_batches: Sequence[MicroBatches],
         images: int,
     ) -> None:
-        """`state` and `generators` are all that the work changes; `micro_batches` cut its batches of so many images.
-
-        Without `micro_batches` a lack of memory is the caller's to handle.
+        """`state` and `generators` are everything that the work changes. `micro_batches` divide its batches of `images`
+        images; without them, the caller handles a lack of memory.
         """
         self.mode = EAGER
         self._capture, self._branches, self._state, self._generators = capture, branches, state, generators
@@ -53,17 +52,17 @@ class Recorded:
             self._capture.run(self._branches)
 
     def release(self) -> None:
-        """Forget the recording; the work is done as it is written from now on."""
+        """Delete the recording; the work is run eagerly from now on."""
         if self._replay is not None:
             self._replay.release()
         self._replay, self.mode = None, EAGER
 
     def record(self, begin: Callable[[], None], steps: int, *, check: bool = True) -> None:
-        """Record the work and check it over so many steps, from the state that `begin` sets up.
+        """Record the work and compare it with eager work over this many steps, from the state that `begin` sets up.
 
-        The state is in the end what it was. What does not work, or not the same, is logged and noted in `mode`.
-        `check` is for work that was not checked before with other tensors. Raises InfeasibleConfig, or without
-        `micro_batches` what torch raises, where there is not enough memory even for work that is not recorded.
+        The state is restored afterwards. A failure or a difference is logged and described in `mode`. Set `check` to
+        False for work that was compared before on other tensors. If there is not enough memory even for eager work,
+        InfeasibleConfig is raised, or torch's error if there are no `micro_batches`.
         """
         self.release()
         counts = [pieces.count for pieces in self._micro_batches]
@@ -93,7 +92,7 @@ class Recorded:
         begin()
         before = Snapshot.of(self._state(), self._generators)
         while True:
-            # The first run sets up what is set up once; a second one shows how exactly a run can be repeated.
+            # The first run initialises libraries; a second run shows how exactly a run can be repeated.
             eager = self._after(before, lambda: self._capture.run(self._branches), steps)
             again = self._after(before, lambda: self._capture.run(self._branches), steps) if check else eager
             before.restore(self._state(), self._generators)
@@ -117,7 +116,7 @@ class Recorded:
                 pieces.retries = True
 
     def _shrink(self) -> bool:
-        """Let the work take less memory; False where it cannot."""
+        """Halve the micro-batches so that the work needs less memory; False if they cannot be smaller."""
         possible = [pieces.can_shrink(self._images) for pieces in self._micro_batches]
         if not possible or not all(possible):
             return False
@@ -133,7 +132,7 @@ class Recorded:
 
 
 def _was_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out in a capture; its end, which fails as well, may be what is reported."""
+    """Whether memory ran out in a capture. The reported error may be that of ending the capture, which fails, too."""
     while error is not None:
         if is_out_of_memory(error):
             return True

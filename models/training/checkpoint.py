@@ -1,4 +1,4 @@
-"""A training's state in one file, whole or not at all."""
+"""The state of a training in one file, which is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from models.training.metrics import EpochMetrics
 from models.values import FlatValue, with_defaults
 
 FORMAT = 1
-"""Of the file; a checkpoint of another format is not resumed from."""
+"""Version of the file's format; checkpoints of other formats are ignored."""
 
 StateDict = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Everything that a training needs to go on after its last finished epoch.
+    """Everything that a training needs to continue after its last finished epoch.
 
-    No state of a random generator is among it: each epoch draws from generators seeded by (seed, epoch).
+    It holds no state of random generators, because each epoch draws from generators seeded by (seed, epoch).
     """
 
     identity: dict[str, FlatValue]
-    """The configuration, seed and whatever else decides the result: only the same training may go on from here."""
+    """The configuration, the seed and everything else that decides the result. A training with another identity may not
+    continue from this checkpoint."""
     model: StateDict
     optimizer: StateDict
     average: StateDict | None
@@ -42,12 +43,12 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the file in one step: a reader, or a crash at any moment, finds the old state or the new one.
+    """Replace the file atomically: after a crash at any moment, it holds either the old state or the new one.
 
-    Raises UserError if the disk is full or cannot be written to.
+    Raises UserError if the disk is full or not writable.
     """
     content = {**vars(checkpoint), "history": [asdict(metrics) for metrics in checkpoint.history], "format": FORMAT}
-    # Serialised in memory, so that what fails below is the disk, and what fails here is not blamed on it.
+    # Serialised in memory, so that an error below comes from the disk, and an error here does not.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -64,12 +65,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def kept_checkpoint(path: Path, epoch: int) -> Path:
-    """Where the state after this epoch is kept, if it is: `checkpoint-epoch-003.pt` beside `checkpoint.pt`."""
+    """The path of an epoch's kept checkpoint, e.g. `checkpoint-epoch-003.pt` beside `checkpoint.pt`."""
     return path.with_name(f"{path.stem}-epoch-{epoch:03d}{path.suffix}")
 
 
 def load_checkpoint(path: Path, identity: dict[str, FlatValue], device: torch.device) -> Checkpoint | None:
-    """The state in this file, or None where there is no file, a torn one or one of another format: start anew.
+    """Read a checkpoint; None if there is no file, or if the file is incomplete or of another format.
 
     Nothing in the file is executed (`weights_only=True`). Raises UserError if it belongs to another training.
     """
@@ -86,7 +87,7 @@ def load_checkpoint(path: Path, identity: dict[str, FlatValue], device: torch.de
 
 
 def read_history(path: Path) -> list[EpochMetrics]:
-    """The finished epochs of a checkpoint; none where there is no file or a torn one."""
+    """The finished epochs of a checkpoint; empty if there is no file or it is incomplete."""
     content = _read(path, torch.device("cpu"))
     return [EpochMetrics(**metrics) for metrics in content["history"]] if content else []
 

@@ -1,4 +1,4 @@
-"""Weights of the classes in the loss: given, or from how many training images each class has."""
+"""Weights of the classes in the loss: configured, or computed from the number of training images of each class."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from models.config import TrainConfig
 
 
 def class_weights(config: TrainConfig, labels_M: Tensor, classes: int) -> Tensor | None:
-    """Weight of each class as configured, shape (classes,), on the labels' device; None where all weigh the same.
+    """The configured weight of each class, shape (classes,), on the labels' device; None if all classes weigh the same.
 
-    Those made from the labels average 1 over the training images, and a class without images weighs 0. Raises
-    InfeasibleConfig for given weights that are not one per class.
+    Weights computed from the labels average 1 over the training images, and a class without images has weight 0.
+    Raises InfeasibleConfig if the number of configured weights is not the number of classes.
     """
     match config.class_weights:
         case "none":
@@ -33,18 +33,19 @@ def class_weights(config: TrainConfig, labels_M: Tensor, classes: int) -> Tensor
 
 
 def inverse_frequency(labels_M: Tensor, classes: int) -> Tensor:
-    """One over a class's share, shape (classes,), scaled to average 1 over the images.
+    """The inverse of each class's share of the images, shape (classes,), scaled to average 1 over the images.
 
-    A class without images weighs 0.
+    A class without images has weight 0.
     """
     return _averaging_1(torch.bincount(labels_M, minlength=classes).double(), labels_M, classes)
 
 
 def effective_number(labels_M: Tensor, classes: int, beta: float) -> Tensor:
-    """One over a class's effective number of images, (1 - beta^n) / (1 - beta), scaled to average 1 over the images.
+    """The inverse of each class's effective number of images, (1 - beta^n) / (1 - beta), scaled to average 1 over the
+    images, shape (classes,).
 
-    The more images a class has, the less a new one adds. Source: Cui et al. 2019, "Class-Balanced Loss Based on
-    Effective Number of Samples", equation 2 and section 4.
+    The more images a class has, the less a new image adds to the effective number. Source: Cui et al. 2019,
+    "Class-Balanced Loss Based on Effective Number of Samples", equation 2 and section 4.
     """
     counts_C = torch.bincount(labels_M, minlength=classes).double()
     return _averaging_1((1 - beta**counts_C) / (1 - beta), labels_M, classes)

@@ -1,4 +1,4 @@
-"""Work recorded as CUDA graphs: launched as a whole, not kernel by kernel from Python."""
+"""Work recorded as CUDA graphs, which are launched as a whole instead of kernel by kernel from Python."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from models.training.capture import Branch, default_generator, drawing_from
 
 
 class CudaGraphs:
-    """Records branches side by side in one CUDA graph. Its graphs share memory: replay them one after the other.
+    """Records branches in parallel in one CUDA graph. Its graphs share memory, so replay them one after the other.
 
-    What a graph reads and writes besides has to outlive it, and belongs to the caller.
+    The caller owns the tensors that a graph reads and writes; they must outlive the graph.
     """
 
     worthwhile_steps = 50
@@ -24,7 +24,7 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         index = torch.cuda.current_device() if device.index is None else device.index
         self._device = torch.device("cuda", index)
-        # Always the same streams: what libraries allocate for a stream when it is first used is then there.
+        # Always the same streams, so that the memory which libraries allocate at a stream's first use exists already.
         self._main = _new_stream(self._device)
         self._sides: list[torch.cuda.Stream] = []
         self._graphs: list[CudaReplay] = []
@@ -40,13 +40,13 @@ class CudaGraphs:
             caller.wait_stream(self._main)
 
     def capture(self, branches: Sequence[Branch]) -> CudaReplay:
-        """Record the work, which is not done. Run it before: nothing may be set up for the first time in a capture."""
+        """Record the work without doing it. Run it before, because nothing may be initialised during a capture."""
         graph = torch.cuda.CUDAGraph()
         registered = [
             *(generator for branch in branches for generator in branch.generators),
             *(branch.dropout for branch in branches if branch.dropout is not None),
         ]
-        generators = [default_generator(self._device), *registered]  # torch registers the default one by itself.
+        generators = [default_generator(self._device), *registered]  # torch registers the default generator itself.
         states = [generator.get_state() for generator in generators]
         if not self._graphs:
             self._pool = torch.cuda.graph_pool_handle()
@@ -54,7 +54,7 @@ class CudaGraphs:
             try:
                 for generator in registered:
                     graph.register_generator_state(generator)
-                # Other threads may use the GPU meanwhile: theirs is no part of the graph, and no error.
+                # Other threads may use the GPU meanwhile: their work is not part of the graph, and not an error.
                 with torch.cuda.graph(graph, pool=self._pool, stream=self._main, capture_error_mode="thread_local"):
                     self._issue(branches)
             except BaseException:
@@ -65,7 +65,7 @@ class CudaGraphs:
         return replay
 
     def _issue(self, branches: Sequence[Branch]) -> None:
-        """Launch the branches, each on a stream of its own, from and back to the current stream."""
+        """Launch the branches, each on its own stream, which forks from the current stream and joins it again."""
         if len(branches) == 1:
             self._do(branches[0])
             return
@@ -84,19 +84,19 @@ class CudaGraphs:
             branch.body()
 
     def _recover(self, graph: torch.cuda.CUDAGraph, generators: Sequence[Generator], states: Sequence[Tensor]) -> None:
-        """After a capture that failed: no generator, no allocation and no error of it remains."""
+        """Clean up after a failed capture: generators, memory pool and pending errors."""
         with suppress(RuntimeError):
             graph.reset()
-        # Up to torch 2.13 at least, the allocator would go on serving the pool: it is ended by hand, if it was not.
+        # Up to torch 2.13 at least, the allocator keeps allocating from the pool; this ends it.
         with suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(self._device.index, self._pool)
         self._pool = torch.cuda.graph_pool_handle()
         for generator, state in zip(generators, states, strict=True):
-            # Its state may still count as capturing and refuse every later draw: it gets a new one.
+            # Its state may still be marked as capturing, and refuse every later draw, so it is replaced.
             fresh = Generator(self._device)
             fresh.set_state(state)
             generator.graphsafe_set_state(fresh.graphsafe_get_state())
-        for _ in range(2):  # The first call may report what went wrong in the capture once more.
+        for _ in range(2):  # The first call may report the error of the capture again.
             with suppress(RuntimeError):
                 torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()
@@ -109,12 +109,12 @@ class CudaReplay:
         self._graph, self._device, self._siblings = graph, device, siblings
 
     def __call__(self) -> None:
-        """Launch it on the current stream."""
+        """Launch the graph on the current stream."""
         with torch.cuda.device(self._device):
             self._graph.replay()
 
     def release(self) -> None:
-        """Give its memory back, once the device has ended what was launched."""
+        """Free the graph's memory after the device has finished the launched work."""
         if self in self._siblings:
             self._siblings.remove(self)
             torch.cuda.synchronize(self._device)
@@ -127,7 +127,7 @@ def _new_stream(device: torch.device) -> torch.cuda.Stream:
 
 @contextmanager
 def _same_stream_after() -> Iterator[None]:
-    """Torch's own context leaves the capture's stream as the current one where the capture fails."""
+    """Restore the current stream: torch's context does not do it if the capture fails."""
     stream = torch.cuda.current_stream()
     try:
         yield
@@ -137,7 +137,7 @@ def _same_stream_after() -> Iterator[None]:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """What the collector frees might be another graph, or memory that a capture must not touch."""
+    """Switch garbage collection off: it could free another graph, or memory that a capture must not touch."""
     enabled = gc.isenabled()
     gc.disable()
     try:

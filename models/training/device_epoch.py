@@ -1,4 +1,4 @@
-"""An epoch as tensors on the device: what a step would otherwise take from Python, and a captured one may not."""
+"""An epoch as tensors on the device, because a captured step cannot read values from Python."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from torch import Tensor
 
 
 class DeviceEpoch:
-    """The order of an epoch's images and the learning rates of its steps, and the step that the training is at.
+    """The order of an epoch's images, the learning rates of its steps, and the number of the current step.
 
-    All tensors stay where they are for as long as it lives; `begin` writes them, `advance` moves on by a step.
+    The tensors stay at the same addresses: `begin` writes to them, and `advance` goes to the next step.
     """
 
     def __init__(self, steps: int, batch_size: int, multipliers: Sequence[float], device: torch.device) -> None:
-        """`multipliers`: the learning rate of each parameter group over that of the step."""
+        """`multipliers` are the learning rates of the parameter groups, relative to the learning rate of the step."""
         self.steps = steps
         self._order_SN = torch.zeros(steps, batch_size, dtype=torch.int64, device=device)
-        # Per step the learning rate of each parameter group, and how far the average moves: one row, one kernel.
+        # A row per step: the learning rate of each parameter group, and the weight of the moving average. One kernel
+        # reads a row.
         self._values_SV = torch.zeros(steps, len(multipliers) + 1, device=device)
         self._now_1V = torch.zeros(1, len(multipliers) + 1, device=device)
         self._step_1 = torch.zeros(1, dtype=torch.int64, device=device)
         self._multipliers_G = torch.tensor(multipliers, dtype=torch.float64)
         self.rates_G = self._now_1V[0, :-1]
-        """Learning rates of the step at hand, one per parameter group."""
+        """Learning rates of the current step, one per parameter group."""
         self.averaging = self._now_1V[0, -1]
-        """Share of the way that the step at hand moves the moving average towards the weights."""
+        """Weight with which the current step moves the moving average towards the weights, from 0 to 1."""
 
     def begin(self, order_M: Tensor, rates: Sequence[float], averaging: Sequence[float] = ()) -> None:
-        """Go to the first step of an epoch with this order of images and these learning rates, one per step."""
+        """Go to the first step of an epoch with this order of images, and one learning rate for each step."""
         self._order_SN.copy_(order_M[: self._order_SN.numel()].view_as(self._order_SN))
         rates_SG = torch.tensor(rates, dtype=torch.float64)[:, None] * self._multipliers_G
         averaging_S1 = torch.tensor(averaging or [0.0] * self.steps, dtype=torch.float64)[:, None]
@@ -37,12 +38,12 @@ class DeviceEpoch:
         self._step_1.zero_()
 
     def advance(self) -> Tensor:
-        """Take up the step's learning rates; returns where its images are, and leaves the next step at hand."""
+        """Set the step's learning rates, return the positions of its images, and go to the next step."""
         torch.index_select(self._values_SV, 0, self._step_1, out=self._now_1V)
         index_N = self._order_SN.index_select(0, self._step_1)[0]
         self._step_1.add_(1)
         return index_N
 
     def tensors(self) -> list[Tensor]:
-        """All that a step changes: its number and what it has taken up."""
+        """The tensors that a step changes: its number and its learning rates."""
         return [self._step_1, self._now_1V]

@@ -1,4 +1,4 @@
-"""A training's steps from tensors on the device alone, and its epochs as replays of one recorded step."""
+"""The steps of a training, which read only tensors on the device, and its epochs as replays of a recorded step."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from models.training.schedule import learning_rate
 from models.training.step import TrainStep
 
 _CHECKED_RATES = (0.1, 0.05, 0.025)
-"""Learning rates of the steps that are compared with captured ones, over the configured rate."""
+"""Learning rates of the steps that are compared with captured steps, relative to the configured rate."""
 
 
 class DeviceSteps:
-    """What a step takes and changes, and the step itself as a `Branch` that can be recorded.
+    """A training step as a `Branch` that can be recorded, with the tensors that it reads and changes.
 
-    An epoch begins with `draw` and `begin`; then the branch's body takes one step whenever it is run.
+    An epoch begins with `draw` and `begin`; after that, each run of the branch's body is one step.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class DeviceSteps:
         device: torch.device,
         dropout: Generator | None,
     ) -> None:
-        """`dropout` draws the masks; None: torch's default generator does."""
+        """`dropout` is the generator that draws the dropout masks; None for torch's default generator."""
         self.config = config
         self.step = step
         self.batch_size = train.batch_size
@@ -56,13 +56,13 @@ class DeviceSteps:
         return self._epoch.steps
 
     def seed(self, batches: int, dropout: int) -> None:
-        """Draw an epoch from these seeds, dropout's masks included."""
+        """Draw an epoch from these seeds, including the dropout masks."""
         assert self._dropout is not None
         self._dropout.manual_seed(dropout)
         self.draw(Generator(self._generator.device).manual_seed(batches))
 
     def draw(self, generator: Generator) -> None:
-        """Draw the order of an epoch, and later its augmentation, as this generator would."""
+        """Draw the order of an epoch, and later its augmentation, from the state of this generator."""
         self._generator.set_state(generator.get_state())
         self._order_M = self._train.order(self._generator)
 
@@ -73,13 +73,13 @@ class DeviceSteps:
         self._epoch.begin(self._order_M, rates, self._averaging(numbers))
 
     def begin_check(self) -> None:
-        """Go to the first of the steps that are compared with captured ones: each has a learning rate of its own."""
+        """Go to the first of the steps that are compared with captured steps; each has its own learning rate."""
         rates = [self.config.learning_rate * share for share in _CHECKED_RATES[: len(self)]]
         padding = [0.0] * (len(self) - len(rates))
         self._epoch.begin(self._order_M, rates + padding, self._averaging(range(len(self))))
 
     def tensors(self) -> list[Tensor]:
-        """What a step changes of the epoch itself."""
+        """The tensors of the epoch that a step changes."""
         return self._epoch.tensors()
 
     def _averaging(self, steps: range) -> list[float]:
@@ -91,7 +91,7 @@ class DeviceSteps:
 
 
 class CapturedEpochs:
-    """The epochs of one training: its step is recorded where that pays, and anew whenever another part learns."""
+    """The epochs of one training. Its step is recorded if that saves time, and again when other layers are trained."""
 
     def __init__(self, steps: DeviceSteps, model: nn.Module, tensors: Callable[[], Groups], capture: Capture) -> None:
         self._steps, self._model, self._capture = steps, model, capture
@@ -106,7 +106,7 @@ class CapturedEpochs:
         )
 
     def run(self, epoch: int, on_batch: Callable[[], None]) -> None:
-        """Take the steps of an epoch that was drawn."""
+        """Take the steps of an epoch, which `draw` has drawn."""
         steps = self._steps
         form = _form(self._model)
         if form != self._recorded_form:
@@ -121,6 +121,6 @@ class CapturedEpochs:
 
 
 def _form(model: nn.Module) -> object:
-    """What of a network decides which operations a step consists of, where parts of it learn at different times."""
+    """The state of a network that decides the operations of a step: trained parameters and modes of modules."""
     learning = tuple(parameter.requires_grad for parameter in model.parameters())
     return learning, tuple(module.training for module in model.modules())

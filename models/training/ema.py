@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """Exponential moving average of a network's weights and batch-norm statistics, updated once a step.
+    """Exponential moving average of a network's weights and batch-norm statistics, updated once per step.
 
-    The decay of update t is min(decay, (1 + t) / (10 + t)), as TensorFlow's ExponentialMovingAverage does with a step
-    count: a short training is not held back by its random start. torch's AveragedModel is not used because it reads its
-    counter back from the device at every step.
+    The decay of update t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage with a step
+    count, so that the random initial weights matter little after a short training. torch's AveragedModel is not used
+    because it reads its counter from the device in every step.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -22,27 +22,27 @@ class MovingAverage:
         self._averages, self._others = _tensors(self.model)
 
     def restart(self, model: nn.Module, decay: float) -> None:
-        """Begin anew with the weights of this network, of the same shape, in the same tensors."""
+        """Start again from the weights of this network, which has the same shape, in the same tensors."""
         self.model.load_state_dict(model.state_dict())
         self._decay = decay
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the weights of `model` after step `step`, counted from 0."""
+        """Move the average towards the weights of `model` after step `step`, counted from 0."""
         weights, counters = _tensors(model)
         torch._foreach_lerp_(self._averages, weights, self.weight_at(step))
         for own, other in zip(self._others, counters, strict=True):
             own.copy_(other)
 
     def weight_at(self, step: int) -> float:
-        """How far step `step` moves the average towards the weights, as a share of the way."""
+        """The weight with which step `step` moves the average towards the network's weights, from 0 to 1."""
         return 1 - min(self._decay, (1 + step) / (10 + step))
 
     @torch.no_grad()
     def move(self, model: nn.Module, weight: Tensor) -> None:
-        """`update` by a share that is on the device, a scalar tensor."""
+        """`update` with a weight that is a scalar tensor on the device."""
         weights, counters = _tensors(model)
-        # lerp with a tensor takes one of each average's size.
+        # lerp with a tensor weight would need one of each average's size.
         ways = torch._foreach_sub(weights, self._averages)
         torch._foreach_mul_(ways, weight)
         torch._foreach_add_(self._averages, ways)
@@ -50,12 +50,12 @@ class MovingAverage:
             torch._foreach_copy_(self._others, counters)
 
     def tensors(self) -> list[Tensor]:
-        """All that an update changes."""
+        """The tensors that an update changes."""
         return [*self._averages, *self._others]
 
 
 def _tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters and buffers: what can be averaged, and what only can be copied."""
+    """Parameters and buffers: those that can be averaged, and those that can only be copied."""
     tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
     averageable = [tensor for tensor in tensors if tensor.is_floating_point()]
     return averageable, [tensor for tensor in tensors if not tensor.is_floating_point()]

@@ -1,4 +1,4 @@
-"""How good a network is on images that it does not learn from."""
+"""Scores a network on images that it is not trained on."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Score `model`, in eval mode and in `dtype`, over all images. The loss is plain mean cross-entropy.
+    """Score `model`, in eval mode and in `dtype`, on all images. The loss is the mean cross-entropy.
 
-    Leaves the network in eval mode. Calls `on_batch` after each batch. Raises InfeasibleConfig where memory runs out.
+    Leaves the network in eval mode. Calls `on_batch` after each batch. Raises InfeasibleConfig if memory runs out.
     """
     step = EvalStep(model, classes=classes, device=device, dtype=dtype)
     model.eval()
@@ -37,7 +37,7 @@ def evaluate(
 
 
 class EvalStep:
-    """Counts a network's answers to a batch; the network is in eval mode."""
+    """Adds a network's predictions for a batch to a tally; the network must be in eval mode."""
 
     def __init__(self, model: nn.Module, *, classes: int, device: torch.device, dtype: torch.dtype) -> None:
         self.tally = Tally(classes, device)

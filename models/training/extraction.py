@@ -1,4 +1,4 @@
-"""What a frozen network makes of images, row by row, as the feature store keeps it."""
+"""Computes the features that a frozen network extracts from images, as rows for the feature store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models.training.precision import autocast, compute_dtype
 
 
 class Extraction:
-    """Rows of features, computed; the same in every process."""
+    """Computes rows of features, with the same result in every process."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Extraction:
         self.dtype = compute_dtype(config.precision, device, self._frozen, example_1CHW, batch_size=64)
 
     def __call__(self, start: int, stop: int) -> FloatArray:
-        """Rows from start to before stop; they may reach over the end of a view."""
+        """The rows from `start` up to but not including `stop`; they may belong to several views."""
         count = len(self._images)
         parts = []
         while start < stop:
@@ -53,7 +53,7 @@ class Extraction:
         return stored
 
     def _features(self, images_NCHW: Tensor) -> Tensor:
-        """What the network makes of the images, in float32; of as many at a time as fit into the memory."""
+        """The features of the images in float32, computed in pieces that fit into memory."""
 
         def work(pieces: Sequence[Batch]) -> Tensor:
             return torch.cat([self._frozen(piece.images_NCHW).float() for piece in pieces])
@@ -62,7 +62,7 @@ class Extraction:
             return self._micro_batches.run(Batch(images_NCHW, images_NCHW.new_empty(len(images_NCHW))), work)
 
     def _prepared(self, start: int, stop: int) -> Tensor:
-        """Images of one view as the network sees them, NCHW."""
+        """Images of one view as input for the network, NCHW."""
         view, first = divmod(start, len(self._images))
         index_N = torch.arange(first, first + stop - start, device=self._images.index_device)
         if not view:
@@ -73,13 +73,13 @@ class Extraction:
 
 
 def _as_stored(features: Tensor) -> Tensor:
-    """Vectors in float32, which trains heads fastest; maps and tokens, many times as large, in float16; maps NHWC."""
+    """Vectors in float32, which trains heads fastest; maps (as NHWC) and tokens, which are far larger, in float16."""
     if features.ndim == 2:
         return features
     halves = features.to(torch.float16)
     if not halves.isfinite().all():
         raise InfeasibleConfig(
-            f"the frozen part's values reach {float(features.abs().max()):.3g}, more than float16 holds; "
+            f"the frozen layers' values reach {float(features.abs().max()):.3g}, more than float16 can hold; "
             "check the weights, or use freezing=freeze_all"
         )
     return halves.permute(0, 2, 3, 1) if halves.ndim == 4 else halves

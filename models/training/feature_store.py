@@ -1,7 +1,7 @@
-"""Arrays on disk that processes compute together, once, and then map: the activations of frozen networks.
+"""Arrays on disk, the features of frozen networks, which processes compute together, once, and then map into memory.
 
-An array is computed in shards. Each process takes shards that nobody works on; whoever dies leaves its shard to the
-others. The least recently used arrays are deleted when all together grow too large, but none that is mapped somewhere.
+An array is computed in shards. Each process takes shards that no other process computes; if a process dies, another one
+takes its shard. The least recently used arrays are deleted when the store grows too large, unless they are in use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _VALUES, _COMPLETE = "values.npy", "complete.json"
 
 
 class StoredArray:
-    """A finished array, mapped; it is not deleted while this object lives."""
+    """A finished array, mapped into memory; it is not deleted while this object exists."""
 
     def __init__(self, values: FloatArray, lock_file: int) -> None:
         self.values = values
@@ -39,7 +39,7 @@ class StoredArray:
 
 
 class FeatureStore:
-    """The arrays below a folder, of which all processes make one copy."""
+    """The arrays in a folder; all processes share one copy of each."""
 
     def __init__(self, home: Path, *, max_bytes: int = 32 * 2**30) -> None:
         self._home = home
@@ -53,11 +53,12 @@ class FeatureStore:
         progress: Progress | None = None,
         shard_rows: int = SHARD_ROWS,
     ) -> StoredArray | None:
-        """Map the array named `key`, computing what of it no process has computed yet.
+        """Map the array named `key`, after computing the rows that no process has computed yet.
 
-        `compute(start, stop)` gives the rows from start to before stop, the same in every process; the key stands for
-        all that decides them, and for `shard_rows`, how many are computed at a time at least. None if the array alone
-        is larger than the store may be. Raises UserError where the disk is full or read-only.
+        `compute(start, stop)` returns the rows from `start` up to but not including `stop`, the same in every process.
+        The key must stand for everything that the rows depend on, including `shard_rows`, the minimum number of rows
+        that are computed at a time. Returns None if the array is larger than the store may be. Raises UserError if the
+        disk is full or read-only.
         """
         folder = self._home / key
         with writing_below(self._home):
@@ -71,7 +72,7 @@ class FeatureStore:
                     _fill(folder, rows, compute, progress, shard_rows)
                     write_json(folder / _COMPLETE, {"rows": rows})
                 os.utime(folder / _COMPLETE)
-                # Copy on write: torch warns of maps that are read-only, and nothing here writes.
+                # Copy on write, because torch warns about read-only maps. Nothing here writes.
                 values = np.load(folder / _VALUES, mmap_mode="c", allow_pickle=False)
             except BaseException:
                 os.close(lock_file)
@@ -79,7 +80,7 @@ class FeatureStore:
         return StoredArray(values, lock_file)
 
     def _create(self, folder: Path, rows: int, compute: Callable[[int, int], FloatArray]) -> bool:
-        """Make room and lay out the file, if nobody has yet; False if there cannot be room."""
+        """Make room and create the file, unless another process has; False if the array is too large."""
         with locked(self._home / "store.lock"):
             if (folder / _VALUES).exists():
                 return True
@@ -106,7 +107,7 @@ class FeatureStore:
                 del sizes[folder]
 
     def _lock_path(self, key: str) -> Path:
-        return self._home / f"{key}.lock"  # beside the folder: who waits for it must not wait for a deleted file
+        return self._home / f"{key}.lock"  # Beside the folder: a lock file in it would be deleted with it.
 
 
 def _fill(
@@ -116,7 +117,7 @@ def _fill(
     progress: Progress | None,
     shard_rows: int,
 ) -> None:
-    """Compute shards until all are done, by this process or another."""
+    """Compute shards until this process and others have completed all of them."""
     size = max(shard_rows, math.ceil(rows / _MOST_SHARDS))
     waiting = list(range(0, rows, size))
     while True:
@@ -130,7 +131,7 @@ def _fill(
 
 
 def _try_shard(folder: Path, start: int, stop: int, compute: Callable[[int, int], FloatArray]) -> bool:
-    """Compute a shard, unless another process is at it or has done it."""
+    """Compute a shard, unless another process is computing it or has computed it."""
     lock = FileLock(folder / f"{start}.lock")
     try:
         lock.acquire(timeout=0)
@@ -140,7 +141,7 @@ def _try_shard(folder: Path, start: int, stop: int, compute: Callable[[int, int]
         if _done(folder, start).exists():
             return False
         values = np.ascontiguousarray(compute(start, stop))
-        # Written, not mapped: a full disk is then an error that can be told, and not a bus error that ends the process.
+        # Written, not mapped: a full disk then raises an error instead of ending the process with a bus error.
         with (folder / _VALUES).open("r+b") as stream:
             np.lib.format.read_magic(stream)
             np.lib.format.read_array_header_1_0(stream)
@@ -159,14 +160,14 @@ def _done(folder: Path, start: int) -> Path:
 
 
 def _share(path: Path) -> int:
-    """Hold the lock file together with all others that use the array; closing the descriptor lets go of it."""
+    """Take a shared lock on the lock file of an array; closing the returned descriptor releases it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
 
 
 def _delete(folder: Path, lock_path: Path) -> bool:
-    """Delete an array that nobody uses; False if somebody does."""
+    """Delete an array unless it is in use; False if it is."""
     descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

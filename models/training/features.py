@@ -1,4 +1,4 @@
-"""Train on what a frozen network makes of the images, instead of passing them through it in every epoch."""
+"""Train on stored features of a frozen network, instead of passing the images through it in every epoch."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from models.training.extraction import Extraction
 from models.training.feature_store import FeatureStore, StoredArray
 
 MAPS_TOLERANCE = 2e-3
-"""Largest difference, over the largest logit, between logits from stored maps and from images, both in float32: float16
-keeps 11 bits of each value. Logits from stored vectors are the same but for the order of sums."""
+"""Largest difference between logits from stored maps and from images, both in float32, relative to the largest logit:
+float16 keeps 11 bits of each value. Logits from stored vectors differ only by the order of sums."""
 _EXTRACTION_VERSION = 1
 _GPU_SHARD_ROWS = 512
-"""Images that pass a frozen network at a time on a GPU, where they fit; fewer at a time where not."""
+"""Images that pass through a frozen network at a time on a GPU; fewer if they do not fit into memory."""
 _MEMORY_SHARE = 0.5
-"""Of a GPU's free memory that features may take."""
+"""Share of a GPU's free memory that features may use."""
 
 
 def split_at_border(model: BackboneClassifier) -> tuple[nn.Module, BackboneClassifier] | None:
-    """The frozen part of a network and the part that learns, with learning(frozen(images)) == model(images).
+    """The frozen part of a network and the trained part, so that trained(frozen(images)) == model(images).
 
-    They share the network's parameters: who trains the learning part has trained the whole. None where nothing is
-    frozen, or not in every epoch, or not in a way that leaves the features of an image the same.
+    They share the network's parameters, so training the trained part trains the network. None if nothing is frozen, if
+    the frozen layers change between epochs, or if the features of an image are not always the same.
     """
     config = model.config
     changes = config.freezing in ("gradual", "head_first") or config.train_batch_norm
@@ -48,19 +48,20 @@ def split_at_border(model: BackboneClassifier) -> tuple[nn.Module, BackboneClass
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """What the frozen part makes of a search's images, in one or more augmented views of each."""
+    """The features of a search's images, for one or more augmented views of each image."""
 
     stored: StoredArray
-    """Row v * images + m is view v of image m. Maps are NHWC."""
+    """Row v * images + m holds view v of image m. Maps are NHWC."""
     views: int
     train_M: IntArray
-    """Which of the images are for training, and which for validation."""
+    """Positions of the training images."""
     val_M: IntArray
+    """Positions of the validation images."""
     train_labels_M: IntArray
     val_labels_M: IntArray
 
     def train_batches(self, config: BackboneConfig, device: torch.device) -> FeatureTrainBatches:
-        """Shuffled, a random view of each image in each epoch; `mixup` mixes features (Verma et al. 2019)."""
+        """Shuffled batches with a random view of each image; `mixup` mixes features (Verma et al. 2019)."""
         images = len(self.stored.values) // self.views
         rows = np.concatenate([view * images + self.train_M for view in range(self.views)])
         placed = _place(self.stored, rows, np.tile(self.train_labels_M, self.views), device)
@@ -70,7 +71,7 @@ class Features:
         )  # fmt: skip
 
     def val_batches(self, batch_size: int, device: torch.device) -> FeatureEvalBatches:
-        """Every validation image, in order, as it is."""
+        """Batches of all validation images, in order, without augmentation."""
         return FeatureEvalBatches(_place(self.stored, self.val_M, self.val_labels_M, device), batch_size=batch_size)
 
 
@@ -85,12 +86,12 @@ def open_features(
     views: int = 1,
     progress: Progress | None = None,
 ) -> Features | None:
-    """The features of all images of a search, computed where no process has done so yet.
+    """The features of all images of a search. They are computed unless they are in the store already.
 
-    View 0 is the image as it is, the others are augmented as configured; one view is enough without augmentation.
-    Computed in eval mode, in bfloat16 where the configured `precision` allows it and the device is faster with it;
-    vectors are stored in float32, maps in float16. Folds of the same images share them. None if they do not fit into
-    the store. Raises InfeasibleConfig for maps of values that float16 does not hold, UserError as the store does.
+    View 0 is the image itself, the others are augmented as configured; without augmentation there is only one view.
+    Features are computed in eval mode, in bfloat16 if the configured `precision` allows it and the device is faster
+    with it. Vectors are stored in float32, maps in float16. Folds of the same images share their features. None if they
+    do not fit into the store. Raises InfeasibleConfig if values are too large for float16, UserError as the store does.
     """
     augmentation = replace(Augmentation.of(config), mixup=0.0, cutmix=0.0)
     if augmentation == Augmentation():
@@ -98,8 +99,8 @@ def open_features(
     rows_M = np.union1d(data.train.rows_M, data.val.rows_M)
     images = ImageSet(pool_NHWC=data.train.pool_NHWC, rows_M=rows_M, labels_M=np.zeros_like(rows_M))
     extraction = Extraction(frozen, images, config, seen, augmentation, device)
-    # A GPU needs many images at a time to be busy, and waits for the disk after each shard. What is drawn for a view
-    # depends on the shards, so other shards are another array; on a CPU they are what they have always been.
+    # A GPU needs many images at a time to be busy, and waits for the disk after each shard. The random draws of a view
+    # depend on the shards, so another size of shards makes another array; a CPU keeps the size of earlier versions.
     shards = {"shard_rows": _GPU_SHARD_ROWS} if device.type == "cuda" else {}
     key = _key(
         {
@@ -131,7 +132,7 @@ def open_features(
 
 
 class FeatureTrainBatches:
-    """`data.batches.TrainBatches` of features: the same order of images for the same generator."""
+    """The counterpart of `data.batches.TrainBatches` for features, with the same order of images for a generator."""
 
     def __init__(
         self, images: DeviceImages, *, views: int, batch_size: int, mixup: float = 0.0, balanced: bool = False
@@ -146,14 +147,14 @@ class FeatureTrainBatches:
         return self._count // self.batch_size
 
     def order(self, generator: Generator) -> Tensor:
-        """Where the features of an epoch are, in order; of each image one view."""
+        """Positions of an epoch's features in order, with one view of each image."""
         order_M = epoch_order(self.images.labels_M[: self._count], generator, balanced=self._balanced)
         if self._views > 1:
             order_M += self._count * torch.randint_like(order_M, self._views, generator=generator)
         return order_M.to(self.images.rows_M.device)
 
     def epoch(self, generator: Generator) -> Iterator[Batch]:
-        """The batches of one epoch. `generator` is on the features' device and decides everything."""
+        """The batches of one epoch. All random choices are drawn from `generator`, which is on the features' device."""
         order_M = self.order(generator)
         for step in range(len(self)):
             features, labels_N = self.take(order_M[step * self.batch_size : (step + 1) * self.batch_size])
@@ -164,20 +165,20 @@ class FeatureTrainBatches:
                 yield Batch(_as_layers_see(features), labels_N)
 
     def take(self, index_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (float32, as stored) and labels."""
+        """The features at these positions, as float32 in the stored layout, and their labels."""
         features, labels_N = self.images.take(index_N)
         return features.float(), labels_N
 
 
 class FeatureEvalBatches:
-    """`data.batches.EvalBatches` of features."""
+    """The counterpart of `data.batches.EvalBatches` for features."""
 
     def __init__(self, images: DeviceImages, *, batch_size: int) -> None:
         self.images = images
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        """Batches, the last of which may be smaller."""
+        """Number of batches, of which the last may be smaller."""
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -188,7 +189,7 @@ class FeatureEvalBatches:
 
 
 def _place(stored: StoredArray, rows_M: IntArray, labels_M: IntArray, device: torch.device) -> DeviceImages:
-    """On a CPU the map itself; on a GPU uploaded where there is room, and otherwise copied batch by batch."""
+    """The memory map itself on a CPU. On a GPU, the features are uploaded if they fit, else copied batch by batch."""
     pool = torch.from_numpy(stored.values)
     if device.type == "cuda" and stored.values.nbytes <= _MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
         pool = pool.to(device)
@@ -201,7 +202,7 @@ def _place(stored: StoredArray, rows_M: IntArray, labels_M: IntArray, device: to
 
 
 def _as_layers_see(features: Tensor) -> Tensor:
-    """Maps are stored as NHWC: as NCHW they are in channels_last format for free."""
+    """Feature maps as NCHW. They are stored as NHWC, so this is channels_last format and copies nothing."""
     return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
 
 
@@ -218,7 +219,9 @@ def _hash_weights(module: nn.Module) -> str:
 
 
 def _named(augmentation: Augmentation) -> dict[str, object]:
-    """What decides a view. A flip that does not alternate is not named: arrays of before there was one stay valid."""
+    """The fields that decide a view. A flip that does not alternate is omitted, so that arrays stay valid which were
+    stored before there was an alternating flip.
+    """
     return {name: value for name, value in asdict(augmentation).items() if name != "flip_alternating" or value}
 
 

@@ -1,4 +1,4 @@
-"""Train a network, an epoch at a time. Who calls it prunes, logs and decides when to stop."""
+"""Train a network, one epoch at a time. The caller prunes, logs and decides when to stop."""
 
 from __future__ import annotations
 
@@ -42,30 +42,32 @@ def fit(
 ) -> Iterator[EpochMetrics]:
     """Train `model` in place and yield the metrics of each epoch as it ends.
 
-    When the iterator is exhausted the model holds the weights of the epoch with the best `metric` (their moving
-    average, if that is on). Close the iterator to stop before that.
+    When the iterator is exhausted, the model has the weights of the epoch with the best `metric` (or their moving
+    average, if that is on). Close the iterator to stop earlier.
 
-    With `checkpoint` the state is written to that file before each yield; if the file exists already, training goes on
-    after its last finished epoch and only the epochs that follow are yielded (`read_history` has the earlier ones). The
-    numbers are those of a training that was never stopped. With `keep_checkpoints` in the configuration each epoch's
-    state also stays in a file of its own, `kept_checkpoint`: copied to `checkpoint`, training goes on from there.
+    With `checkpoint`, the state is written to that file before each yield. If the file exists already, training
+    continues after its last finished epoch, and only the following epochs are yielded (`read_history` returns the
+    earlier ones); the metrics are the same as without an interruption. With `keep_checkpoints` in the configuration,
+    the state of each epoch also stays in its own file, `kept_checkpoint`: copy it to `checkpoint` to continue from
+    there.
 
-    Where a batch does not fit into the device's memory, its gradient is accumulated over micro-batches: half the images
-    at a time, a quarter and so on, down to `micro_batches.SMALLEST`. The step is that of the whole batch, but batch
-    norms see the statistics of a micro-batch. What the optimiser or the images take themselves is not made smaller.
+    If a batch does not fit into the device's memory, its gradient is accumulated over micro-batches: of half the
+    images, a quarter and so on, down to `micro_batches.SMALLEST`. The step is that of the whole batch, except that
+    batch norms use the statistics of a micro-batch. The memory of the optimiser state and of the images does not
+    shrink.
 
-    `seed` decides shuffling, augmentation and dropout; the weights are initialised by the caller. Each epoch reseeds
-    torch's global generator. On one CPU thread the same seed and configuration give bit-identical metrics.
-    `on_batch` is called whenever a batch is done, in training and in validation; on a GPU, whenever it is launched.
+    `seed` decides shuffling, augmentation and dropout; the caller initialises the weights. Each epoch seeds torch's
+    global generator. On one CPU thread, the same seed and configuration give bit-identical metrics. `on_batch` is
+    called after each batch, in training and in validation; on a GPU, when a batch is launched.
 
-    On a GPU, and where the images lie on it, a step is recorded once and replayed (`capture`), with the same draws and
-    rates; the first replays are compared with the steps themselves, which are run instead where the two differ or
-    the recording fails. `EpochMetrics.steps` says which it was, and why.
+    If the images are on a GPU, a step is recorded once and replayed (`capture`), with the same random draws and
+    learning rates. The first replays are compared with eager steps. Steps are run eagerly if the two differ or the
+    recording fails. `EpochMetrics.steps` says how steps were run, and why.
 
-    Raises TrainingDiverged if a loss is NaN or infinite, InfeasibleConfig if memory runs out all the same, and
-    UserError for an unknown metric, a checkpoint of another training, or one that cannot be written.
+    Raises TrainingDiverged if a loss is NaN or infinite, InfeasibleConfig if memory is too small for micro-batches,
+    too, and UserError for an unknown metric, a checkpoint of another training, or a checkpoint that cannot be written.
     """
-    best_epoch([], metric)  # refuses an unknown metric before hours are spent
+    best_epoch([], metric)  # This raises for an unknown metric, before hours are spent.
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -126,7 +128,7 @@ def fit(
 
 
 def _seed_epoch(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """The generator for shuffling and augmentation; dropout draws from torch's global one, which is seeded here too."""
+    """Seed torch's global generator, which draws dropout, and return the generator for shuffling and augmentation."""
     seeds = epoch_seeds(seed, epoch)
     torch.manual_seed(seeds.dropout)
     return torch.Generator(device).manual_seed(seeds.batches)

@@ -1,7 +1,7 @@
-"""Many heads trained at once on the features of one frozen network: one batched product instead of many small ones.
+"""Trains many heads at once on the features of a frozen network: one batched matrix product instead of many small ones.
 
-Each slot is a training of its own, with its own rates, decay, dropout, smoothing, schedule, length and seed. In float32
-its numbers are those of `fit`, but for the order in which products are summed.
+Each slot is an independent training, with its own learning rates, weight decay, dropout, label smoothing, schedule,
+length and seed. In float32 its metrics equal those of `fit`, except for the order in which products are summed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ OWN_FIELDS = frozenset(
         *("scheduler", "warmup_epochs", "step_epochs", "step_gamma"),
     }
 )
-"""What may differ between the slots of a gang."""
+"""Fields that may differ between the slots of a gang."""
 
 
 def gang_key(config: BackboneConfig) -> tuple[FlatValue, ...] | None:
-    """Heads whose configurations have equal keys can be trained as a gang; None: only alone."""
+    """The key of a head's configuration: heads with equal keys can train as a gang. None if it can only train alone."""
     alone = config.freezing != "freeze_all" or config.train_batch_norm or config.precision == "bf16"
     if alone or config.mixup or config.cutmix or config.ema_decay or config.focal_gamma or config.keep_checkpoints:
         return None
@@ -46,7 +46,7 @@ def gang_key(config: BackboneConfig) -> tuple[FlatValue, ...] | None:
 
 @dataclass(kw_only=True, eq=False)
 class _Slot:
-    """One training."""
+    """The training of one head."""
 
     number: int
     head: nn.Module
@@ -62,11 +62,11 @@ class _Slot:
 
 
 class Gang:
-    """Trains heads, an epoch at a time, and yields by slot the metrics of those that are still in training.
+    """Trains several heads, one epoch at a time, and yields the metrics of each by the number of its slot.
 
-    A head holds its best weights as soon as its training is over, whether by its number of epochs, its patience or
-    because its loss is no longer finite, which the metrics of its last epoch then say. `drop` ends one between epochs.
-    `duration_s` is a slot's share of the gang's time.
+    A head has its best weights when its training ends: after its number of epochs, by its patience, or because its loss
+    is not finite, which the metrics of its last epoch then show. `drop` ends a training between epochs. `duration_s` is
+    a slot's share of the gang's time.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Gang:
         seeds: Sequence[int],
         metric: str = "val_accuracy",
     ) -> None:
-        """`heads` are made by `models.finetuning.build_head`. Raises ValueError for configurations of several gangs."""
+        """`heads` come from `models.finetuning.build_head`. Raises ValueError unless all `configs` have one key."""
         keys = {gang_key(config) for config in configs}
         if len(keys) != 1 or None in keys:
             raise ValueError(f"{len(configs)} configurations with the gang keys {keys}: one key is needed")
-        best_epoch([], metric)  # refuses an unknown metric
+        best_epoch([], metric)  # This raises for an unknown metric.
         self._slots = [
             _Slot(number=number, head=head, config=config, seed=seed)
             for number, (head, config, seed) in enumerate(zip(heads, configs, seeds, strict=True))
@@ -160,7 +160,7 @@ class Gang:
         return tally
 
     def _logits(self, values_GBF: Tensor, dropout: Sequence[Generator] | None) -> Tensor:
-        """The heads' forward pass; `dropout` are the slots' generators, None in validation."""
+        """The forward pass of all heads; `dropout` are the slots' generators, None in validation."""
         if "dense.weight" in self._weights:
             values_GBF = self._activation(self._dense("dense", values_GBF))
         if dropout is not None and any(slot.config.dropout for slot in self._slots):
@@ -169,11 +169,11 @@ class Gang:
 
     def _dense(self, layer: str, values_GBF: Tensor) -> Tensor:
         weight_GOF, bias_GO = self._weights[f"{layer}.weight"], self._weights[f"{layer}.bias"]
-        # In this order the weights' gradients are products of contiguous matrices: three times as fast.
+        # In this order the gradients of the weights are products of contiguous matrices, which are three times as fast.
         return torch.baddbmm(bias_GO.unsqueeze(2), weight_GOF, values_GBF.transpose(1, 2)).transpose(1, 2)
 
     def _masks(self, shape: torch.Size, generators: Sequence[Generator]) -> Tensor:
-        """What torch's dropout multiplies with, drawn for each slot as it would be alone."""
+        """The dropout masks, scaled as torch does it, and drawn for each slot as if it were trained alone."""
         masks_GBF = torch.ones(len(self._slots), *shape, device=self._device)
         for mask_BF, slot, generator in zip(masks_GBF, self._slots, generators, strict=True):
             if slot.config.dropout:
@@ -194,7 +194,7 @@ class Gang:
         self._keep(going_on)
 
     def _keep(self, slots: list[_Slot]) -> None:
-        """Go on with these alone; the others' heads get their best weights."""
+        """Continue with these slots only; the heads of the others get their best weights."""
         if len(slots) == len(self._slots):
             return
         for slot in self._slots:

@@ -1,4 +1,4 @@
-"""Losses and scores of many classifiers at once: `loss` and `metrics`, with one more dimension G for the slots."""
+"""Losses and scores of several classifiers at once: as in `loss` and `metrics`, with a dimension G for the slots."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models.training.metrics import Scores, macro_f1
 
 
 def gang_losses(logits_GBC: Tensor, labels_GB: Tensor, class_weights_C: Tensor, smoothing_G: Tensor) -> Tensor:
-    """Mean cross-entropy of each slot, shape (G,), weighted and smoothed as torch's `cross_entropy` does.
+    """Mean cross-entropy of each slot, shape (G,), with weights and smoothing as in torch's `cross_entropy`.
 
-    There the smoothing is one number, here each slot has its own.
+    Unlike there, each slot has its own label smoothing.
     """
     log_probabilities = logits_GBC.log_softmax(dim=2)
     weights_GB = class_weights_C[labels_GB]
@@ -29,32 +29,37 @@ def gang_cross_entropy(logits_GBC: Tensor, labels_GB: Tensor) -> Tensor:
 
 
 class GangTally:
-    """`Tally` of each slot, kept on the device and read once."""
+    """A `Tally` for each slot, kept on the device and read once."""
 
     def __init__(self, slots: int, classes: int, device: torch.device) -> None:
         self._classes = classes
         self._loss_sum_G = torch.zeros(slots, dtype=torch.float64, device=device)
-        self._confusion = torch.zeros(slots * classes**2, dtype=torch.float64, device=device)
-        self._offset_G1 = (torch.arange(slots, device=device) * classes**2).unsqueeze(1)
+        self._counts_K = torch.zeros(3 * slots * classes, dtype=torch.float64, device=device)
+        """Hits, labels and predictions, each of every slot and class."""
+        self._offset_G1 = (torch.arange(slots, device=device) * classes).unsqueeze(1)
 
     def add(self, logits_GBC: Tensor, labels_GB: Tensor, mean_loss_G: Tensor) -> None:
         """Count a batch of each slot."""
-        cells = (self._offset_G1 + labels_GB * self._classes + logits_GBC.argmax(dim=2)).flatten()
-        self._confusion.index_add_(0, cells, torch.ones_like(cells, dtype=torch.float64))
+        answers_GB = logits_GBC.argmax(dim=2)
+        ones = torch.ones(labels_GB.numel(), dtype=torch.float64, device=labels_GB.device)
+        kinds = ((labels_GB, (answers_GB == labels_GB).flatten().double()), (labels_GB, ones), (answers_GB, ones))
+        for kind, (classes_GB, counts) in enumerate(kinds):
+            start = kind * len(self._loss_sum_G) * self._classes
+            self._counts_K.index_add_(0, (start + self._offset_G1 + classes_GB).flatten(), counts)
         self._loss_sum_G += mean_loss_G * labels_GB.shape[1]
 
     def read(self) -> list[Scores]:
-        """The figures of each slot so far, in one transfer from the device."""
+        """The scores of each slot so far, in one transfer from the device."""
         slots = len(self._loss_sum_G)
-        figures = torch.cat([self._loss_sum_G, self._confusion]).cpu()
-        confusion_GCC = figures[slots:].view(slots, self._classes, self._classes)
-        images = int(confusion_GCC[0].sum())
+        figures = torch.cat([self._loss_sum_G, self._counts_K]).cpu()
+        hits_GC, labels_GC, answers_GC = figures[slots:].view(3, slots, self._classes)
+        images = int(labels_GC[0].sum())
         return [
             Scores(
                 loss=float(loss_sum) / images,
-                accuracy=float(confusion_CC.trace()) / images,
-                macro_f1=macro_f1(confusion_CC),
+                accuracy=float(hits_C.sum()) / images,
+                macro_f1=macro_f1(hits_C, seen_C),
                 images=images,
             )
-            for loss_sum, confusion_CC in zip(figures[:slots], confusion_GCC, strict=True)
+            for loss_sum, hits_C, seen_C in zip(figures[:slots], hits_GC, labels_GC + answers_GC, strict=True)
         ]

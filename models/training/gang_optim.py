@@ -1,4 +1,4 @@
-"""One optimiser for many trainings: torch computes a step of rate 1 for all, each scales it by its own rate."""
+"""One optimiser for several trainings: torch computes a step of learning rate 1, and each slot scales it by its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models.training.optim import build_optimizer, set_learning_rate
 
 
 class GangOptimizer:
-    """Steps stacked parameters of shape (slots, ...), in place, as `build_optimizer`'s would step each slot.
+    """Steps stacked parameters of shape (slots, ...) in place, each slot as an optimiser of `build_optimizer` would.
 
-    Every optimiser's step is proportional to the learning rate and, but for weight decay, goes element by element: it
-    is taken from 0, with rate 1 and without decay, and then scaled. `configs` are the slots'; optimiser and momentum
-    are the same in all.
+    Every optimiser's step is proportional to the learning rate and, except for weight decay, element-wise. So it is
+    taken from 0, with learning rate 1 and without decay, and then scaled. `configs` are those of the slots, with the
+    same optimiser and momentum.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], configs: Sequence[TrainConfig]) -> None:
@@ -33,16 +33,16 @@ class GangOptimizer:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], rates: Sequence[float]) -> None:
-        """Take one step; `gradients` are those of `weights`, `rates` the slots' learning rates."""
+        """Take one step with the gradients of the weights; `rates` are the slots' learning rates."""
         rate_G = torch.tensor(rates, device=self._decay_G.device)
         scale_G = self._clip_scale(gradients)
         decoupled = self._configs[0].optimizer == "adamw"
         for move, weight, gradient in zip(self._moves, self._weights, gradients, strict=True):
             if scale_G is not None:
                 gradient = gradient * _over(scale_G, gradient)
-            if weight.ndim >= 3 and not decoupled:  # matrices alone decay, as in `build_optimizer`
+            if weight.ndim >= 3 and not decoupled:  # Only matrices decay, as in `build_optimizer`.
                 gradient = gradient + weight * _over(self._decay_G, weight)
-            move.grad = gradient.contiguous()  # as fused optimisers take for granted
+            move.grad = gradient.contiguous()  # Fused optimisers require it.
         self._optimizer.step()
         for move, weight in zip(self._moves, self._weights, strict=True):
             if weight.ndim >= 3 and decoupled:
@@ -51,18 +51,18 @@ class GangOptimizer:
             move.zero_()
 
     def of_slots(self, kept: Sequence[int], weights: Mapping[str, Tensor]) -> GangOptimizer:
-        """The optimiser as it is now, of some slots alone; `weights` are theirs."""
+        """An optimiser with the current state of some of the slots, for their weights."""
         fewer = GangOptimizer(weights, [self._configs[position] for position in kept])
         state = self._optimizer.state_dict()
         for entry in state["state"].values():
             for name, value in entry.items():
-                if value.ndim:  # the count of steps is one for all
+                if value.ndim:  # The count of steps is a scalar that all slots share.
                     entry[name] = value[list(kept)]
         fewer._optimizer.load_state_dict(state)
         return fewer
 
     def _clip_scale(self, gradients: Sequence[Tensor]) -> Tensor | None:
-        """By what each slot's gradients are multiplied, as torch's `clip_grad_norm_` does."""
+        """The factor for each slot's gradients, as in torch's `clip_grad_norm_`; None without clipping."""
         if self._clip_G is None:
             return None
         squares = torch.stack([gradient.flatten(1).square().sum(dim=1) for gradient in gradients])

@@ -1,4 +1,4 @@
-"""Losses for training: cross-entropy with label smoothing, class weights and mixed labels, and its focal form."""
+"""Training losses: cross-entropy with label smoothing, class weights and mixed labels, and the focal loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def total_loss(
     label_smoothing: float | Tensor = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
-    """`training_loss` of the first output, and of the auxiliary ones after it their weighted share, in one scalar."""
+    """The sum of the `training_loss` of the first output and the weighted losses of the auxiliary outputs, a scalar."""
     first, *others = (
         training_loss(
             logits_NC.float(), batch,
@@ -41,14 +41,14 @@ def training_loss(
     label_smoothing: float | Tensor = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
-    """Mean cross-entropy of a batch, a scalar, as torch's `cross_entropy` weighs and smooths it.
+    """Mean cross-entropy of a batch, a scalar, with weights and smoothing as in torch's `cross_entropy`.
 
-    The smoothing may be a scalar tensor. With `focal_gamma` each image's loss is multiplied by (1 - p)^gamma, p the
-    probability of its class (Lin et al. 2017, equation 5); the mean is over the weights of the classes alone, as it is
-    without.
+    The smoothing may be a scalar tensor. With `focal_gamma`, the loss of each image is multiplied by (1 - p)^gamma,
+    where p is the predicted probability of its class (Lin et al. 2017, equation 5); as without it, the sum is divided
+    by the sum of the class weights.
 
-    Where the batch is mixed (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019) an image counts `mix_N` towards
-    `labels_N` and the rest towards `mixed_labels_N`.
+    In a mixed batch (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019), the loss of an image is the sum of the losses
+    for `labels_N`, with weight `mix_N`, and for `mixed_labels_N`, with weight 1 - `mix_N`.
     """
     if batch.mixed_labels_N is None and not focal_gamma:
         return _cross_entropy(logits_NC, batch.labels_N, class_weights_C, label_smoothing, "mean")
@@ -71,13 +71,13 @@ def _cross_entropy(
             logits_NC, labels_N, weight=class_weights_C, label_smoothing=smoothing, reduction=reduction
         )
 
-    if isinstance(smoothing, Tensor):  # torch takes a number; the loss is linear in it.
+    if isinstance(smoothing, Tensor):  # torch accepts only a number, but the loss is linear in it.
         return torch.lerp(smoothed(0.0), smoothed(1.0), smoothing)
     return smoothed(smoothing)
 
 
 def batch_weight(batch: Batch, class_weights_C: Tensor | None) -> Tensor | int:
-    """What a batch's mean loss is the mean over: its images, or the sum of their weights."""
+    """The divisor of a batch's mean loss: the number of its images, or the sum of their class weights."""
     if class_weights_C is None:
         return len(batch.labels_N)
     weights_N = class_weights_C[batch.labels_N]
@@ -87,6 +87,6 @@ def batch_weight(batch: Batch, class_weights_C: Tensor | None) -> Tensor | int:
 
 
 def _focus(logits_NC: Tensor, labels_N: Tensor, gamma: float) -> Tensor:
-    """(1 - p)^gamma of each image; its gradient is finite where p is 1, too."""
+    """(1 - p)^gamma for each image, with a finite gradient even if p is 1."""
     missing_N = -torch.expm1(-F.cross_entropy(logits_NC, labels_N, reduction="none"))
     return missing_N.clamp_min(torch.finfo(missing_N.dtype).tiny) ** gamma

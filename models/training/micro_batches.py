@@ -1,4 +1,4 @@
-"""Batches in pieces: what does not fit into the device's memory at once passes the network piece by piece."""
+"""Divides batches that do not fit into the device's memory into micro-batches."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from data.errors import InfeasibleConfig
 T = TypeVar("T")
 
 _SAYINGS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""Of a CPU's allocator, and of a GPU's library, in errors that are mere RuntimeErrors."""
+"""Messages of a CPU's allocator and of cuBLAS, in errors whose type is only RuntimeError."""
 SMALLEST = 4
-"""Images of the smallest micro-batch: batch norms learn nothing of use from the statistics of fewer."""
+"""Images of the smallest micro-batch: the statistics of fewer images are useless for batch norms."""
 
 
 class MicroBatches:
-    """Cuts batches into as many pieces as memory asks for: one, then two, four and so on, for as long as it lives.
+    """Divides batches into as few pieces as fit into memory: one, then two, four and so on. The number never shrinks.
 
-    A gradient that is accumulated over the pieces is the batch's, but for rounding. Batch norms see the statistics of
-    a piece, not of the batch, and move their running ones once a piece; dropout draws other numbers.
+    A gradient that is accumulated over the pieces equals that of the batch, except for rounding. Batch norms use the
+    statistics of a piece, and update their running statistics once per piece; dropout draws other numbers.
     """
 
     def __init__(self) -> None:
         self.count = 1
-        """Pieces that a batch is cut into now."""
+        """Number of pieces into which a batch is divided now."""
         self.retries = True
-        """Whether `run` tries again with smaller pieces; a capture cannot, for what it has recorded stays recorded."""
+        """Whether `run` tries again with smaller pieces; False in a capture, which cannot undo recorded work."""
 
     def run(self, batch: Batch, work: Callable[[Sequence[Batch]], T]) -> T:
-        """What `work` makes of the pieces of a batch; where memory runs out, it is called again with smaller ones.
+        """Call `work` with the pieces of a batch and return its result; if memory runs out, call it with smaller
+        pieces.
 
-        Raises InfeasibleConfig where pieces of `SMALLEST` images do not fit either.
+        Raises InfeasibleConfig if even pieces of `SMALLEST` images do not fit.
         """
         while True:
             try:
@@ -47,24 +48,24 @@ class MicroBatches:
                     raise InfeasibleConfig(
                         f"out of memory with {images} images at a time: {_first_line(error)}"
                     ) from None
-            # Not in the handler: the error's traceback keeps what the attempt has allocated.
+            # Not in the handler: the error's traceback keeps the memory of the attempt.
             self.count *= 2
             torch.cuda.empty_cache()
 
     def can_shrink(self, images: int) -> bool:
-        """Whether a batch of so many images may be cut into twice as many pieces."""
+        """Whether a batch of this many images may be divided into twice as many pieces."""
         return images // self.count >= 2 * SMALLEST
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine, had no memory left."""
+    """Whether the error means that a device, or the machine, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)
 
 
 def _cut(batch: Batch, count: int) -> list[Batch]:
-    """Pieces of about the same size, views of the batch; never an empty one."""
+    """Pieces of about the same size, none of them empty, as views of the batch."""
     count = min(count, len(batch.labels_N))
     if count == 1:
         return [batch]

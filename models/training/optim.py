@@ -1,4 +1,4 @@
-"""Optimisers by name, each in its fastest form."""
+"""Optimisers by name, each in its fastest implementation."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from models.training.finetuned import FineTuned
 Kind = TypeVar("Kind", bound=Optimizer)
 
 _RATE = "rate_multiplier"
-"""Key of a parameter group's learning rate over the configured one."""
+"""Key of a parameter group: its learning rate as a multiple of the configured one."""
 _DECAYS = "decays"
-"""Key of a parameter group that says whether weight decay reaches it."""
+"""Key of a parameter group: whether it has weight decay."""
 _PLACED = ("lr", "capturable", "fused", "foreach")
-"""Keys of a parameter group that follow the device, not the training: a checkpoint does not bring them."""
+"""Keys of a parameter group that depend on the device, so that they are not restored from a checkpoint."""
 
 
 def _eager(kind: type[Kind]) -> type[Kind]:
-    """The same optimiser without what makes it known to torch's compiler, which nothing here uses.
+    """The same optimiser without the wrappers for torch's compiler, which Sieve does not use.
 
-    The wrappers around these methods import the compiler when they are first called, in every process: on one core
-    that takes as long as importing torch itself.
+    The wrappers import the compiler at their first call in every process, which takes as long as importing torch itself
+    on one core.
     """
     wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
@@ -42,13 +42,13 @@ NAdam, RAdam, SGD = _eager(torch_optim.NAdam), _eager(torch_optim.RAdam), _eager
 def build_optimizer(
     model: nn.Module, config: TrainConfig, *, capturable: bool = False, decays: bool = True
 ) -> Optimizer:
-    """The configured optimiser over the parameters of `model` that learn.
+    """The configured optimiser over the trained parameters of `model`.
 
-    With `capturable` it keeps all that changes from step to step in tensors on the device, and its state exists from
-    the start: what a captured step reads and writes. Without `decays` weight decay is left to `decay_weights`.
+    With `capturable`, its state is complete from the start and kept in tensors on the device, so that a captured step
+    can read and write it. Without `decays`, the caller applies weight decay with `decay_weights`.
 
-    Weight decay is not applied to vectors, that is to norms and biases (He et al. 2019, Bag of Tricks, section 3.1). It
-    is decoupled for AdamW (Loshchilov and Hutter 2019) and added to the gradient for the others.
+    Weight decay is not applied to vectors, i.e. norms and biases (He et al. 2019, Bag of Tricks, section 3.1). It is
+    decoupled in AdamW (Loshchilov and Hutter 2019) and added to the gradient in the others.
     """
     groups = _parameter_groups(model, config.weight_decay) if decays else _undecayed_groups(model)
     # The learning rate is set before each step, see `set_learning_rate` and `read_rates_from`.
@@ -63,9 +63,9 @@ def build_optimizer(
         case "radam":
             optimizer = RAdam(groups, foreach=True, capturable=capturable)
         case "sgd":
-            # Nesterov's correction of no momentum is plain SGD, which torch wants spelled that way.
+            # torch refuses Nesterov's correction without momentum, which would be plain SGD.
             nesterov = config.nesterov and config.momentum > 0
-            # The fused form fails where a parameter gets its first gradient later than others and has no state yet.
+            # The fused implementation fails if a parameter gets its first gradient later than others.
             fused = capturable or not isinstance(model, FineTuned)
             optimizer = SGD(groups, momentum=config.momentum, nesterov=nesterov, fused=fused, foreach=not fused)
     if capturable:
@@ -74,25 +74,25 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Use this learning rate from the next step on, and its share where a network has a rate for each depth."""
+    """Use this learning rate from the next step on, multiplied by each group's own multiplier."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group[_RATE]
 
 
 def rate_multipliers(optimizer: Optimizer) -> list[float]:
-    """The learning rate of each parameter group over the configured one."""
+    """The learning rate of each parameter group as a multiple of the configured one."""
     return [group[_RATE] for group in optimizer.param_groups]
 
 
 def read_rates_from(optimizer: Optimizer, rates_G: Tensor) -> None:
-    """Take the learning rate of each parameter group from this tensor whenever a step is taken."""
+    """Let each step read the learning rates of the parameter groups from this tensor."""
     for group, rate in zip(optimizer.param_groups, rates_G, strict=True):
         group["lr"] = rate
 
 
 @torch.no_grad()
 def decay_weights(optimizer: Optimizer, weight_decay: Tensor) -> None:
-    """Weight decay by a scalar tensor, before a step of an optimiser that was built without: as torch's would do it."""
+    """Apply weight decay, a scalar tensor, as torch would, before a step of an optimiser built with `decays=False`."""
     for group in optimizer.param_groups:
         learning = [parameter for parameter in group["params"] if parameter.grad is not None]
         if not group[_DECAYS] or not learning:
@@ -105,12 +105,12 @@ def decay_weights(optimizer: Optimizer, weight_decay: Tensor) -> None:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
-    """All that a step of a capturable optimiser changes, other than the weights."""
+    """The tensors that a step of a capturable optimiser changes, except for the weights."""
     return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
 
 
 def restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Load a state that was saved on any device; the optimiser keeps its own form, and the source of its rates."""
+    """Load a state that was saved on any device; the optimiser keeps its implementation and the source of its rates."""
     own = [{key: group[key] for key in _PLACED if key in group} for group in optimizer.param_groups]
     fresh = dict(optimizer.state)
     groups = [{**group, **mine} for group, mine in zip(saved["param_groups"], own, strict=True)]
@@ -122,16 +122,17 @@ def restore_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
 
 
 def reset_state(optimizer: Optimizer) -> None:
-    """Bring the state of a capturable optimiser back to what it was before its first step, in the same tensors."""
+    """Reset the state of a capturable optimiser to that before its first step, in the same tensors."""
     for state in optimizer.state.values():
         for name, value in state.items():
-            value.fill_(1.0 if name == "mu_product" else 0.0)  # NAdam's product of momenta starts at 1.
+            value.fill_(1.0 if name == "mu_product" else 0.0)  # NAdam's product of momentum coefficients starts at 1.
 
 
 def _create_state(optimizer: Optimizer) -> None:
-    """Give every parameter the state that it has before its first step.
+    """Give every parameter the optimiser state that it has before its first step.
 
-    torch creates it in the first step, which a capture would repeat for ever. A step of rate 0 leaves the weights.
+    torch creates the state in the first step, and a capture would repeat that in every replay. A step with learning
+    rate 0 creates it without changing the weights.
     """
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -153,6 +154,6 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def _undecayed_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Groups that torch does not decay, and that say whether `decay_weights` does."""
+    """Parameter groups without torch's weight decay; their key `_DECAYS` says whether `decay_weights` applies it."""
     groups = _parameter_groups(model, 1.0)
     return [{**group, "weight_decay": 0.0, _DECAYS: group["weight_decay"] > 0} for group in groups]

@@ -1,4 +1,4 @@
-"""Which number format a network computes in."""
+"""The number format in which a network computes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from models.config import Precision
 
 BF16_MIN_MACS_PER_STEP = 50_000_000
-"""MACs of a batch's forward pass above which bfloat16 is faster on a CPU.
+"""Number of MACs of a batch's forward pass above which bfloat16 is faster on a CPU.
 
-Measured on one core of an AMD EPYC (Zen 5, AVX512-BF16), torch 2.15, 23 networks of 8 to 64 pixels, 8 to 128 filters
-and batches of 16 to 256: below 30 M MACs fp32 was faster by 5 to 15 % (8x8 digits: 14 %), from 55 M on bfloat16 was, by
-1.0 to 2.7 times (five convs of 32 filters at 32x32: 2.1 to 2.7 times).
+Measured on one core of an AMD EPYC (Zen 5, AVX512-BF16) with torch 2.15, for 23 networks of 8 to 64 pixels, 8 to 128
+filters and batches of 16 to 256: below 30 M MACs float32 was 5 to 15 % faster (8x8 digits: 14 %); from 55 M MACs on,
+bfloat16 was 1.0 to 2.7 times as fast (five convs of 32 filters at 32x32: 2.1 to 2.7 times).
 """
 
 
 def compute_dtype(
     precision: Precision, device: torch.device, model: nn.Module, example_1CHW: Tensor, *, batch_size: int
 ) -> torch.dtype:
-    """The dtype for autocast: as configured, or with `auto` bfloat16 where this device is faster with it.
+    """The dtype for autocast: as configured; with `auto`, bfloat16 if this device is faster with it, else float32.
 
-    The example is one image as the network will see it, on the device; the network is on the device too.
+    The example is one image as input for the network. Both must be on the device.
     """
     match precision:
         case "bf16":
@@ -39,17 +39,17 @@ def compute_dtype(
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Compute in `dtype` where that is safe; does nothing for float32.
 
-    On a GPU weights that were cast are not kept for the next use: kept in the capture of a graph, they would be found
-    after it, in memory that belongs to the graph.
+    On a GPU, autocast does not cache the weights that it casts: weights cached while a graph is captured would be
+    reused after the capture, in memory that belongs to the graph.
     """
     cached = device.type != "cuda"
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32, cache_enabled=cached)
 
 
 def count_macs(model: nn.Module, images_NCHW: Tensor) -> int:
-    """Multiply-accumulates of the convolutions and linear layers in a forward pass; the model is left as it was.
+    """The multiply-accumulates of convolutions and linear layers in a forward pass. The model is not changed.
 
-    torch's own FlopCounterMode counts attention as well, but importing it takes each worker a quarter of a second.
+    torch's FlopCounterMode counts attention, too, but importing it takes a quarter of a second in each worker.
     """
     macs = 0
 
@@ -60,7 +60,7 @@ def count_macs(model: nn.Module, images_NCHW: Tensor) -> int:
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(add) for layer in layers]
     training = model.training
-    model.eval()  # one image has no batch statistics, and dropout must not draw
+    model.eval()  # One image has no batch statistics, and dropout must not draw random numbers.
     try:
         with torch.inference_mode():
             model(images_NCHW)

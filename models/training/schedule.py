@@ -7,19 +7,19 @@ import math
 from models.config import TrainConfig
 
 ONE_CYCLE_START = 1 / 25
-"""First learning rate of `one_cycle`, over the configured one: torch's `div_factor`."""
+"""First learning rate of `one_cycle`, relative to the configured one: torch's `div_factor`."""
 ONE_CYCLE_END = ONE_CYCLE_START * 1e-4
-"""Last learning rate of `one_cycle`, over the configured one: torch's `final_div_factor`."""
+"""Last learning rate of `one_cycle`, relative to the configured one: torch's `final_div_factor`."""
 ONE_CYCLE_RISE = 0.3
-"""Share of the steps in which `one_cycle` rises, unless `warmup_epochs` says otherwise."""
+"""Share of the steps in which `one_cycle` rises, if `warmup_epochs` is 0."""
 
 
 def learning_rate(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
     """The learning rate of optimiser step `step`, counted from 0 over the whole training.
 
     `constant`, `cosine` and `step` begin after `warmup_epochs` of linear warm-up; `cosine` reaches 0 after the last
-    step (Loshchilov and Hutter 2017, SGDR, without restarts). `one_cycle` is Smith and Topin 2018 with cosine flanks,
-    as in torch's OneCycleLR, with the momentum left alone.
+    step (Loshchilov and Hutter 2017, SGDR, without restarts). `one_cycle` is that of Smith and Topin 2018 with cosine
+    annealing, as in torch's OneCycleLR, but without changing the momentum.
     """
     steps = config.epochs * steps_per_epoch
     if config.scheduler == "one_cycle":

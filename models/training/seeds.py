@@ -1,4 +1,4 @@
-"""What decides the random draws of an epoch: the training's seed and the epoch's number, nothing else."""
+"""The seeds of an epoch's random draws, which depend only on the training's seed and the epoch's number."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 
 
 class EpochSeeds(NamedTuple):
-    """Of two random generators, so that neither's draws depend on how much the other has drawn."""
+    """Seeds of two random generators, so that the draws of one do not depend on how much the other has drawn."""
 
     batches: int
-    """Shuffling and augmentation."""
+    """Seed for shuffling and augmentation."""
     dropout: int
+    """Seed for dropout."""
 
 
 def epoch_seeds(seed: int, epoch: int) -> EpochSeeds:
-    """The seeds of an epoch, counted from 1: resuming, or what others draw in between, changes nothing."""
+    """The seeds of an epoch, counted from 1. Interruptions and other random draws do not change them."""
     batches, dropout = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64)
     return EpochSeeds(int(batches), int(dropout))

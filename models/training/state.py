@@ -1,4 +1,4 @@
-"""What changes while a network is trained, and the epoch that changes it."""
+"""The state of a training, and the epoch that changes it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from models.values import FlatValue
 
 
 class TrainingState:
-    """Network, optimiser, moving average, best weights and history: what changes while a network is trained."""
+    """Everything that changes during training: network, optimiser, moving average, best weights and history."""
 
     def __init__(
         self,
@@ -46,15 +46,17 @@ class TrainingState:
         capture: Capture | None = None,
         as_branch: bool = False,
     ) -> None:
-        """With `capture` the steps are recorded and replayed, where the images lie on the device.
+        """With `capture`, steps are recorded and replayed if the images are on the device.
 
-        `as_branch`: they are recorded by a gang, together with those of others; see `device_steps` and `take_over`.
+        With `as_branch`, a gang records them together with the steps of other trainings; see `device_steps` and
+        `take_over`.
         """
         self.history: list[EpochMetrics] = []
         self.best_weights: dict[str, Tensor] = {}
         self._model, self._train, self._config = model, train, config
         if isinstance(model, FineTuned):
-            # What learns at last learns in the optimiser's eyes from the start: it passes over what has no gradient.
+            # Unfreeze all layers that are ever trained before the optimiser is built, so that it includes those that
+            # are unfrozen later. It skips parameters without gradients.
             model.begin_epoch(config.epochs)
         picked = train if isinstance(train, PickedTraining) and train.resident else None
         recorded = bool(capture and picked)
@@ -76,21 +78,21 @@ class TrainingState:
 
     @property
     def judged_model(self) -> nn.Module:
-        """The network that is validated and kept."""
+        """The network that is validated and kept: the moving average if there is one."""
         return self._average.model if self._average else self._model
 
     @property
     def micro_batches(self) -> MicroBatches:
-        """Into how many pieces batches are cut."""
+        """The division of batches into micro-batches."""
         return self._step.micro_batches
 
     @property
     def steps(self) -> str:
-        """How the last epoch's steps were run, as `EpochMetrics.steps` has it."""
+        """How the last epoch's steps were run, in the form of `EpochMetrics.steps`."""
         return self._captured.steps.mode if self._captured else EAGER
 
     def train_epoch(self, epoch: int, generator: torch.Generator, on_batch: Callable[[], None]) -> Scores:
-        """Take one step a batch. On a GPU nothing here waits for the device until the scores are read."""
+        """Take one step per batch. On a GPU, nothing waits for the device until the scores are read."""
         if isinstance(self._model, FineTuned):
             self._model.begin_epoch(epoch)
         self._model.train()
@@ -109,30 +111,30 @@ class TrainingState:
         return self._step.tally.read()
 
     def begin_epoch(self, epoch: int) -> None:
-        """Go to the first step of an epoch that was drawn, for steps that a gang takes."""
+        """Go to the first step of an epoch, which was drawn before. A gang calls this and takes the steps."""
         self.train_mode()
         self._step.tally.clear()
         self.device_steps.begin(epoch)
 
     def train_mode(self) -> None:
-        """Let the network behave as it does in training."""
+        """Set the network to training mode, with all layers unfrozen that are ever trained."""
         if isinstance(self._model, FineTuned):
             self._model.begin_epoch(self._config.epochs)
         self._model.train()
 
     def read_scores(self) -> Scores:
-        """What the steps of the epoch scored, for steps that a gang takes."""
+        """The training scores of the epoch so far. A gang calls this."""
         return self._step.tally.read()
 
     def close(self) -> None:
-        """Give back what recorded steps take."""
+        """Free the memory of recorded steps."""
         if self._captured:
             self._captured.steps.release()
 
     def take_over(self, model: nn.Module, config: TrainConfig) -> None:
-        """Train another network of the same shape from now on, from its start, in the same tensors.
+        """Start training another network of the same shape in the same tensors.
 
-        What the configurations have in common is what `branches.branch_key` says.
+        The new configuration must have the same `branches.branch_key`.
         """
         assert self._values is not None
         self.history, self.best_weights, self._config = [], {}, config
@@ -145,13 +147,13 @@ class TrainingState:
         self.device_steps.config = config
 
     def finish_epoch(self, metrics: EpochMetrics, metric: str) -> None:
-        """Note the metrics, and keep the weights if no epoch before was as good."""
+        """Add the metrics to the history, and keep the weights if the epoch is better than all before."""
         self.history.append(metrics)
         if best_epoch(self.history, metric) == metrics.epoch:
             self.best_weights = {name: tensor.clone() for name, tensor in self.judged_model.state_dict().items()}
 
     def checkpoint(self, identity: dict[str, FlatValue]) -> Checkpoint:
-        """All of it, as it is now."""
+        """The current state as a checkpoint."""
         return Checkpoint(
             identity=identity,
             model=self._model.state_dict(),
@@ -162,7 +164,7 @@ class TrainingState:
         )
 
     def restore(self, saved: Checkpoint) -> None:
-        """Go on from there."""
+        """Continue from a checkpoint."""
         self._model.load_state_dict(saved.model)
         restore_optimizer(self._optimizer, saved.optimizer)
         if self._average and saved.average:
@@ -171,7 +173,7 @@ class TrainingState:
         self.history = saved.history
 
     def tensors(self) -> Groups:
-        """All that a step changes, by what it is."""
+        """The tensors that a step changes, grouped under the names of their kinds."""
         average = self._average.tensors() if self._average else []
         return {
             "weights": [parameter.detach() for parameter in self._model.parameters()],

@@ -1,4 +1,4 @@
-"""One step of a training: the same whether it is run as it is written or recorded and replayed."""
+"""One step of a training, which is the same for eager and for recorded steps."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from models.training.precision import autocast
 
 
 class StepValues:
-    """Numbers of a configuration as tensors on the device: a recorded step can go on with those of another one."""
+    """Values of a configuration as tensors on the device, so that a recorded step can use another configuration's."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.label_smoothing, self.weight_decay, self.gradient_clip = torch.zeros(3, device=device)
         self.take(config)
 
     def take(self, config: TrainConfig) -> None:
-        """Go on with the numbers of this configuration."""
+        """Use the values of this configuration from now on."""
         self.label_smoothing.fill_(config.label_smoothing)
         self.weight_decay.fill_(config.weight_decay)
         self.gradient_clip.fill_(config.gradient_clip)
 
 
 class TrainStep:
-    """What a batch does to a training: forward pass, loss, gradients, clipping, optimiser, moving average, tally."""
+    """A training step: forward pass, loss, gradients, clipping, optimiser, moving average, scores."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class TrainStep:
         dtype: torch.dtype,
         values: StepValues | None = None,
     ) -> None:
-        """`values` replace the configuration's, and may change from step to step."""
+        """`values` replace those of the configuration, and may change from step to step."""
         self.tally = Tally(classes, device)
         self.micro_batches = MicroBatches()
         self._model, self._optimizer, self._average, self._config = model, optimizer, average, config
@@ -58,7 +58,7 @@ class TrainStep:
         self._values = values
 
     def __call__(self, batch: Batch, averaging: int | Tensor) -> None:
-        """Take the step. `averaging`: its number, or the share by which it moves the average, on the device."""
+        """Take the step. `averaging` is its number, or, as a tensor on the device, its weight in the moving average."""
         logits_NC, loss = self.micro_batches.run(batch, self.add_gradients)
         if self._config.gradient_clip:
             if self._values:
@@ -77,8 +77,8 @@ class TrainStep:
         self.tally.add(logits_NC, batch.labels_N, loss)
 
     def add_gradients(self, pieces: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """Leave the gradient of a batch's mean loss with the parameters; returns the batch's logits and that loss."""
-        self._optimizer.zero_grad(set_to_none=True)  # Those of an attempt that ran out of memory.
+        """Compute the gradient of a batch's mean loss; returns the batch's logits and the loss."""
+        self._optimizer.zero_grad(set_to_none=True)  # An attempt that ran out of memory may have left gradients.
         shares = _shares(pieces, self._class_weights_C)
         smoothing = self._values.label_smoothing if self._values else self._config.label_smoothing
         logits: list[Tensor] = []
@@ -101,18 +101,18 @@ class TrainStep:
 
 @torch.no_grad()
 def _clip(model: nn.Module, largest_norm: Tensor) -> None:
-    """Torch's `clip_grad_norm_`, which takes a number, for a scalar tensor."""
+    """Torch's `clip_grad_norm_` with a scalar tensor as the largest norm."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     torch._foreach_mul_(gradients, (largest_norm / (norm + 1e-6)).clamp(max=1.0))
 
 
 def _shares(pieces: Sequence[Batch], class_weights_C: Tensor | None) -> list[Tensor | None]:
-    """What the mean loss of each piece counts in that of the batch; None for the whole of it."""
+    """The weight of each piece's mean loss in that of the batch; None if the piece is the whole batch."""
     if len(pieces) == 1:
         return [None]
     weights = [batch_weight(piece, class_weights_C) for piece in pieces]
-    # Filled on the device: a number that is copied there waits for it.
+    # Filled on the device, because copying a number to it waits for it.
     labels_N = pieces[0].labels_N
     weights_P = torch.stack([w if isinstance(w, Tensor) else labels_N.new_full((), w) for w in weights])
     return list(weights_P / weights_P.sum())

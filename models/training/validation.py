@@ -1,4 +1,4 @@
-"""Validation as recorded work: a batch by its positions among the images, replayed until all were seen."""
+"""Validation as recorded work: scoring a batch is recorded once, and replayed for all batches."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class ValidationBranch:
         self.step.tally.clear()
 
     def score_next(self) -> None:
-        """Score a full batch, the next one."""
+        """Score the next full batch."""
         self.step(self._val.pick(self._order_SN.index_select(0, self._batch_1)[0]))
         self._batch_1.add_(1)
 
     def score_rest(self) -> None:
-        """Score the images that do not fill a batch."""
+        """Score the remaining images, which do not fill a batch."""
         self.step(self._val.pick(self._rest_N))
 
     def state(self) -> Groups:
-        """All that scoring changes."""
+        """The tensors that scoring changes."""
         return {"validation scores": self.step.tally.tensors(), "positions": [self._batch_1]}
 
 
 class CapturedValidation:
-    """Scores networks over all validation images, again and again as their weights change."""
+    """Scores networks on all validation images, each time with their current weights."""
 
     def __init__(self, capture: Capture, branches: Sequence[ValidationBranch]) -> None:
         self._branches = branches
@@ -62,7 +62,7 @@ class CapturedValidation:
         self._rest = self._recorded(capture, [Branch(body=branch.score_rest) for branch in branches], first.rest)
 
     def scores(self, on_batch: Callable[[], None] = lambda: None) -> list[Scores]:
-        """What each network scores now; the loss is plain mean cross-entropy. Leaves them in eval mode."""
+        """The current scores of each network; the loss is the mean cross-entropy. Leaves the networks in eval mode."""
         for branch in self._branches:
             branch.model.eval()
         full, rest = self._branches[0].full, self._branches[0].rest
@@ -82,7 +82,7 @@ class CapturedValidation:
         return [branch.step.tally.read() for branch in self._branches]
 
     def close(self) -> None:
-        """Give back what the recordings take."""
+        """Free the memory of the recordings."""
         self._full.release()
         self._rest.release()
 
@@ -111,7 +111,7 @@ def captured_validation(
     device: torch.device,
     dtype: torch.dtype,
 ) -> CapturedValidation | None:
-    """The validation of one network, recorded; None where nothing records, or the images are not on the device."""
+    """The recorded validation of one network; None without a recorder, or if the images are not on the device."""
     if capture is None or not isinstance(val, PickedValidation) or not val.resident:
         return None
     return CapturedValidation(capture, [ValidationBranch(val, model, classes=classes, device=device, dtype=dtype)])

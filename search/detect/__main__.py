@@ -26,7 +26,7 @@ from search.detect.counts import COUNTS_FILE
 from search.detect.find_objects import Found, detect, open_medium
 from search.devices import parse_devices
 from search.settings import from_arguments
-from search.terminal import DataProgress, print_json
+from search.terminal import DataProgress, open_console, print_json
 
 DEFAULT_DETECTOR = "fasterrcnn_mobilenet_v3_large_fpn"
 DETECTIONS_FOLDER = "detections"
@@ -41,7 +41,10 @@ def build_parser() -> CommandParser:
         help=f"one of {', '.join(DETECTORS)} (default: {DEFAULT_DETECTOR})",
     )  # fmt: skip
     parser.add_argument(
-        "--weights", metavar="FILE", default=DEFAULT, help="file of tensors (default: torchvision's download)"
+        "--weights",
+        metavar="FILE",
+        default=DEFAULT,
+        help="file with the detector's weights, .pt or .safetensors (default: torchvision's download)",
     )
     parser.add_argument(
         "--threshold", metavar="X", type=float, default=0.5,
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.json:
         print_json({"detector": options.detector, "threshold": options.threshold, **found.to_json()})
     else:
-        _show(found, Console())
+        _show(found, open_console())
 
 
 def _show(found: Found, console: Console) -> None:

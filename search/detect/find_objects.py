@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from data.layout import IMAGE_SUFFIXES
+from data.ignored import image_suffixes
 from data.outputs import output_folder
 from data.progress import Progress
 from models.detector import Detector
@@ -40,7 +40,7 @@ def open_medium(source: Path, every: int = 1) -> Medium:
 
     Raises UserError if the source does not exist or cannot be read, or if the extra `video` is missing.
     """
-    if not source.is_file() or source.suffix.lower() in IMAGE_SUFFIXES:
+    if not source.is_file() or source.suffix.lower() in image_suffixes():
         return Pictures(source)
     try:
         from search.detect.video import Video

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from data.arrays import UInt8Array
-from data.decode import UnreadableImage, decode_whole
+from data.decode import UnreadableImage, decode_whole, pillow_warnings
 from data.errors import UserError
 from data.find_pictures import find_pictures
 
@@ -65,7 +65,7 @@ class Pictures(Medium):
         for path in self._paths:
             name = path.relative_to(self._root).as_posix()
             try:
-                yield Frame(name=name, time_s=None, pixels_HWC=decode_whole(path.read_bytes()))
+                yield Frame(name=name, time_s=None, pixels_HWC=_decoded(path))
             except UnreadableImage as error:
                 self.unreadable[name] = str(error)
             except OSError as error:
@@ -82,3 +82,8 @@ class Pictures(Medium):
 
     def close(self) -> None:
         """Do nothing: no file stays open between two pictures."""
+
+
+def _decoded(path: Path) -> UInt8Array:
+    with pillow_warnings():
+        return decode_whole(path.read_bytes())

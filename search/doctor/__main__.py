@@ -10,16 +10,17 @@ brings MLflow up to date. The exit code is 1 if something is broken.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from data.errors import SieveError, UserError
 from search.cli import CommandParser, command_parser, main_guard
+from search.command_line import place_options
 from search.doctor.database import STORAGE, check_schema, check_seal, check_sqlite, check_trials, check_version
 from search.doctor.devices import check_devices
 from search.doctor.finding import Finding, broken
@@ -28,7 +29,7 @@ from search.doctor.mend import mend
 from search.doctor.mlflow_side import check_champions, check_tracking
 from search.settings import Settings, from_arguments
 from search.store.storage import Storage, open_storage
-from search.terminal import print_json, say
+from search.terminal import open_console, print_json, say
 
 _STYLES = {"ok": "green", "warning": "yellow", "broken": "bold red"}
 
@@ -67,13 +68,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                 mended.append(line)
                 say(line)
         findings += examine(settings, storage)
+        findings = [_for_place(finding, place_options(settings)) for finding in findings]
     finally:
         if storage is not None:
             storage.close()
     if options.json:
         print_json({"findings": [asdict(finding) for finding in findings], "mended": mended})
     else:
-        Console().print(_table(findings))
+        open_console().print(_table(findings))
     wrong = [finding.about for finding in findings if finding.state == "broken"]
     if wrong:
         raise SieveError(f"broken: {', '.join(dict.fromkeys(wrong))}; the last column shows how to repair it")
@@ -92,6 +94,13 @@ def _open(settings: Settings, *, mend: bool) -> tuple[Storage | None, list[Findi
     except UserError as error:  # It answers, so the error is about its tables and names the remedy.
         text, _, remedy = str(error).partition("; ")
         return None, [broken(STORAGE, text, remedy)]
+
+
+def _for_place(finding: Finding, options: Sequence[str]) -> Finding:
+    """The finding with the options that a command in it needs to reach this home."""
+    if finding.mend is None or not finding.mend.startswith("sieve ") or "--storage" in finding.mend:
+        return finding
+    return replace(finding, mend=shlex.join([*shlex.split(finding.mend), *options]))
 
 
 def _table(findings: Sequence[Finding]) -> Table:

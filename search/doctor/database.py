@@ -32,7 +32,7 @@ def check_version(url: str) -> Finding | None:
     schema, shown = find_schema(url), redact(url)
     if schema.state == "old":
         text = f"{shown} has the tables of an older version of Sieve (schema {schema.revision}, not {NEWEST})"
-        init = command("init", f"--storage {shown}")
+        init = command("init", f"--storage {quote(shown)}")
         if is_sqlite(url):
             return warning(STORAGE, f"{text}; the next command upgrades it", init)
         return broken(STORAGE, f"{text}; commands refuse it until it is upgraded", init)

@@ -36,7 +36,7 @@ def mend(settings: Settings, storage: Storage) -> Iterator[str]:
         yield f"deleted {'1 useless cache entry' if removed == 1 else f'{removed} useless cache entries'}"
     for study in study_names(storage):
         synced = sync(settings, storage, study)
-        if synced.trials_sent or synced.looks_sent:
+        if synced.trials_sent or synced.looks_sent or synced.champion_registered:
             yield str(synced)
 
 

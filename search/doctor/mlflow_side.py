@@ -8,7 +8,7 @@ from shlex import quote
 
 from sqlalchemy.engine import make_url
 
-from data.errors import SieveError
+from data.errors import SieveError, UserError
 from search import names
 from search.doctor.finding import Finding, broken, command, ok, warning
 from search.settings import Settings, redact
@@ -16,7 +16,7 @@ from search.store.records import StudyRecord, read_study, study_names
 from search.store.storage import Storage
 from search.tracking.backlog import looks_behind, trials_behind
 from search.tracking.client import answering
-from search.tracking.model_registry import load_champion, model_name
+from search.tracking.model_registry import load_champion, version_of
 
 TRACKING, REGISTRY = "tracking", "registry"
 
@@ -29,7 +29,8 @@ def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
         if not study_names(storage):
             yield ok(TRACKING, f"{url} does not exist yet: the first search creates it")
             return
-        yield broken(TRACKING, f"{url} does not exist", "name the right place with --tracking")
+        found_again = f"name the right place with --tracking, or fill it again: {command('sync')}"
+        yield broken(TRACKING, f"{url} does not exist", found_again)
         return
     try:
         with answering(settings.tracking_url):
@@ -58,10 +59,12 @@ def check_champions(settings: Settings, storage: Storage) -> Iterator[Finding]:
 
 
 def _check_champion(settings: Settings, record: StudyRecord, uri: str) -> Finding:
-    alias = f"models:/{model_name(record.name)}@{names.CHAMPION_ALIAS}"
+    alias = f"models:/{version_of(uri).name}@{names.CHAMPION_ALIAS}"
     try:
         load_champion(settings, uri)
         found = load_champion(settings, alias).registered.uri
+    except UserError as error:  # The registry lacks it.
+        return broken(REGISTRY, f"{record.name}: {error}", command("sync", f"--study {quote(record.name)}"))
     except SieveError as error:
         return broken(REGISTRY, f"{record.name}: {error}", "restore MLflow's artifacts")
     if found != uri:

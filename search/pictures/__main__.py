@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.draw_all import draw_pictures
 from search.settings import from_arguments
+from search.stage.moved_pictures import DATA_HELP
 from search.terminal import DataProgress, print_json
 
 
@@ -21,6 +22,7 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.pictures", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study whose champion to draw")
+    parser.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
     return parser
 
 
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = build_parser().parse_args(argv)
     with DataProgress() as progress:
-        drawn = draw_pictures(from_arguments(arguments), arguments.study, progress=progress)
+        drawn = draw_pictures(from_arguments(arguments), arguments.study, data=arguments.data, progress=progress)
     paths = [str(path) for path in drawn]
     if arguments.json:
         print_json({"study": arguments.study, "pictures": paths})

@@ -1,8 +1,10 @@
-"""The confusion matrix, readable for two classes and for more than a hundred."""
+"""The confusion matrix, readable for two classes and for a thousand."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _COUNTED_CLASSES = 30
 """Largest number of classes for which the cells have room for their counts."""
+_SHOWN_CLASSES = 150
+"""Largest number of classes that are shown: a figure of 1,200 takes gigabytes, and nobody can read it."""
 _NAME_CHARACTERS = 24
 _SIDE_IN = 7.5
 _LARGEST_CELL_IN, _SMALLEST_CELL_IN = 1.2, 0.12
@@ -26,14 +30,22 @@ _NAMED_CONFUSIONS = 5
 
 def confusion_picture(predictions: Predictions) -> Sheet:
     """The confusion matrix: rows are true classes, columns are predicted classes."""
-    classes = len(predictions.classes)
+    labels = _most_confused(predictions)
+    classes = len(labels)
+    place_C = np.full(len(predictions.classes), -1)
+    place_C[labels] = range(classes)
+    truths_N, answers_N = place_C[predictions.labels_N], place_C[predictions.predicted_N]
+    shown_N = (truths_N >= 0) & (answers_N >= 0)
     counts_CC = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts_CC, (predictions.labels_N, predictions.predicted_N), 1)
+    np.add.at(counts_CC, (truths_N[shown_N], answers_N[shown_N]), 1)
+    shown_classes = [predictions.classes[label] for label in labels]
+    every = len(predictions.classes)
+    part = "" if classes == every else f" Of {every:,} classes, the {classes} with the most mistakes are shown."
     caption = (
         f"{len(predictions):,} {predictions.source}. Rows: true class; columns: predicted class; colour: share of the "
-        f"row. {_worst_confusions(counts_CC, predictions.classes)}"
+        f"row.{part} {_worst_confusions(counts_CC, shown_classes)}"
     )
-    names = [elide(name, _NAME_CHARACTERS) for name in predictions.classes]
+    names = [elide(name, _NAME_CHARACTERS) for name in shown_classes]
     cell_in = max(min(_LARGEST_CELL_IN, _SIDE_IN / classes), _SMALLEST_CELL_IN)
     side_in = cell_in * classes
     size = min(9.0, 0.6 * _POINTS_PER_IN * cell_in)
@@ -51,6 +63,26 @@ def confusion_picture(predictions: Predictions) -> Sheet:
         digits = len(str(counts_CC.max()))
         _write_counts(axes, counts_CC, size=min(size, _POINTS_PER_IN * cell_in / (0.75 * digits)))
     return sheet
+
+
+def write_confusion(predictions: Predictions, path: Path) -> None:
+    """Write the whole matrix as CSV, a line for each cell that is not 0. Raises OSError if it cannot be written."""
+    every = len(predictions.classes)
+    cells, counts = np.unique(predictions.labels_N * every + predictions.predicted_N, return_counts=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("true_class", "predicted_class", "images"))
+        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
+            writer.writerow((predictions.classes[cell // every], predictions.classes[cell % every], count))
+
+
+def _most_confused(predictions: Predictions) -> IntArray:
+    """The classes that are shown, in their order: all, or those that take part in the most mistakes."""
+    every = len(predictions.classes)
+    wrong_N = predictions.labels_N != predictions.predicted_N
+    mistakes_C = np.bincount(predictions.labels_N[wrong_N], minlength=every)
+    mistakes_C += np.bincount(predictions.predicted_N[wrong_N], minlength=every)
+    return np.sort(np.argsort(-mistakes_C, kind="stable")[:_SHOWN_CLASSES])
 
 
 def _draw_matrix(axes: Axes, bar_axes: Axes, counts_CC: IntArray) -> None:

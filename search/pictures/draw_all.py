@@ -15,14 +15,16 @@ from models.bundle import Classifier
 from search import names
 from search.pictures.attribution import grad_cam_picture, guided_backprop_picture
 from search.pictures.calibration import calibration_picture
-from search.pictures.confusion import confusion_picture
+from search.pictures.confusion import confusion_picture, write_confusion
 from search.pictures.grids import mistakes_grid, prediction_grid
+from search.pictures.label_errors import label_errors_picture
 from search.pictures.layers import feature_maps_picture, first_layer_picture
 from search.pictures.per_class import class_scores_picture
 from search.pictures.predictions import Predictions, load_predictions, look_file, predictions_of
 from search.pictures.sheet import Sheet
 from search.pictures.subject import subject_of
 from search.settings import Settings
+from search.stage.moved_pictures import locate_images
 from search.store.find import find_champion, find_study
 from search.store.records import StudyRecord
 from search.store.seal import looks
@@ -30,20 +32,30 @@ from search.store.storage import open_storage
 from search.terminal import say
 from search.tracking.log_pictures import log_pictures
 from search.tracking.model_registry import load_champion
+from search.verdict.held_out import FILE as LABEL_ERROR_FILE
+from search.verdict.held_out import HeldOut, find_label_errors
 
 PICTURE_FOLDER = "pictures"
+CONFUSION_FILE = "confusion.csv"
 INDEX_FILE = "index.json"
 """Name of the index: a list of `{"file", "title", "caption"}` in the order in which to show the pictures."""
 _BATCH_IMAGES = 256
 
 
 def draw_pictures(
-    settings: Settings, study: str, folder: Path | None = None, *, progress: Progress | None = None
+    settings: Settings,
+    study: str,
+    folder: Path | None = None,
+    *,
+    data: str | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Draw the champion's pictures, keep them with its run in MLflow, and return the PNG files in order.
 
     They show the images of the last look at the test set or, before the first look, validation images. Files and
     `index.json` go to `folder`, by default one in the study's folder, and replace the pictures of an earlier call.
+    `data` is the folder of the images, if they were moved since the search.
+
     Raises UserError if the study or its champion does not exist, if the images have changed, or if a file cannot be
     written.
     """
@@ -52,16 +64,24 @@ def draw_pictures(
         record = find_study(storage, study)
         uri = find_champion(record).model_uri
         taken = [look.number for look in looks(storage, study) if look.result and look.model_uri == uri]
+        of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
+        if data or not of_looks:
+            record = locate_images(storage, settings, record, data, progress)
+        doubtful = find_label_errors(settings, storage, record, progress)
     finally:
         storage.close()
     champion = load_champion(settings, uri)
     classifier: Classifier = champion.model.unwrap_python_model().classifier  # type: ignore[no-untyped-call]
-    of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
     if of_looks:
         predictions = load_predictions(of_looks[-1])
     else:
         predictions = _predict_validation(settings, record, classifier, progress)
-    paths = _write(sheets(classifier, predictions), folder or names.study_folder(settings.home, study) / PICTURE_FOLDER)
+    place = folder or names.study_folder(settings.home, study) / PICTURE_FOLDER
+    paths = _write(sheets(classifier, predictions, doubtful), place)
+    if doubtful:
+        doubtful.write(place / LABEL_ERROR_FILE)
+    with writing_below(place):
+        write_confusion(predictions, place / CONFUSION_FILE)
     try:
         log_pictures(settings, champion.registered, paths, of_looks[-1].stem if of_looks else "validation")
     except SieveError as error:  # The files exist; MLflow only shows them.
@@ -98,12 +118,15 @@ def _predict_validation(
     return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
 
 
-def sheets(classifier: Classifier, predictions: Predictions) -> Iterator[tuple[str, Sheet | None]]:
+def sheets(
+    classifier: Classifier, predictions: Predictions, doubtful: HeldOut | None = None
+) -> Iterator[tuple[str, Sheet | None]]:
     """Every picture with its name, one at a time because a figure takes memory; None for a picture without content."""
     yield "predictions", prediction_grid(predictions)
     yield "mistakes", mistakes_grid(predictions)
     yield "confusion", confusion_picture(predictions)
     yield "class_scores", class_scores_picture(predictions)
+    yield "label_errors", label_errors_picture(doubtful)
     yield "calibration", calibration_picture(predictions)
     subject = subject_of(classifier, predictions)
     yield "first_layer", first_layer_picture(subject)

@@ -8,6 +8,8 @@ from search.verdict.scores import score
 
 _ROW_IN = 0.22
 _PLOT_IN = 5.0
+_SHOWN_CLASSES = 150
+"""Largest number of classes that are shown: the lowest F1 scores matter most."""
 _NAME_CHARACTERS = 28
 _MARKERS = {"precision": (">", WRONG), "recall": ("<", RIGHT), "f1": ("o", INK)}
 
@@ -16,12 +18,15 @@ def class_scores_picture(predictions: Predictions) -> Sheet:
     """A row for each class, best F1 first."""
     result = score(predictions.labels_N, predictions.predicted_N, predictions.classes)
     rows = sorted(result.per_class, key=lambda row: -row.f1)
+    hidden = len(rows) - _SHOWN_CLASSES
+    rows = rows if hidden <= 0 else rows[-_SHOWN_CLASSES:]
+    part = f"; the {hidden:,} classes with the best F1 are not shown" if hidden > 0 else ""
     names = [elide(row.name, _NAME_CHARACTERS) for row in rows]
     names_in = 0.2 + 0.085 * max(len(name) for name in names)
     low, high = result.interval
     caption = (
-        f"{len(predictions):,} {predictions.source}, best F1 first. Accuracy {result.accuracy:.1%} (95 % interval "
-        f"{low:.1%} to {high:.1%}), macro-F1 {result.macro_f1:.3f}."
+        f"{len(predictions):,} {predictions.source}, best F1 first{part}. Accuracy {result.accuracy:.1%} (95 % "
+        f"interval {low:.1%} to {high:.1%}), macro-F1 {result.macro_f1:.3f}."
     )
     height_in = _ROW_IN * len(rows)
     sheet = Sheet("Scores per class", caption, width_in=names_in + _PLOT_IN + 1.2, height_in=height_in + 0.75)

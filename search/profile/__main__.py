@@ -33,13 +33,15 @@ from search.devices import parse_devices
 from search.profile.laps import Laps, TimedWorkloadBuilder
 from search.profile.rehearsal import START_MLFLOW, Subject, rehearse, scratch_home
 from search.settings import Settings, from_arguments
+from search.stage.moved_pictures import locate_images
 from search.stage.snapshot import stage_trials
 from search.store.find import find_champion, find_study
 from search.store.records import read_stages
 from search.store.storage import Storage, open_storage
 from search.supervisor.arguments import add_study_arguments
-from search.supervisor.prepare import data_spec, fixed_values
-from search.terminal import print_json
+from search.supervisor.data_options import data_spec
+from search.supervisor.prepare import fixed_values
+from search.terminal import open_console, print_json
 from search.trials.workload import open_workload_builder
 from studies.registry import load_study
 
@@ -86,15 +88,13 @@ def find_subject(options: argparse.Namespace, settings: Settings) -> Subject:
     """The trial that the command line names. Raises UserError for one that is not there."""
     if options.trial == "start":
         study = load_study(options.study)
-        name, config, metric, spec = study.name, study.config, study.metric, data_spec(study, options.data)
+        name, config, metric, spec = study.name, study.config, study.metric, data_spec(study, options)
     else:
-        if options.data:
-            raise UserError("--data: a finished trial is profiled on its own images; leave --data out")
         storage = open_storage(settings.storage_url, create=False)
         try:
             record = find_study(storage, options.study)
-            name, metric = record.name, record.definition["metric"]
-            spec = record.data.spec
+            name, metric = record.name, record.definition.metric
+            spec = locate_images(storage, settings, record, options.data).data.spec
             if options.trial == "champion":
                 config = from_flat(dict(find_champion(record).config))
             else:
@@ -164,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.json:
         print_json(result)
     else:
-        print_profile(result, Console())
+        print_profile(result, open_console())
 
 
 if __name__ == "__main__":

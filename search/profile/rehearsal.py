@@ -19,12 +19,12 @@ from models.config import TrainConfig
 from models.registry import resolved
 from search import names
 from search.profile.laps import Laps, TimedTrialRun, TimedWorkloadBuilder, timing_optimizers
-from search.settings import Settings
+from search.settings import Settings, sqlite_url
 from search.stage.describe import describe_data, describe_study
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import claim_next, finish
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, pin_stage
 from search.store.storage import Storage
@@ -63,8 +63,8 @@ def scratch_home(settings: Settings) -> Iterator[Settings]:
         yield replace(
             settings,
             home=home,
-            storage_url=f"sqlite:///{home / names.STORAGE_FILE}",
-            tracking_url=f"sqlite:///{home / names.TRACKING_FILE}",
+            storage_url=sqlite_url(home / names.STORAGE_FILE),
+            tracking_url=sqlite_url(home / names.TRACKING_FILE),
             artifact_location=(home / names.ARTIFACT_FOLDER).as_uri(),
         )
 
@@ -127,7 +127,7 @@ def _pin(subject: Subject, storage: Storage, workloads: TimedWorkloadBuilder) ->
         position=0,
         name=stage.name,
         optuna_study=names.optuna_study(study.name, 0, stage.name),
-        pinned=pinned.to_json(),
+        pinned=pinned,
         state="open",
         opened_at=time.time(),
         deadline=None,

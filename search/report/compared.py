@@ -170,7 +170,7 @@ def spaces_table(studies: Sequence[StudyFacts]) -> Table:
 def _tried_or_fixed(facts: StudyFacts, field: str) -> str:
     if searched := tried(facts, field):
         return searched
-    config = facts.record.definition["config"]
+    config = facts.record.definition.config
     return f"= {config[field]}" if field in config else "-"
 
 

@@ -15,12 +15,12 @@ from sqlalchemy import select
 from search import names
 from search.report.metric import Metric
 from search.report.signature import read_signature
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_status
 from search.store.find import find_study
 from search.store.history import Command, read_commands
 from search.store.look_result import LookResult
 from search.store.optuna_private import database_id
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.seal import Look, looks, looks_by_others
 from search.store.storage import Storage
@@ -123,7 +123,7 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
     stages = [_read_stage(storage, stage) for stage in read_stages(storage, study)]
     return StudyFacts(
         record=record,
-        metric=Metric(name=record.definition["metric"], images=record.data.val),
+        metric=Metric(name=record.definition.metric, images=record.data.val),
         stages=tuple(stage for stage in stages if not stage.pinned.is_final),
         confirmation=next((stage for stage in stages if stage.pinned.is_final), None),
         looks=tuple(looks(storage, study)),
@@ -134,7 +134,7 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
 
 
 def _read_stage(storage: Storage, record: StageRecord) -> StageFacts:
-    pinned = PinnedStage.from_json(record.pinned)
+    pinned = record.pinned
     trials = stage_trials(storage, record)
     index = pd.Index([trial.number for trial in trials], name="trial", dtype=int)
     return StageFacts(

@@ -19,9 +19,9 @@ from search import names
 from search.report.facts import StageFacts, StudyFacts
 from search.report.metric import Metric, percent, plural, show_time, show_value
 from search.report.spent import StageTime
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import rank_trials
 from search.store.look_result import LookResult
+from search.store.pinned_stage import PinnedStage
 from search.verdict.champion import ties
 from search.verdict.scores import show_mistake
 
@@ -59,7 +59,7 @@ def champion_table(facts: StudyFacts) -> Table | None:
     """The champion's searched fields beside their start values and the values tried; None without a champion."""
     if facts.record.champion is None:
         return None
-    start = facts.record.definition["config"]
+    start = facts.record.definition.config
     rows = [
         (text_cell(field), value_cell(value), value_cell(start.get(field, "-")), text_cell(tried(facts, field)))
         for field, value in facts.record.champion.searched.items()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 
 from data.errors import SieveError, UserError
 from data.files import writing_below
 from data.outputs import check_output_file
 from search import names
+from search.command_line import command_line
 from search.pictures.draw_all import draw_pictures
 from search.report.compare_page import render_comparison
 from search.report.embedded_pictures import read_pictures
@@ -96,11 +96,11 @@ def try_report(settings: Settings, study: str, *, pictures: bool) -> Path | None
             with DataProgress() as progress:
                 draw_pictures(settings, study, progress=progress)
     except Exception as error:  # Any error: the result is stored, and this only shows it.
-        say(f"no pictures: {_one_line(error)}; to try again: `sieve pictures --study {quote(study)}`")
+        say(f"no pictures: {_one_line(error)}; to try again: `{command_line(settings, 'pictures', '--study', study)}`")
     try:
         path = make_report(settings, study)
     except Exception as error:
-        say(f"no report: {_one_line(error)}; to try again: `sieve report --study {quote(study)}`")
+        say(f"no report: {_one_line(error)}; to try again: `{command_line(settings, 'report', '--study', study)}`")
     return path
 
 

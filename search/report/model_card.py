@@ -20,7 +20,7 @@ def model_card(record: StudyRecord, champion: ChampionRecord) -> str:
     version is registered before the test set is opened. Source of the format: Mitchell et al. 2019, "Model cards for
     model reporting".
     """
-    start, config = record.definition["config"], champion.config
+    start, config = record.definition.config, champion.config
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -28,7 +28,7 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
     snapshot, metric, pinned = stage.snapshot, facts.metric, stage.pinned
     lines = [
         f"### {facts.record.name}: {stage.name}",
-        facts.record.definition["description"],
+        facts.record.definition.description,
         f"- {plural(snapshot.planned, 'trial')}: {snapshot.complete} complete, {snapshot.pruned} pruned, "
         f"{snapshot.out_of_time} out of time, {snapshot.infeasible} infeasible, {snapshot.failed} failed",
         f"- best single run: {_best(stage, metric)}",

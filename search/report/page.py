@@ -91,7 +91,7 @@ def render(
         pictures=pictures,
         ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         commit_key=GIT_COMMIT,
-        definition=json.dumps(facts.record.definition, indent=2),
+        definition=json.dumps(facts.record.definition.to_json(), indent=2),
         made_at=datetime.now(UTC),
         started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
         state=facts.signature,

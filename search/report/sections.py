@@ -18,7 +18,6 @@ from search.report.metric import plural
 from search.report.observations import Observation
 from search.report.pooling import pool_trials
 from search.report.spaces import parameters_of
-from search.stage.warm_start import read_warm_start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def _stage_section(
 
 
 def _lead(stage: StageFacts, facts: StudyFacts) -> str:
-    pinned, warm = stage.pinned, read_warm_start(facts.record)
+    pinned, warm = stage.pinned, facts.record.definition.warm_start
     around = plural(len(pinned.bases), "base configuration")
     aims = f", two aims: {facts.metric.label} and few {pinned.against}" if pinned.against else ""
     lead = f"{plural(pinned.trials, 'trial')} around {around}, {pinned.sampler} sampler, {pinned.pruner} pruner{aims}."

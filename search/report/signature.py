@@ -18,7 +18,7 @@ def read_signature(storage: Storage, record: StudyRecord) -> str:
     test images. Two reports of one study with equal signatures show the same.
     """
     stages = [stage.optuna_study for stage in read_stages(storage, record.name)]
-    counts = tally(storage, stages, maximize=record.definition["metric"] != "val_loss")
+    counts = tally(storage, stages, maximize=record.definition.metric != "val_loss")
     seen = [(look.study, look.number, look.result is not None) for look in looks(storage, record.name)]
     by_others = [(look.study, look.number, look.result is not None) for look in looks_by_others(storage, record)]
     content = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from optuna.distributions import json_to_distribution
@@ -17,24 +17,28 @@ from search.stage.distributions import describe_distribution
 from search.stage.pinning import pin_space
 from search.store.records import StudyRecord
 from search.store.study_data import StudyData
+from search.store.study_definition import StageDefinition, StudyDefinition
+from search.store.warm_start_record import WarmStart
 from studies.definition import Stage, Study
 
 MAX_CHANGES_SHOWN = 3
 
 
-def describe_study(study: Study) -> dict[str, Any]:
-    """The definition of a study as JSON. A space that depends on its base is described for the start configuration."""
-    described = {
-        "description": study.description,
-        "config": to_flat(study.config),
-        "metric": study.metric,
-        "seed": study.seed,
-        "stages": {
-            f"{index + 1}-{stage.name}": _describe_stage(study, stage) for index, stage in enumerate(study.stages)
-        },
-        study.ending.name: _plain(asdict(study.ending)),
-    }
-    return described if study.warm_start is None else {**described, "warm_start": {"study": study.warm_start}}
+def describe_study(study: Study) -> StudyDefinition:
+    """The record of a study's definition. A space that depends on its base is described for the start configuration.
+
+    A warm start is recorded with its name only, without the trials that it takes over.
+    """
+    warm = study.warm_start
+    return StudyDefinition(
+        description=study.description,
+        config=to_flat(study.config),
+        metric=study.metric,
+        seed=study.seed,
+        stages=tuple(_describe_stage(study, stage) for stage in study.stages),
+        ending=study.ending,
+        warm_start=None if warm is None else WarmStart(study=warm),
+    )
 
 
 def describe_data(spec: DataSpec, data: SearchData) -> StudyData:
@@ -61,14 +65,16 @@ def _label_note(data: SearchData) -> str:
     return f"{len(data.classes)} classes, {counts.min():,} ({fewest}) to {counts.max():,} ({most}) training images each"
 
 
-def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: StudyData) -> None:
+def check_unchanged(record: StudyRecord, definition: StudyDefinition, data: StudyData) -> None:
     """Raise UserError with a list of changes if a study's definition, data or split differs from the pinned one."""
     ignored = {"description", "notes", "taken", "skipped"}  # The last two hold the result of a warm start.
     # A field that was added since the study began has its default there: that is no change.
-    config = {"config": with_defaults(record.definition["config"])} if "config" in record.definition else {}
-    pinned = {"study": {**record.definition, **config}, "data": record.data.to_json()}
-    asked = {"study": definition, "data": data.to_json()}
-    changes = [change for change in _differences(pinned, asked) if change.split(" ")[0].split(".")[-1] not in ignored]
+    pinned = replace(record.definition, config=with_defaults(record.definition.config))
+    old = {"study": pinned.to_json(), "data": record.data.to_json()}
+    new = {"study": definition.to_json(), "data": data.to_json()}
+    if (data.fingerprint, data.sealed_fingerprint) == (record.data.fingerprint, record.data.sealed_fingerprint):
+        ignored.add("source")  # The same images were moved.
+    changes = [change for change in _differences(old, new) if change.split(" ")[0].split(".")[-1] not in ignored]
     if changes:
         shown = "; ".join(changes[:MAX_CHANGES_SHOWN])
         more = f"; and {len(changes) - MAX_CHANGES_SHOWN} more" if len(changes) > MAX_CHANGES_SHOWN else ""
@@ -78,27 +84,20 @@ def check_unchanged(record: StudyRecord, definition: Mapping[str, Any], data: St
         )
 
 
-def _describe_stage(study: Study, stage: Stage) -> dict[str, Any]:
+def _describe_stage(study: Study, stage: Stage) -> StageDefinition:
     base = with_values(study.config, {**stage.values, "epochs": stage.epochs})
-    narrow = {"narrow": stage.narrow} if stage.narrow else {}  # Studies of earlier versions do not have it.
-    return {
-        **narrow,
-        "trials": stage.trials,
-        "epochs": stage.epochs,
-        "bases": stage.bases,
-        "sampler": stage.sampler,
-        "pruner": stage.pruner,
-        "values": dict(stage.values),
-        "against": stage.against,
-        "space": {parameter.name: _plain(asdict(parameter)) for parameter in pin_space(stage.space_around(base))},
-    }
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON would return it, with lists instead of tuples."""
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+    return StageDefinition(
+        name=stage.name,
+        trials=stage.trials,
+        epochs=stage.epochs,
+        bases=stage.bases,
+        narrow=stage.narrow,
+        sampler=stage.sampler,
+        pruner=stage.pruner,
+        values=dict(stage.values),
+        against=stage.against,
+        space={parameter.name: asdict(parameter) for parameter in pin_space(stage.space_around(base))},
+    )
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+STEP_TOLERANCE = 1e-8
+"""Part of a step by which a value may miss it, as in Optuna."""
 
 
 def holds(distribution: BaseDistribution, value: Any) -> bool:
@@ -15,7 +19,11 @@ def holds(distribution: BaseDistribution, value: Any) -> bool:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
         return False
-    return not distribution.step or value in steps(distribution)
+    if not distribution.step:
+        return True
+    # With a tolerance, as Optuna itself compares: the third step of 0.1 is 0.30000000000000004, and people write 0.3.
+    position = (value - distribution.low) / distribution.step
+    return abs(position - round(position)) < STEP_TOLERANCE
 
 
 def steps(distribution: BaseDistribution) -> list[Any]:
@@ -23,8 +31,20 @@ def steps(distribution: BaseDistribution) -> list[Any]:
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution) and distribution.step is not None
-    count = int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
-    return [distribution.low + index * distribution.step for index in range(count)]
+    kind = type(distribution.low)
+    # In decimals, so that the third step of 0.1 is 0.3.
+    low, step = Decimal(str(distribution.low)), Decimal(str(distribution.step))
+    return [kind(low + index * step) for index in range(count(distribution) or 0)]
+
+
+def count(distribution: BaseDistribution) -> int | None:
+    """The number of values of a distribution; None if there are infinitely many."""
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if distribution.step is None:
+        return None
+    return int((distribution.high - distribution.low) / distribution.step + STEP_TOLERANCE) + 1
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:

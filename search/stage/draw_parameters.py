@@ -9,8 +9,9 @@ import optuna
 
 from models.config import TrainConfig
 from search.stage.feasibility import DRAWS, Feasible
-from search.stage.pinned import PinnedStage
+from search.stage.suggest import suggest_config
 from search.store.optuna_private import FIXED_PARAMS, frozen_copy
+from search.store.pinned_stage import PinnedStage
 from search.store.storage import Storage
 
 
@@ -23,11 +24,11 @@ def draw(storage: Storage, stage: PinnedStage, trial: optuna.Trial, is_feasible:
     was_drawn = bool(trial.params)
     with storage.drawing():
         try:
-            config = stage.suggest(trial)
+            config = suggest_config(stage, trial)
             draws = 1
             while draws < DRAWS and not was_drawn and not _is_fixed(trial) and not is_feasible(config):
                 storage.undraw(trial)
-                config = stage.suggest(trial)
+                config = suggest_config(stage, trial)
                 draws += 1
         except BaseException:
             if not was_drawn:

@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from models.config import TrainConfig
 from models.values import FlatValue, to_flat
+from search.stage.distributions import holds
 from studies.definition import Space, Study, When
 
 MARGIN = 1.5
@@ -49,13 +50,19 @@ def _narrowed(name: str, entry: BaseDistribution | When, best: Sequence[TrainCon
 
 
 def _ranging_over(distribution: BaseDistribution, held: Sequence[FlatValue]) -> BaseDistribution | None:
-    """The distribution, cut to these values and a margin; None if a single value is left."""
+    """The distribution, cut to these values and a margin; None if a single value is left.
+
+    Values that it does not contain do not count; without any that it contains, it stays as it is.
+    """
+    held = [value for value in held if holds(distribution, value)]
+    if not held:
+        return distribution
     if isinstance(distribution, CategoricalDistribution):
         choices = tuple(value for value in distribution.choices if value in held)
         return CategoricalDistribution(choices) if len(choices) > 1 else None
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     numbers = [float(value) for value in held if isinstance(value, int | float)]
-    if not numbers or distribution.single():
+    if distribution.single():
         return None
     low, high = _with_margin(distribution, min(numbers), max(numbers))
     if isinstance(distribution, IntDistribution):

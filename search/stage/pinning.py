@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
+from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -15,18 +17,21 @@ from optuna.distributions import (
 
 from data.errors import UserError
 from models.config import TrainConfig
-from models.values import to_flat, with_values
+from models.values import from_flat, to_flat, with_values
 from search import names
-from search.seeds import derive_seed
-from search.stage.distributions import describe_distribution, holds, steps
+from search.stage.distributions import count, describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
 from search.stage.narrowing import narrowed_space
-from search.stage.pinned import PinnedParameter, PinnedStage, Values
 from search.stage.rungs import rung_epochs
+from search.stage.seeds import derive_seed
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Confirm, Space, Stage, Study, When
 
 HANDED_ON = 3
 """A stage that narrows begins with so many configurations of the stage before."""
+MAX_COMBINATIONS = 10_000
+"""Configurations of a stage that are listed to find out whether the stage has more trials than that."""
 
 
 def pin_search(
@@ -40,7 +45,8 @@ def pin_search(
 ) -> PinnedStage:
     """Fix the settings of a search stage around its base configurations.
 
-    A grid has one trial for each cell, and `stage.trials` is not used. `first` are the parameters of trials that follow
+    A grid has one trial for each cell, and `stage.trials` is not used. Any other stage with at least as many trials as
+    there are different configurations trains each of them once. `first` are the parameters of trials that follow
     those of the bases, within the budget. The parameters of a random search are all drawn here, infeasible ones again.
     A stage that narrows has the best base alone, and begins with the parameters of the best few.
     """
@@ -53,12 +59,16 @@ def pin_search(
     if stage.sampler == "grid":
         queue = _grid(spaces, [to_flat(base) for base in bases])
     else:
+        flat = [to_flat(base) for base in bases]
         queue = [
-            _inside(space, to_flat(base), index, len(bases))
-            for index, (space, base) in enumerate(zip(spaces, bases, strict=True))
+            _inside(space, base, index, len(bases))
+            for index, (space, base) in enumerate(zip(spaces, flat, strict=True))
         ]
-        if any(spaces):  # With an empty space, each base is one trial.
-            queue = (queue + [*first] + [{}] * stage.trials)[: stage.trials]
+        every = all_combinations(spaces, flat, is_feasible)
+        if every is not None and len(every) <= stage.trials:
+            queue = _starts_first(queue, every)
+        elif any(spaces):
+            queue = [*queue, *first, *_free(spaces, stage.trials)][: stage.trials]
     pinned = PinnedStage(
         name=stage.name,
         trials=len(queue),
@@ -169,6 +179,47 @@ def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: i
     return fixed
 
 
+def all_combinations(
+    spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values], is_feasible: Feasible = anything
+) -> list[Values] | None:
+    """The parameters of all different configurations that can be built; None if they are too many to be listed.
+
+    Where no configuration can be built, all are returned: their trials report the reason.
+    """
+    at_most = 0
+    for space in spaces:
+        sizes = [count(json_to_distribution(parameter.distribution)) for parameter in space]
+        if None in sizes:
+            return None
+        at_most += prod(size for size in sizes if size is not None)
+    if at_most > MAX_COMBINATIONS:
+        return None
+    different: dict[tuple[tuple[str, Any], ...], Values] = {}
+    feasible = []
+    for cell in _grid(spaces, bases):
+        base = from_flat(bases[cell.get(names.BASE, 0)])
+        config = with_values(base, {name: value for name, value in cell.items() if name != names.BASE})
+        key = tuple(to_flat(config).items())
+        if key not in different:
+            different[key] = cell
+            feasible += [cell] if is_feasible(config) else []
+    return feasible or list(different.values())
+
+
+def _starts_first(starts: Sequence[Values], cells: Sequence[Values]) -> list[Values]:
+    """All cells; those that hold the values of a start come first."""
+    is_start = [any(start.items() <= cell.items() for start in starts if start) for cell in cells]
+    return [cell for wanted in (True, False) for cell, start in zip(cells, is_start, strict=True) if start == wanted]
+
+
+def _free(spaces: Sequence[Sequence[PinnedParameter]], trials: int) -> list[Values]:
+    """Trials whose parameters the sampler draws. A base with an empty space has one trial only, so these avoid it."""
+    searched = [index for index, space in enumerate(spaces) if space]
+    if len(searched) == len(spaces):
+        return [{}] * trials
+    return [{names.BASE: searched[slot % len(searched)]} for slot in range(trials)]
+
+
 def _grid(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values]) -> list[Values]:
     """The parameters of every combination that the conditions allow."""
     cells: list[Values] = []
@@ -211,7 +262,7 @@ def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
         for _ in range(DRAWS):
             study.enqueue_trial(fixed)
             trial = study.ask()
-            config = pinned.suggest(trial)
+            config = suggest_config(pinned, trial)
             if set(trial.params) <= set(fixed) or is_feasible(config):
                 break
         queue.append(dict(trial.params))

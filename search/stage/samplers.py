@@ -12,9 +12,9 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.seeds import derive_seed
 from search.stage.pareto import AgainstCost
-from search.stage.pinned import PinnedStage
+from search.stage.seeds import derive_seed
+from search.store.pinned_stage import PinnedStage
 
 STARTUP_TRIALS = 10
 """Number of random trials before the sampler uses its model; fewer in a short stage."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search import names
-from search.stage.pinned import PinnedStage
 from search.store.records import StageRecord, WorkerRecord, read_stages, read_workers
 from search.store.states import MARKS, STATUS_OF_STATE, TrialStatus
 from search.store.storage import Storage
@@ -74,7 +73,7 @@ def stage_snapshot(storage: Storage, record: StageRecord) -> StageSnapshot:
 
 def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterator[StageSnapshot]:
     """Read the progress of several stages of one study."""
-    stages = [PinnedStage.from_json(record.pinned) for record in records]
+    stages = [record.pinned for record in records]
     maximize = any(pinned.direction == "maximize" for pinned in stages)
     tallies = tally(storage, [record.optuna_study for record in records], maximize=maximize)
     for record, pinned in zip(records, stages, strict=True):

@@ -6,8 +6,7 @@ the stage's budget. The earlier study may have other images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, json_to_distribution
@@ -17,12 +16,13 @@ from models.values import to_flat, with_values
 from search import names
 from search.stage.bases import best_configs
 from search.stage.distributions import holds
-from search.stage.pinned import PinnedParameter, PinnedStage, Values
 from search.stage.pinning import pin_space
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
-from search.store.records import StudyRecord, read_stages
+from search.store.pinned_stage import PinnedParameter, Values
+from search.store.records import read_stages
 from search.store.storage import Storage
+from search.store.warm_start_record import Taken, WarmStart
 from studies.definition import Study
 
 SHARE = 4
@@ -31,52 +31,6 @@ SHARE = 4
 
 class _DoesNotFit(Exception):
     """A configuration lies outside the new space; the message is the reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """A trial taken over from an earlier study."""
-
-    trial: str
-    """The trial in the earlier study, such as `partA/1-architecture #3`."""
-    value: float
-    """The trial's value in the earlier study."""
-    parameters: Values
-    """The parameters in the new space."""
-    moved: tuple[str, ...] = ()
-    """Names of the parameters whose value was moved to the nearest end of the new range."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WarmStart:
-    """The trials that a new study takes over from an earlier one."""
-
-    study: str
-    """Name of the earlier study."""
-    taken: tuple[Taken, ...]
-    skipped: tuple[str, ...]
-    """Trials that were skipped because they lie outside the new space, with the reason."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that the study's definition holds."""
-        return {
-            **asdict(self),
-            "taken": [{**asdict(one), "moved": list(one.moved)} for one in self.taken],
-            "skipped": list(self.skipped),
-        }
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> WarmStart:
-        """Read what a study's definition keeps."""
-        taken = (Taken(**{**entry, "moved": tuple(entry["moved"])}) for entry in stored.get("taken", ()))
-        return cls(study=stored["study"], taken=tuple(taken), skipped=tuple(stored.get("skipped", ())))
-
-    def lines(self) -> list[str]:
-        """Lines that describe the warm start to the user."""
-        count = len(self.taken)
-        first = f"warm start: {count} {'trial' if count == 1 else 'trials'} of the first stage from study {self.study}"
-        taken = [f"  {one.trial} ({one.value:.4f}): {_listed(one)}" for one in self.taken]
-        return [first, *taken, *(f"  skipped {line}" for line in self.skipped)]
 
 
 def find_warm_start(storage: Storage, study: Study) -> WarmStart:
@@ -117,18 +71,6 @@ def find_warm_start(storage: Storage, study: Study) -> WarmStart:
     return WarmStart(study=name, taken=tuple(taken), skipped=tuple(skipped))
 
 
-def read_warm_start(record: StudyRecord) -> WarmStart | None:
-    """The warm start that was found when the study was started; None for a study without one."""
-    stored = record.definition.get("warm_start")
-    return None if stored is None else WarmStart.from_json(stored)
-
-
-def warm_parameters(record: StudyRecord) -> list[Values]:
-    """The parameters of the trials that the first stage takes over from an earlier study."""
-    warm = read_warm_start(record)
-    return [taken.parameters for taken in warm.taken] if warm else []
-
-
 def _best(storage: Storage, study: str) -> Iterator[tuple[str, float, Values]]:
     """Complete trials with value and configuration: the last stage first, and in each stage the order of
     `best_configs`.
@@ -139,7 +81,7 @@ def _best(storage: Storage, study: str) -> Iterator[tuple[str, float, Values]]:
         if record.name == names.CONFIRM_STAGE:
             continue  # It repeats configurations of the last stage.
         trials = stage_trials(storage, record)
-        maximize = PinnedStage.from_json(record.pinned).direction == "maximize"
+        maximize = record.pinned.direction == "maximize"
         for trial, config in best_configs(trials, len(trials), maximize=maximize):
             assert trial.value is not None
             yield f"{record.optuna_study} #{trial.number}", trial.value, to_flat(config)
@@ -174,12 +116,3 @@ def _nearest(parameter: PinnedParameter, value: Any) -> Any:
     if distribution.step:
         inside = distribution.low + round((inside - distribution.low) / distribution.step) * distribution.step
     return inside
-
-
-def _listed(taken: Taken) -> str:
-    parts = (
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in taken.parameters.items()
-    )
-    moved = f" ({', '.join(taken.moved)} moved into the new range)" if taken.moved else ""
-    return ", ".join(parts) + moved

@@ -14,11 +14,12 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data.errors import SieveError
 from search.store.processes import is_dead, process_name
-from search.store.retries import OUTAGE_S, retried
+from search.store.retries import retried
 from search.store.storage import Storage
 from search.store.tables import locks
+from search.timing import DEFAULT_TIMING
 
-LOCK_S = OUTAGE_S + 30.0
+LOCK_S = DEFAULT_TIMING.outage_s + 30.0
 """Seconds after which a supervisor that does not renew its lock loses it; an outage alone must not cost it."""
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+DENSE_CLASSES = 200
+"""Number of classes up to which a confusion matrix is stored whole, and above which without its zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,9 @@ class Scores:
     per_class: tuple[ClassScores, ...] = ()
     """Scores of each class, in the order of the labels."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """Number of images by true class (rows) and predicted class (columns)."""
+    """Number of images by true class (rows) and predicted class (columns); empty with more than `DENSE_CLASSES`."""
+    cells: tuple[tuple[int, int, int], ...] = ()
+    """True class, predicted class and number of images, where it is not 0, with more than `DENSE_CLASSES` classes."""
 
     @property
     def balanced_accuracy(self) -> float:
@@ -57,9 +63,41 @@ class Scores:
 
     def most_mistaken_for(self, label: int) -> tuple[str, int] | None:
         """The wrong class that images of class `label` are most often given, and how often; None if there is none."""
-        wrong = [0 if other == label else count for other, count in enumerate(self.confusion[label])]
-        worst = max(range(len(wrong)), key=wrong.__getitem__)
-        return (self.per_class[worst].name, wrong[worst]) if wrong[worst] else None
+        wrong = [
+            (count, -answer) for truth, answer, count in self.confusion_cells() if truth == label and answer != label
+        ]
+        if not wrong:
+            return None
+        count, answer = max(wrong)
+        return self.per_class[-answer].name, count
+
+    def confusion_cells(self) -> Iterable[tuple[int, int, int]]:
+        """True class, predicted class and number of images, wherever that is not 0."""
+        if self.cells:
+            return self.cells
+        return (
+            (truth, answer, count)
+            for truth, row in enumerate(self.confusion)
+            for answer, count in enumerate(row)
+            if count
+        )
+
+    def most_confused(self, count: int) -> list[int]:
+        """Up to `count` classes that take part in the most mistakes, in the order of their labels."""
+        mistakes: Counter[int] = Counter({label: 0 for label in range(len(self.per_class))})
+        for truth, answer, images in self.confusion_cells():
+            if truth != answer:
+                mistakes.update({truth: images, answer: images})
+        return sorted(label for label, _ in mistakes.most_common(count))
+
+    def confusion_of(self, labels: Sequence[int]) -> list[list[int]]:
+        """The rows and columns of the confusion matrix for these classes."""
+        place = {label: index for index, label in enumerate(labels)}
+        counts = [[0] * len(labels) for _ in labels]
+        for truth, answer, images in self.confusion_cells():
+            if truth in place and answer in place:
+                counts[place[truth]][place[answer]] = images
+        return counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +128,7 @@ class LookResult(Scores):
             "images": self.images,
             "per_class": [entry.to_json() for entry in self.per_class],
             "confusion": [list(row) for row in self.confusion],
+            "cells": [list(cell) for cell in self.cells],
             "classes": list(self.classes),
             "model_uri": self.model_uri,
             "fingerprint": self.fingerprint,
@@ -105,6 +144,7 @@ class LookResult(Scores):
             "interval": (low, high),
             "per_class": tuple(ClassScores.from_json(entry) for entry in stored.get("per_class", ())),
             "confusion": tuple(tuple(row) for row in stored.get("confusion", ())),
+            "cells": tuple((truth, answer, count) for truth, answer, count in stored.get("cells", ())),
         }
         tuples = {key: tuple(stored.get(key, ())) for key in ("looks_by_others", "classes")}
         return cls(**{**known, **nested, **tuples})

@@ -11,10 +11,12 @@ from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.store.champion_record import ChampionRecord
+from search.store.pinned_stage import PinnedStage
 from search.store.retries import retried
 from search.store.states import StageState, StudyState
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.store.tables import epochs, insert_new, stages, studies, workers
 
 WORKER_SEEN_S = 30.0
@@ -26,8 +28,7 @@ class StudyRecord:
     """A study as its first command pinned it, with its state and champion."""
 
     name: str
-    definition: dict[str, Any]
-    """The settings of the study, as `search.stage.describe.describe_study` writes them."""
+    definition: StudyDefinition
     data: StudyData
     state: StudyState
     """`running`, `promoting` (naming the champion) or `done`."""
@@ -42,7 +43,8 @@ class StudyRecord:
     def from_row(cls, row: Row[Any]) -> StudyRecord:
         """Read a row of sieve_study."""
         champion = None if row.champion is None else ChampionRecord.from_json(row.champion)
-        return cls(**{**row._mapping, "data": StudyData.from_json(row.data), "champion": champion})
+        definition, data = StudyDefinition.from_json(row.definition), StudyData.from_json(row.data)
+        return cls(**{**row._mapping, "definition": definition, "data": data, "champion": champion})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +57,22 @@ class StageRecord:
     name: str
     optuna_study: str
     """Name of the Optuna study that holds the stage's trials."""
-    pinned: dict[str, Any]
-    """The settings of the stage, as `search.stage.pinned.PinnedStage.to_json` writes them."""
+    pinned: PinnedStage
     state: StageState
     """`open` while workers may claim its trials, `closed` afterwards."""
     opened_at: float
     """Time at which the stage was pinned, in seconds since the epoch."""
     deadline: float | None
     """Time at which the stage must end, in seconds since the epoch; None without a time budget."""
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> StageRecord:
+        """Read a row of sieve_stage."""
+        return cls(**{**row._mapping, "pinned": PinnedStage.from_json(row.pinned)})
+
+    def to_row(self) -> dict[str, Any]:
+        """The columns of the stage's row in sieve_stage."""
+        return {**vars(self), "pinned": self.pinned.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +123,11 @@ def study_names(storage: Storage) -> list[str]:
         return list(connection.execute(select(studies.c.name).order_by(studies.c.created_at)).scalars())
 
 
-def create_study(storage: Storage, name: str, *, definition: Mapping[str, Any], data: StudyData) -> bool:
+def create_study(storage: Storage, name: str, *, definition: StudyDefinition, data: StudyData) -> bool:
     """Pin a study; False if another process pinned it first."""
     row = {
         "name": name,
-        "definition": definition,
+        "definition": definition.to_json(),
         "data": data.to_json(),
         "state": "running",
         "created_at": time.time(),
@@ -151,7 +161,7 @@ def read_stages(storage: Storage, study: str, *, state: StageState | None = None
     if state is not None:
         query = query.where(stages.c.state == state)
     with storage.reader.begin() as connection:
-        return [StageRecord(**row._mapping) for row in connection.execute(query)]
+        return [StageRecord.from_row(row) for row in connection.execute(query)]
 
 
 @retried
@@ -159,7 +169,7 @@ def pin_stage(storage: Storage, record: StageRecord) -> None:
     """Record a pinned stage, once. Raises IntegrityError if another one is recorded at its position."""
     try:
         with storage.engine.begin() as connection:
-            connection.execute(insert(stages).values(**vars(record)))
+            connection.execute(insert(stages).values(**record.to_row()))
     except IntegrityError:
         written = ((stage.position, stage.opened_at) for stage in read_stages(storage, record.study))
         if (record.position, record.opened_at) not in written:

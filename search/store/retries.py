@@ -20,8 +20,6 @@ from data.files import disk_trouble
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-OUTAGE_S = 60.0
-"""Seconds that a call to the database is repeated during an outage, unless `open_storage` is given another time."""
 LONGEST_PAUSE_S = 5.0
 """Seconds between two attempts at most; the first pauses are shorter."""
 

@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -123,6 +123,17 @@ def looks_by_others(storage: Storage, record: StudyRecord) -> list[Look]:
         rows = [dict(row._mapping) for row in connection.execute(query)]
     sealed = record.data.sealed_fingerprint
     return [_look(row) for row in rows if StudyData.from_json(row.pop("data")).sealed_fingerprint == sealed]
+
+
+@retried
+def rename_model(storage: Storage, record: StudyRecord, model_uri: str) -> None:
+    """Give a study's champion, and the looks at the test set with it, another address of the same model."""
+    assert record.champion is not None
+    champion = replace(record.champion, model_uri=model_uri).to_json()
+    same = (tables.looks.c.study == record.name) & (tables.looks.c.model_uri == record.champion.model_uri)
+    with storage.engine.begin() as connection:
+        connection.execute(update(tables.studies).where(tables.studies.c.name == record.name).values(champion=champion))
+        connection.execute(update(tables.looks).where(same).values(model_uri=model_uri))
 
 
 def _look(row: Mapping[str, Any]) -> Look:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from shlex import quote
 from typing import Any
 
 import optuna
@@ -19,13 +20,13 @@ from sqlalchemy.exc import DBAPIError
 
 from data.errors import UserError
 from search.settings import redact
-from search.store import retries
 from search.store.engines import changing_tables, engine_options, is_sqlite, reading, share_sqlite, sqlite_file
 from search.store.optuna_private import database_id, draw_again, study_database_id
 from search.store.retries import first_line
 from search.store.schema import NEWEST, Schema, read_schema
 from search.store.trial_store import TrialStore
 from search.store.upgrade import create_tables, upgrade_tables
+from search.timing import DEFAULT_TIMING
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +98,8 @@ def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: flo
     `create` makes the tables where there are none. Tables of an older version are upgraded: a SQLite file always,
     after a backup beside it, a Postgres database only with `upgrade`, because other machines may be using it.
 
-    `outage_s` is how long a call is repeated while the database is away: 60 seconds by default, 0 where a person waits.
+    `outage_s` is how many seconds a call is repeated while the database is away. Its default stands in
+    `search.timing`; a command that a user waits for gives 0.
 
     Raises UserError where the database does not answer, has no tables and `create` is off, waits for `search.init`,
     or was written by a newer version of Sieve; nothing is written then.
@@ -136,7 +138,7 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
         raise UserError(
             f"{redact(url)} has the tables of an older version of Sieve (schema {schema.revision}, this version needs "
             f"{NEWEST}); stop its searches and workers, back it up, then run "
-            f"`sieve init --storage {redact(url)}`"
+            f"`sieve init --storage {quote(redact(url))}`"
         )
     return schema
 
@@ -150,7 +152,10 @@ def find_schema(url: str) -> Schema:
         with engine.connect() as connection:
             return read_schema(connection)
     except DBAPIError as error:
-        raise UserError(f"--storage {redact(url)} does not answer: {first_line(error)}") from None
+        raise UserError(
+            f"--storage {redact(url)} does not answer: {first_line(error)}; "
+            "check the URL, and that the database is running"
+        ) from None
     finally:
         engine.dispose()
 
@@ -158,7 +163,7 @@ def find_schema(url: str) -> Schema:
 def _no_studies(url: str) -> str:
     if is_sqlite(url) and not sqlite_file(url).is_file():
         file = sqlite_file(url)
-        return f"no studies at {file}: run `sieve run` first, or name the place with --home or --storage"
+        return f"no studies at {file}: run `sieve run` first, or name another place with --home or --storage"
     return f"no studies at {redact(url)}: run `sieve run` there first"
 
 
@@ -172,11 +177,13 @@ def _connect(url: str, outage_s: float | None) -> Storage:
     if current != newest:
         rdb.engine.dispose()
         is_older = current in rdb.get_all_versions()
-        advice = f"optuna storage upgrade --storage {redact(url)}" if is_older else "pip install --upgrade optuna"
+        advice = (
+            f"optuna storage upgrade --storage {quote(redact(url))}" if is_older else "pip install --upgrade optuna"
+        )
         raise UserError(f"{redact(url)} has Optuna's tables {current}, this Optuna needs {newest}; type `{advice}`")
     if rdb.engine.dialect.name == "sqlite":
         share_sqlite(rdb.engine)
-    patience_s = retries.OUTAGE_S if outage_s is None else outage_s
+    patience_s = DEFAULT_TIMING.outage_s if outage_s is None else outage_s
     return Storage(url=url, engine=rdb.engine, optuna=rdb, trials=TrialStore(rdb, patience_s), outage_s=patience_s)
 
 

@@ -6,6 +6,7 @@ import argparse
 import shlex
 
 from search.settings import add_arguments, add_cache_argument, add_trial_arguments
+from search.supervisor.data_options import add_data_arguments
 
 AUTO = "auto"
 _NOT_PART_OF_THE_SEARCH = frozenset({"home", "storage", "tracking", "json", "plan", "test", "notify"})
@@ -17,9 +18,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         "--study", metavar="NAME", required=True,
         help="a study's name, e.g. quickstart, or a Python file that defines STUDY, e.g. mine.py",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", metavar="FOLDER", help="image folder, or a data set's name, e.g. cifar10 (default: the study's own)"
-    )
+    add_data_arguments(parser)
     parser.add_argument(
         "--image-size", metavar="N", type=int, help="scale images to N pixels; short for --set image_size=N"
     )
@@ -40,7 +39,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--warm-start", metavar="NAME", help="start with the best configurations of the earlier study NAME"
     )
     parser.add_argument("--plan", action="store_true", help="print stages, spaces, trials and expected time, then exit")
-    parser.add_argument("--budget", metavar="TIME", help="wall-clock time for the whole run, e.g. 10m or 2h")
+    parser.add_argument("--budget", metavar="TIME", help="time limit for the whole run, e.g. 10m or 2h")
     parser.add_argument(
         "--trials-scale", metavar="X", type=float, default=1.0, help="multiply every stage's number of trials, e.g. 0.1"
     )
@@ -55,20 +54,20 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workers", metavar="N", type=_workers,
-        help="number of workers; 0 only supervises, auto adds workers to GPUs with room "
+        help="number of workers; 0: only supervise; auto: add workers to GPUs that have capacity left "
         "(default: one per GPU, or one per CPU core)",
     )  # fmt: skip
     parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or a list of GPUs, e.g. cuda:0,1")
     parser.add_argument(
         "--launcher", choices=("local", "ray"), default="local",
-        help="start workers on this machine (local, default) or on a Ray cluster (ray)",
+        help="where to start workers: local (this machine, default) or ray (a Ray cluster)",
     )  # fmt: skip
     parser.add_argument(
         "--gpus-per-worker", metavar="X", type=float, default=1.0,
-        help="GPUs of a Ray cluster per worker, e.g. 0.5 (default: 1)",
+        help="with --launcher ray: GPUs for each worker, e.g. 0.5 (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--notify", metavar="URL", help="webhook to notify when the study ends (default: none, or SIEVE_NOTIFY)"
+        "--notify", metavar="URL", help="webhook that is called when the study ends (default: none, or SIEVE_NOTIFY)"
     )
     add_trial_arguments(parser)
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end of the search")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from data.files import writing_below
+from data.ignored import HOME_MARK
 from search import names
 from search.settings import Settings, as_environment
 
@@ -101,6 +102,7 @@ def start_worker(
     path = names.study_folder(settings.home, study) / "logs" / f"worker-{index}.log"
     with writing_below(settings.home):
         path.parent.mkdir(parents=True, exist_ok=True)
+        (settings.home / HOME_MARK).touch()  # First of all: the home may lie among the pictures.
         log = path.open("ab")
     with log:
         process = subprocess.Popen(

@@ -11,12 +11,12 @@ from models.config import TrainConfig
 from search import names
 from search.stage.budget import Budget
 from search.stage.feasibility import feasible_on
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
-from search.stage.warm_start import warm_parameters
+from search.store.pinned_stage import PinnedStage
 from search.store.records import read_study
 from search.store.storage import Storage
 from search.supervisor.budget_changes import ablation_changes, confirmation_changes, stage_changes
+from search.text import plural
 from studies.definition import Ablation, Stage, Study
 
 
@@ -36,9 +36,13 @@ class StagePinner:
         self._say_changes(stage.name, stage_changes(stage, fitted))
         record = read_study(self._storage, self._study.name)
         assert record is not None
-        taken = warm_parameters(record) if position == 0 else ()
+        warm = record.definition.warm_start if position == 0 else None
+        taken = [trial.parameters for trial in warm.taken] if warm else []
         is_feasible = feasible_on(record.data)
-        return pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+        pinned = pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+        if pinned.trials < fitted.trials and stage.sampler != "grid":
+            self._say(f"{stage.name}: {plural(pinned.trials, 'trial')}: there are no more different configurations")
+        return pinned
 
     def pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""

@@ -8,13 +8,14 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from models.backbones import describe_children
 from models.config import BackboneConfig
 from search.durations import show_duration
 from search.stage.budget import TimeBudget
-from search.stage.warm_start import WarmStart
 from search.store.study_data import StudyData
+from search.store.warm_start_record import WarmStart
 from search.supervisor.budget_changes import stage_changes
 from search.supervisor.estimate import StageCost, total_s
 from search.text import plural
@@ -45,18 +46,18 @@ def print_plan(
     budget: TimeBudget | None = None,
 ) -> None:
     """Print the plan for people."""
-    console.print(f"[bold]{study.name}[/bold]: {study.description}\n", highlight=False)
+    console.print(Text.assemble((study.name, "bold"), f": {study.description}\n"))
     for line in warm.lines() if warm else ():
         console.print(line, highlight=False, markup=False)
     fitted = [budget.foresee(stage) if budget else stage for stage in study.stages]
     for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
         around = _around(study, position)
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
-        console.print(
-            f"[bold]{position + 1} {stage.name}[/bold]  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, "
-            f"sampler {stage.sampler}, pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}",
-            highlight=False,
+        details = (
+            f"  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, sampler {stage.sampler}, "
+            f"pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}"
         )
+        console.print(Text.assemble((f"{position + 1} {stage.name}", "bold"), details))
         if changes := stage_changes(stage, fitted[position], about="about "):
             console.print(f"  the budget {changes}", highlight=False)
         if position and callable(stage.space):
@@ -87,10 +88,8 @@ def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
     else:
         around = f", around the best of {last}" if last else ""
         trained = f"{plural(ablation.candidates, 'cell')} on {plural(ablation.seeds, 'shared seed')} each{around}"
-    console.print(
-        f"[bold]{study.ending.name}[/bold]  {trained}, {_epochs(cost.epochs)}: {show_duration(cost.wall_s)}",
-        highlight=False,
-    )
+    details = f"  {trained}, {_epochs(cost.epochs)}: {show_duration(cost.wall_s)}"
+    console.print(Text.assemble((study.ending.name, "bold"), details))
     if ablation is not None:
         table = Table.grid(padding=(0, 2))
         for factor, levels in ablation.factors.items():
@@ -110,9 +109,8 @@ def _fields(values: Mapping[str, object]) -> str:
 def _print_children(study: Study, console: Console) -> None:
     """Print the children of the backbone that freezing counts, if the study uses a backbone."""
     if isinstance(study.config, BackboneConfig):
-        console.print(
-            f"\n[bold]children of {study.config.backbone}[/bold], as the freezing options count them", highlight=False
-        )
+        heading = (f"children of {study.config.backbone}", "bold")
+        console.print(Text.assemble("\n", heading, ", as the freezing options count them"))
         for line in describe_children(study.config):
             console.print(f"  {line}", highlight=False, markup=False)
         console.print()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from data.cache import describe
-from data.catalog import DATASETS
 from data.errors import UserError
 from data.spec import DataSpec
 from models.config import BackboneConfig
@@ -17,8 +15,10 @@ from search.durations import parse_duration
 from search.settings import Settings, from_arguments
 from search.store.storage import check_usable
 from search.supervisor.arguments import AUTO, typed_command
+from search.supervisor.data_options import data_spec
 from search.supervisor.launch import Share
 from search.supervisor.notify import check_address
+from search.tracking.precheck import check_tracking
 from search.trials.artifacts import open_artifacts
 from studies.definition import Study
 from studies.flat import flatten
@@ -32,7 +32,9 @@ MAX_ACTORS = 10_000
 MAX_IMAGE_SIZE = 4096
 """Pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
 MAX_NAME = 100
-"""Characters in a study's name, which names a folder and has to fit into columns of the database."""
+"""Characters in a study's name, which has to fit into columns of the database."""
+MAX_NAME_BYTES = 200
+"""Bytes in a study's name, which names a folder: most file systems allow 255."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +74,13 @@ def check_request(options: argparse.Namespace) -> Request:
         raise UserError("--workers auto: works only with GPUs of this machine; leave it out, or give a number")
     workers = room if options.workers is None or fills_gpus else options.workers
     if not 0 <= workers <= limit:
-        raise UserError(f"--workers {workers}: give 0 to {limit}")
+        raise UserError(f"--workers {workers}: give a number from 0 to {limit}")
     notify_url = options.notify or settings.notify_url
     if notify_url:
         check_address(notify_url)
     check_usable(settings.storage_url, create=True)
-    spec = data_spec(study, options.data)
+    check_tracking(settings, study.name)
+    spec = data_spec(study, options)
     describe(spec, settings.data_home)
     if isinstance(study.config, BackboneConfig):
         from search.supervisor.check_weights import (
@@ -139,28 +142,17 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = replace(study, warm_start=options.warm_start)
     if study.config.image_size > MAX_IMAGE_SIZE:
         raise UserError(f"image_size={study.config.image_size}: give at most {MAX_IMAGE_SIZE} pixels")
-    name = study.name
-    if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > MAX_NAME:
-        raise UserError(
-            f"study name {name[:MAX_NAME]!r}: give 1 to {MAX_NAME} printable characters, no slash, not . or .."
-        )
+    check_name(study.name)
     return study
 
 
-def data_spec(study: Study, data: str | None) -> DataSpec:
-    """The images: those of `--data`, or the study's own."""
-    source = data or study.data
-    if source is None:
-        raise UserError(f"study {study.name} has no data set of its own; give the images with --data FOLDER")
-    path = Path(source).expanduser()
-    if source not in DATASETS and (path.exists() or len(path.parts) > 1):  # Otherwise it is a misspelled name.
-        source = str(path.resolve())
-    return DataSpec(
-        source=source,
-        split_seed=study.seed,
-        val_fraction=study.val_fraction,
-        folds=study.folds,
-        train_images=study.train_images,
-        imbalance=study.imbalance,
-        rare_class=study.rare_class,
-    )
+def check_name(name: str) -> None:
+    """Raise UserError for a study's name that cannot name a folder, or does not fit into the database."""
+    if name in ("", ".", "..") or "/" in name or not name.isprintable() or name != name.strip():
+        raise UserError(
+            f"study name {name[:MAX_NAME]!r}: give printable characters, no slash, no blank at an end, not . or .."
+        )
+    if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME_BYTES:
+        raise UserError(
+            f"study name {name[:40]!r}...: give 1 to {MAX_NAME} printable characters, {MAX_NAME_BYTES} bytes at most"
+        )

@@ -1,4 +1,4 @@
-"""Names the champion among the last stage's trials and registers it."""
+"""Names the champion among the last stage's trials and registers it, again if MLflow has lost it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from optuna.trial import TrialState
 
 from search import names
 from search.report.model_card import model_card
-from search.stage.pinned import PinnedStage
+from search.settings import Settings
 from search.stage.snapshot import stage_trials
 from search.store.champion_record import ChampionRecord
 from search.store.find import find_study
 from search.store.optuna_private import database_id
-from search.store.records import StageRecord, read_stages, update_study
+from search.store.records import StageRecord, StudyRecord, read_stages, update_study
+from search.store.seal import rename_model
 from search.store.storage import Storage
 from search.supervisor.prepare import Request
 from search.supervisor.refit import refit
 from search.tracking.mirror import Mirror
-from search.tracking.model_registry import log_bundle, register_champion
+from search.tracking.model_registry import RegisteredModel, is_registered, log_bundle, register_champion
 from search.trials.artifacts import open_artifacts
 from search.trials.workload import open_workload_builder
 from search.verdict.champion import check_kept, choose_champion
@@ -35,39 +36,80 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
     if request.study.folds:
         bundle, images = _refit(request, champion)
         champion = replace(champion, refit_images=images)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    run_ids = {trial.number: mirror.run_of(database_id(trial)) for trial in complete}
-    for number, run_id in run_ids.items():
-        folder = names.trial_folder(artifacts.root, name, confirmation.name, number)
-        artifacts.fetch(folder)
-        check_kept(trials[number], folder / names.BUNDLE_FOLDER)
-        log_bundle(settings, run_id, folder / names.BUNDLE_FOLDER)
-    registered = register_champion(
-        settings,
-        name,
-        bundle,
-        run_id=run_ids[champion.trial],
-        metrics={"val_accuracy_mean": champion.val_accuracy},
-        description=model_card(record, champion),
-    )
+    registered = _register(settings, storage, mirror, record, confirmation, champion, bundle)
     config = champion.config  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
     champion = replace(champion, searched=searched, model_uri=registered.uri)
     update_study(storage, name, champion=champion.to_json())
 
 
+def restore_champion(settings: Settings, storage: Storage, mirror: Mirror, record: StudyRecord) -> bool:
+    """Register a study's champion again if the registry has lost it; returns whether it had.
+
+    Raises SieveError if MLflow does not answer, or if the classifier's files are gone or have changed.
+    """
+    champion, last = record.champion, _last_stage(storage, record.name)
+    if champion is None or last is None or is_registered(settings, champion.model_uri):
+        return False
+    root = open_artifacts(settings).root
+    if champion.refit_images is None:
+        folder = names.trial_folder(root, record.name, last.name, champion.trial)
+    else:
+        folder = _refit_folder(settings, record.name)
+    registered = _register(settings, storage, mirror, record, last, champion, folder / names.BUNDLE_FOLDER)
+    if registered.uri != champion.model_uri:
+        rename_model(storage, record, registered.uri)
+    return True
+
+
+def _last_stage(storage: Storage, study: str) -> StageRecord | None:
+    return next((stage for stage in read_stages(storage, study) if stage.name in names.LAST_STAGES), None)
+
+
+def _register(
+    settings: Settings,
+    storage: Storage,
+    mirror: Mirror,
+    record: StudyRecord,
+    confirmation: StageRecord,
+    champion: ChampionRecord,
+    bundle: Path,
+) -> RegisteredModel:
+    """Log the classifiers of the confirmation to MLflow and register the champion's, which lies in `bundle`."""
+    trials, artifacts = stage_trials(storage, confirmation), open_artifacts(settings)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    run_ids = {trial.number: mirror.run_of(database_id(trial)) for trial in complete}
+    for number, run_id in run_ids.items():
+        folder = names.trial_folder(artifacts.root, record.name, confirmation.name, number)
+        artifacts.fetch(folder)
+        check_kept(trials[number], folder / names.BUNDLE_FOLDER)
+        log_bundle(settings, run_id, folder / names.BUNDLE_FOLDER)
+    return register_champion(
+        settings,
+        record.name,
+        bundle,
+        run_id=run_ids[champion.trial],
+        metrics={"val_accuracy_mean": champion.val_accuracy},
+        description=model_card(record, champion),
+    )
+
+
+def _refit_folder(settings: Settings, study: str) -> Path:
+    return names.study_folder(settings.home, study) / "refit"
+
+
 def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
     """Train the champion of a study with folds on all of them; returns its folder and the number of images."""
     device = torch.device(request.devices[0])
     workloads = open_workload_builder(request.spec, request.settings, device)
-    folder = names.study_folder(request.settings.home, request.study.name) / "refit"
+    folder = _refit_folder(request.settings, request.study.name)
     return refit(workloads, dict(champion.config), request.study.seed, folder, device)
 
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:
     """The fields that any stage searched, in the order of the search, and those that an ablation varied."""
     records = read_stages(storage, name)
-    stages = [PinnedStage.from_json(record.pinned) for record in records]
+    stages = [record.pinned for record in records]
     searched = [parameter.name for stage in stages for space in stage.spaces for parameter in space]
     if records[-1].name == names.ABLATION_STAGE:
         base, *cells = stages[-1].bases

@@ -23,7 +23,7 @@ from models.registry import resolved
 from models.training.fit import fit
 from models.values import from_flat, with_values
 from search import names
-from search.seeds import derive_seed
+from search.stage.seeds import derive_seed
 from search.trials.data_source import TrialData
 from search.trials.workload import WorkloadBuilder
 
@@ -47,6 +47,7 @@ def refit(
     save_bundle(
         bundle, work.model, chosen,
         classes=classes, input_shape=data.input_shape, mean=work.preprocessing.mean, std=work.preprocessing.std,
+        pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     return bundle, len(data.search.train)
 

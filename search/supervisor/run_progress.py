@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from search.stage.describe import describe_study
 from search.stage.snapshot import Snapshot, StageSnapshot
-from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
-from search.terminal import PLAIN_INTERVAL_S, show_eta
+from search.supervisor.time_left import planned_epochs, time_left_s
+from search.terminal import PLAIN_INTERVAL_S, open_console, show_eta
 from search.text import plural
 from studies.definition import Study
 
@@ -24,10 +24,10 @@ class RunProgress:
 
     def __init__(self, study: Study, *, deadline: float | None) -> None:
         definition = describe_study(study)
-        self._stages = stage_names(definition)
+        self._stages = [stage.name for stage in definition.stages]
         self._planned = planned_epochs(definition, study.folds)
         self._deadline = deadline
-        self._console = Console(stderr=True)
+        self._console = open_console(stderr=True)
         self._live = (
             Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         )

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from shlex import quote
+from dataclasses import replace
 from types import FrameType
 
 from data.arrays import SearchData
@@ -17,8 +17,10 @@ from data.cache import open_search_data
 from data.progress import Progress
 from models.registry import resolved
 from search import names
+from search.command_line import command_line
 from search.settings import Settings
 from search.stage.describe import check_unchanged, describe_data, describe_study
+from search.stage.moved_pictures import record_place
 from search.stage.snapshot import take_snapshot
 from search.stage.warm_start import find_warm_start
 from search.store.find import find_study
@@ -73,7 +75,8 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
             with notify_bad_end(request.notify_url, study.name):
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
-                    say(f"to watch it: `sieve watch --study {quote(study.name)}`, then {names.watch_url(study.name)}")
+                    watch = command_line(settings, "watch", "--study", study.name)
+                    say(f"to watch it: `{watch}`, then {names.watch_url(study.name)}")
                     _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
                 launcher.stop()  # They had nothing to do if the study was done before.
                 if open_seal:
@@ -93,7 +96,8 @@ def _test_once(storage: Storage, settings: Settings, study: str, open_seal: Open
         with DataProgress() as progress:
             open_seal(settings, study, progress)
     elif not any(look.result for look in earlier):
-        say(f"{earlier[-1]}; another look needs `sieve evaluate --study {quote(study)} --again REASON`")
+        command = command_line(settings, "evaluate", "--study", study, "--again", "REASON")
+        say(f"{earlier[-1]}; another look needs `{command}`")
 
 
 def open_data(request: Request) -> SearchData:
@@ -117,13 +121,16 @@ def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
     definition = describe_study(study)
     if study.warm_start is not None and read_study(storage, study.name) is None:
         warm = find_warm_start(storage, study)
-        definition["warm_start"] = warm.to_json()
+        definition = replace(definition, warm_start=warm)
         for line in warm.lines():
             say(line)
     if not create_study(storage, study.name, definition=definition, data=data):
         record = read_study(storage, study.name)
         assert record is not None
         check_unchanged(record, definition, data)
+        if record.data.spec.source != data.spec.source:
+            record_place(storage, record, data)
+            say(f"{study.name}: its images are now taken from {data.spec.source}")
         is_done = record.state == "done"
         say(f"{study.name}: {'finished earlier, nothing is left to train' if is_done else 'resuming'}")
 

@@ -7,7 +7,6 @@ import warnings
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
-from search.stage.pinned import PinnedStage
 from search.store.optuna_private import study_database_id
 from search.store.records import StageRecord
 from search.store.storage import Storage
@@ -15,7 +14,7 @@ from search.store.storage import Storage
 
 def fill_queue(storage: Storage, record: StageRecord) -> None:
     """Add the waiting trials that the stage's budget still lacks. Only the study's supervisor may call this."""
-    pinned = PinnedStage.from_json(record.pinned)
+    pinned = record.pinned
     study = optuna.create_study(
         study_name=record.optuna_study, storage=storage.trials, direction=pinned.direction, load_if_exists=True
     )

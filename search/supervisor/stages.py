@@ -17,8 +17,8 @@ from models.config import TrainConfig
 from search import names
 from search.stage.bases import best_configs, paused_configs
 from search.stage.budget import Budget
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_trials
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, pin_stage, read_stages, update_stage
 from search.store.storage import Storage
 from search.supervisor.launch import Launcher
@@ -96,7 +96,7 @@ class StageRunner:
                 position=position,
                 name=pinned.name,
                 optuna_study=names.optuna_study(self._study.name, position, pinned.name),
-                pinned=pinned.to_json(),
+                pinned=pinned,
                 state="filling",
                 opened_at=time.time(),
                 deadline=None,
@@ -112,8 +112,8 @@ class StageRunner:
     def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
         trials = stage_trials(self._storage, record)
         maximize = self._study.direction == "maximize"
-        best = best_configs(trials, count, maximize=maximize, against=record.pinned.get("against"))
-        if record.pinned.get("rungs"):
+        best = best_configs(trials, count, maximize=maximize, against=record.pinned.against)
+        if record.pinned.rungs:
             best += paused_configs(trials, [config for _, config in best], count - len(best), maximize=maximize)
         if not best:
             raise SieveError(

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from math import prod
-from typing import Any
+from collections.abc import Sequence
 
 from search.stage.snapshot import Snapshot
+from search.store.study_definition import StudyDefinition
 
 EXPECTED_SHARE = 0.7
 """The share of its planned epochs that a stage is expected to train, the rest being pruned."""
 
 
-def stage_names(definition: Mapping[str, Any]) -> list[str]:
-    """Names of a study's search stages in order, from its pinned definition."""
-    return [key.split("-", 1)[1] for key in definition["stages"]]
-
-
-def planned_epochs(definition: Mapping[str, Any], folds: int) -> list[float]:
+def planned_epochs(definition: StudyDefinition, folds: int) -> list[float]:
     """Epochs that each search stage is expected to train and, last, the confirmation or the ablation."""
-    stages = list(definition["stages"].values())
-    searched = [stage["trials"] * stage["epochs"] * max(1, folds) * EXPECTED_SHARE for stage in stages]
-    if ablation := definition.get("ablation"):
-        cells = prod(len(levels) for levels in ablation["factors"].values())
-        return [*searched, cells * ablation["seeds"] * ablation["epochs"]]
-    confirm = definition["confirm"]
-    return [*searched, confirm["finalists"] * confirm["seeds"] * (confirm["epochs"] or stages[-1]["epochs"])]
+    stages, ending = definition.stages, definition.ending
+    searched = [stage.trials * stage.epochs * max(1, folds) * EXPECTED_SHARE for stage in stages]
+    return [*searched, ending.candidates * ending.seeds * (ending.epochs or stages[-1].epochs)]
 
 
 def time_left_s(snapshot: Snapshot, planned: Sequence[float], deadline: float | None) -> float | None:

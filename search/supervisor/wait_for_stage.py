@@ -11,7 +11,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import SieveError
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.rungs import to_continue
 from search.stage.snapshot import has_result, stage_trials
 from search.store.claims import Result, claim_next, finish
@@ -77,7 +76,7 @@ class StageWait:
 
     def _continues(self, record: StageRecord, planned_end: float | None) -> bool:
         """Whether a paused trial of the stage will continue; never after the time planned for the stage."""
-        pinned = PinnedStage.from_json(record.pinned)
+        pinned = record.pinned
         if not pinned.rungs or (planned_end is not None and time.time() > planned_end):
             return False
         trials = read_rung_trials(self._storage, record.optuna_study)

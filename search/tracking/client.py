@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.errors import SieveError
 from search.settings import redact
+from search.tracking.moved_home import follow_home, remove_stray_folders
 from search.tracking.sqlite_schema import only_one_creates_the_schema
 
 if TYPE_CHECKING:
@@ -56,13 +57,17 @@ def answering(tracking_url: str) -> Iterator[MlflowClient]:
     from mlflow.exceptions import MlflowException
 
     try:
-        yield connect(tracking_url)
+        client = connect(tracking_url)
+        follow_home(tracking_url)
+        yield client
     except (
         MlflowException,
         SQLAlchemyError,
         OSError,
     ) as error:  # From MLflow, a tracking database, an artifact store.
         raise SieveError(f"MLflow at {redact(tracking_url)}: {first_line(error, tracking_url)}") from error
+    finally:
+        remove_stray_folders(tracking_url)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def study_tags(study: StudyRecord) -> dict[str, str]:
 
 def stage_tags(stage: StageRecord) -> dict[str, str]:
     """Tags of a stage's parent run."""
-    facts = {f"sieve.{key}": str(stage.pinned[key]) for key in _STAGE_FACTS if key in stage.pinned}
+    facts = {f"sieve.{name}": str(getattr(stage.pinned, name)) for name in _STAGE_FACTS}
     return {tags.KIND: "stage", tags.STAGE: stage.name, tags.OPTUNA_STUDY: stage.optuna_study, **facts}
 
 
@@ -71,7 +71,7 @@ def trial_results(stage: StageRecord, trial: FrozenTrial) -> list[Metric]:
     """Metrics of a finished trial as a whole: best value, duration, epochs, number of parameters."""
     results = {key: trial.user_attrs[key] for key in _TRIAL_RESULTS if key in trial.user_attrs}
     if trial.values:
-        results[f"best_{stage.pinned.get('metric', 'value')}"] = trial.values[0]
+        results[f"best_{stage.pinned.metric}"] = trial.values[0]
     return metrics(results, step=0, time_s=end_s(trial))
 
 

@@ -8,7 +8,7 @@ batch that is sent twice is stored once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from search.names import watch_url
 from search.stage.snapshot import is_over
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 METRICS_PER_REQUEST = 1000
 """MLflow's limit for one batch."""
+ACTIVE_RUNS = 1
+"""MLflow's `ViewType.ACTIVE_ONLY`, spelled out because importing MLflow takes seconds."""
 
 
 class Follower:
@@ -53,10 +55,31 @@ class Follower:
         stages = [stage for stage in read_stages(self._storage, self._study.name) if stage.position not in self._done]
         return sum(self._follow_stage(stage) for stage in stages)
 
+    def forget_lost_runs(self) -> None:
+        """Forget that runs were created which MLflow no longer has, so that the next pass creates them again.
+
+        A run that somebody deleted in MLflow counts as there, as long as MLflow can restore it.
+        """
+        from mlflow.entities import ViewType
+
+        there = {str(run.info.run_id) for run in self._search(f"tags.`{tags.KIND}` = 'trial'", ViewType.ALL)}
+        for stage in read_stages(self._storage, self._study.name):
+            trials = {database_id(trial): trial for trial in self._trials(stage)}
+            marks = self._marks(trials)
+            self._forget({number for number in marks.keys() & trials.keys() if marks[number].run_id not in there})
+
+    def _forget(self, trial_ids: Collection[int]) -> None:
+        with self._storage.engine.begin() as connection:
+            for trial_id in trial_ids:
+                connection.execute(delete(mirrored).where(mirrored.c.trial_id == trial_id))
+
     def _follow_stage(self, stage: StageRecord) -> int:
         # Read trials before epochs: a trial that has finished by then has all its epochs in the table.
         trials = {database_id(trial): trial for trial in self._trials(stage) if contents.has_run(trial)}
         noted = self._marks(trials)
+        if noted.keys() & trials.keys() and stage.optuna_study not in self._stage_runs:
+            self._forget(noted.keys() & trials.keys())  # The database of MLflow was lost, or is another one.
+            noted = {}
         for trial_id, trial in trials.items():
             if trial_id not in noted:
                 self._open_run(stage, trial)
@@ -159,12 +182,12 @@ class Follower:
         runs = self._search(f"tags.`{tags.KIND}` = 'trial' and attributes.status = 'RUNNING'")
         return {run.data.tags[tags.TRIAL_ID]: str(run.info.run_id) for run in runs}
 
-    def _search(self, condition: str) -> list[Run]:
+    def _search(self, condition: str, view: int = ACTIVE_RUNS) -> list[Run]:
         condition = f"tags.`{tags.STUDY_KEY}` = '{self._tags[tags.STUDY_KEY]}' and {condition}"
-        runs = self._client.search_runs([self._experiment], condition)
+        runs = self._client.search_runs([self._experiment], condition, view)
         found = list(runs)
         while runs.token:
-            runs = self._client.search_runs([self._experiment], condition, page_token=runs.token)
+            runs = self._client.search_runs([self._experiment], condition, view, page_token=runs.token)
             found += runs
         return found
 

@@ -15,6 +15,7 @@ from search.store.storage import Storage
 from search.store.tables import mirrored
 from search.tracking.client import connect, first_line
 from search.tracking.follower import Follower
+from search.tracking.moved_home import follow_home
 
 INTERVAL_S = 5.0
 """Seconds between two passes; doubled after each failure."""
@@ -42,11 +43,17 @@ class Mirror:
         self.failure: str | None = None
         """First line of the last pass's error; None if that pass succeeded."""
 
-    def sync(self) -> int:
-        """Make one pass; returns the number of trials that changed in MLflow, 0 after a failure. Raises nothing."""
+    def sync(self, *, verify: bool = False) -> int:
+        """Make one pass; returns the number of trials that changed in MLflow, 0 after a failure. Raises nothing.
+
+        With `verify`, runs that MLflow had and has lost are created again.
+        """
         with self._pass:
             try:
-                changed = self._following().follow()
+                follower = self._following()
+                if verify:
+                    follower.forget_lost_runs()
+                changed = follower.follow()
             except Exception as error:  # No error of MLflow may fail a search.
                 self._follower = None
                 self._note_failure(error)
@@ -94,6 +101,7 @@ class Mirror:
             if study is None:
                 raise UserError(f"no study {self._study!r} at {redact(self._settings.storage_url)}")
             client = connect(self._settings.tracking_url)
+            follow_home(self._settings.tracking_url)
             self._follower = Follower(client, self._storage, study, self._settings.artifact_location)
         return self._follower
 

@@ -6,7 +6,6 @@ The alias moves last, so `models:/NAME@champion` always loads a complete champio
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.decode import ImageFit
+from data.decode import ImageFit, PixelRule
 from data.errors import SieveError, UserError
 from data.files import hash_folder
 from search import names
+from search.command_line import command_line
 from search.settings import Settings, redact
 from search.store.look_result import LookResult
 from search.tracking import tags
@@ -56,11 +56,8 @@ class LoadedChampion:
     input_shape: tuple[int, int, int]
     """Channels, height and width of an input image."""
     image_fit: ImageFit
-
-
-def model_name(study: str) -> str:
-    """The study's name with the characters that MLflow allows for a registered model."""
-    return re.sub(r"[^\w.-]+", "-", study).strip("-") or "study"
+    pixel_rule: PixelRule
+    """How the images that it learned from were decoded."""
 
 
 def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
@@ -83,7 +80,7 @@ def register_champion(
     `metrics` become tags of the version. A repeated call with the same classifier and run returns the same version.
     Raises SieveError if MLflow does not answer, or does not return the uploaded files unchanged.
     """
-    name, content = model_name(study), hash_folder(bundle_folder)
+    name, content = names.registered_model(study), hash_folder(bundle_folder)
     with answering(settings.tracking_url) as client:
         found = _find_version(client, name, run_id, content)
         if found is None:
@@ -116,6 +113,7 @@ def load_champion(settings: Settings, uri: str) -> LoadedChampion:
         classes=tuple(facts["classes"]),
         input_shape=(channels, height, width),
         image_fit=facts["image_fit"],
+        pixel_rule=PixelRule.from_json(facts.get("pixel_rule")),
     )
 
 
@@ -140,7 +138,7 @@ def log_test_result(settings: Settings, registered: RegisteredModel, result: Loo
     stored = result.to_json()
     with answering(settings.tracking_url) as client:
         run_id = str(client.get_model_version(registered.name, registered.version).run_id)
-        for key in ("per_class", "confusion"):
+        for key in ("per_class", "confusion" if result.confusion else "cells"):
             content = {"classes": stored["classes"], key: stored[key]}
             client.log_dict(run_id, content, f"test/look-{result.look}/{key}.json")
         for key, value in {**summary, tags.TEST_LOOKS: result.look}.items():
@@ -156,6 +154,12 @@ def looks_shown(settings: Settings, registered: RegisteredModel) -> int:
     with answering(settings.tracking_url) as client:
         found = _resolve(settings, client, registered.uri)
         return int(client.get_model_version(found.name, found.version).tags.get(tags.TEST_LOOKS, 0))
+
+
+def is_registered(settings: Settings, uri: str) -> bool:
+    """Whether the registry has a version; raises SieveError if MLflow does not answer."""
+    with answering(settings.tracking_url) as client:
+        return _found(client, uri) is not None
 
 
 def version_of(uri: str) -> RegisteredModel:
@@ -210,14 +214,23 @@ def _download(settings: Settings, uri: str, folder: str) -> str:
 
 
 def _resolve(settings: Settings, client: MlflowClient, uri: str) -> RegisteredModel:
+    found = _found(client, uri)
+    if found is None:
+        raise UserError(
+            f"MLflow at {redact(settings.tracking_url)} does not have {uri}; give the same --tracking as for the "
+            f"search, or, if MLflow has lost it, type `{command_line(settings, 'sync')}`"
+        )
+    return RegisteredModel(name=found.name, version=str(found.version))
+
+
+def _found(client: MlflowClient, uri: str) -> ModelVersion | None:
+    """The version that a URI names; None if the registry lacks it."""
     from mlflow.exceptions import MlflowException
 
     name, at, alias = uri.removeprefix("models:/").partition("@")
     try:
-        found = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(*name.split("/"))
+        return client.get_model_version_by_alias(name, alias) if at else client.get_model_version(*name.split("/"))
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        url = redact(settings.tracking_url)
-        raise UserError(f"MLflow at {url} does not have {uri}; give the same --tracking as for the search") from None
-    return RegisteredModel(name=found.name, version=str(found.version))
+        return None

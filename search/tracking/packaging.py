@@ -32,7 +32,8 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
         pyfunc.save_model(
             folder,
             python_model=str(Path(__file__).with_name("serving.py")),
-            artifacts={names.BUNDLE_FOLDER: str(bundle_folder)},
+            # A URI, because MLflow reads a path as one, and %20 in it as a blank.
+            artifacts={names.BUNDLE_FOLDER: bundle_folder.absolute().as_uri()},
             # From a module's file: a folder `data/` in the working folder would be part of the package's path.
             code_paths=[str(Path(getfile(module)).parent) for module in (models.config, data.errors)],
             pip_requirements=[_pinned(package) for package in _requirements(classifier.config)],
@@ -45,6 +46,7 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
                 "classes": list(classifier.classes),
                 "input_shape": list(classifier.input_shape),
                 "image_fit": classifier.config.image_fit,
+                "pixel_rule": classifier.pixel_rule.to_json(),
             },
         )
 

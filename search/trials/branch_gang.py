@@ -14,7 +14,7 @@ from models.training.branches import FREE_FIELDS, BranchGang, branch_key
 from models.training.capture import Capture, chosen_capture
 from models.training.precision import compute_dtype
 from search import names
-from search.stage.pinned import PinnedStage
+from search.store.pinned_stage import PinnedStage
 from search.trials.open_gang import OpenGang
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun

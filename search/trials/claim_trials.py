@@ -10,10 +10,10 @@ from contextlib import suppress
 import optuna
 
 from data.errors import LeaseLost, SieveError, StorageAway
-from search.stage.pinned import PinnedStage
 from search.stage.rungs import to_continue
 from search.store.claims import Claim, claim_next, release
 from search.store.paused import claim_paused, read_rung_trials
+from search.store.pinned_stage import PinnedStage
 from search.store.storage import Storage
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.trial_context import TrialContext

@@ -30,9 +30,9 @@ def save_finalist(
     save_bundle(
         folder, model, config,
         classes=data.search.classes, input_shape=data.input_shape, mean=preprocessing.mean, std=preprocessing.std,
+        pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     context.artifacts.upload(folder)
-    if run.stage.cells:
-        save_predictions(run.folder, model, data.val_batches(preprocessing))
-        context.artifacts.upload((run.folder / names.PREDICTIONS_FILE).parent)
+    save_predictions(run.folder, model, data.val_batches(preprocessing))
+    context.artifacts.upload((run.folder / names.PREDICTIONS_FILE).parent)
     run.attributes[names.CLASSIFIER_HASH] = hash_folder(folder)

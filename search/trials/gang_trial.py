@@ -20,8 +20,8 @@ from data.errors import LeaseLost
 from models.config import TrainConfig
 from models.registry import resolved
 from models.training.metrics import EpochMetrics
-from search.stage.pinned import PinnedStage
 from search.store.claims import Claim, Result
+from search.store.pinned_stage import PinnedStage
 from search.trials.branch_gang import MOST_BRANCHES, branches_that_pay, may_branch, open_branches, shape_key
 from search.trials.faults import raise_unless_trial_at_fault
 from search.trials.finalist_files import save_finalist

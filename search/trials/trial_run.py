@@ -22,12 +22,12 @@ from models.training.metrics import EpochMetrics, best_epoch
 from models.values import to_flat
 from search import names
 from search.stage.draw_parameters import draw
-from search.stage.pinned import PinnedStage
 from search.stage.rungs import continues
 from search.stage.snapshot import has_result
 from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
 from search.store.paused import read_rung_trials
+from search.store.pinned_stage import PinnedStage
 from search.store.states import Outcome
 from search.text import plural
 from search.trials.trial_clock import TrialClock

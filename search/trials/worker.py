@@ -21,9 +21,9 @@ from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search.settings import Settings
 from search.stage.feasibility import feasible_on
-from search.stage.pinned import PinnedStage
 from search.stage.samplers import looks_at_running, make_pruner, make_sampler
 from search.store.claims import Claim, Result, finish
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, StudyRecord, read_stages, read_study
 from search.store.storage import Storage
@@ -174,7 +174,7 @@ class Worker:
 
     def _open_stage(self, record: StageRecord) -> tuple[PinnedStage, optuna.Study]:
         if record.optuna_study not in self._stages:
-            stage = PinnedStage.from_json(record.pinned)
+            stage = record.pinned
             study = self._storage.load_study(
                 record.optuna_study, sampler=make_sampler(stage), pruner=make_pruner(stage)
             )

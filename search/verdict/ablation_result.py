@@ -11,7 +11,6 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from search import names
-from search.stage.pinned import PinnedStage
 from search.store.records import StageRecord, StudyRecord
 from search.trials.validation_predictions import ValidationPredictions, read_predictions
 from search.verdict.champion import Finalist, read_finalists
@@ -98,7 +97,7 @@ def read_ablation(
     study: StudyRecord, stage: StageRecord, trials: Sequence[FrozenTrial], home: Path
 ) -> AblationResult | None:
     """Read the ablation that ends a study; None for another last stage, or before the first complete run."""
-    pinned = PinnedStage.from_json(stage.pinned)
+    pinned = stage.pinned
     if not pinned.cells or not any(trial.state.name == "COMPLETE" for trial in trials):
         return None
     found = sorted(read_finalists(stage, trials), key=lambda finalist: finalist.index)

@@ -15,7 +15,6 @@ from scipy import stats
 from data.errors import SieveError
 from data.files import hash_folder
 from search import names
-from search.stage.pinned import PinnedStage
 from search.store.champion_record import ChampionRecord, FinalistRecord
 from search.store.records import StageRecord
 from search.verdict.factorial import BlockModel, Run
@@ -71,7 +70,7 @@ def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[F
     Finalists with a diverged or failed run come last, because the mean of their other runs is too good. Raises
     SieveError if no run completed.
     """
-    pinned = PinnedStage.from_json(record.pinned)
+    pinned = record.pinned
     finalists = []
     for index, _ in enumerate(pinned.bases):
         own = [trial for trial in trials if pinned.queue[trial.number].get(names.BASE, 0) == index]
@@ -142,7 +141,7 @@ def choose_champion(record: StageRecord, trials: Sequence[FrozenTrial], home: Pa
     """The champion, not yet registered, and the folder of its best run's classifier."""
     finalists = read_finalists(record, trials)
     champion = finalists[0]
-    pinned = PinnedStage.from_json(record.pinned)
+    pinned = record.pinned
     best_of = max if pinned.direction == "maximize" else min
     seed = best_of(champion.values, key=lambda value: champion.values[value])
     number = champion.trials[seed]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,9 +11,7 @@ from rich.table import Table
 
 from search.durations import show_duration
 from search.stage.pareto import FrontTrial, front_trials
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials
-from search.stage.warm_start import WarmStart, read_warm_start
 from search.store.champion_record import ChampionRecord
 from search.store.find import find_champion, find_study
 from search.store.look_result import LookResult
@@ -23,6 +20,7 @@ from search.store.seal import describe_look, looks
 from search.store.states import ENDED
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.warm_start_record import WarmStart
 
 if TYPE_CHECKING:
     from search.verdict.ablation_result import AblationResult
@@ -86,7 +84,7 @@ def read_result(storage: Storage, name: str, root: Path, *, wall_s: float) -> St
     return StudyResult(
         study=name,
         stages=tuple(_read_stage(storage, stage) for stage in pinned),
-        warm_start=read_warm_start(record),
+        warm_start=record.definition.warm_start,
         champion=find_champion(record),
         ablation=read_ablation(record, pinned[-1], stage_trials(storage, pinned[-1]), root) if pinned else None,
         test=taken[-1].result if taken else None,
@@ -96,15 +94,15 @@ def read_result(storage: Storage, name: str, root: Path, *, wall_s: float) -> St
 
 
 def _read_stage(storage: Storage, record: StageRecord) -> StageResult:
-    pinned, front = PinnedStage.from_json(record.pinned), None
+    pinned, front = record.pinned, None
     if pinned.against is not None:
         maximize = pinned.direction == "maximize"
         front = front_trials(stage_trials(storage, record), pinned.against, maximize=maximize)
     return StageResult(snapshot=stage_snapshot(storage, record), front=front)
 
 
-def print_result(result: StudyResult, console: Console) -> None:
-    """Print a study's result for people."""
+def print_result(result: StudyResult, console: Console, open_seal: str) -> None:
+    """Print a study's result for people; `open_seal` is the command that measures its champion on the test set."""
     from search.verdict.ablation_table import print_ablation
 
     console.print(_stage_table(result))
@@ -115,8 +113,7 @@ def print_result(result: StudyResult, console: Console) -> None:
     _print_champion(result, console)
     test = result.test
     if test is None:
-        command = f"sieve evaluate --study {quote(result.study)}"
-        console.print(f"test       sealed; open it once with {command}", soft_wrap=True)
+        console.print(f"test       sealed; open it once with {open_seal}", soft_wrap=True)
     else:
         accuracy = _with_interval(test.accuracy, test.interval)
         console.print(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.store.look_result import ClassScores, LookResult, Scores
+from search.store.look_result import DENSE_CLASSES, ClassScores, LookResult, Scores
 from search.store.seal import describe_look
+from search.terminal import open_console
 from search.trials.validation_predictions import ValidationPredictions
 
 CONFIDENCE_LEVEL = 0.95
@@ -24,7 +25,7 @@ def score(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64],
     the law of succession, and statistical inference".
     """
     from scipy.stats import binomtest
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import precision_recall_fscore_support
 
     indices = range(len(classes))
     images, correct = len(labels_N), int((labels_N == predictions_N).sum())
@@ -40,8 +41,19 @@ def score(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64],
             ClassScores(name=name, precision=precision, recall=recall, f1=f1, support=support)
             for name, precision, recall, f1, support in rows
         ),
-        confusion=tuple(map(tuple, confusion_matrix(labels_N, predictions_N, labels=indices).tolist())),
+        **_confusion(labels_N, predictions_N, len(classes)),
     )
+
+
+def _confusion(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64], classes: int) -> dict[str, Any]:
+    """The field of `Scores` that holds the confusion matrix, never as classes² numbers where there are many."""
+    cells, counts = np.unique(labels_N * classes + predictions_N, return_counts=True)
+    truths, answers = cells // classes, cells % classes
+    if classes > DENSE_CLASSES:
+        return {"cells": tuple(zip(truths.tolist(), answers.tolist(), counts.tolist(), strict=True))}
+    counts_CC = np.zeros((classes, classes), dtype=np.int64)
+    counts_CC[truths, answers] = counts
+    return {"confusion": tuple(map(tuple, counts_CC.tolist()))}
 
 
 def score_answers(answers: ValidationPredictions, classes: Sequence[str]) -> Scores:
@@ -52,9 +64,10 @@ def score_answers(answers: ValidationPredictions, classes: Sequence[str]) -> Sco
 def show(study: str, result: LookResult) -> None:
     """Print the result of a look at the test set on stdout."""
     low, high = result.interval
-    console = Console()
-    console.print(f"[bold]{study}[/bold]: {result.model_uri} on {result.images} sealed test images")
-    console.print(f"accuracy [bold]{result.accuracy:.2%}[/bold] (95 % interval {low:.2%} to {high:.2%})")
+    console = open_console()
+    console.print(Text.assemble((study, "bold"), f": {result.model_uri} on {result.images} sealed test images"))
+    accuracy = (f"{result.accuracy:.2%}", "bold")
+    console.print(Text.assemble("accuracy ", accuracy, f" (95 % interval {low:.2%} to {high:.2%})"))
     console.print(f"macro-F1 {result.macro_f1:.4f}, {describe_look(result)}\n", soft_wrap=True)
     console.print(_class_table(result))
 

@@ -27,7 +27,6 @@ from search.settings import Settings
 from search.status import standing
 from search.store.find import find_study
 from search.store.storage import Storage
-from search.supervisor.time_left import stage_names
 from search.trials.artifacts import open_artifacts
 from search.verdict.ablation_result import read_ablation
 
@@ -145,12 +144,12 @@ class LiveStudy:
 
     def _read_status(self) -> str:
         found = standing(self._storage, find_study(self._storage, self.study))
-        metric = Metric(name=found.record.definition["metric"], images=found.record.data.val)
+        metric = Metric(name=found.record.definition.metric, images=found.record.data.val)
         begun = len(found.snapshot.stages)
         return TEMPLATES.get_template("status.html.j2").render(
             standing=found,
             stages=found.snapshot.stages,
-            waiting=stage_names(found.record.definition)[begun:],
+            waiting=[stage.name for stage in found.record.definition.stages][begun:],
             metric=metric,
             gpus=read_gpus() if found.is_supervised else [],
             plural=plural,

@@ -39,7 +39,7 @@ class StudyList:
         if record is None:  # Deleted in the meantime.
             return None
         found = standing(self._storage, record)
-        metric = Metric(name=record.definition["metric"], images=record.data.val)
+        metric = Metric(name=record.definition.metric, images=record.data.val)
         bests = [stage.best for stage in found.snapshot.stages if stage.best is not None]
         if record.champion:
             best = f"{metric.show(record.champion.value)}, mean of {plural(len(record.champion.seeds), 'seed')}"

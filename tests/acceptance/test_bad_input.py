@@ -77,7 +77,7 @@ RUNS = {
         f"{ON_DIGITS} --set weights=INPUTS/no.pt",
         "INPUTS/no.pt: not a file of tensors only",
     ),
-    "weights of another network": (f"{ON_DIGITS} --set weights=INPUTS/other.pt", "do not fit resnet18: missing: bn1"),
+    "weights of another network": (f"{ON_DIGITS} --set weights=INPUTS/other.pt", "do not fit resnet18 (missing: bn1"),
     "weights that fit no backbone of the space": (
         "--study partB --data digits --set weights=INPUTS/other.pt",
         "do not fit resnet50",

@@ -17,6 +17,7 @@ from search.store.processes import process_name
 from search.store.reaping import reap
 from search.store.records import create_study, read_epochs, update_study
 from search.store.storage import open_storage
+from search.store.study_definition import StudyDefinition
 from search.store.tables import leases
 from search.trials.artifacts import SharedFolder
 from tests.acceptance.forks import Fault, Forked
@@ -31,7 +32,7 @@ class LiveStage:
         self._folder = home.parent
         self._url = storage_url
         self.storage = open_storage(storage_url, create=True)
-        create_study(self.storage, "tiny", definition={}, data=DATA)
+        create_study(self.storage, "tiny", definition=StudyDefinition(), data=DATA)
         SharedFolder(home).announce(find_study(self.storage, "tiny"))
         self.stage = open_stage(self.storage, **changes)
         self.workers: list[Forked] = []

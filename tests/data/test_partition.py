@@ -31,11 +31,36 @@ def test_an_image_that_is_also_in_the_test_set_is_named_and_not_searched(make_fo
 def test_of_copies_only_the_first_is_searched_and_they_are_counted(make_folder, cache_home: Path) -> None:
     root = make_folder(BROUGHT)
     shutil.copy(root / "train/a/000.png", root / "train/a/copy.png")
-    shutil.copy(root / "train/a/000.png", root / "val/b/copy.png")
+    shutil.copy(root / "train/a/000.png", root / "val/a/copy.png")
     partition = partition_of(root, cache_home)
     assert len(partition.searched) == 24
     assert "train/a/000.png" in names(partition.searched)
     assert any(note.startswith("2 images left out, copies of others byte for byte") for note in partition.notes)
+
+
+def test_an_image_under_two_labels_is_used_under_neither_and_named(make_folder, cache_home: Path) -> None:
+    root = make_folder(BROUGHT)
+    shutil.copy(root / "train/a/000.png", root / "train/b/copy.png")
+    partition = partition_of(root, cache_home)
+    assert len(partition.searched) == 23
+    assert not {"train/a/000.png", "train/b/copy.png"} & names(partition.searched)
+    assert (
+        "warning: 1 images lie under two labels, and are not used under either: train/a/000.png = train/b/copy.png"
+    ) in partition.notes
+
+
+def test_copies_that_balance_a_class_are_recognised(make_folder, cache_home: Path) -> None:
+    root = make_folder({"a": 20, "b": 5})
+    for number in range(15):
+        shutil.copy(root / f"b/{number % 5:03}.png", root / f"b/copy-{number}.png")
+    partition = partition_of(root, cache_home)
+    assert any("15 of them in class b: if they were to balance it" in note for note in partition.notes)
+
+
+def test_all_classes_that_are_too_small_are_named(make_folder, cache_home: Path) -> None:
+    root = make_folder({"a": 20, "b": 2, "c": 20, "d": 1})
+    with pytest.raises(UserError, match=r"2 classes are too small to split: b \(2\), d \(1\); each needs at least 3"):
+        partition_of(root, cache_home)
 
 
 def test_copies_never_lie_on_both_sides_of_a_test_part_set_aside(make_folder, cache_home: Path) -> None:

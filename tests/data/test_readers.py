@@ -15,7 +15,7 @@ import pytest
 from data import readers as module
 from data.arrays import SearchData
 from data.cache import open_search_data
-from data.decode import PixelFormat
+from data.decode import Header, PixelFormat
 from data.errors import UserError
 from data.file_reader import FileReader, Target
 from data.files import CacheLimit
@@ -104,7 +104,7 @@ def test_each_file_is_read_once_and_no_test_content_is_kept(root: Path, tmp_path
     with Readers(replace(layout, read=counting)) as readers:
         readers.hash_contents(layout.files)
         assert set(readers._here._kept) == {file.name for file in files}
-        assert set(readers.headers(files)) == {((12, 12), False)}
+        assert set(readers.headers(files)) == {Header((12, 12), False)}
         readers.decode(files, FORMAT, None)
         assert not readers._here._kept
     assert set(reads) == {file.name for file in layout.files} and set(reads.values()) == {1}
@@ -162,7 +162,7 @@ def test_who_stops_asking_for_headers_can_go_on_to_decode(root: Path, processes:
     layout = scan_folder(root)
     with Readers(layout) as readers:
         headers = readers.headers(layout.files)
-        assert next(headers) == ((12, 12), False)
+        assert next(headers) == Header((12, 12), False)
         headers.close()
         assert list(readers.decode(layout.files, FORMAT, None).unreadable) == ["train/bees/003.png"]
 

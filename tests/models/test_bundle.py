@@ -99,7 +99,7 @@ def test_a_folder_that_holds_something_is_not_overwritten(bundle: Bundle) -> Non
     folder, model, config = bundle
     before = (folder / "classifier.json").read_bytes()
 
-    with pytest.raises(UserError, match=r"b: holds something already; choose another folder"):
+    with pytest.raises(UserError, match=r"b: is not empty; choose another folder"):
         save_bundle(folder, model, config, classes=("x", "y", "z"), input_shape=(3, 12, 10), mean=MEAN, std=STD)
 
     assert (folder / "classifier.json").read_bytes() == before

@@ -121,6 +121,7 @@ def test_the_command_prints_one_json_object(capsys: pytest.CaptureFixture[str]) 
     [
         (["--set", "filtres=3"], "unknown field 'filtres'. Did you mean 'filters'?\n"),
         (["--set", "filters"], "'filters': write FIELD=VALUE, e.g. dropout=0.1\n"),
+        (["--filtres", "3"], "python -m models.complexity: unrecognized arguments: --filtres 3; --help lists"),
         (["--image-size", "4"], "conv3: max pooling by 2 does not fit into 1x1 pixels; use fewer"),
     ],
 )

@@ -34,9 +34,9 @@ def test_replaced_values_are_converted_and_the_original_is_left_alone() -> None:
     ("values", "message"),
     [
         ({"droput": 0.1}, "unknown field 'droput'. Did you mean 'dropout'?"),
-        ({"dropout": "lots"}, "dropout='lots': give a number from 0 to below 1"),
-        ({"dropout": 1}, "dropout=1: give a number from 0 to below 1"),
-        ({"dropout": float("nan")}, "dropout=nan: give a number from 0 to below 1"),
+        ({"dropout": "lots"}, "dropout='lots': give a number of at least 0 and below 1"),
+        ({"dropout": 1}, "dropout=1: give a number of at least 0 and below 1"),
+        ({"dropout": float("nan")}, "dropout=nan: give a number of at least 0 and below 1"),
         ({"learning_rate": 0}, "learning_rate=0: give a number above 0"),
         ({"rotation": "270"}, "rotation='270': give a number from 0 to 180"),
         ({"resized_crop": 2}, "resized_crop=2: give a number above 0 and at most 1"),
@@ -47,7 +47,7 @@ def test_replaced_values_are_converted_and_the_original_is_left_alone() -> None:
         (
             {"filters": "8,x"},
             "filters='8,x': give a whole number of at least 1 or "
-            "a whole number of at least 1 for each layer, separated by commas",
+            "several, each a whole number of at least 1, separated by commas",
         ),
         ({"model": "flexcn"}, "unknown model 'flexcn'. Did you mean 'flexcnn'?"),
     ],

@@ -61,13 +61,13 @@ def test_weights_without_the_classifier_fit_too(state: dict[str, torch.Tensor], 
 def test_weights_that_do_not_fit_are_refused_with_what_differs(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save({name: tensor for name, tensor in state.items() if not name.startswith("bn1.")}, path)
-    assert _refusal(path).endswith("missing: bn1.bias and 4 more; give the weights of a resnet18")
+    assert _refusal(path).endswith("missing: bn1.bias and 4 more); give the weights of a resnet18")
 
     torch.save({**state, "extra": torch.zeros(1)}, path.with_name("extra.pt"))
-    assert "do not fit resnet18: not known: extra; give" in _refusal(path.with_name("extra.pt"))
+    assert "do not fit resnet18 (unexpected: extra); give" in _refusal(path.with_name("extra.pt"))
 
     torch.save({**state, "conv1.weight": torch.zeros(64, 3, 3, 3)}, path.with_name("shape.pt"))
-    assert "of another shape: conv1.weight 64x3x3x3 for 64x3x7x7; give" in _refusal(path.with_name("shape.pt"))
+    assert "of another shape: conv1.weight 64x3x3x3 for 64x3x7x7); give" in _refusal(path.with_name("shape.pt"))
 
     torch.save(torchvision.models.mobilenet_v3_small().state_dict(), path.with_name("other.pt"))
     assert "missing: bn1.bias and" in _refusal(path.with_name("other.pt"))

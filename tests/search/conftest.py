@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from optuna.distributions import FloatDistribution
 
 from data.spec import DataSpec
 from models.config import FlexCNNConfig
 from search import names
 from search.settings import Settings
 from search.stage.feasibility import feasible_on
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import Claim, Result, claim_next
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, pin_stage
 from search.store.storage import Storage, open_storage
@@ -28,7 +29,7 @@ from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder, open_workload_builder
-from studies.definition import Stage, Study, choice
+from studies.definition import Stage, Study
 
 CPU = torch.device("cpu")
 DATA = StudyData(spec=DataSpec(source="digits"), channels=1, classes=tuple("0123456789"))
@@ -38,7 +39,9 @@ CONFIG = FlexCNNConfig(image_size=8, conv_layers=1, filters=4, dense_width=8, ba
 
 def tiny(**changes: Any) -> Study:
     """A study of one stage; `changes` are the stage's."""
-    stage = Stage(**{"name": "one", "trials": 2, "epochs": 2, "space": {"dropout": choice(0.0, 0.1)}} | changes)
+    stage = Stage(
+        **{"name": "one", "trials": 2, "epochs": 2, "space": {"dropout": FloatDistribution(0.0, 0.1)}} | changes
+    )
     return Study(name="tiny", description="", data="digits", config=CONFIG, stages=(stage,))
 
 
@@ -95,7 +98,7 @@ def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position:
     record = StageRecord(
         study=study.name, position=position, name=pinned.name,
         optuna_study=names.optuna_study(study.name, position, pinned.name),
-        pinned=pinned.to_json(), state="open", opened_at=0.0, deadline=None,
+        pinned=pinned, state="open", opened_at=0.0, deadline=None,
     )  # fmt: skip
     pin_stage(storage, record)
     fill_queue(storage, record)

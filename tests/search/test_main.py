@@ -65,6 +65,11 @@ def test_help_and_errors_name_a_command_as_the_user_typed_it(
     assert program("search.status") == named
 
 
+def test_an_option_that_sieve_does_not_have_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sieve.main(["--nonsense"]) == 2
+    assert capsys.readouterr().err == "error: sieve: unrecognized arguments: --nonsense; --help lists the options\n"
+
+
 def test_an_error_of_a_command_is_one_line_under_the_name_sieve() -> None:
     code, out, err = run("-c", SIEVE, "status", "--nonsense")
     assert (code, out) == (2, "")

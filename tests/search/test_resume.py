@@ -17,6 +17,7 @@ from search.store.claims import finish
 from search.store.records import create_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_context import TrialContext
 from search.trials.working_files import remove_working_files
@@ -31,7 +32,7 @@ KEEPING = replace(CONFIG, epochs=3, keep_checkpoints=True, dropout=0.3, optimize
 def trained(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> Settings:
     """A finalist of three epochs, every one of them kept."""
     study = tiny()
-    create_study(sqlite, study.name, definition={}, data=StudyData(spec=DataSpec(source="digits")))
+    create_study(sqlite, study.name, definition=StudyDefinition(), data=StudyData(spec=DataSpec(source="digits")))
     stage = open_stage(sqlite, pin_confirmation(study, Confirm(finalists=1, seeds=1), [KEEPING]), position=1)
     claim = stage.claim()
     artifacts = SharedFolder(tmp_path)

@@ -18,13 +18,12 @@ from search.store.locks import supervising
 from search.store.records import WorkerRecord, create_study, forget_worker, show_worker, update_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StageDefinition, StudyDefinition
 from tests.search.conftest import open_stage
 
-DEFINITION = {
-    "metric": "val_accuracy",
-    "stages": {"1-one": {"trials": 5, "epochs": 2}, "2-two": {"trials": 4, "epochs": 2}},
-    "confirm": {"finalists": 3, "seeds": 3, "epochs": None},
-}
+DEFINITION = StudyDefinition(
+    stages=(StageDefinition(name="one", trials=5, epochs=2), StageDefinition(name="two", trials=4, epochs=2))
+)
 DATA = StudyData()
 
 

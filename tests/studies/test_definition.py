@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import numpy as np
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
@@ -90,3 +92,12 @@ def test_a_misspelled_sampler_or_pruner_and_a_stage_named_confirm_are_errors(
 def test_what_a_study_says_of_itself_is_checked_when_it_is_defined(changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="mine"):
         Study(name="mine", description="", config=FlexCNNConfig(), stages=study().stages, **changes)
+
+
+@pytest.mark.parametrize("value", [(3, 3), None, {"a": 1}, np.int64(3)])
+def test_choices_that_a_database_cannot_give_back_are_refused_with_what_can_be_written(value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's, about the same.
+        distribution = CategoricalDistribution([value])
+    with pytest.raises(UserError, match=r"mine/rates: kernel_size: .* cannot be stored; give text, numbers"):
+        study(space={"kernel_size": distribution})

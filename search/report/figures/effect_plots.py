@@ -94,7 +94,7 @@ def curves(result: AblationResult, stage: StageFacts, column: str, label: str, t
 def confusions(result: AblationResult) -> Plot | None:
     """A confusion matrix for each cell, added up over its runs; None without any run's predictions."""
     shown = [(cell, scores) for cell in result.cells if (scores := mean_scores(cell.answers, result.classes))]
-    if not shown:
+    if not shown or not shown[0][1].confusion:  # Too many classes for a matrix.
         return None
     columns = min(MOST_COLUMNS if len(result.classes) <= FEW_CLASSES else FEWEST_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)

@@ -22,10 +22,10 @@ from search.verdict.champion import Finalist
 ROW_PX = 34
 MANY_CLASSES = 25
 """Number of classes above which a confusion matrix has no room for its counts."""
+SHOWN_CLASSES = 100
+"""Number of classes above which only those with the most mistakes are shown."""
 MOST_CLASSES = 60
 """Number of classes above which figures do not show all of them, or not by name."""
-CONFUSED_SHOWN = 40
-"""Number of classes that a confusion matrix of more than `MOST_CLASSES` shows."""
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
@@ -226,16 +226,13 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
 
 def confusion(test: LookResult) -> Plot:
     """The confusion matrix of a look at the test set."""
-    all_counts = pd.DataFrame(test.confusion)
-    all_shares = all_counts.div(all_counts.sum(axis=1).clip(lower=1), axis=0).round(4)
-    chosen = _most_confused(all_counts)
-    classes = [test.classes[label] for label in chosen]
-    counts, shares = (frame.iloc[chosen, chosen] for frame in (all_counts, all_shares))
+    labels = test.most_confused(SHOWN_CLASSES)
+    classes, counts = [test.classes[label] for label in labels], pd.DataFrame(test.confusion_of(labels))
+    every = len(test.classes)
     part = (
-        f" Shown: the {len(chosen)} of {len(all_counts):,} classes with most mistakes, in either direction."
-        if len(chosen) < len(all_counts)
-        else ""
+        "" if len(classes) == every else f" The {len(classes)} of {every:,} classes with the most mistakes are shown."
     )
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     figure = blank(xaxis_title="predicted class", yaxis_title="true class")
     figure.add_heatmap(
         z=shares.values.tolist(), x=classes, y=classes, coloraxis="coloraxis", xgap=1, ygap=1,
@@ -256,11 +253,3 @@ def confusion(test: LookResult) -> Plot:
         height_px=max(320, min(900, 120 + 34 * len(classes))),
         min_width_px=min(1100, 140 + 34 * len(classes)),
     )
-
-
-def _most_confused(counts: pd.DataFrame) -> list[int]:
-    """The labels of all classes, or of many classes those in most mistakes, in their order."""
-    if len(counts) <= MOST_CLASSES:
-        return list(range(len(counts)))
-    mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * pd.Series(counts.values.diagonal(), index=counts.index)
-    return sorted(int(label) for label in mistakes.sort_values(ascending=False).index[:CONFUSED_SHOWN])

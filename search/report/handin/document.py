@@ -77,7 +77,7 @@ def write_document(facts: StudyFacts, contents: Contents, pictures: Sequence[tup
     and caption.
     """
     document = Document()
-    document.add(f"# {facts.record.name}", facts.record.definition["description"])
+    document.add(f"# {facts.record.name}", facts.record.definition.description)
     rows = [(figure.label, figure.value, figure.detail) for figure in contents.figures]
     document.add(pipe_table(("", "", ""), rows))
     _data(document, facts, contents)

@@ -25,6 +25,7 @@ from search.store.records import create_study
 from search.store.seal import close_look, open_look
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.store.tables import epochs, leases
 from search.trials.artifacts import SharedFolder
 from search.trials.working_files import leftover_checkpoints, remove_leftovers
@@ -33,7 +34,7 @@ from tests.search.conftest import OpenStage, open_stage, settings_at
 
 @pytest.fixture
 def stage(storage: Storage) -> OpenStage:
-    create_study(storage, "tiny", definition={}, data=StudyData())
+    create_study(storage, "tiny", definition=StudyDefinition(), data=StudyData())
     return open_stage(storage)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data.arrays import ImageSet
 from search.pictures.calibration import calibration_picture, reliability
-from search.pictures.confusion import confusion_picture
+from search.pictures.confusion import confusion_picture, write_confusion
 from search.pictures.grids import mistakes_grid, prediction_grid
 from search.pictures.per_class import class_scores_picture
 from search.pictures.predictions import (
@@ -219,3 +219,17 @@ def test_a_long_name_is_cut_in_its_middle() -> None:
     assert elide("n02085620-Chihuahua", 12) == "n0208…huahua"
     assert len(elide("n02085620-Chihuahua", 11)) == 11
     assert elide("owl", 3) == "owl"
+
+
+def test_a_thousand_classes_are_thinned_to_those_with_mistakes_and_the_rest_is_in_the_csv(tmp_path: Path) -> None:
+    names = tuple(f"item-{number:04}" for number in range(1200))
+    predictions = make_predictions(names, 3600, right=0.97)
+    sheet = confusion_picture(predictions)
+    assert "Of 1,200 classes, the 150 with the most mistakes are shown" in sheet.caption
+    assert max(sheet._figure.get_size_inches()) < 30
+    assert "1,050 classes with the best F1 are not shown" in class_scores_picture(predictions).caption
+    write_confusion(predictions, tmp_path / "confusion.csv")
+    lines = (tmp_path / "confusion.csv").read_text().splitlines()
+    wrong = int((predictions.labels_N != predictions.predicted_N).sum())
+    assert sum(int(line.rsplit(",", 1)[1]) for line in lines[1:]) == 3600
+    assert sum(int(c) for a, b, c in (line.split(",") for line in lines[1:]) if a != b) == wrong > 50

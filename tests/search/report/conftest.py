@@ -25,11 +25,12 @@ from search.report.facts import StudyFacts, read_facts
 from search.settings import Settings, normalise_storage_url
 from search.stage.bases import best_configs
 from search.stage.describe import describe_study
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.snapshot import stage_trials
+from search.stage.suggest import suggest_config
 from search.store.history import add_command
 from search.store.look_result import LookResult
+from search.store.pinned_stage import PinnedStage
 from search.store.records import (
     EpochRecord,
     StageRecord,
@@ -177,7 +178,7 @@ def begin_stage(storage: Storage, position: int, pinned: PinnedStage) -> tuple[S
     """A stage whose trials all wait."""
     record = StageRecord(
         study=STUDY.name, position=position, name=pinned.name,
-        optuna_study=names.optuna_study(STUDY.name, position, pinned.name), pinned=pinned.to_json(),
+        optuna_study=names.optuna_study(STUDY.name, position, pinned.name), pinned=pinned,
         state="closed", opened_at=0.0, deadline=None,
     )  # fmt: skip
     pin_stage(storage, record)
@@ -193,7 +194,7 @@ def begin_stage(storage: Storage, position: int, pinned: PinnedStage) -> tuple[S
 def run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> None:
     """A curve that rises to its end; a poor one is cut after two epochs, and one in twelve cannot be built."""
     trial = study.ask()
-    config = pinned.suggest(trial)
+    config = suggest_config(pinned, trial)
     assert isinstance(config, FlexCNNConfig)
     seed = pinned.seeds[trial.number]
     end = accuracy(config, random.Random(f"{seed}-{pinned.name}-{trial.number}"))

@@ -18,8 +18,9 @@ from search.report.facts import StudyFacts, read_facts
 from search.report.make import make_report
 from search.settings import Settings
 from search.stage.describe import describe_study
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_ablation
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedStage
 from search.store.records import EpochRecord, StageRecord, add_epochs, create_study, pin_stage
 from search.store.storage import Storage, open_storage
 from search.verdict.ablation_result import AblationResult, read_ablation
@@ -55,7 +56,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def _run(storage: Storage, home: Path, pinned: PinnedStage) -> None:
     record = StageRecord(
-        study=STUDY.name, position=0, name=pinned.name, optuna_study="cells/ablation", pinned=pinned.to_json(),
+        study=STUDY.name, position=0, name=pinned.name, optuna_study="cells/ablation", pinned=pinned,
         state="closed", opened_at=0.0, deadline=None,
     )  # fmt: skip
     pin_stage(storage, record)
@@ -64,7 +65,7 @@ def _run(storage: Storage, home: Path, pinned: PinnedStage) -> None:
     for fixed, seed in zip(pinned.queue, pinned.seeds, strict=True):
         study.enqueue_trial(fixed)
         trial = study.ask()
-        config = pinned.suggest(trial)
+        config = suggest_config(pinned, trial)
         assert isinstance(config, FlexCNNConfig)
         value = 0.7 + 0.1 * config.batch_norm + draw.gauss(0, 0.004)
         for epoch in (1, 2, 3):

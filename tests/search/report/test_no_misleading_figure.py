@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from search.report.facts import StudyFacts
-from search.report.figures.outcome import CONFUSED_SHOWN, comparison, confusion, labels
+from search.report.figures.outcome import SHOWN_CLASSES, comparison, confusion, labels
 from search.report.figures.over_time import MOST_CURVES, creation_order, epoch_curves
 from search.report.figures.space import MOST_AXES, MOST_POINTS, parallel_coordinates, slices, slices_note
 from search.report.figures.style import SERIES
@@ -157,7 +157,7 @@ def test_a_confusion_matrix_of_1000_classes_shows_the_most_confused_ones(made: M
     assert test is not None
     look = replace(test, **vars(found), classes=data.classes)
     plot = confusion(look)
-    assert len(plot.figure.data[0].x) == CONFUSED_SHOWN and f"{CONFUSED_SHOWN} of 1,000 classes" in plot.caption
+    assert len(plot.figure.data[0].x) == SHOWN_CLASSES and f"{SHOWN_CLASSES} of 1,000 classes" in plot.caption
     assert labels(data, None).figure.layout.xaxis.showticklabels is False
 
 

@@ -28,6 +28,7 @@ from search.stage.describe import describe_study
 from search.store.records import create_study
 from search.store.storage import open_storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import CLASSES, DATA, STUDY, MadeStudy, settings_at
 
@@ -154,11 +155,15 @@ def test_a_value_shared_by_all_best_trials_is_stated_once(made: MadeStudy) -> No
 
 
 def test_another_command_does_not_fail_for_a_report_that_cannot_be_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("metric")
+
+    monkeypatch.setattr(page, "observe", fail)
     settings = settings_at(tmp_path)
     with closing(open_storage(settings.storage_url, create=True)) as storage:
-        create_study(storage, STUDY.name, definition={}, data=StudyData())  # Without the metric.
+        create_study(storage, STUDY.name, definition=StudyDefinition(), data=StudyData())
     assert try_report(settings, STUDY.name, pictures=True) is None
     _, first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("no pictures: made has no champion yet") and "sieve pictures --study made" in first

@@ -11,6 +11,7 @@ from models.values import with_values
 from search.stage.describe import check_unchanged, describe_study
 from search.store.records import StudyRecord
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from studies.definition import Study, choice
 from studies.registry import STUDIES
 
@@ -19,9 +20,10 @@ DATA = StudyData(fingerprint="a", split_hash="b", notes=("old words",))
 
 
 def record_of(study: Study) -> StudyRecord:
-    stored = json.loads(json.dumps(describe_study(study)))
+    stored = json.loads(json.dumps(describe_study(study).to_json()))
+    definition = StudyDefinition.from_json(stored)
     return StudyRecord(
-        name=study.name, definition=stored, data=DATA, state="running", created_at=0.0, deadline=None, champion=None
+        name=study.name, definition=definition, data=DATA, state="running", created_at=0.0, deadline=None, champion=None
     )
 
 
@@ -59,7 +61,8 @@ def test_a_changed_definition_is_refused_with_the_change_and_the_remedy(study: S
 
 def test_a_field_that_was_added_since_the_study_began_is_a_change_only_if_it_is_not_its_default() -> None:
     record = record_of(QUICKSTART)
-    del record.definition["config"]["dropout"]  # As if an earlier version had not known it.
+    known = {name: value for name, value in record.definition.config.items() if name != "dropout"}
+    record = replace(record, definition=replace(record.definition, config=known))  # An earlier version's.
     check_unchanged(record, describe_study(QUICKSTART), DATA)
     other = replace(QUICKSTART, config=with_values(QUICKSTART.config, {"dropout": 0.3}))
     with pytest.raises(UserError, match="dropout was"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from data.errors import StorageAway
 from models.config import BackboneConfig, TrainConfig
@@ -123,7 +124,8 @@ def test_other_errors_of_a_configuration_are_left_to_the_training() -> None:
 
 
 def test_a_worker_trains_the_last_draw(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> None:
-    stage = open_stage(sqlite, space={"conv_layers": choice(1, 6, 7, 8, 9)}, trials=6, epochs=1, sampler="tpe")
+    space = {"conv_layers": choice(1, 6, 7, 8, 9), "dropout": FloatDistribution(0.0, 0.1)}
+    stage = open_stage(sqlite, space=space, trials=6, epochs=1, sampler="tpe")
     context = TrialContext(
         storage=sqlite, workloads=digits, device=CPU, artifacts=SharedFolder(tmp_path),
         on_epoch=lambda claim, metrics, config: None, is_feasible=FEASIBLE,
@@ -133,5 +135,5 @@ def test_a_worker_trains_the_last_draw(sqlite: Storage, digits: WorkloadBuilder,
         result = stage.run(claim, context)
         assert result.outcome == "complete"
         stored = sqlite.optuna.get_trial(claim.trial_id).params
-        assert stored == {"conv_layers": 1} and result.attributes[names.CONFIG]["conv_layers"] == 1
+        assert stored["conv_layers"] == 1 and result.attributes[names.CONFIG]["conv_layers"] == 1
         finish(sqlite, claim, result)

@@ -13,12 +13,14 @@ from models.values import to_flat, with_values
 from search import names
 from search.stage.describe import check_unchanged, describe_study
 from search.stage.pinning import pin_search
-from search.stage.warm_start import WarmStart, find_warm_start
+from search.stage.warm_start import find_warm_start
 from search.store.claims import Result, claim_next, finish
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, pin_stage, read_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
+from search.store.warm_start_record import WarmStart
 from search.supervisor.stage_queue import fill_queue
 from studies.definition import Stage, Study, choice, when
 from tests.search.conftest import CONFIG, tiny
@@ -26,14 +28,16 @@ from tests.search.conftest import CONFIG, tiny
 
 def earlier(storage: Storage, *stages: Sequence[tuple[float, dict[str, Any]]], config: TrainConfig = CONFIG) -> None:
     """A study whose trials came to these values with these fields, stage by stage."""
-    create_study(storage, "earlier", definition={}, data=StudyData())
+    create_study(storage, "earlier", definition=StudyDefinition(), data=StudyData())
     for position, outcomes in enumerate(stages):
-        stage = Stage(name=f"s{position}", trials=len(outcomes), epochs=1, space={"dropout": choice(0.0, 0.1)})
+        stage = Stage(
+            name=f"s{position}", trials=len(outcomes), epochs=1, space={"dropout": FloatDistribution(0.0, 0.1)}
+        )
         study = Study(name="earlier", description="", config=config, stages=(stage,))
         pinned = pin_search(study, 0, stage, [config])
         record = StageRecord(
             study="earlier", position=position, name=stage.name, state="closed", opened_at=0.0, deadline=None,
-            optuna_study=names.optuna_study("earlier", position, stage.name), pinned=pinned.to_json(),
+            optuna_study=names.optuna_study("earlier", position, stage.name), pinned=pinned,
         )  # fmt: skip
         pin_stage(storage, record)
         fill_queue(storage, record)
@@ -123,7 +127,7 @@ def test_a_warm_start_without_usable_trials_is_refused_with_the_reason(sqlite: S
     earlier(sqlite, [(0.9, {})], config=BackboneConfig(image_size=32))
     with pytest.raises(UserError, match=r"none of its trials fits .* new/one \(earlier/1-s0 #0: it has no filters\)"):
         started(sqlite, **space)
-    grid = replace(tiny(sampler="grid"), warm_start="earlier")
+    grid = replace(tiny(sampler="grid", space={"dropout": choice(0.0, 0.1)}), warm_start="earlier")
     with pytest.raises(UserError, match="is a grid"):
         find_warm_start(sqlite, grid)
     with pytest.raises(UserError, match="cannot start from itself"):
@@ -133,7 +137,7 @@ def test_a_warm_start_without_usable_trials_is_refused_with_the_reason(sqlite: S
 def test_a_study_goes_on_only_with_the_warm_start_it_began_with(sqlite: Storage) -> None:
     earlier(sqlite, [(0.9, {"dropout": 0.1})])
     study = replace(tiny(), warm_start="earlier")
-    definition = {**describe_study(study), "warm_start": find_warm_start(sqlite, study).to_json()}
+    definition = replace(describe_study(study), warm_start=find_warm_start(sqlite, study))
     create_study(sqlite, study.name, definition=definition, data=StudyData())
     record = read_study(sqlite, study.name)
     assert record is not None

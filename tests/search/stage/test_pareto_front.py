@@ -16,11 +16,11 @@ from models.values import to_flat
 from search import names
 from search.stage.bases import best_configs
 from search.stage.pareto import front, front_trials
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_sampler
 from search.stage.snapshot import stage_trials
 from search.store.claims import finish
+from search.store.pinned_stage import PinnedStage
 from search.store.storage import Storage
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_context import TrialContext

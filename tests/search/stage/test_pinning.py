@@ -10,9 +10,11 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
+from models.values import to_flat
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedStage
 from studies.definition import Confirm, Space, Stage, Study, choice, when
 
 CONFIG = FlexCNNConfig(image_size=8, learning_rate=1e-3)
@@ -45,7 +47,64 @@ def test_the_first_trials_are_the_bases_themselves() -> None:
 
 
 def test_a_base_s_value_outside_the_space_is_left_to_the_sampler() -> None:
-    assert pin(space={"dropout": choice(0.2, 0.3), "batch_size": choice(32, 64)}).queue[0] == {"batch_size": 64}
+    space = {"dropout": choice(0.2, 0.3), "batch_size": choice(32, 64)}
+    assert pin(space=space, trials=3).queue == ({"batch_size": 64}, {}, {})
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
+def test_a_stage_with_more_trials_than_combinations_trains_each_once_from_the_base_on(sampler: str) -> None:
+    space = {
+        "scheduler": choice("cosine", "step"),
+        "step_gamma": when(choice(0.1, 0.5), scheduler="step"),
+        "dropout": FloatDistribution(0.0, 0.5, step=0.25),
+    }
+    config = replace(CONFIG, scheduler="step", step_gamma=0.5, dropout=0.25)
+    pinned = pin(bases=(config,), space=space, trials=50, sampler=sampler)
+    assert pinned.trials == len(pinned.queue) == len(pinned.seeds) == 3 * (1 + 2)
+    assert pinned.queue[0] == {"scheduler": "step", "step_gamma": 0.5, "dropout": 0.25}
+    assert len({pinned.config(params) for params in pinned.queue}) == 9
+    assert pin(bases=(config,), space=space, trials=8, sampler=sampler).trials == 8
+
+
+def test_two_bases_that_differ_in_what_is_searched_share_their_combinations() -> None:
+    bases = (CONFIG, replace(CONFIG, dropout=0.1))
+    pinned = pin(bases=bases, trials=50)
+    assert [to_flat(pinned.config(params))["dropout"] for params in pinned.queue] == [0.0, 0.1]
+
+
+def test_combinations_that_cannot_be_built_are_not_listed() -> None:
+    stage = Stage(name="s", trials=50, epochs=3, space={"conv_layers": choice(1, 2, 9)})
+    study = Study(name="mine", description="", config=CONFIG, stages=(stage,))
+    pinned = pin_search(study, 0, stage, (CONFIG,), is_feasible=lambda config: to_flat(config)["conv_layers"] != 9)
+    assert sorted(params["conv_layers"] for params in pinned.queue) == [1, 2]
+
+
+def test_a_base_without_a_space_gets_one_trial() -> None:
+    def not_for_sgd(base: TrainConfig) -> Space:
+        return {} if base.optimizer == "sgd" else around(base)
+
+    bases = (CONFIG, replace(CONFIG, optimizer="sgd"))
+    pinned = pin(bases=bases, space=not_for_sgd, trials=5)
+    assert [params[names.BASE] for params in pinned.queue] == [0, 1, 0, 0, 0]
+
+
+def test_the_start_value_on_a_step_is_the_first_trial() -> None:
+    space = {"dropout": FloatDistribution(0.0, 0.5, step=0.1), "learning_rate": FloatDistribution(1e-4, 1e-2)}
+    for start in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5):
+        assert pin(bases=(replace(CONFIG, dropout=start),), space=space).queue[0]["dropout"] == start
+    assert "dropout" not in pin(bases=(replace(CONFIG, dropout=0.35),), space=space).queue[0]
+
+
+def test_the_steps_of_a_grid_are_the_numbers_that_people_write() -> None:
+    space = {"dropout": FloatDistribution(0.0, 0.5, step=0.1)}
+    assert [params["dropout"] for params in pin(sampler="grid", space=space).queue] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_choices_that_are_pairs_become_text_that_every_database_gives_back() -> None:
+    pinned = pin(space={"kernel_size": choice((3, 3), [5, 3], 3)}, trials=50)
+    assert [params["kernel_size"] for params in pinned.queue] == [3, "3,3", "5,3"]
+    assert to_flat(pinned.config(pinned.queue[1]))["kernel_size"] == "3,3"
+    assert PinnedStage.from_json(json.loads(json.dumps(pinned.to_json()))) == pinned
 
 
 def test_each_base_has_the_space_around_itself() -> None:
@@ -97,8 +156,8 @@ def test_parameters_already_drawn_are_kept_when_a_trial_is_resumed() -> None:
     pinned = pin(space={"learning_rate": FloatDistribution(1e-4, 1e-2, log=True)})
     study = optuna.create_study()
     trial = study.ask()
-    first = pinned.suggest(trial)
-    assert pinned.suggest(optuna.Trial(study, trial._trial_id)) == first
+    first = suggest_config(pinned, trial)
+    assert suggest_config(pinned, optuna.Trial(study, trial._trial_id)) == first
 
 
 def test_finalists_are_confirmed_on_the_same_fresh_seeds() -> None:

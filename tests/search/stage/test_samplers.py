@@ -8,9 +8,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from models.config import FlexCNNConfig
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
+from search.stage.suggest import suggest_config
+from search.store.pinned_stage import PinnedStage
 from studies.definition import Pruner, Sampler, Stage, Study
 
 CONFIG = FlexCNNConfig(image_size=8)
@@ -30,7 +31,7 @@ def search(pinned: PinnedStage, *, samplers: int) -> list[dict[str, Any]]:
         study.sampler = made[slot % samplers]
         study.enqueue_trial(pinned.queue[slot])
         trial = study.ask()
-        pinned.suggest(trial)
+        suggest_config(pinned, trial)
         study.tell(trial, trial.params["dropout"])
     return [trial.params for trial in study.trials]
 

@@ -13,6 +13,7 @@ from search.store.look_result import ClassScores, LookResult, Scores
 from search.store.records import create_study, read_study, update_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 
 DATA = StudyData(
     spec=DataSpec(source="digits", folds=3),
@@ -48,7 +49,7 @@ def test_a_record_survives_its_way_through_json(record: Any) -> None:
 
 
 def test_a_study_row_gives_back_its_data_and_champion(sqlite: Storage) -> None:
-    create_study(sqlite, "mine", definition={}, data=DATA)
+    create_study(sqlite, "mine", definition=StudyDefinition(), data=DATA)
     update_study(sqlite, "mine", champion=CHAMPION.to_json())
     record = read_study(sqlite, "mine")
     assert record is not None and (record.data, record.champion) == (DATA, CHAMPION)

@@ -24,6 +24,7 @@ from search.store.processes import process_name
 from search.store.retries import repeat_in_outage
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from tests.search.conftest import OpenStage, open_stage
 
 STAGE = "tiny/1-one"
@@ -75,7 +76,7 @@ def away_once(engine: Engine) -> Iterator[list[int]]:
 
 @pytest.fixture
 def stage(storage: Storage) -> OpenStage:
-    records.create_study(storage, "tiny", definition={}, data=StudyData())
+    records.create_study(storage, "tiny", definition=StudyDefinition(), data=StudyData())
     return open_stage(storage)
 
 
@@ -84,7 +85,7 @@ CALLS: dict[str, Callable[[Storage, OpenStage, Claim], object]] = {
     "read_study": lambda storage, stage, claim: records.read_study(storage, "tiny"),
     "study_names": lambda storage, stage, claim: records.study_names(storage),
     "create_study": lambda storage, stage, claim: records.create_study(
-        storage, "other", definition={}, data=StudyData()
+        storage, "other", definition=StudyDefinition(), data=StudyData()
     ),
     "update_study": lambda storage, stage, claim: records.update_study(storage, "tiny", state="done"),
     "read_stages": lambda storage, stage, claim: records.read_stages(storage, "tiny"),
@@ -162,8 +163,8 @@ def test_other_errors_pass_at_once() -> None:
 
 
 def test_a_study_whose_row_was_written_by_a_lost_call_is_this_calls_study(storage: Storage) -> None:
-    assert records.create_study(losing_an_answer(storage), "mine", definition={}, data=StudyData())
-    assert not records.create_study(losing_an_answer(storage), "mine", definition={}, data=StudyData())
+    assert records.create_study(losing_an_answer(storage), "mine", definition=StudyDefinition(), data=StudyData())
+    assert not records.create_study(losing_an_answer(storage), "mine", definition=StudyDefinition(), data=StudyData())
 
 
 def test_a_stage_whose_row_was_written_by_a_lost_call_is_pinned(stage: OpenStage) -> None:

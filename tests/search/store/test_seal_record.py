@@ -12,6 +12,7 @@ from search.store.records import create_study, read_study
 from search.store.seal import close_look, describe_look, looks, looks_by_others, open_look, whoami
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 
 
 def look(storage: Storage, study: str = "partA", reason: str | None = None) -> int:
@@ -87,7 +88,7 @@ def test_a_look_is_signed_with_user_and_host():
 
 def test_looks_of_other_studies_at_the_same_images_are_listed(storage):
     for study, images in {"partA": "same", "again": "same", "other": "others", "new": "same"}.items():
-        create_study(storage, study, definition={}, data=StudyData(sealed_fingerprint=images))
+        create_study(storage, study, definition=StudyDefinition(), data=StudyData(sealed_fingerprint=images))
     for study in ("again", "other", "partA"):
         look(storage, study)
     record = read_study(storage, "new")

@@ -15,6 +15,7 @@ from search.store.processes import process_name
 from search.store.records import EpochRecord, add_epochs, create_study, read_epochs, read_study
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.store.tables import locks
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -58,7 +59,7 @@ def test_sqlite_takes_the_write_lock_when_a_transaction_begins(tmp_path: Path) -
 def _create(url: str) -> bool:
     storage = open_storage(url, create=True)
     try:
-        return create_study(storage, "mine", definition={}, data=StudyData())
+        return create_study(storage, "mine", definition=StudyDefinition(), data=StudyData())
     finally:
         storage.close()
 

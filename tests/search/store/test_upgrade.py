@@ -145,7 +145,7 @@ def test_an_old_postgres_database_waits_for_init(
     options = ["--home", str(tmp_path), "--storage", postgres_url]
     assert main_guard(lambda: status.main(options)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "older version of Sieve" in line and "sieve init --storage postgresql" in line
+    assert "older version of Sieve" in line and "sieve init --storage 'postgresql" in line
     assert _contents(postgres_url) == before
     assert main_guard(lambda: init.main(options)) == 0
     assert main_guard(lambda: status.main(options)) == 0

@@ -12,12 +12,13 @@ from data.errors import SieveError
 from models.values import to_flat
 from search import names
 from search.stage.budget import Budget, UnlimitedBudget
-from search.stage.pinned import PinnedStage
 from search.stage.snapshot import stage_snapshot, stage_trials
 from search.store.claims import Claim, Result, claim_next, finish
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, create_study, read_stages
 from search.store.storage import Storage
+from search.store.study_definition import StudyDefinition
 from search.supervisor.stage_queue import fill_queue
 from search.supervisor.stages import StageRunner
 from search.supervisor.wait_for_stage import Interrupted
@@ -57,7 +58,7 @@ class Workers:
         for record in read_stages(self._storage, STUDY.name, state="open"):
             if self._left and (claim := claim_next(self._storage, record.optuna_study, process_name())):
                 self._left -= 1
-                finish(self._storage, claim, self._outcome(claim, PinnedStage.from_json(record.pinned)))
+                finish(self._storage, claim, self._outcome(claim, record.pinned))
         return 0
 
     def drain(self) -> None: ...
@@ -72,7 +73,7 @@ def run_all(
     storage: Storage, workers: Workers, budget: Budget | None = None, said: list[str] | None = None
 ) -> StageRecord:
     """Run until the end, or until the workers have no trials left to give."""
-    create_study(storage, STUDY.name, definition={}, data=DATA)
+    create_study(storage, STUDY.name, definition=StudyDefinition(), data=DATA)
     runner = StageRunner(
         storage, STUDY, workers, budget or UnlimitedBudget(STUDY),
         is_interrupted=lambda: True, on_tick=lambda: None, say=(said if said is not None else []).append,
@@ -85,7 +86,7 @@ def test_the_best_of_a_stage_are_confirmed(sqlite: Storage) -> None:
     confirmation = run_all(sqlite, Workers(sqlite, complete))
     search, confirm = (stage_snapshot(sqlite, record) for record in read_stages(sqlite, "tiny"))
     assert (search.complete, confirm.complete, confirm.planned) == (6, 4, 4)
-    pinned = PinnedStage.from_json(confirmation.pinned)
+    pinned = confirmation.pinned
     assert [(base["dropout"], base["filters"]) for base in pinned.bases] == [(0.2, 8), (0.2, 4)]
 
 
@@ -120,7 +121,7 @@ def test_a_queue_left_half_full_by_a_crash_is_filled_to_its_budget(sqlite: Stora
     with pytest.raises(Interrupted):
         run_all(sqlite, Workers(sqlite, complete, trials=0))
     (record,) = read_stages(sqlite, "tiny")
-    shorter = replace(record, optuna_study="tiny/half", pinned={**record.pinned, "trials": 2})
+    shorter = replace(record, optuna_study="tiny/half", pinned=replace(record.pinned, trials=2))
     fill_queue(sqlite, shorter)
     fill_queue(sqlite, replace(shorter, pinned=record.pinned))
     assert len(stage_trials(sqlite, shorter)) == 6

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from search.stage.describe import describe_study
-from search.supervisor.time_left import planned_epochs, stage_names, time_left_s
+from search.supervisor.time_left import planned_epochs, time_left_s
 from tests.search.conftest import tiny
 from tests.search.supervisor.test_run_progress import snapshot, stage
 
@@ -18,7 +18,6 @@ CONFIRMATION = 18
 
 
 def test_the_planned_epochs_follow_from_the_definition() -> None:
-    assert stage_names(DEFINITION) == ["one"]
     assert planned_epochs(DEFINITION, 0) == pytest.approx([0.7 * 2 * 2, CONFIRMATION])
     assert planned_epochs(DEFINITION, 5)[0] == pytest.approx(5 * 0.7 * 2 * 2)
 

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from models.config import FlexCNNConfig
 from models.registry import build_model
 from search import names
 from search.settings import Settings
+from search.stage.pinning import pin_search
 from search.store.records import (
     EpochRecord,
     StageRecord,
@@ -36,9 +37,11 @@ from search.store.records import (
 )
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.tracking.client import connect
 from search.tracking.mirror import Mirror
 from search.tracking.model_registry import register_champion
+from tests.search.conftest import tiny
 
 CONFIG = {"model": "flexcnn", "learning_rate": 0.001, "dropout": 0.1, "filters": "4,8"}
 
@@ -58,7 +61,8 @@ class Searched:
         for _ in range(trials):
             study.enqueue_trial({})
         self.optuna_studies[stage] = study
-        pinned = {"trials": trials, "epochs": 3, "sampler": "tpe", "pruner": "median", "metric": "val_accuracy"}
+        searched = tiny(trials=trials, epochs=3)
+        pinned = replace(pin_search(searched, position, searched.stages[0], [searched.config]), name=stage)
         record = StageRecord(
             study=self.name,
             position=position,
@@ -122,7 +126,9 @@ def searched(tmp_path: Path, empty_mlflow: Path) -> Iterator[Searched]:
     settings = make_settings(tmp_path)
     storage = open_storage(settings.storage_url, create=True)
     searched = Searched(settings, storage)
-    create_study(storage, searched.name, definition={}, data=StudyData(fingerprint="f" * 16, split_hash="5" * 16))
+    create_study(
+        storage, searched.name, definition=StudyDefinition(), data=StudyData(fingerprint="f" * 16, split_hash="5" * 16)
+    )
     yield searched
     storage.close()
 
@@ -179,7 +185,7 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path, 
         sealed_fingerprint=partition.sealed_fingerprint,
         split_hash="5" * 16,
     )
-    create_study(storage, searched.name, definition={}, data=data)
+    create_study(storage, searched.name, definition=StudyDefinition(), data=data)
     searched.pin(names.CONFIRM_STAGE, trials=1)
     trial = searched.begin(names.CONFIRM_STAGE)
     searched.epoch(trial, 1, 0.5)

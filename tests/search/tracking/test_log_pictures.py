@@ -131,7 +131,11 @@ def test_drawing_again_replaces_what_was_drawn_before(finished):
 
     paths = draw_pictures(finished, "partA", folder)
 
-    assert {path.name for path in folder.iterdir()} == {path.name for path in paths} | {"mine.png", "index.json"}
+    assert {path.name for path in folder.iterdir()} == {path.name for path in paths} | {
+        "mine.png",
+        "index.json",
+        "confusion.csv",
+    }
 
 
 def test_changed_images_are_a_bad_request_and_nothing_is_written(finished):

@@ -21,6 +21,7 @@ from search.store.find import find_study
 from search.store.records import create_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.timing import Timing
 from search.trials.artifacts import Artifacts, ObjectStore, SharedFolder, open_artifacts
 from search.trials.interruption import WorkerStopped
@@ -229,7 +230,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_worker_whose_supervisor_would_not_find_its_files_is_refused(tmp_path: Path, sqlite: Storage) -> None:
-    create_study(sqlite, "mine", definition={}, data=StudyData())
+    create_study(sqlite, "mine", definition=StudyDefinition(), data=StudyData())
     study, here = find_study(sqlite, "mine"), SharedFolder(tmp_path / "here")
     here.announce(study)
     here.check_shared(study)

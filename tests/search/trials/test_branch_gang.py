@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from optuna.distributions import FloatDistribution
 
 from models.config import FlexCNNConfig
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.samplers import make_pruner, make_sampler
+from search.store.pinned_stage import PinnedStage
 from search.store.storage import Storage, open_storage
 from search.trials import branch_gang
 from search.trials.artifacts import SharedFolder
@@ -67,7 +68,7 @@ def test_branches_give_each_trial_the_value_that_it_would_reach_alone(
     sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: most)
-    pinned = _search(learning_rate=choice(1e-3, 1e-2), weight_decay=choice(0.0, 0.1))
+    pinned = _search(learning_rate=choice(1e-3, 1e-2), weight_decay=FloatDistribution(0.0, 0.1))
     together = _claim(open_stage(sqlite, pinned), _context(sqlite, digits, tmp_path))
     assert len(together) == 2  # A quarter of the stage's trials.
     in_gang = {claim.number: result for claim, result in run_gang(together)}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from data.errors import LeaseLost
@@ -17,10 +18,10 @@ from models.config import BackboneConfig, TrainConfig
 from models.training.gang import Gang
 from models.training.metrics import EpochMetrics
 from search import names
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import Claim, Result, claim_next, finish
+from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.storage import Storage, open_storage
 from search.trials.artifacts import SharedFolder
@@ -212,6 +213,7 @@ def test_heads_of_another_shape_and_random_backbones_are_trained_apart(
 
 def test_a_stage_is_trained_in_at_least_four_rounds(config: BackboneConfig) -> None:
     study = study_of(config)
-    pinned = [pin_search(study, 0, replace(study.stages[0], trials=trials), [config]) for trials in (2, 20, 1000)]
+    stage = replace(study.stages[0], space={"dropout": FloatDistribution(0.0, 0.3)})
+    pinned = [pin_search(study, 0, replace(stage, trials=trials), [config]) for trials in (2, 20, 1000)]
     assert [gang_limit(stage, 16, CPU) for stage in pinned] == [1, 5, 16]
     assert [gang_limit(stage, 4, CPU) for stage in pinned] == [1, 4, 4]

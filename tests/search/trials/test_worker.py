@@ -22,6 +22,7 @@ from search.stage.snapshot import stage_trials
 from search.store.claims import Claim, claim_next
 from search.store.records import create_study, read_epochs, read_study, read_workers, update_stage, update_study
 from search.store.storage import Storage
+from search.store.study_definition import StudyDefinition
 from search.store.tables import leases
 from search.timing import Timing
 from search.trials import claim_trials
@@ -37,7 +38,7 @@ MakeWorker = Callable[[Timing], Worker]
 @pytest.fixture
 def stage(sqlite: Storage) -> OpenStage:
     """Three trials of an epoch each, of a study that runs."""
-    create_study(sqlite, "tiny", definition={}, data=DATA)
+    create_study(sqlite, "tiny", definition=StudyDefinition(), data=DATA)
     return open_stage(sqlite, trials=3, epochs=1)
 
 

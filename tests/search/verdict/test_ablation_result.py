@@ -12,13 +12,14 @@ from rich.console import Console
 
 from search import names
 from search.stage.budget import TimeBudget
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_ablation
 from search.stage.snapshot import stage_trials
 from search.store.claims import finish
+from search.store.pinned_stage import PinnedStage
 from search.store.records import create_study, read_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
@@ -85,7 +86,7 @@ def done(sqlite: Storage, digits: WorkloadBuilder, tmp_path_factory: pytest.Temp
 
 def run_ablation(storage: Storage, context: TrialContext, pinned: PinnedStage) -> AblationResult:
     classes = context.workloads.open_data(CONFIG).search.classes
-    create_study(storage, STUDY.name, definition={}, data=StudyData(classes=tuple(classes)))
+    create_study(storage, STUDY.name, definition=StudyDefinition(), data=StudyData(classes=tuple(classes)))
     stage = open_stage(storage, pinned)
     for _ in range(pinned.trials):
         claim = stage.claim()
@@ -122,7 +123,7 @@ def test_the_table_of_effects_is_printed_with_intervals(done: AblationResult) ->
 
 
 def test_a_confirmation_is_not_read_as_an_ablation(sqlite: Storage, tmp_path: Path) -> None:
-    create_study(sqlite, STUDY.name, definition={}, data=StudyData(classes=("a",)))
+    create_study(sqlite, STUDY.name, definition=StudyDefinition(), data=StudyData(classes=("a",)))
     stage, record = open_stage(sqlite), read_study(sqlite, STUDY.name)
     assert record is not None
     assert read_ablation(record, stage.record, stage_trials(sqlite, stage.record), tmp_path) is None

@@ -35,7 +35,7 @@ def confirmed(values: list[list[float]]) -> tuple[StageRecord, list[FrozenTrial]
         attributes = {names.CONFIG: pinned.bases[index], names.SEED: seed, names.VAL_ACCURACY: value}
         study.add_trial(create_trial(value=value, user_attrs=attributes))
     record = StageRecord(
-        study="mine", position=1, name="confirm", optuna_study="mine/confirm", pinned=pinned.to_json(),
+        study="mine", position=1, name="confirm", optuna_study="mine/confirm", pinned=pinned,
         state="closed", opened_at=0.0, deadline=None,
     )  # fmt: skip
     return record, study.trials

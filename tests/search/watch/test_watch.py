@@ -21,8 +21,8 @@ from search.report.importance import Importance
 from search.report.make import make_report
 from search.settings import Settings
 from search.stage.describe import describe_study
-from search.stage.pinned import PinnedStage
 from search.stage.pinning import pin_search
+from search.store.pinned_stage import PinnedStage
 from search.store.records import create_study, update_study
 from search.store.storage import Storage, open_storage
 from search.watch.live_study import LiveStudy, RankSeldom

@@ -1,5 +1,5 @@
-"""Nobody waits long for a database that is away."""
+"""Calls to a database that is away are given up after three seconds."""
 
-from search.store import retries
+from search import timing
 
-retries.OUTAGE_S = 3
+timing.DEFAULT_TIMING = timing.Timing(outage_s=3)

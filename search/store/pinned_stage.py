@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import optuna
-from optuna.distributions import json_to_distribution
-
 from models.config import TrainConfig
 from models.values import from_flat, with_values
 from search import names
-from search.stage.distributions import suggest
 
 Values = dict[str, Any]
 
@@ -87,10 +83,12 @@ class PinnedStage:
         return range(fold, fold + 1)
 
     def to_json(self) -> dict[str, Any]:
+        """The object that the database row holds."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> PinnedStage:
+        """Read a stored object; keys that an older version did not write get their defaults."""
         spaces = tuple(
             tuple(PinnedParameter(**{**entry, "when_values": tuple(entry["when_values"])}) for entry in space)
             for space in stored["spaces"]
@@ -102,12 +100,3 @@ class PinnedStage:
         """The configuration that a trial's parameters describe."""
         base = from_flat(self.bases[params.get(names.BASE, 0)])
         return with_values(base, {name: value for name, value in params.items() if name != names.BASE})
-
-    def suggest(self, trial: optuna.Trial) -> TrainConfig:
-        """Draw a trial's parameters, those whose condition holds, and return its configuration."""
-        index = trial.suggest_categorical(names.BASE, range(len(self.bases))) if len(self.bases) > 1 else 0
-        values = dict(self.bases[index])
-        for parameter in self.spaces[index]:
-            if parameter.exists_for(values):
-                values[parameter.name] = suggest(trial, parameter.name, json_to_distribution(parameter.distribution))
-        return self.config(trial.params)

@@ -1,0 +1,194 @@
+"""Say what is wrong with a set of images, before hours are spent on it.
+
+    sieve check-data --data photos
+    sieve check-data --data photos --study NAME
+
+Looks for near-duplicates within and across training, validation and the sealed part, images under two labels, images of
+one colour, outliers in size, brightness and sharpness, unreadable images and small classes. With --study it also ranks
+probable label errors by what the study's finalists said of images that they were not trained on; the more folds the
+study has, the more images these are. Lists go to CSV files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from data.arrays import SearchData
+from data.cache import open_search_data
+from data.class_folders import listed
+from data.errors import UserError
+from data.files import writing_below
+from data.ignored import shown_name
+from data.outliers import Outlier, find_outliers
+from data.progress import Progress
+from data.source import find_layout
+from data.spec import DataSpec
+from search.cli import CommandParser, command_parser, main_guard
+from search.settings import Settings, add_cache_argument, from_arguments
+from search.store.find import find_study
+from search.store.storage import open_storage
+from search.supervisor.data_options import add_data_arguments, data_spec
+from search.terminal import DataProgress, print_json
+from search.verdict.held_out import FILE, HeldOut, find_label_errors
+
+_SMALL_CLASS, _SMALL_SHARE = 20, 0.1
+"""A class is small below so many training images, and below this share of the median class."""
+_NAMED = 5
+
+
+def check_data(
+    settings: Settings, spec: DataSpec, *, study: str | None = None, folder: Path | None = None, progress: Progress
+) -> dict[str, Any]:
+    """What is wrong with the images of `spec`, or of a study's, as `--json` prints it; writes lists to `folder`.
+
+    Raises UserError for images that cannot be searched, and for a study that is not there.
+    """
+    errors = None
+    if study is not None:
+        storage = open_storage(settings.storage_url, create=False)
+        try:
+            record = find_study(storage, study)
+            spec = record.data.spec
+            errors = find_label_errors(settings, storage, record, progress)
+        finally:
+            storage.close()
+    layout = find_layout(spec.source, settings.data_home, progress, columns=spec.columns)
+    data = open_search_data(
+        replace(spec, near_duplicates="keep"),
+        image_size=None,
+        image_fit="crop",
+        data_home=settings.data_home,
+        cache_home=settings.cache_home,
+        progress=progress,
+        limit=settings.cache_limit,
+        layout=layout,
+        compare=True,
+    )
+    rows_M = np.concatenate([data.train.rows_M, data.val.rows_M])
+    outliers = find_outliers(data.train.pool_NHWC, rows_M, data.names, layout.read, progress)
+    folder = folder or settings.home / "check-data"
+    _write_csv(folder / "near-duplicates.csv", ("cluster", "image", "part"), _cluster_lines(data))
+    _write_csv(folder / "outliers.csv", Outlier._fields, outliers)
+    if errors:
+        errors.write(folder / FILE)
+    return {
+        "data": {"source": spec.source, "classes": len(data.classes), "train": len(data.train), "val": len(data.val)},
+        "notes": list(data.notes),
+        "near_duplicates": {
+            "clusters": len(data.near_duplicates),
+            "images": sum(map(len, data.near_duplicates)),
+            "largest": [[shown_name(data.names[row]) for row in rows] for rows in data.near_duplicates[:_NAMED]],
+        },
+        "small_classes": small_classes(data),
+        "outliers": _outlier_summary(outliers),
+        "label_errors": None if errors is None else _error_summary(errors),
+        "folder": str(folder),
+    }
+
+
+def small_classes(data: SearchData) -> dict[str, int]:
+    """Classes with too few training images to learn from, and how many they have."""
+    counts_C = data.train.class_counts(len(data.classes))
+    limit = min(_SMALL_CLASS, max(2.0, float(np.median(counts_C))))
+    small = (counts_C < limit) | (counts_C < _SMALL_SHARE * np.median(counts_C))
+    return {data.classes[label]: int(counts_C[label]) for label in np.flatnonzero(small).tolist()}
+
+
+def _cluster_lines(data: SearchData) -> Iterable[tuple[object, ...]]:
+    val = set(data.val.rows_M.tolist())
+    for number, cluster in enumerate(data.near_duplicates):
+        for row in cluster:
+            yield number, shown_name(data.names[row]), "val" if row in val else "train"
+
+
+def _outlier_summary(outliers: Sequence[Outlier]) -> dict[str, Any]:
+    counts = Counter(outlier.kind for outlier in outliers)
+    return {
+        kind: {"images": count, "farthest": [shown_name(o.name) for o in outliers if o.kind == kind][:_NAMED]}
+        for kind, count in sorted(counts.items())
+    }
+
+
+def _error_summary(found: HeldOut) -> dict[str, Any]:
+    return {
+        "images": found.images,
+        "confident": sum(error.is_confident for error in found.errors),
+        "first": [
+            {"image": shown_name(error.name), "label": error.label, "suggestion": error.suggestion}
+            for error in found.errors[: 4 * _NAMED]
+        ],
+    }
+
+
+def _write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    with writing_below(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(lines)
+
+
+def _show(result: dict[str, Any]) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for note in result["notes"]:
+        console.print(note, markup=False)
+    near = result["near_duplicates"]
+    console.print(f"near-duplicates: {near['images']} images in {near['clusters']} clusters", markup=False)
+    for cluster in near["largest"]:
+        console.print(f"  {listed(cluster)}", markup=False)
+    small = [f"{name} ({count})" for name, count in result["small_classes"].items()]
+    if small:
+        console.print(f"{len(small)} classes have few training images: {listed(small, 20)}", markup=False)
+    for kind, found in result["outliers"].items():
+        console.print(f"{found['images']} images are unusually {kind}: {listed(found['farthest'])}", markup=False)
+    errors = result["label_errors"]
+    if errors:
+        console.print(
+            f"{errors['confident']} of {errors['images']} labels are probably wrong; the most suspicious:", markup=False
+        )
+        for error in errors["first"]:
+            console.print(f"  {error['image']}: {error['label']}, rather {error['suggestion']}", markup=False)
+    console.print(f"lists: {result['folder']}", markup=False)
+
+
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.check_data", __doc__)
+    add_data_arguments(parser)
+    parser.add_argument("--study", metavar="NAME", help="check a study's images, their labels by its finalists too")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, help="folder for the lists (default: in --home)")
+    add_cache_argument(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = build_parser().parse_args(argv)
+    if (options.data is None) == (options.study is None):
+        raise UserError("check-data: give the images with --data FOLDER, or a study with --study NAME")
+    settings = from_arguments(options)
+    with DataProgress() as progress:
+        result = check_data(settings, _spec(options), study=options.study, folder=options.output, progress=progress)
+    if options.json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _spec(options: argparse.Namespace) -> DataSpec:
+    return DataSpec(source="") if options.study else data_spec(None, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))
