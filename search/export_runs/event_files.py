@@ -23,10 +23,11 @@ def write_event_files(facts: StudyFacts, folder: Path) -> int:
     installed.
     """
     try:
-        from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
+        from torch.utils import tensorboard
+        from torch.utils.tensorboard import summary
     except ModuleNotFoundError:
         raise UserError("export-runs needs TensorBoard: pip install 'sieve-search[tensorboard]'") from None
+    describe: Any = summary.hparams
     if facts.epochs.empty:
         raise UserError(f"study {facts.record.name} has no finished epoch yet")
     trials = facts.trials.set_index(["stage", "trial"])
@@ -36,10 +37,10 @@ def write_event_files(facts: StudyFacts, folder: Path) -> int:
         for (stage, number), epochs in runs:
             trial = trials.loc[(stage, number)]
             started_at = trial["started_at"].timestamp()
-            writer = SummaryWriter(part / f"{stage}-{number}")
+            writer: Any = tensorboard.SummaryWriter(part / f"{stage}-{number}")
             fields = {name: _plain(value) for name, value in configs.loc[(stage, number)].dropna().items()}
-            for summary in hparams(fields, {RESULT: None}):
-                writer.file_writer.add_summary(summary, walltime=started_at)
+            for entry in describe(fields, {RESULT: None}):
+                writer.file_writer.add_summary(entry, walltime=started_at)
             _write_curves(writer, epochs, started_at)
             if trial["state"] == "complete":
                 writer.add_scalar(RESULT, trial["value"], int(trial["epochs"]), walltime=started_at)
