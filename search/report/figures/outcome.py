@@ -29,8 +29,8 @@ MOST_CLASSES = 60
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
-    """Best single run of each stage, the champion's mean over seeds and the test accuracy; None before the first
-    value.
+    """Best single run of each stage, the champion's mean over seeds and the test accuracy; None before there are
+    two of them.
     """
     metric = facts.metric
     rows: list[tuple[str, float, tuple[float, float] | None, str]] = [
@@ -42,7 +42,7 @@ def comparison(facts: StudyFacts) -> Plot | None:
     if facts.test and metric.name == "val_accuracy":
         low, high = facts.test.interval
         rows.append(("test", facts.test.accuracy, (low, high), ORANGE))
-    if not rows:
+    if len(rows) < 2:  # Nothing to compare with, and no scale.
         return None
     figure = blank(showlegend=False, xaxis_tickformat=metric.axis_format, xaxis_nticks=5)
     for name, value, interval, color in rows:

@@ -67,7 +67,12 @@ class Document:
 def pipe_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [list(headings), ["---"] * len(headings), *map(list, rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    """A cell's text so that neither a class name nor a command is taken for a border or for HTML."""
+    return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
 def write_document(facts: StudyFacts, contents: Contents, pictures: Sequence[tuple[str, str, str]]) -> Document:

@@ -37,7 +37,7 @@ def write_pdf(text: str, folder: Path, path: Path) -> None:
     }
     styles["code"] = FontFace(family="mono")  # type: ignore[assignment]
     styles["pre"] = TextStyle(font_family="mono", font_size_pt=7, t_margin=2)
-    html = MarkdownIt("commonmark").enable("table").render(text)
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     html = html.replace('src="', f'width="510" src="{folder}/').replace(
         "<table>", '<table width="100%" cellpadding="2">'
     )
