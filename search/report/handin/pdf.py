@@ -12,6 +12,9 @@ from data.errors import UserError
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 """DejaVu, which matplotlib brings: class names may be written in any alphabet that it has."""
 
+TEXT_PT = 8
+"""Font size of text and tables, whose columns are narrow."""
+
 
 def write_pdf(text: str, folder: Path, path: Path) -> None:
     """Write a Markdown text as PDF to `path`; its pictures lie in `folder`.
@@ -29,7 +32,7 @@ def write_pdf(text: str, folder: Path, path: Path) -> None:
     for style, file in (("", "DejaVuSans"), ("b", "DejaVuSans-Bold"), ("i", "DejaVuSans-Oblique")):
         document.add_font("sans", style, FONTS / f"{file}.ttf")
     document.add_font("mono", "", FONTS / "DejaVuSansMono.ttf")
-    document.set_font("sans", size=9)
+    document.set_font("sans", size=TEXT_PT)
     document.add_page()
     styles = {
         f"h{level}": TextStyle(font_family="sans", font_size_pt=size, font_style="B", t_margin=space, b_margin=1)
