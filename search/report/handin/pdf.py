@@ -41,8 +41,8 @@ def write_pdf(text: str, folder: Path, path: Path) -> None:
     styles["code"] = FontFace(family="mono")  # type: ignore[assignment]
     styles["pre"] = TextStyle(font_family="mono", font_size_pt=7, t_margin=2)
     html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    html = html.replace('src="', f'width="510" src="{folder}/').replace(
-        "<table>", '<table width="100%" cellpadding="2">'
-    )
+    html = html.replace('src="', f'width="510" src="{folder}/')
+    html = html.replace("<table>", '<table width="100%" cellpadding="1">')
+    html = html.replace("<em>", "").replace("</em>", "")  # fpdf2 would print the tables after it in italics.
     document.write_html(html, tag_styles=styles, table_line_separators=True)
     document.output(str(path))
