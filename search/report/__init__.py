@@ -18,5 +18,6 @@ signature.py           a short text that changes whenever the report would
 compared.py            studies side by side: differences, data, spaces; compare_page.py: their page
 embedded_pictures.py   the champion's pictures, encoded for the page
 model_card.py          the description of the registered model
+handin/                documents: Markdown with pictures, PDF, CSV, a model card
 notes.py               a short summary for optuna-dashboard
 """
