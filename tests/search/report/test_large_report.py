@@ -60,7 +60,7 @@ def large_stage(stage: StageFacts) -> StageFacts:
             for epoch in range(1, count + 1)
         ]
     index = pd.Index(range(TRIALS), name="trial")
-    best = max((trial for trial in trials if trial.value is not None), key=lambda trial: trial.value)
+    best = max((trial for trial in trials if trial.value is not None), key=lambda trial: trial.value or 0.0)
     return replace(
         stage,
         optuna_trials=tuple(trials),
