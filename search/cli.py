@@ -71,8 +71,7 @@ def main_guard(command: Callable[[], object]) -> int:
         return FAILED
     except Exception as error:
         if trouble := disk_trouble(error):
-            line = f"cannot write: {trouble}; free some disk space, or choose another folder with --home"
-            return _fail(UserError(line), BAD_INPUT)
+            return _fail(UserError(f"cannot write: {trouble}"), BAD_INPUT)
         if not is_outage(error):
             raise  # A bug.
         return _fail(storage_away(error), FAILED)
