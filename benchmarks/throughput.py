@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.blocks import CONTENDERS, OURS, Block, run_block, task_of
 from benchmarks.folders import lay_out
 from benchmarks.frozen_reference import reference_accuracies
 from benchmarks.machine import describe_machine
 from benchmarks.results import write_result
 from benchmarks.summary import summarise
+from benchmarks.turns import CONTENDERS, OURS, Block, run_block, task_of
 from benchmarks.workloads import WORKLOADS, Workload, shortened
 from data.errors import UserError
 from data.parallel import cpu_cores

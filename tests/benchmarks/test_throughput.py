@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks import throughput
-from benchmarks.blocks import OURS, run_block, task_of
 from benchmarks.folders import lay_out
 from benchmarks.throughput import measure
+from benchmarks.turns import OURS, run_block, task_of
 from benchmarks.workloads import WORKLOADS, Workload, pinned_block, shortened, study_of
 from data.errors import UserError
 from models.values import with_values
