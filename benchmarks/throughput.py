@@ -45,7 +45,7 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
     say(f"{counts['train']} images train, {counts['val']} validate")
     blocks: list[Block] = []
     end = time.monotonic() + workload.limit_s
-    for contender, number in _turns(workload, contenders):
+    for contender, number in order_of_turns(workload, contenders):
         earlier = [block.measured.wall_s for block in blocks if block.contender == contender]
         if earlier and time.monotonic() + max(earlier) > end:
             say(f"{contender}: no time left for another block")
@@ -69,7 +69,7 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
     }
 
 
-def _turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[str, int]]:
+def order_of_turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[str, int]]:
     """Contender and table of each block: the others in turn, in every round, and ours after each of them."""
     others = [name for name in contenders if name != OURS]
     theirs = [(name, number) for number in range(workload.rounds) for name in others]
