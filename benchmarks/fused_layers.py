@@ -4,7 +4,7 @@
 
 Everything is timed as a replayed CUDA graph, forward and backward, in bfloat16 and channels_last. Bytes are counted
 from the tensors that each kernel has to read and write; the bandwidth is that of a copy within the card's memory.
-`--tune` times each pass with other block sizes than `models/fused/launch.py` has.
+`--tune` times each pass with other block sizes than `models/fused/kernel_calls.py` has.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch.nn import functional as F
 from benchmarks.machine import describe_machine
 from models.config import FlexCNNConfig
 from models.flexcnn import ACTIVATIONS, MONOTONIC, FlexCNN
-from models.fused import launch, layers_as_they_are
+from models.fused import kernel_calls, layers_as_they_are
 from models.fused.function import run_tail
-from models.fused.launch import Geometry
+from models.fused.kernel_calls import Geometry
 from models.fused.tails import Tail, find_tail
 
 BATCH, WIDTH, IMAGE_SIZE = 128, 32, 224
@@ -125,15 +125,15 @@ def fused_passes(device: torch.device, activation: str) -> dict[str, Callable[[]
     x = x.detach()
     norm = layers[0]
     geometry = _geometry(activation, IMAGE_SIZE)
-    norm_4C = launch.batch_norm(x, norm, geometry)
-    y, chosen = launch.forward(x, norm_4C, geometry, keep=True)
+    norm_4C = kernel_calls.batch_norm(x, norm, geometry)
+    y, chosen = kernel_calls.forward(x, norm_4C, geometry, keep=True)
     dy = torch.randn_like(y)
-    gradient_4C = launch.gradients_of_norm(x, chosen, dy, norm_4C, geometry)
+    gradient_4C = kernel_calls.gradients_of_norm(x, chosen, dy, norm_4C, geometry)
     return {
-        "statistics": lambda: launch.batch_norm(x, norm, geometry),
-        "forward": lambda: launch.forward(x, norm_4C, geometry, keep=True),
-        "reduction": lambda: launch.gradients_of_norm(x, chosen, dy, norm_4C, geometry),
-        "backward": lambda: launch.gradient_of_input(x, dy, norm_4C, gradient_4C, geometry),
+        "statistics": lambda: kernel_calls.batch_norm(x, norm, geometry),
+        "forward": lambda: kernel_calls.forward(x, norm_4C, geometry, keep=True),
+        "reduction": lambda: kernel_calls.gradients_of_norm(x, chosen, dy, norm_4C, geometry),
+        "backward": lambda: kernel_calls.gradient_of_input(x, dy, norm_4C, gradient_4C, geometry),
     }
 
 
@@ -144,15 +144,15 @@ def tune(device: torch.device) -> dict[str, dict[str, float]]:
         ("_MAPPED", MAPPED_BLOCKS, ("forward", "backward")),
         ("_REDUCED", REDUCED_BLOCKS, ("statistics", "reduction")),
     ):
-        before = getattr(launch, f"{kind}_VALUES"), getattr(launch, f"{kind}_WARPS")
+        before = getattr(kernel_calls, f"{kind}_VALUES"), getattr(kernel_calls, f"{kind}_WARPS")
         for values, warps in blocks:
-            setattr(launch, f"{kind}_VALUES", values)
-            setattr(launch, f"{kind}_WARPS", warps)
+            setattr(kernel_calls, f"{kind}_VALUES", values)
+            setattr(kernel_calls, f"{kind}_WARPS", warps)
             passes = fused_passes(device, "relu")
             for name in names:
                 times.setdefault(name, {})[f"{values} values, {warps} warps"] = timed_ms(passes[name])
-        setattr(launch, f"{kind}_VALUES", before[0])
-        setattr(launch, f"{kind}_WARPS", before[1])
+        setattr(kernel_calls, f"{kind}_VALUES", before[0])
+        setattr(kernel_calls, f"{kind}_WARPS", before[1])
     return times
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.blocks import OURS, Block
+from benchmarks.turns import OURS, Block
 from benchmarks.workloads import TRIALS, Workload
 
 REFERENCE = "A"

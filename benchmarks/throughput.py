@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.blocks import CONTENDERS, OURS, Block, run_block, task_of
 from benchmarks.folders import lay_out
 from benchmarks.frozen_reference import reference_accuracies
 from benchmarks.machine import describe_machine
 from benchmarks.results import write_result
 from benchmarks.summary import summarise
+from benchmarks.turns import CONTENDERS, OURS, Block, run_block, task_of
 from benchmarks.workloads import WORKLOADS, Workload, shortened
 from data.errors import UserError
 from data.parallel import cpu_cores
@@ -45,7 +45,7 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
     say(f"{counts['train']} images train, {counts['val']} validate")
     blocks: list[Block] = []
     end = time.monotonic() + workload.limit_s
-    for contender, number in _turns(workload, contenders):
+    for contender, number in order_of_turns(workload, contenders):
         earlier = [block.measured.wall_s for block in blocks if block.contender == contender]
         if earlier and time.monotonic() + max(earlier) > end:
             say(f"{contender}: no time left for another block")
@@ -69,7 +69,7 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
     }
 
 
-def _turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[str, int]]:
+def order_of_turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[str, int]]:
     """Contender and table of each block: the others in turn, in every round, and ours after each of them."""
     others = [name for name in contenders if name != OURS]
     theirs = [(name, number) for number in range(workload.rounds) for name in others]

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.errors import InfeasibleConfig, UserError
-from models.command_line import CommandParser
+from models.command_parser import CommandParser
 from models.config import FlexCNNConfig
 from models.shapes import InputShape, network_shape
 from models.values import parse_assignment, with_values

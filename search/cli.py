@@ -26,7 +26,7 @@ from pathlib import Path
 
 from data.errors import SieveError, UserError
 from data.files import disk_trouble
-from models.command_line import CommandParser as CommandParser
+from models.command_parser import CommandParser as CommandParser
 from search import settings
 from search.store.retries import is_outage, storage_away
 from search.terminal import BAD_INPUT, DONE, FAILED, INTERRUPTED, say

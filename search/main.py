@@ -17,7 +17,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from data.errors import UserError
-from models.command_line import CommandParser
+from models.command_parser import CommandParser
 from models.spelling import did_you_mean
 
 

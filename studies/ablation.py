@@ -1,4 +1,4 @@
-"""A factorial experiment as part of a study: which of several measures helped, by how much, and whether together."""
+"""A factorial experiment as part of a study: the effects of several factors, and their interactions."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from models.values import FlatValue, with_values
 
 ABLATION_STAGE = "ablation"
 WITH, WITHOUT = "with", "without"
-"""Levels of a factor that is there or not."""
+"""Levels of a factor that is either present or absent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """A factorial experiment: what each factor is worth, alone and together with another one, with an interval.
+    """A factorial experiment: the effect of each factor, and of each pair of factors, with a confidence interval.
 
-    Every combination of the factors' levels is a cell, and every cell is trained on the same seeds. It takes the place
-    of a confirmation, around the study's configuration or, after stages, around the best one of the last stage: the
-    cell with the best mean over the seeds is the champion.
+    Every combination of the factors' levels is a cell, and all cells are trained on the same seeds. An ablation takes
+    the place of the confirmation. It varies the study's configuration or, after stages, the best configuration of the
+    last stage. The cell with the best mean over the seeds is the champion.
     """
 
     factors: Mapping[str, Mapping[str, Mapping[str, FlatValue]]]
-    """Factor -> level -> the fields that this level sets. The first level of each factor is what it is compared with;
-    the cell of all first levels is the base model."""
+    """Factor -> level -> the fields that this level sets. The other levels of a factor are compared with its first
+    level; the cell of all first levels is the base model."""
     epochs: int
     seeds: int = 3
 
     @property
     def name(self) -> str:
+        """Name of the stage."""
         return ABLATION_STAGE
 
     @property
     def candidates(self) -> int:
-        """Cells, each trained on every seed."""
+        """Number of cells, each of which is trained on every seed."""
         return prod(len(levels) for levels in self.factors.values())
 
     def cells(self) -> list[dict[str, str]]:
-        """The level of each factor, for every combination; the base model first."""
+        """The level of each factor in each cell; the base model first."""
         return [dict(zip(self.factors, levels, strict=True)) for levels in product(*self.factors.values())]
 
     def values(self, cell: Mapping[str, str]) -> dict[str, FlatValue]:
@@ -52,7 +53,7 @@ class Ablation:
         return fields
 
     def check(self, where: str, config: TrainConfig) -> None:
-        """Raise UserError, in one line that begins with `where`, for what cannot be compared around `config`."""
+        """Raise UserError, in one line that begins with `where`, if the cells cannot be built from `config`."""
         if not self.factors or min(self.epochs, self.seeds) < 1:
             raise UserError(f"{where}: give at least one factor, one epoch and one seed")
         set_by: dict[str, str] = {}
@@ -73,10 +74,10 @@ class Ablation:
 
 
 def describe_cell(cell: Mapping[str, str]) -> str:
-    """`no batch norm, dropout, kernel 5`."""
+    """A cell as text: `no batch norm, dropout, kernel 5`."""
     return ", ".join(describe_level(factor, level) for factor, level in cell.items())
 
 
 def describe_level(factor: str, level: str) -> str:
-    """As people say it: a factor that is there or not goes by its name."""
+    """A level as text; for a factor that is present or absent, `dropout` or `no dropout`."""
     return {WITH: factor, WITHOUT: f"no {factor}"}.get(level, f"{factor} {level}")

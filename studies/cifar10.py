@@ -1,7 +1,7 @@
 """CIFAR-10 from scratch: a plain network whose search fits into ten minutes on two CPU cores.
 
-A one-cycle schedule (Smith and Topin 2018) lets one or two epochs tell enough to rank configurations, so most of the
-time goes into the finalists. ReLU alone: on a CPU an epoch with GELU takes 1.4 times as long. On a GPU, try
+With a one-cycle schedule (Smith and Topin 2018), one or two epochs are enough to rank configurations, so most of the
+time is spent on the finalists. Only ReLU, because an epoch with GELU takes 1.4 times as long on a CPU. On a GPU, try
 `--set filters=96` and `--epochs-scale 2`.
 """
 

@@ -1,4 +1,4 @@
-"""What a search is: a `Study` is an ordered list of `Stage`s, then a `Confirm` or an `Ablation`; plain Python data.
+"""The definition of a search: a `Study` is an ordered list of `Stage`s, followed by a `Confirm` or an `Ablation`.
 
 STUDY = Study(
     name="mine",
@@ -35,31 +35,34 @@ Value = str | int | float | bool
 
 CONFIRM_STAGE = "confirm"
 LAST_STAGES = frozenset({CONFIRM_STAGE, ABLATION_STAGE})
-"""What a study may end with: fixed configurations on seeds that they share; the best mean is the champion."""
+"""Names of the stages that a study may end with: fixed configurations on shared seeds, the best mean is the
+champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class When:
-    """A parameter that only exists for some values of another one of the same space or of the base."""
+    """A parameter that exists only for some values of another parameter, in the same space or in the base."""
 
     distribution: BaseDistribution
     parameter: str
+    """Name of the other parameter."""
     values: tuple[Value, ...]
+    """Values of the other parameter for which this parameter exists."""
 
 
 Space = Mapping[str, BaseDistribution | When]
 
 
 def choice(*values: Value | tuple[Value, ...] | list[Value]) -> CategoricalDistribution:
-    """One of these values. A tuple or list stands for one value per layer: `choice((3, 3), (5, 3))`."""
-    # As text, which a field reads as well: a database gives lists back, and those cannot be compared as Optuna needs.
+    """One of these values. A tuple or list holds one value per layer: `choice((3, 3), (5, 3))`."""
+    # Stored as text, which fields accept, because a database returns lists, which Optuna cannot compare with tuples.
     return CategoricalDistribution(
         [",".join(map(str, value)) if isinstance(value, tuple | list) else value for value in values]
     )
 
 
 def when(distribution: BaseDistribution, **condition: Value | tuple[Value, ...]) -> When:
-    """`when(choice(0.1, 0.5), scheduler="step")`: exists only where `scheduler` is `step`."""
+    """A parameter with a condition: `when(choice(0.1, 0.5), scheduler="step")` exists only if `scheduler` is `step`."""
     (parameter, values), *others = condition.items()
     if others:
         raise UserError(f"when(...) takes one condition, got {', '.join(condition)}")
@@ -80,23 +83,24 @@ class Stage:
     epochs: int
     bases: int = 1
     narrow: int = 0
-    """If not 0: search the parameters of earlier stages again, in the ranges that the best `narrow` configurations of
-    the stage before hold, together with the stage's own parameters. `bases` is not used then."""
+    """If not 0, search the parameters of earlier stages again, in the ranges of the best `narrow` configurations of the
+    stage before, together with the stage's own parameters. `bases` is not used then."""
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
-    """`asha` pauses trials below the median and lets them continue later; the others end them."""
+    """`asha` pauses trials below the median and may continue them later; the other pruners end trials."""
     values: Mapping[str, Value] = field(default_factory=dict)
-    """Fields that this stage sets itself and hands on. With a smaller `image_size`, early stages cost a fraction; a
-    later stage, or the confirmation, then has to set the full size again."""
+    """Fields that this stage sets and passes on. With a smaller `image_size`, early stages cost a fraction; a later
+    stage, or the confirmation, must then set the full size again."""
     against: Against | None = None
-    """A cost to be kept small beside the metric: the stage hands on the best of those that no trial beats in both."""
+    """A cost to minimise in addition to the metric: the stage passes on the best configurations of the Pareto front."""
 
     @property
     def taken_over(self) -> int:
-        """How many configurations of the stage before it needs."""
+        """Number of configurations that it needs from the stage before."""
         return self.narrow or self.bases
 
     def space_around(self, base: TrainConfig) -> Space:
+        """The search space for this base configuration."""
         return self.space(base) if callable(self.space) else self.space
 
 
@@ -107,16 +111,17 @@ class Confirm:
     finalists: int = 3
     seeds: int = 3
     epochs: int | None = None
-    """None: as many as the finalist's configuration says."""
+    """Epochs of each run; None for those of the finalist's configuration."""
     values: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
+        """Name of the stage."""
         return CONFIRM_STAGE
 
     @property
     def candidates(self) -> int:
-        """Configurations that are trained, each on every seed."""
+        """Number of configurations that are trained, each on every seed."""
         return self.finalists
 
 
@@ -127,27 +132,29 @@ class Study:
     name: str
     description: str
     config: TrainConfig
-    """Where the search starts; the first trial of the first stage."""
+    """The start configuration, which is the first trial of the first stage."""
     stages: tuple[Stage, ...] = ()
-    """At least one, but before an ablation there may be none."""
+    """The search stages in order: at least one, or none before an ablation."""
     confirm: Confirm = field(default_factory=Confirm)
     ablation: Ablation | None = None
-    """In place of the confirmation."""
+    """An ablation, which takes the place of the confirmation."""
     data: str | None = None
-    """A name in `data.catalog.DATASETS`; None where the user has to say `--data`."""
+    """A name in `data.catalog.DATASETS`; None if the user must give `--data`."""
     metric: Metric = "val_accuracy"
     seed: int = 0
     val_fraction: float = 0.2
     folds: int = 0
-    """k >= 2: a trial trains once for each of k folds and is worth their mean; for sets too small to be split once."""
+    """Number of folds, at least 2: a trial trains once on each fold, and its value is the mean. For data sets that are
+    too small for a single validation set. 0 for a single validation set."""
     train_images: int = 0
-    """Use only so many images, drawn per class; 0: all."""
+    """Number of images to use, sampled from each class; 0 for all."""
     imbalance: float = 1.0
-    """Keep so few training images of one class that the largest has so many times as many; 1: keep all."""
+    """Number of times that the largest class has as many training images as the rare class, whose other training images
+    are left out; 1 to keep all images."""
     rare_class: str = ""
-    """Whose images those are; empty: the smallest class's."""
+    """Name of the class that `imbalance` makes rare; empty for the smallest class."""
     warm_start: str | None = None
-    """An earlier study, on whatever images, with whose best configurations the first stage begins."""
+    """Name of an earlier study, on any images, with whose best configurations the first stage begins."""
 
     def __post_init__(self) -> None:
         if self.folds < 0 or self.folds == 1 or self.train_images < 0:
@@ -183,11 +190,12 @@ class Study:
 
     @property
     def ending(self) -> Confirm | Ablation:
-        """What names the champion."""
+        """The last stage, which names the champion."""
         return self.ablation or self.confirm
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
+        """Whether a larger or a smaller value of the metric is better."""
         return "minimize" if self.metric == "val_loss" else "maximize"
 
 
@@ -219,22 +227,24 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
         if isinstance(entry, When):
             _checked(where, base, {entry.parameter: entry.values[0]})
         if stage.sampler == "grid" and not isinstance(distribution, CategoricalDistribution) and not distribution.step:  # type: ignore[attr-defined]
-            raise UserError(f"{where}: {name} has no steps, so a grid over it never ends; give choices or a step")
+            raise UserError(
+                f"{where}: a grid over {name} has no end, because its range has no step; give choices or a step"
+            )
 
 
 def _check_against(where: str, stage: Stage, is_flexcnn: bool) -> None:
     _check_option(where, "against", str(stage.against), get_args(Against))
     if stage.against == "macs" and not is_flexcnn:
-        raise UserError(f"{where}: macs are counted for flexcnn alone; search other networks against parameters")
+        raise UserError(f"{where}: macs are counted for flexcnn only; use against='parameters' for other networks")
     if stage.sampler not in ("tpe", "random", "grid"):
-        raise UserError(f"{where}: sampler {stage.sampler!r} knows one aim; use tpe, random or grid with `against`")
+        raise UserError(f"{where}: sampler {stage.sampler!r} supports one aim; use tpe, random or grid with `against`")
     if stage.pruner != "none":
-        raise UserError(f"{where}: a pruner would cut what is cheap and a little worse; use pruner='none'")
+        raise UserError(f"{where}: a pruner would end trials that are cheap and slightly worse; use pruner='none'")
 
 
 def _check_option(where: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UserError(f"{where}: {name} {value!r} is none of {', '.join(allowed)}")
+        raise UserError(f"{where}: {name} {value!r} is not one of {', '.join(allowed)}")
 
 
 def _checked(where: str, config: TrainConfig, values: Mapping[str, object]) -> TrainConfig:
@@ -250,4 +260,4 @@ def _extremes(distribution: BaseDistribution) -> tuple[object, ...]:
         return distribution.choices
     if isinstance(distribution, FloatDistribution | IntDistribution):
         return distribution.low, distribution.high
-    raise UserError(f"{type(distribution).__name__} is not a distribution that a space can hold")
+    raise UserError(f"{type(distribution).__name__} is not a distribution that a space can contain")

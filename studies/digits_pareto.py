@@ -1,4 +1,4 @@
-"""Digits under two aims: how accurate a network can be for how few multiply-accumulates."""
+"""Digits with two aims: high accuracy and few multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from studies.definition import Confirm, Stage, Study, choice
 
 DIGITS_PARETO = Study(
     name="digits-pareto",
-    description="Handwritten digits: accuracy against multiply-accumulates, as a front of networks none of which is "
-    "both worse and dearer than another.",
+    description="Handwritten digits: the Pareto front of accuracy and multiply-accumulates, i.e. networks that no "
+    "other network beats in both.",
     data="digits",
     config=FlexCNNConfig(
         image_size=8,

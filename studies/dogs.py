@@ -1,7 +1,7 @@
 """Small photographs of a few classes (R6 of the coursework: five dog breeds): a small network, and transfer.
 
-The network, its first weights and its optimiser are the published ones: four 5x5 convolutions of stride 2, normal
-weights of variance 2 / fan-in (with 32 px and 64 neurons 1/256 and 1/32 in the two dense layers), SGD with momentum.
+The network, its initialisation and its optimiser are as published: four 5x5 convolutions of stride 2, normal weights of
+variance 2 / fan-in (1/256 and 1/32 in the two dense layers, with 32 px and 64 neurons), SGD with momentum.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DOGS = Study(
 
 DOGS_TRANSFER = Study(
     name="dogs-transfer",
-    description="The same photographs at full size: ResNet-18 with ImageNet weights, only a new last layer learns.",
+    description="The same photographs at full size: ResNet-18 with ImageNet weights, only a new last layer is trained.",
     config=BackboneConfig(
         backbone="resnet18",
         freezing="freeze_all",

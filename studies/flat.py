@@ -1,4 +1,4 @@
-"""A study without its stages: everything that they search, searched at once."""
+"""Turns a study of several stages into one with a single stage that searches everything at once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ FLAT_STAGE = "flat"
 
 
 def flatten(study: Study) -> Study:
-    """One stage with the parameters of all, of the last stage's epochs, that trains as many epochs as they all planned.
+    """A study with one stage that searches the parameters of all stages, with the same total of planned epochs.
 
-    A parameter of several stages has the space of the first: later ones narrow it around what was found. What a stage
-    sets itself holds for all. The name says `-flat`, so that both ways can be compared. Raises UserError where there is
-    nothing to flatten.
+    A trial has the epochs of the last stage. A parameter of several stages has the space of the first of them, because
+    later stages narrow it. Fields that a stage sets are set for all trials. The name ends in `-flat`, so that both
+    studies can be compared. Raises UserError if there is nothing to flatten.
     """
     if len(study.stages) < 2 or any(stage.sampler == "grid" for stage in study.stages):
         raise UserError(f"--flat: {study.name} has no two stages that are searched; leave it out")

@@ -1,7 +1,7 @@
-"""Ants and bees, 245 training images: a new head on a frozen backbone, judged on five folds.
+"""Ants and bees, 245 training images: a new head on a frozen backbone, evaluated on five folds.
 
-One validation set of 49 images moves in steps of two points, and its 95 % interval reaches several points each way, so
-a trial is worth its mean over five folds and a finalist is trained once on each.
+The accuracy on a validation set of 49 images changes in steps of two points, and its 95 % interval extends several
+points in both directions. So the value of a trial is the mean over five folds, and a finalist is trained once on each.
 """
 
 from __future__ import annotations

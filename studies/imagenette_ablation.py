@@ -1,4 +1,4 @@
-"""Ablation on Imagenette (R5 of the coursework): what batch norm, dropout and augmentation are worth, and together."""
+"""Ablation on Imagenette (R5 of the coursework): the effects of batch norm, dropout and augmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfer with ResNet-18 (R5 of the coursework): fine-tuned, frozen, and frozen with its batch norms learning."""
+"""Transfer with ResNet-18 (R5 of the coursework): fine-tuned, frozen, and frozen with trained batch norms."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from studies.definition import Confirm, Stage, Study, choice, when
 IMAGENETTE_TRANSFER = Study(
     name="imagenette-transfer",
     description=(
-        "ResNet-18 on Imagenette (or any folder): fine-tuned, frozen, frozen with batch norms learning. Imagenette is "
-        "taken from ImageNet's own training images, which the backbone has seen: its accuracy flatters."
+        "ResNet-18 on Imagenette (or any folder): fine-tuned, frozen, frozen with trained batch norms. Imagenette "
+        "consists of ImageNet's training images, on which the backbone was trained, so its accuracy is too high."
     ),
     data="imagenette",
     config=BackboneConfig(

@@ -1,7 +1,7 @@
-"""Class imbalance (R6 of the coursework): a class made ten times as rare as another, and what is known against it.
+"""Class imbalance (R6 of the coursework): one class is made ten times as rare as another, and remedies are compared.
 
-Only training images are cut. Every remedy is trained on the same seeds and folds as the plain training, so that each
-comes out with its effect on macro-F1 and an interval.
+Only training images are removed. Every remedy is trained on the same seeds and folds as plain training, so that the
+result is the effect of each remedy on macro-F1, with an interval.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A study as the command line changes it: another scale, another size, fields that are fixed."""
+"""Changes that the command line makes to a study: other numbers of trials and epochs, fixed fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_TRIALS = 2
 
 
 def fix_fields(study: Study, values: Mapping[str, object]) -> Study:
-    """Set fields of the start configuration and take them out of every space, so that they stay as they were set."""
+    """Set fields of the start configuration and remove them from every space, so that they keep these values."""
     if not values:
         return study
     config = with_values(study.config, values)
@@ -49,14 +49,14 @@ def _fix_in_ablation(study: Study, ablation: Ablation, config: TrainConfig, fixe
 
 
 def scale_trials(study: Study, scale: float) -> Study:
-    """Every stage with `scale` times its trials, at least two; a grid keeps its cells."""
+    """Multiply the number of trials of every stage by `scale`, to at least two; a grid keeps its cells."""
     _check_scale("--trials-scale", scale)
     stages = tuple(replace(stage, trials=max(MIN_TRIALS, round(stage.trials * scale))) for stage in study.stages)
     return replace(study, stages=stages)
 
 
 def scale_epochs(study: Study, scale: float) -> Study:
-    """Every stage and the confirmation with `scale` times their epochs, at least one."""
+    """Multiply the epochs of every stage and of the confirmation or ablation by `scale`, to at least one."""
     _check_scale("--epochs-scale", scale)
     stages = tuple(
         replace(stage, epochs=_scaled(stage.epochs, scale), space=_with_epochs_scaled(stage.space, scale))

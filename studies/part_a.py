@@ -1,7 +1,7 @@
 """Part A of the coursework: a CNN from scratch, searched in three stages (architecture, regularization, schedule).
 
-The spaces hold the published grid (optimiser, learning rate, activation, filter organisation, kernel, padding, dense
-width, batch norm; dropout, weight decay; scheduler, augmentation, epochs) and the published Bayesian search's.
+The spaces contain the published grid (optimiser, learning rate, activation, filter organisation, kernel, padding, dense
+width, batch norm; dropout, weight decay; scheduler, augmentation, epochs) and those of the published Bayesian search.
 """
 
 from __future__ import annotations

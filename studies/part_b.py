@@ -1,4 +1,4 @@
-"""Part B of the coursework: pre-trained backbones; which, how much of it frozen, then the head, then the schedule."""
+"""Part B of the coursework: pre-trained backbones. Searches backbone and freezing, then the head, then the schedule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from studies.definition import Confirm, Space, Stage, Study, choice, when
 
 
 def head_space(base: TrainConfig) -> Space:
-    """The head and its regularization, with the learning rate around the one that won."""
+    """The head and its regularization, with learning rates around that of the base."""
     return {
         "head_width": choice(0, 128, 512),
         "head_activation": when(choice("relu", "gelu"), head_width=(128, 512)),

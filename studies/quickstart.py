@@ -1,4 +1,4 @@
-"""The first study a new user runs: handwritten digits of 8x8 pixels, two minutes on a laptop's CPU."""
+"""The first study for a new user: handwritten digits of 8x8 pixels, two minutes on a laptop's CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from studies.definition import Confirm, Space, Stage, Study, choice
 
 
 def _rates(base: TrainConfig) -> Space:
-    """Around the learning rate that won, with the regularization that a small set needs."""
+    """Learning rates around that of the base, and the regularization that a small data set needs."""
     return {
         "learning_rate": FloatDistribution(base.learning_rate / 3, base.learning_rate * 3, log=True),
         "dropout": choice(0.0, 0.1, 0.2, 0.3),

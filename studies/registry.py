@@ -1,4 +1,4 @@
-"""The studies that Sieve brings, and how a user's own study file is loaded."""
+"""The studies that come with Sieve, and the loading of users' study files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ STUDIES = {
 
 
 def load_study(name: str) -> Study:
-    """A study by name, or from a Python file that defines `STUDY`; raises UserError where there is none."""
+    """A study by its name, or from a Python file that defines `STUDY`. Raises UserError if there is none."""
     if name in STUDIES:
         return STUDIES[name]
     if name.endswith(".py"):
@@ -75,7 +75,7 @@ def _load_file(path: Path) -> Study:
             spec.loader.exec_module(module)
     except SieveError as error:
         raise UserError(f"{path}: {error}") from error
-    except (Exception, SystemExit) as error:  # Whatever a user's file raises is a bad input, with its line.
+    except (Exception, SystemExit) as error:  # Any error of a user's file is bad input, reported with its line.
         if isinstance(error, SyntaxError) and error.filename and Path(error.filename).is_file():
             raise UserError(f"{error.filename}, line {error.lineno}: SyntaxError: {error.msg}") from error
         said = (str(error).splitlines() or [""])[0]
@@ -98,18 +98,18 @@ def _importable(folder: Path) -> Iterator[None]:
     finally:
         sys.path.remove(str(folder))
         if str(folder) not in sys.path:
-            sys.path.append(str(folder))  # For an import inside a function, which is called later.
+            sys.path.append(str(folder))  # For imports inside functions, which run later.
 
 
 def _hint(said: str) -> str:
-    """The nearest field, where a class of the definition language was given one that it does not have."""
+    """The most similar field, if an error says that a class of the definition language has no such field."""
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'$", said)
     kind = getattr(definition, found[1], None) if found else None
     return f".{did_you_mean(found[2], [entry.name for entry in fields(kind)])}" if found and is_dataclass(kind) else ""
 
 
 def _where(path: Path, error: BaseException) -> str:
-    """The file, and the line of it that was running."""
+    """The file, and its line that raised the error."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
     return f"{path}, line {lines[-1]}" if lines else str(path)

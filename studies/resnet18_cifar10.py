@@ -1,6 +1,6 @@
-"""ResNet-18 on CIFAR-10: from scratch, all of it learning, part of it frozen, all but the head; time and accuracy.
+"""ResNet-18 on CIFAR-10: from scratch, fine-tuned, partly frozen, and frozen except for the head; time and accuracy.
 
-A grid, so that every row of the published table is there; the learning rates are the published ones.
+It is a grid with a trial for every row of the published table, with the published learning rates.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from studies.definition import Confirm, Stage, Study, choice, when
 
 RESNET18_CIFAR10 = Study(
     name="resnet18-cifar10",
-    description="ResNet-18 on CIFAR-10 at 32 px, by how much of it learns: a table of accuracy against time.",
+    description="ResNet-18 on CIFAR-10 at 32 px, trained wholly or in part: a table of accuracy and time.",
     data="cifar10",
     config=BackboneConfig(
         backbone="resnet18",

@@ -1,11 +1,12 @@
-"""CIFAR-10 on a GPU: a ResNet-18 for small images from scratch, as the fastest published trainings do it.
+"""CIFAR-10 on a GPU: a ResNet-18 for small images from scratch, with the methods of the fastest published trainings.
 
-The network is fixed: a ResNet-18 whose first convolution suits images of 32 px. From the published trainings come SGD
-with Nesterov's correction, one cycle of the learning rate, batches of 512, label smoothing, images mirrored in every
-other epoch and shifted by few pixels, blanked rectangles (Cutout) and a moving average of the weights (Jordan 2024,
-arXiv:2404.00498; Page 2018, How to train your ResNet). The rates are searched first, in short trainings; regularization
-and augmentation next, in longer ones, since their gain shows late. The finalists get most of the time: `--budget 5m` is
-meant for a GPU on which an epoch takes about a second, and shortens their training to the epochs that fit.
+The network is fixed: a ResNet-18 whose first convolution is made for images of 32 px. The published trainings use SGD
+with Nesterov momentum, one cycle of the learning rate, batches of 512, label smoothing, images mirrored in every other
+epoch and shifted by a few pixels, blanked rectangles (Cutout), and a moving average of the weights (Jordan 2024,
+arXiv:2404.00498; Page 2018, How to train your ResNet). The first stage searches the rates in short trainings; the next
+one searches regularization and augmentation in longer ones, because their benefit appears late. Most of the time is
+spent on the finalists: `--budget 5m` is meant for a GPU that trains an epoch in about a second, and shortens their
+training to the epochs that fit.
 
 `resnet18-cifar10` compares ways of fine-tuning and freezing in a table; this study searches for the best classifier.
 """
@@ -53,7 +54,7 @@ RESNET_CIFAR10 = Study(
         epochs=30,
     ),
     stages=(
-        # No pruning: under one cycle those with a high learning rate are behind in the middle and ahead at the end.
+        # No pruning: with one cycle, trials with a high learning rate are behind halfway and ahead at the end.
         Stage(
             name="rates",
             trials=6,

@@ -1,4 +1,4 @@
-"""Tiny CIFAR-10: 5,000 images of CIFAR-10 enlarged for a pre-trained backbone, of which the last children learn."""
+"""Tiny CIFAR-10: 5,000 images of CIFAR-10, enlarged for a pre-trained backbone whose last children are trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from studies.definition import Confirm, Stage, Study, choice
 
 TINY_CIFAR10 = Study(
     name="tiny-cifar10",
-    description="5,000 training images of CIFAR-10: how much of a backbone should learn, and with which dropout.",
+    description="5,000 training images of CIFAR-10: how many layers of a backbone to train, and with which dropout.",
     data="cifar10",
     train_images=5000,
     config=BackboneConfig(

@@ -4,8 +4,8 @@
 
 tails.py             finds the layers that can run as one, and decides when they do
 function.py          their forward and backward pass for autograd
-blocks.py            addresses and normalisation of a block of values, for the kernels
-launch.py            shapes, block sizes and grids: calls the kernels with tensors
+addressing.py        addresses and normalisation of a block of values, for the kernels
+kernel_calls.py      shapes, block sizes and grids: calls the kernels with tensors
 forward_kernels.py   batch statistics; normalise, activate and pool
 backward_kernels.py  gradients of the norm's weights; gradient of the convolution's output
 activations.py       every activation and its derivative, for the kernels

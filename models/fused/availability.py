@@ -32,7 +32,7 @@ def _try(device: torch.device) -> bool:
     ):
         return False
     try:
-        from models.fused.launch import run_probe
+        from models.fused.kernel_calls import run_probe
 
         works = run_probe(device)
     except torch.cuda.OutOfMemoryError:

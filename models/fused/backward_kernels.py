@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 
 from models.fused.activations import activate, slope
-from models.fused.blocks import columns_of, first_rows, load_losses, load_norm, normalised
+from models.fused.addressing import columns_of, first_rows, load_losses, load_norm, normalised
 
 
 @triton.jit(

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 
 from models.fused.activations import activate
-from models.fused.blocks import columns_of, first_rows, load_norm, normalised, store_norm
+from models.fused.addressing import columns_of, first_rows, load_norm, normalised, store_norm
 
 MOST_CHUNKS = 1024
 """Maximum number of chunks of a reduction over all pixels; a power of two."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from models.fused import launch
-from models.fused.launch import Geometry
+from models.fused import kernel_calls
+from models.fused.kernel_calls import Geometry
 from models.fused.tails import Tail
 
 _have_run: set[tuple[Any, ...]] = set()
@@ -50,7 +50,7 @@ class _Run:
         """Mean, scale, bias and 1 / deviation of each channel; None without a norm."""
         if self.norm is None:
             return None
-        compute = launch.batch_norm if self.norm.training else launch.running_norm
+        compute = kernel_calls.batch_norm if self.norm.training else kernel_calls.running_norm
         return compute(x_NCHW, self.norm, self.geometry)
 
 
@@ -58,7 +58,7 @@ class _FusedTail(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_NCHW: Tensor, weight: Tensor | None, bias: Tensor | None, run: _Run) -> Tensor:
         norm_4C = run.norm_4C(x_NCHW)  # It uses `weight` and `bias`, which are arguments so that they get gradients.
-        y_NCHW, chosen_NCHW = launch.forward(x_NCHW, norm_4C, run.geometry, keep=run.keep)
+        y_NCHW, chosen_NCHW = kernel_calls.forward(x_NCHW, norm_4C, run.geometry, keep=run.keep)
         if run.keep:
             ctx.run = run
             ctx.save_for_backward(x_NCHW, chosen_NCHW, norm_4C)
@@ -72,9 +72,9 @@ class _FusedTail(torch.autograd.Function):
         dy_NCHW = dy_NCHW.contiguous(memory_format=torch.channels_last)
         gradient_4C = dx_NCHW = dweight = dbias = None
         if norm_4C is not None:
-            gradient_4C = launch.gradients_of_norm(x_NCHW, chosen_NCHW, dy_NCHW, norm_4C, run.geometry)
+            gradient_4C = kernel_calls.gradients_of_norm(x_NCHW, chosen_NCHW, dy_NCHW, norm_4C, run.geometry)
             dweight, dbias = gradient_4C[0], gradient_4C[1]
         if ctx.needs_input_grad[0]:
-            dx_NCHW = launch.gradient_of_input(x_NCHW, dy_NCHW, norm_4C, gradient_4C, run.geometry)
+            dx_NCHW = kernel_calls.gradient_of_input(x_NCHW, dy_NCHW, norm_4C, gradient_4C, run.geometry)
         _have_run.add(run.key(x_NCHW.device, "backward"))
         return dx_NCHW, dweight, dbias, None

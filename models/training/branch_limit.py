@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from models.config import TrainConfig
-from models.training.batches import PickedTraining
+from models.training.batch_protocols import PickedTraining
 from models.training.capture import Capture
 from models.training.captured import CAPTURED, Recorded
 from models.training.micro_batches import is_out_of_memory

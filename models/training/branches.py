@@ -17,13 +17,13 @@ from torch import nn
 
 from models.config import BackboneConfig, TrainConfig
 from models.training.agreement import Groups
-from models.training.batches import Alternating, PickedTraining, PickedValidation
+from models.training.batch_protocols import Alternating, PickedTraining, PickedValidation
 from models.training.capture import Capture
 from models.training.captured import CAPTURED, CHECKED_STEPS, EAGER, Recorded
+from models.training.epoch_seeds import epoch_seeds
 from models.training.metrics import EpochMetrics, Scores, best_epoch
 from models.training.process import memory_mib
 from models.training.schedule import learning_rate
-from models.training.seeds import epoch_seeds
 from models.training.state import TrainingState
 from models.training.validation import CapturedValidation, ValidationBranch
 from models.values import FlatValue, to_flat

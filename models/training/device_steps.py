@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from models.config import TrainConfig
 from models.training.agreement import Groups
-from models.training.batches import PickedTraining
+from models.training.batch_protocols import PickedTraining
 from models.training.capture import Branch, Capture, default_generator
 from models.training.captured import CHECKED_STEPS, Recorded
 from models.training.device_epoch import DeviceEpoch

@@ -12,15 +12,15 @@ from torch import nn
 
 from data.errors import TrainingDiverged
 from models.config import TrainConfig
-from models.training.batches import TrainingBatches, ValidationBatches
+from models.training.batch_protocols import TrainingBatches, ValidationBatches
 from models.training.capture import CaptureChoice, chosen_capture
 from models.training.checkpoint import kept_checkpoint, load_checkpoint, save_checkpoint
-from models.training.evaluate import evaluate
+from models.training.epoch_seeds import epoch_seeds
 from models.training.metrics import EpochMetrics, Scores, best_epoch
 from models.training.precision import compute_dtype
 from models.training.process import memory_mib
 from models.training.schedule import learning_rate
-from models.training.seeds import epoch_seeds
+from models.training.scoring import evaluate
 from models.training.state import TrainingState
 from models.training.validation import captured_validation
 from models.values import to_flat

@@ -17,13 +17,13 @@ from torch import Generator, Tensor, nn
 from models.config import BackboneConfig
 from models.flexcnn import ACTIVATIONS
 from models.training.class_weights import class_weights
+from models.training.epoch_seeds import epoch_seeds
 from models.training.features import FeatureEvalBatches, FeatureTrainBatches
 from models.training.gang_loss import GangTally, gang_cross_entropy, gang_losses
 from models.training.gang_optim import GangOptimizer
 from models.training.metrics import EpochMetrics, best_epoch
 from models.training.process import memory_mib
 from models.training.schedule import learning_rate
-from models.training.seeds import epoch_seeds
 from models.values import FlatValue, to_flat
 
 OWN_FIELDS = frozenset(

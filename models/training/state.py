@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from models.config import TrainConfig
 from models.training.agreement import Groups
-from models.training.batches import Alternating, PickedTraining, TrainingBatches
+from models.training.batch_protocols import Alternating, PickedTraining, TrainingBatches
 from models.training.capture import Capture
 from models.training.captured import EAGER
 from models.training.checkpoint import Checkpoint

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from models.training.agreement import Groups
-from models.training.batches import PickedValidation, ValidationBatches
+from models.training.batch_protocols import PickedValidation, ValidationBatches
 from models.training.capture import Branch, Capture
 from models.training.captured import CHECKED_STEPS, Recorded
-from models.training.evaluate import EvalStep
 from models.training.metrics import Scores
+from models.training.scoring import EvalStep
 
 
 class ValidationBranch:

@@ -40,7 +40,7 @@ class Sheet:
         self._header_in = _MARGIN_IN + _TITLE_IN + _LINE_IN * len(lines) + 0.12
         self._width_in = width_in + 2 * _MARGIN_IN
         self._height_in = self._header_in + height_in + _MARGIN_IN
-        self._figure = Figure(figsize=(self._width_in, self._height_in), facecolor="white")
+        self.figure = Figure(figsize=(self._width_in, self._height_in), facecolor="white")
         heading_in = _MARGIN_IN - self._header_in
         self.text(0, heading_in, title, size=13, weight="bold", verticalalignment="top")
         self.text(
@@ -50,12 +50,12 @@ class Sheet:
     def text(self, left_in: float, top_in: float, text: str, **style: Any) -> None:
         """Put text into the body. A dollar sign, as in the name of a class, does not start a formula."""
         x, y = self._position(left_in, top_in)
-        self._figure.text(x, y, text, parse_math=False, **{"color": INK, **style})
+        self.figure.text(x, y, text, parse_math=False, **{"color": INK, **style})
 
     def axes(self, left_in: float, top_in: float, width_in: float, height_in: float) -> Axes:
         """Add axes to the body."""
         x, y = self._position(left_in, top_in + height_in)
-        return self._figure.add_axes((x, y, width_in / self._width_in, height_in / self._height_in))
+        return self.figure.add_axes((x, y, width_in / self._width_in, height_in / self._height_in))
 
     def tile(
         self,
@@ -84,7 +84,7 @@ class Sheet:
             with warnings.catch_warnings():
                 # The font may lack the script of a class name; boxes are drawn instead.
                 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-                self._figure.savefig(
+                self.figure.savefig(
                     part, format="png", dpi=DPI, metadata={"Title": self.title, "Description": self.caption}
                 )
             part.replace(path)

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from data.batches import Batch
 from models.config import TrainConfig
-from models.training.batches import Labelled, TrainingBatches, ValidationBatches
+from models.training.batch_protocols import Labelled, TrainingBatches, ValidationBatches
 from models.training.finetuned import FineTuned
 from models.training.metrics import EpochMetrics
 from search.store.claims import Result

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from models.config import TrainConfig
-from models.training.batches import PickedTraining, PickedValidation
+from models.training.batch_protocols import PickedTraining, PickedValidation
 from models.training.branch_limit import branch_limit
 from models.training.branches import FREE_FIELDS, BranchGang, branch_key
 from models.training.capture import Capture, chosen_capture

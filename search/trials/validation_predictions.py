@@ -12,7 +12,7 @@ from torch import nn
 
 from data.arrays import IntArray
 from data.files import writing_below
-from models.training.batches import ValidationBatches
+from models.training.batch_protocols import ValidationBatches
 from search import names
 
 Probabilities = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ from models.config import BackboneConfig, TrainConfig
 from models.finetuning import BackboneClassifier
 from models.preprocessing import Preprocessing
 from models.registry import build_model, preprocessing
-from models.training.batches import TrainingBatches, ValidationBatches
+from models.training.batch_protocols import TrainingBatches, ValidationBatches
 from models.training.feature_store import FeatureStore
 from models.training.features import Features, open_features, split_at_border
 from search.settings import Settings

@@ -17,7 +17,7 @@ from benchmarks.gpu.__main__ import add_shares, main, merge
 from benchmarks.gpu.memory import bytes_per_image
 from benchmarks.gpu.parts import run_part
 from benchmarks.gpu.steps import covered
-from benchmarks.tables import with_tables
+from benchmarks.page_tables import with_tables
 from data.errors import SieveError, UserError
 from models.config import FlexCNNConfig
 

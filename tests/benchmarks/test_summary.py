@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.blocks import Block
 from benchmarks.contenders.task import FinishedTrial
 from benchmarks.measured import Measured
 from benchmarks.summary import accuracy_difference, passes, summarise, values_of
+from benchmarks.turns import Block
 from benchmarks.workloads import TRIALS, WORKLOADS, shortened
 
 

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.page_tables import PAGE, TABLES, stored_results, with_tables
 from benchmarks.summary import summarise
-from benchmarks.tables import PAGE, TABLES, stored_results, with_tables
 from benchmarks.workloads import WORKLOADS
 from tests.benchmarks.test_summary import block
 
 
 def test_the_page_shows_the_stored_results() -> None:
     page = PAGE.read_text()
-    assert with_tables(page, stored_results()) == page, "run python -m benchmarks.tables"
+    assert with_tables(page, stored_results()) == page, "run python -m benchmarks.page_tables"
     assert all(f"<!-- {name} -->" in page for name in TABLES)
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks import throughput
-from benchmarks.blocks import OURS, run_block, task_of
 from benchmarks.folders import lay_out
 from benchmarks.throughput import measure
+from benchmarks.turns import OURS, run_block, task_of
 from benchmarks.workloads import WORKLOADS, Workload, pinned_block, shortened, study_of
 from data.errors import UserError
 from models.values import with_values
@@ -60,8 +60,8 @@ def test_a_short_run_trains_fewer_epochs_and_begins_fewer_trials_of_the_others(t
 
 def test_in_a_short_run_ours_has_one_turn_after_the_others() -> None:
     short = shortened(WORKLOADS["W3"], trials=1)
-    assert throughput._turns(short, ("A", "A+", OURS)) == [("A", 0), ("A+", 0), (OURS, 0)]
-    assert throughput._turns(WORKLOADS["W3"], ("A", "A+", OURS)) == [("A", 0), (OURS, 0), ("A+", 0), (OURS, 1)]
+    assert throughput.order_of_turns(short, ("A", "A+", OURS)) == [("A", 0), ("A+", 0), (OURS, 0)]
+    assert throughput.order_of_turns(WORKLOADS["W3"], ("A", "A+", OURS)) == [("A", 0), (OURS, 0), ("A+", 0), (OURS, 1)]
 
 
 @pytest.mark.parametrize("arguments", [("--trials", "0"), ("--epochs", "1.5"), ("--box", "-1"), ("--box", "nan")])

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from models.config import Activation, FlexCNNConfig
 from models.flexcnn import ACTIVATIONS, MONOTONIC, FlexCNN
-from models.fused import function, launch, layers_as_they_are, run_layers, tails
+from models.fused import function, kernel_calls, layers_as_they_are, run_layers, tails
 from models.inspect import feature_maps, grad_cam, guided_backprop, strongest_neurons
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -35,9 +35,9 @@ def _everything_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny tensors too; and in small blocks, so that they are several blocks and chunks."""
     monkeypatch.setattr(tails, "DEVICE_TYPES", {DEVICE.type})
     monkeypatch.setattr(tails, "MIN_VALUES", 0)
-    monkeypatch.setattr(launch, "_REDUCED_VALUES", 512 if INTERPRETED else 1024)
-    monkeypatch.setattr(launch, "_MAPPED_VALUES", 512 if INTERPRETED else 1024)
-    monkeypatch.setattr(launch, "MOST_CHUNKS", 4)
+    monkeypatch.setattr(kernel_calls, "_REDUCED_VALUES", 512 if INTERPRETED else 1024)
+    monkeypatch.setattr(kernel_calls, "_MAPPED_VALUES", 512 if INTERPRETED else 1024)
+    monkeypatch.setattr(kernel_calls, "MOST_CHUNKS", 4)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -161,7 +161,7 @@ def test_default_blocks_and_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> N
     torch.manual_seed(0)
     x = random_x(2, 24, 19, 23)
     assert_same(*both(block("gelu", "max", 3, channels=24, norm=True), x), torch.float32)
-    monkeypatch.setattr(launch, "_WIDE_FROM", 0)
+    monkeypatch.setattr(kernel_calls, "_WIDE_FROM", 0)
     assert_same(*both(block("gelu", "max", 3, channels=24, norm=True), x), torch.float32)
 
 

@@ -19,9 +19,9 @@ from models.training.branch_limit import branch_limit
 from models.training.branches import BranchGang, branch_key
 from models.training.capture import Branch
 from models.training.device_steps import DeviceSteps
+from models.training.epoch_seeds import EpochSeeds
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics
-from models.training.seeds import EpochSeeds
 from models.training.validation import CapturedValidation
 from tests.models.conftest import Splits
 from tests.models.tape import CPU, TapeCapture, TapeReplay, capturable_on_a_cpu

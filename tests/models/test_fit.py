@@ -16,9 +16,9 @@ from models.config import ClassWeights, FlexCNNConfig, Scheduler, TrainConfig
 from models.registry import build_model
 from models.training.checkpoint import kept_checkpoint
 from models.training.class_weights import inverse_frequency
-from models.training.evaluate import evaluate
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics, best_epoch
+from models.training.scoring import evaluate
 
 CPU = torch.device("cpu")
 MakeSplits = Callable[[TrainConfig], tuple[TrainBatches, EvalBatches]]

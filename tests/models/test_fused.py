@@ -62,22 +62,22 @@ def test_the_kernels_compile_for_a_gpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     """The interpreter accepts what the compiler does not. Channels that are a multiple of 8 are loaded as vectors."""
-    from models.fused import launch
+    from models.fused import kernel_calls
     from tests.models.compiled_kernels import CompiledOnly
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     compiled: dict[str, object] = {}
-    for name in [name for name in vars(launch) if name.endswith("_kernel")]:
-        monkeypatch.setattr(launch, name, CompiledOnly(getattr(launch, name), capability, compiled))
+    for name in [name for name in vars(kernel_calls) if name.endswith("_kernel")]:
+        monkeypatch.setattr(kernel_calls, name, CompiledOnly(getattr(kernel_calls, name), capability, compiled))
     x = torch.zeros(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    geometry, norm, norm_4C, gradient_4C = launch.Geometry.of(x, tail), nn.BatchNorm2d(shape[1]), None, None
+    geometry, norm, norm_4C, gradient_4C = kernel_calls.Geometry.of(x, tail), nn.BatchNorm2d(shape[1]), None, None
     if with_norm:
-        norm_4C = launch.batch_norm(x, norm, geometry)
-        launch.running_norm(x, norm, geometry)
-    y, chosen = launch.forward(x, norm_4C, geometry, keep=True)
+        norm_4C = kernel_calls.batch_norm(x, norm, geometry)
+        kernel_calls.running_norm(x, norm, geometry)
+    y, chosen = kernel_calls.forward(x, norm_4C, geometry, keep=True)
     if norm_4C is not None:
-        gradient_4C = launch.gradients_of_norm(x, chosen, y, norm_4C, geometry)
-    launch.gradient_of_input(x, y, norm_4C, gradient_4C, geometry)
+        gradient_4C = kernel_calls.gradients_of_norm(x, chosen, y, norm_4C, geometry)
+    kernel_calls.gradient_of_input(x, y, norm_4C, gradient_4C, geometry)
 
     expected = {"forward_kernel", "backward_kernel"}
     if with_norm:
@@ -131,7 +131,7 @@ def test_on_a_cpu_the_layers_run_and_triton_is_not_imported() -> None:
     script = (
         "import sys, torch; from models.flexcnn import FlexCNN; from models.config import FlexCNNConfig;"
         "FlexCNN(FlexCNNConfig(conv_layers=1), (3, 8, 8), 2)(torch.randn(2, 3, 8, 8)).sum().backward();"
-        "assert 'triton' not in sys.modules and 'models.fused.launch' not in sys.modules"
+        "assert 'triton' not in sys.modules and 'models.fused.kernel_calls' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 

@@ -12,10 +12,10 @@ from data.batches import Batch, EvalBatches, TrainBatches
 from data.errors import InfeasibleConfig
 from models.config import FlexCNNConfig, TrainConfig
 from models.registry import build_model
-from models.training.evaluate import evaluate
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 from models.training.micro_batches import SMALLEST, MicroBatches
+from models.training.scoring import evaluate
 
 CPU = torch.device("cpu")
 MakeSplits = Callable[[TrainConfig], tuple[TrainBatches, EvalBatches]]

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.config import FlexCNNConfig
 from models.registry import build_model
-from models.training.evaluate import evaluate
+from models.training.scoring import evaluate
 from models.training.state import TrainingState
 from tests.models.test_fit import MakeSplits
 

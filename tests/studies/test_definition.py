@@ -43,7 +43,7 @@ def test_a_condition_on_an_impossible_value_is_an_error() -> None:
 
 
 def test_a_grid_over_a_range_without_steps_is_an_error() -> None:
-    with pytest.raises(UserError, match="never ends"):
+    with pytest.raises(UserError, match="has no end, because its range has no step"):
         study(sampler="grid", space={"learning_rate": FloatDistribution(1e-4, 1e-2)})
 
 
@@ -74,8 +74,8 @@ def test_a_loss_is_minimised_and_an_accuracy_maximised() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"sampler": "tpee"}, r"mine/rates: sampler 'tpee' is none of tpe, gp"),
-        ({"pruner": "medain"}, r"mine/rates: pruner 'medain' is none of median"),
+        ({"sampler": "tpee"}, r"mine/rates: sampler 'tpee' is not one of tpe, gp"),
+        ({"pruner": "medain"}, r"mine/rates: pruner 'medain' is not one of median"),
         ({"name": "confirm"}, r"mine/confirm: 'confirm' is the name of every study's last stage"),
     ],
 )

@@ -44,7 +44,7 @@ def make_predictions(
 
 
 def texts(sheet: Sheet) -> list[str]:
-    return [text.get_text() for text in sheet._figure.texts]
+    return [text.get_text() for text in sheet.figure.texts]
 
 
 def test_the_grid_takes_the_same_number_of_each_class() -> None:
@@ -127,8 +127,8 @@ def test_correct_and_wrong_predictions_differ_in_colour_and_mark() -> None:
     predictions = make_predictions()
     sheet = prediction_grid(predictions)
     is_right = predictions.is_right_N[predictions.grid]
-    marks = [text.get_text()[0] for text in sheet._figure.texts if text.get_text()[0] in "✓✗"]
-    frames = [to_hex(axes.spines["top"].get_edgecolor()) for axes in sheet._figure.axes]
+    marks = [text.get_text()[0] for text in sheet.figure.texts if text.get_text()[0] in "✓✗"]
+    frames = [to_hex(axes.spines["top"].get_edgecolor()) for axes in sheet.figure.axes]
     assert marks == ["✓" if right else "✗" for right in is_right]
     assert frames == [RIGHT if right else WRONG for right in is_right]
     assert 0 < is_right.sum() < 30
@@ -168,7 +168,7 @@ def test_without_a_mistake_there_is_no_picture_of_mistakes() -> None:
 
 def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
     predictions = make_predictions(images=9, right=0.0)
-    axes = confusion_picture(predictions)._figure.axes[0]
+    axes = confusion_picture(predictions).figure.axes[0]
     cells = {text.get_position()[::-1]: text.get_text() for text in axes.texts}
     assert cells == {(0, 1): "3", (1, 2): "3", (2, 0): "3"}
     assert "cat as dog (3)" in confusion_picture(predictions).caption
@@ -178,7 +178,7 @@ def test_the_cells_of_the_confusion_matrix_hold_its_counts() -> None:
 def test_the_names_of_the_classes_can_be_read_and_do_not_overlap(classes: int) -> None:
     names = tuple(f"n{number:08d}-a_rather_long_name" for number in range(classes))
     for picture in (confusion_picture, class_scores_picture):
-        figure = picture(make_predictions(names, images=classes * 3))._figure
+        figure = picture(make_predictions(names, images=classes * 3)).figure
         renderer = FigureCanvasAgg(figure).get_renderer()
         labels = figure.axes[0].get_yticklabels()
         boxes = sorted((label.get_window_extent(renderer) for label in labels), key=lambda box: box.y0)
@@ -226,7 +226,7 @@ def test_a_thousand_classes_are_thinned_to_those_with_mistakes_and_the_rest_is_i
     predictions = make_predictions(names, 3600, right=0.97)
     sheet = confusion_picture(predictions)
     assert "Of 1,200 classes, the 150 with the most mistakes are shown" in sheet.caption
-    assert max(sheet._figure.get_size_inches()) < 30
+    assert max(sheet.figure.get_size_inches()) < 30
     assert "1,050 classes with the best F1 are not shown" in class_scores_picture(predictions).caption
     write_confusion(predictions, tmp_path / "confusion.csv")
     lines = (tmp_path / "confusion.csv").read_text().splitlines()

@@ -113,9 +113,9 @@ def test_a_trial_records_the_cost_of_an_image(sqlite: Storage, digits: WorkloadB
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"against": "watts"}, "against 'watts' is none of macs, parameters"),
+        ({"against": "watts"}, "against 'watts' is not one of macs, parameters"),
         ({"against": "macs", "pruner": "median"}, "use pruner='none'"),
-        ({"against": "macs", "sampler": "cmaes"}, "sampler 'cmaes' knows one aim"),
+        ({"against": "macs", "sampler": "cmaes"}, "sampler 'cmaes' supports one aim"),
     ],
 )
 def test_an_unknown_second_aim_is_refused(changes: dict[str, Any], said: str) -> None:
@@ -125,5 +125,7 @@ def test_an_unknown_second_aim_is_refused(changes: dict[str, Any], said: str) ->
 
 def test_macs_are_refused_where_they_are_not_counted() -> None:
     stage = Stage(name="one", trials=2, epochs=1, pruner="none", against="macs", space={"dropout": choice(0.0, 0.1)})
-    with pytest.raises(UserError, match="macs are counted for flexcnn alone; search other networks against parameters"):
+    with pytest.raises(
+        UserError, match="macs are counted for flexcnn only; use against='parameters' for other networks"
+    ):
         Study(name="mine", description="", config=BackboneConfig(), stages=(stage,))

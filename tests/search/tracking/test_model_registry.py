@@ -7,10 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow.artifacts
 import numpy as np
 import pytest
 
-import search.tracking.model_registry as module
 from data.errors import SieveError, UserError
 from data.files import hash_folder
 from models.bundle import load_bundle
@@ -101,15 +101,15 @@ def test_a_crash_at_any_step_of_promotion_leaves_the_old_champion_whole(
 
 
 def test_files_that_come_back_changed_are_never_given_a_version(settings, run_id, bundle, monkeypatch):
-    download = module._download
+    download = mlflow.artifacts.download_artifacts
 
-    def damage(settings, uri, folder):
-        returned = download(settings, uri, folder)
+    def damage(**arguments):
+        returned = download(**arguments)
         weights = next(Path(returned).rglob("*.safetensors"))
         weights.write_bytes(weights.read_bytes()[:-1])
         return returned
 
-    monkeypatch.setattr(module, "_download", damage)
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", damage)
     with pytest.raises(SieveError, match="returned other files than were sent"):
         register(settings, bundle, run_id)
     assert connect(settings.tracking_url).search_model_versions("name = 'partA'") == []

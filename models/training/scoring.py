@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.batches import Batch
-from models.training.batches import ValidationBatches
+from models.training.batch_protocols import ValidationBatches
 from models.training.metrics import Scores, Tally
 from models.training.micro_batches import MicroBatches
 from models.training.precision import autocast

@@ -1,6 +1,6 @@
 """The tables of docs/benchmarks.md, made of the stored results and of nothing else.
 
-python -m benchmarks.tables
+python -m benchmarks.page_tables
 """
 
 from __future__ import annotations
