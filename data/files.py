@@ -30,8 +30,22 @@ class CacheLimit:
     """That decode where it would take more; None: one per core."""
 
 
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-_SQLITE_DISK_ERRORS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
+_FREE_SPACE = "free some space or choose another folder"
+_REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EROFS: "choose another folder",
+    errno.EIO: "check the disk, or choose another folder",
+    errno.EFBIG: "raise the limit on the size of files, see `ulimit -f`",
+    errno.EMFILE: "allow more open files, e.g. with `ulimit -n 4096`",
+    errno.ENFILE: "close other programs: the whole machine has too many open files",
+    errno.ENAMETOOLONG: "choose a shorter name or folder",
+}
+"""What to do about each error of the operating system that says nothing about Sieve."""
+_SQLITE_REMEDIES = {
+    sqlite3.SQLITE_FULL: _FREE_SPACE,
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable for you, or choose another folder",
+}
 
 
 @contextmanager
@@ -42,9 +56,23 @@ def writing_below(home: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # Not the system's: requests and gzip derive their own errors from OSError.
             raise
-        raise UserError(
-            f"{home}: cannot write here: {error.strerror}; free some space or choose another folder"
-        ) from error
+        raise UserError(f"{home}: cannot write here: {error.strerror}; {remedy(error, home)}") from error
+
+
+def remedy(error: OSError, place: Path | None = None) -> str:
+    """What to do about an error of the operating system at a place."""
+    if error.errno == errno.ENOSPC and place is not None and _lacks_inodes(place):
+        return "delete some files (there is space, but no inode for another file) or choose another folder"
+    return _REMEDIES.get(error.errno or 0, _FREE_SPACE)
+
+
+def _lacks_inodes(place: Path) -> bool:
+    there = next((path for path in (place, *place.parents) if path.exists()), place)
+    try:
+        status = os.statvfs(there)
+    except OSError:
+        return False
+    return status.f_files > 0 and status.f_favail == 0 and status.f_bavail > 0
 
 
 def show_bytes(count: int) -> str:
@@ -56,13 +84,19 @@ def show_bytes(count: int) -> str:
 
 
 def disk_trouble(error: BaseException) -> str | None:
-    """The message of a full, read-only or broken disk, if that caused the error; None otherwise."""
+    """The error of a disk that is full, read-only or broken, or of a limit on files, if that is behind an error.
+
+    The text ends with what to do.
+    """
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _DISK_ERRORS:
-            return f"{seen.filename}: {seen.strerror}" if seen.filename else seen.strerror
-        if isinstance(seen, sqlite3.Error) and getattr(seen, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DISK_ERRORS:
-            return str(seen)
+        if isinstance(seen, OSError) and seen.errno in _REMEDIES:
+            where = f"{seen.filename}: " if seen.filename else ""
+            return f"{where}{seen.strerror}; {remedy(seen, Path(str(seen.filename)) if seen.filename else None)}"
+        if isinstance(seen, sqlite3.Error):
+            advice = _SQLITE_REMEDIES.get(getattr(seen, "sqlite_errorcode", 0) & 0xFF)  # Without its extension.
+            if advice:
+                return f"{seen}; {advice}"
         seen = seen.__cause__
     return None
 

@@ -45,7 +45,7 @@ def command_parser(module: str, description: str | None) -> CommandParser:
 
 def program(module: str) -> str:
     """The command as the user typed it: `sieve run`, `python -m search run` or `python -m search.run`."""
-    called, name = Path(sys.argv[0]), module.rpartition(".")[2]
+    called, name = Path(sys.argv[0]), module.rpartition(".")[2].replace("_", "-")
     if called.name == "sieve":
         return f"sieve {name}"
     if called == Path(__file__).with_name("__main__.py"):
@@ -71,8 +71,7 @@ def main_guard(command: Callable[[], object]) -> int:
         return FAILED
     except Exception as error:
         if trouble := disk_trouble(error):
-            line = f"cannot write: {trouble}; free some disk space, or choose another folder with --home"
-            return _fail(UserError(line), BAD_INPUT)
+            return _fail(UserError(f"cannot write: {trouble}"), BAD_INPUT)
         if not is_outage(error):
             raise  # A bug.
         return _fail(storage_away(error), FAILED)

@@ -39,6 +39,7 @@ COMMANDS = {
     "predict": Command("search.predict", "classify new images with the champion"),
     "export": Command("search.export", "write the champion as ONNX and as plain weights"),
     "resume": Command("search.resume", "train a trial again from a checkpoint that it kept"),
+    "export-runs": Command("search.export_runs.__main__", "write learning curves for TensorBoard or W&B, and as CSV"),
     "worker": Command("search.worker", "add a worker to a study, on this machine or another"),
     "init": Command("search.init", "create or upgrade the tables in shared databases"),
     "sync": Command("search.sync", "send MLflow what it missed during an outage"),

@@ -73,9 +73,11 @@ def resume(
         raise UserError(
             f"{kept}: no such checkpoint; checkpoints are kept if the study runs with --set keep_checkpoints=true"
         )
-    output = output or folder / f"resumed-from-{epoch:03d}"
+    output = (output or folder / f"resumed-from-{epoch:03d}").expanduser()
     if output.exists():
         raise UserError(f"{output}: already exists; give another folder with --output")
+    with writing_below(output.parent):  # Before the training, which would be lost.
+        output.parent.mkdir(parents=True, exist_ok=True)
     with writing_below(settings.home), tempfile.TemporaryDirectory(dir=folder) as work:
         checkpoint = Path(shutil.copyfile(kept, Path(work) / names.CHECKPOINT_FILE))
         history = _train(settings, record, stage.pinned, found, checkpoint, output, device)

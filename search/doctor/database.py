@@ -12,7 +12,8 @@ from sqlalchemy import Row, inspect, select, text
 from search.doctor.finding import Finding, broken, command, ok, warning
 from search.settings import redact
 from search.stage.snapshot import stage_trials
-from search.store.engines import is_sqlite
+from search.store.engines import is_sqlite, sqlite_file
+from search.store.network_drive import network_drive
 from search.store.optuna_private import database_id
 from search.store.processes import is_dead
 from search.store.records import StageRecord, read_stages, study_names
@@ -65,6 +66,10 @@ def check_sqlite(storage: Storage) -> Iterator[Finding]:
         damage = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
     if damage != "ok":
         yield broken(STORAGE, f"the file is damaged: {damage}", "restore a backup of it")
+    kind = network_drive(sqlite_file(storage.url))
+    if kind is not None:
+        move = "move --home to a local disk, or use Postgres with --storage"
+        yield warning(STORAGE, f"SQLite on a network drive ({kind}): workers on other machines may lose data", move)
     if mode == "wal":
         yield ok(STORAGE, "SQLite with a write-ahead log")
     else:

@@ -86,6 +86,11 @@ class StudyFacts:
         """The configuration of every trial that started: `stage`, `trial`, and a column for each field."""
         return _stack([(stage.name, _configs(stage)) for stage in self.all_stages], ["trial"])
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each trial with its result and its configuration: `trials` and `configs` side by side."""
+        return self.trials.merge(self.configs, on=["stage", "trial"], how="left", suffixes=("", "_set"))
+
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """The `epochs` of all stages, with the added column `stage`."""

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, count
-from pathlib import Path
 from shlex import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -24,30 +20,16 @@ from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
 from search.report.importance import RankParameters, rank_parameters
-from search.report.metric import percent, plural, show_time, signed
-from search.report.observations import observe
+from search.report.metric import percent, plural, show_time
+from search.report.observations import Observation, observe
 from search.report.parameter_effects import estimate_parameter_effects
-from search.report.sections import sections_of
+from search.report.pieces import Page, Pieces
+from search.report.sections import Section, sections_of
 from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
 from search.store.seal import describe_look
 from search.store.software import GIT_COMMIT, software
 from search.verdict.ablation_result import AblationResult
-
-_HERE = Path(__file__).parent
-STYLE = (_HERE / "page.css").read_text("utf-8")
-"""The style of the report, which other pages share."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """A rendered page, whole and in the pieces that the live page updates separately."""
-
-    html: str
-    parts: Mapping[str, str]
-    """The HTML element of each part by its name, in their order on the page."""
-    figures: Mapping[str, str]
-    """Each figure as JSON, by the id of the element that shows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +41,22 @@ class Figure:
     detail: str
 
 
-def render(
-    facts: StudyFacts,
-    pictures: Sequence[Picture],
-    ablation: AblationResult | None = None,
-    *,
-    rank: RankParameters = rank_parameters,
-) -> Page:
-    """Render the report as self-contained HTML that loads nothing from elsewhere.
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All that a report says about a study, before it becomes a page or a document."""
 
-    `rank` estimates the importance of the parameters of some trials, which takes most of the time.
-    """
+    figures: Sequence[Figure]
+    overview: Mapping[str, Plot | None]
+    sections: Sequence[Section]
+    observations: Sequence[Observation]
+    tables: Mapping[str, tables.Table | None]
+    command: str
+    """The command that started the search."""
+    versions: Mapping[str, str]
+
+
+def gather(facts: StudyFacts, rank: RankParameters = rank_parameters) -> Contents:
+    """The contents of a study's report; `rank` estimates the importance of parameters, which takes most of the time."""
     effects = {
         stage.name: estimate_parameter_effects(stage.optuna_trials, maximize=facts.metric.maximize)
         for stage in facts.stages
@@ -77,23 +64,32 @@ def render(
     pruning = {stage.name: cost.measure_pruning(stage) for stage in facts.stages}
     observations = observe(facts, effects, pruning)
     times = [cost.measure_time(stage, facts.record.data.train) for stage in facts.all_stages]
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    pieces = _Pieces()
-    environment.globals |= {"place": pieces.place, "part": pieces.part, "signed": signed}
-    html = environment.get_template("page.html.j2").render(
-        facts=facts,
-        metric=facts.metric,
+    return Contents(
         figures=_first_screen(facts),
         overview=_overview(facts, list(pruning.values()), times),
         sections=list(sections_of(facts, observations, rank)),
         observations=observations,
-        pictures=pictures,
-        ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         tables=_tables(facts, times),
         command=_command(facts),
         versions=facts.commands[0].software if facts.commands else software(),
+    )
+
+
+def render(
+    facts: StudyFacts,
+    pictures: Sequence[Picture],
+    ablation: AblationResult | None = None,
+    *,
+    rank: RankParameters = rank_parameters,
+) -> Page:
+    """Render the report as self-contained HTML that loads nothing from elsewhere; `rank` is that of `gather`."""
+    pieces = Pieces()
+    html = pieces.environment.get_template("page.html.j2").render(
+        **vars(gather(facts, rank)),
+        facts=facts,
+        metric=facts.metric,
+        pictures=pictures,
+        ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition.to_json(), indent=2),
         made_at=datetime.now(UTC),
@@ -103,37 +99,6 @@ def render(
         plotly=Markup(get_plotlyjs()),
     )
     return Page(html=html, parts=pieces.parts, figures=pieces.figures)
-
-
-class _Pieces:
-    """Collects the parts of the page and their figures while the template renders."""
-
-    def __init__(self) -> None:
-        self.parts: dict[str, str] = {}
-        self.figures: dict[str, str] = {}
-        self._part = "page"
-
-    def part(self, name: str, caller: Callable[[], str], tag: str = "div") -> Markup:
-        """A part of the page: the HTML of the template's block, in an element that carries the part's name."""
-        self._part = name
-        html = Markup(f'<{tag} data-part="{name}">\n{caller()}</{tag}>\n')
-        self.parts[name] = str(html)
-        return html
-
-    def place(self, plot: Plot) -> str:
-        """Add a figure; returns the id of the element in which the page draws it.
-
-        The id depends on the part and the title only, so that a later page of the same study has the same ids.
-        """
-        wanted = f"{self._part}-{re.sub(r'[^a-z0-9]+', '-', plot.title.lower()).strip('-')}"
-        numbered = (f"{wanted}-{number}" for number in count(2))
-        name = next(name for name in chain([wanted], numbered) if name not in self.figures)
-        self.figures[name] = json.dumps({"id": name, **json.loads(plot.figure.to_json())}, separators=(",", ":"))
-        return name
-
-    def to_json(self) -> Markup:
-        """All figures added so far as JSON that is safe inside a script element."""
-        return Markup(f"[{','.join(self.figures.values())}]".replace("<", "\\u003c"))
 
 
 def _first_screen(facts: StudyFacts) -> list[Figure]:

@@ -26,6 +26,8 @@ class Schema:
 
     revision: str | None
     """The revision of the tables; None where the database holds no tables of Sieve."""
+    is_taken: bool = False
+    """Whether the table `alembic_version`, which Optuna needs, is MLflow's."""
 
     @property
     def state(self) -> State:
@@ -43,5 +45,7 @@ def read_schema(connection: Connection) -> Schema:
         revision = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
         if revision is not None:
             return Schema(revision=revision)
-    # Sieve 0.1.0 kept no version.
-    return Schema(revision=REVISIONS[0] if tables.has_table(studies.name) else None)
+    if tables.has_table(studies.name):
+        return Schema(revision=REVISIONS[0])  # Sieve 0.1.0 kept no version.
+    of_mlflow = tables.has_table("experiments") and tables.has_table("alembic_version")
+    return Schema(revision=None, is_taken=of_mlflow and not tables.has_table("studies"))

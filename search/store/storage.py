@@ -134,6 +134,10 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
         )
     if schema.state == "absent" and not create:
         raise UserError(_no_studies(url))
+    if schema.is_taken:
+        raise UserError(
+            f"--storage {redact(url)} holds MLflow's tables; Optuna cannot share a database with them: name another"
+        )
     if schema.state == "old" and not upgrade and not is_sqlite(url):
         raise UserError(
             f"{redact(url)} has the tables of an older version of Sieve (schema {schema.revision}, this version needs "

@@ -23,9 +23,11 @@ from search.stage.describe import check_unchanged, describe_data, describe_study
 from search.stage.moved_pictures import record_place
 from search.stage.snapshot import take_snapshot
 from search.stage.warm_start import find_warm_start
+from search.store.engines import sqlite_file
 from search.store.find import find_study
 from search.store.history import add_command
 from search.store.locks import supervising
+from search.store.network_drive import network_drive
 from search.store.reaping import reap
 from search.store.records import create_study, read_stages, read_study, update_study
 from search.store.seal import looks
@@ -69,6 +71,9 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
     except BaseException:
         launcher.stop()
         raise
+    kind = network_drive(sqlite_file(storage.url)) if storage.is_sqlite else None
+    if kind is not None:
+        say(f"{sqlite_file(storage.url)}: on a network drive ({kind}), where SQLite may lose data; use Postgres there")
     try:
         with supervising(storage, study.name) as confirm_lock:
             _pin_study(storage, request, data)

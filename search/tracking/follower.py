@@ -25,6 +25,7 @@ from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage
 from search.store.tables import epochs, mirrored
 from search.tracking import contents, tags
+from search.tracking.precheck import deleted_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -165,6 +166,8 @@ class Follower:
     @cached_property
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._study.name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise deleted_experiment(self._client.tracking_uri, self._study.name, str(found.experiment_id))
         if found is not None:
             return str(found.experiment_id)
         location = self._artifact_location

@@ -66,9 +66,10 @@ class Mirror:
         self.sync()
         run_id = _read_run_id(self._storage, trial_id)
         if run_id is None:
+            reason = f" ({self.failure})" if self.failure else ""
             raise SieveError(
-                f"MLflow at {redact(self._settings.tracking_url)} has no run for trial {trial_id}; check that it is "
-                "running"
+                f"MLflow at {redact(self._settings.tracking_url)} has no run for trial {trial_id}{reason}; check that "
+                "it is running, then repeat the command: nothing is trained again"
             )
         return run_id
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MODEL_FOLDER = "model"
 """Folder of the registered model among the artifacts of its run."""
+MAX_DESCRIPTION = 5000
+"""Characters in the description of a model version, in MLflow's tables."""
+SHORTENED = "\n\n(shortened: MLflow keeps 5,000 characters)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,8 @@ def register_champion(
             source = _upload(settings, client, run_id, bundle_folder)
             version_tags = {tags.STUDY: study, tags.CONTENT_HASH: content}
             version_tags |= {key: str(value) for key, value in metrics.items()}
-            found = client.create_model_version(name, source, run_id, tags=version_tags, description=description)
+            text = _shortened(description)
+            found = client.create_model_version(name, source, run_id, tags=version_tags, description=text)
         client.set_registered_model_alias(name, names.CHAMPION_ALIAS, found.version)
     return RegisteredModel(name=name, version=str(found.version))
 
@@ -166,6 +170,13 @@ def version_of(uri: str) -> RegisteredModel:
     """The version that `RegisteredModel.uri` names."""
     name, version = uri.removeprefix("models:/").split("/")
     return RegisteredModel(name=name, version=version)
+
+
+def _shortened(description: str) -> str:
+    """A description that fits MLflow's column, which Postgres enforces and SQLite does not."""
+    if len(description) <= MAX_DESCRIPTION:
+        return description
+    return f"{description[: MAX_DESCRIPTION - len(SHORTENED)].rstrip()}{SHORTENED}"
 
 
 def _check_unchanged(client: MlflowClient, registered: RegisteredModel, model: Path) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from search import names
 from search.settings import artifacts_beside
+from search.tracking.tags import STUDY
 
 _COLUMNS = (
     ("runs", "artifact_uri", "run_uuid = :run_uuid", "run_uuid"),
@@ -62,13 +63,28 @@ def remove_stray_folders(tracking_url: str) -> None:
 
 
 def _other_places(connection: Connection, here: str) -> Iterator[str]:
-    """Folders of artifacts that lay beside the database, where it was before."""
+    """Folders of artifacts of Sieve's experiments that lay beside the database, where it was before."""
     found = connection.execute(text("SELECT DISTINCT artifact_location FROM experiments")).scalars()
-    for place in found:
-        if place and place != here and place.startswith("file:") and place.endswith(f"/{names.ARTIFACT_FOLDER}"):
-            old, new = _path(place), _path(here)
-            if not (old.exists() and new.exists() and os.path.samefile(old, new)):
-                yield place
+    candidates = [place for place in found if place and place != here and place.startswith("file:")]
+    for place in candidates:
+        if not place.endswith(f"/{names.ARTIFACT_FOLDER}") or not _is_ours(connection, place):
+            continue
+        old, new = _path(place), _path(here)
+        if not (old.exists() and new.exists() and os.path.samefile(old, new)):
+            yield place
+
+
+def _is_ours(connection: Connection, place: str) -> bool:
+    """Whether every experiment with this place holds runs of Sieve."""
+    rows = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT 1 FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid "
+            "WHERE runs.experiment_id = experiments.experiment_id AND tags.key = :key) "
+            "FROM experiments WHERE artifact_location = :place"
+        ),
+        {"key": STUDY, "place": place},
+    )
+    return all(rows.scalars())
 
 
 def _correct(connection: Connection, old: str, here: str) -> int:

@@ -57,6 +57,15 @@ def check_tracking(settings: Settings, study: str) -> None:
         engine.dispose()
 
 
+def deleted_experiment(url: str, study: str, experiment: str) -> UserError:
+    """The error about an experiment that was deleted; `experiment` is its id."""
+    restore = f"MLFLOW_TRACKING_URI={quote(redact(url))} mlflow experiments restore -x {experiment}"
+    return UserError(
+        f"MLflow at {redact(url)} has a deleted experiment {study!r}, which keeps its name; restore it with "
+        f"`{restore}`, or search under another name with --name NEW"
+    )
+
+
 def _check_place(file: Path) -> None:
     if file.is_dir():
         raise UserError(f"--tracking {file}: is a folder; name a file in it, such as sqlite:///{file}/mlflow.db")
@@ -77,7 +86,7 @@ def _check_database(connection: Connection, url: str, study: str) -> None:
         text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = :name"), {"name": study}
     ).first()
     if found is not None and found.lifecycle_stage == "deleted":
-        raise _deleted(url, study, str(found.experiment_id))
+        raise deleted_experiment(url, study, str(found.experiment_id))
     champion = connection.execute(
         text(
             "SELECT alias.version, tag.value FROM registered_model_aliases AS alias "
@@ -94,7 +103,7 @@ def _check_database(connection: Connection, url: str, study: str) -> None:
 def _check_server(url: str, study: str) -> None:
     experiment = _ask(url, "experiments/get-by-name", experiment_name=study).get("experiment", {})
     if experiment.get("lifecycle_stage") == "deleted":
-        raise _deleted(url, study, str(experiment.get("experiment_id")))
+        raise deleted_experiment(url, study, str(experiment.get("experiment_id")))
     alias = {"name": names.registered_model(study), "alias": names.CHAMPION_ALIAS}
     champion = _ask(url, "registered-models/alias", **alias).get("model_version")
     if champion is not None:
@@ -113,14 +122,6 @@ def _ask(url: str, method: str, **parameters: str) -> dict[str, Any]:
     except (requests.RequestException, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _deleted(url: str, study: str, experiment: str) -> UserError:
-    restore = f"MLFLOW_TRACKING_URI={quote(redact(url))} mlflow experiments restore -x {experiment}"
-    return UserError(
-        f"MLflow at {redact(url)} has a deleted experiment {study!r}, which keeps its name; restore it with "
-        f"`{restore}`, or search under another name with --name NEW"
-    )
 
 
 def _of_others(url: str, study: str, owner: str | None) -> UserError:

@@ -20,7 +20,8 @@ from search.report.facts import read_facts
 from search.report.importance import Importance, rank_parameters
 from search.report.make import REPORT_FILE
 from search.report.metric import Metric, plural
-from search.report.page import Page, render
+from search.report.page import render
+from search.report.pieces import Page
 from search.report.signature import read_signature
 from search.settings import Settings
 from search.status import standing

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data.errors import UserError
+from search.report.make import compare
 from search.settings import Settings
 from search.store.storage import Storage
 from search.watch.events import list_events, study_events
@@ -35,7 +36,7 @@ _HEADERS = {
     b"content-security-policy": (
         # Plotly compiles the shaders of parallel coordinates with `new Function`, which counts as eval.
         b"default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        b"img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        b"img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     b"cache-control": b"no-store",
     b"referrer-policy": b"no-referrer",
@@ -78,6 +79,9 @@ def make_app(settings: Settings, storage: Storage, is_stopping: Callable[[], boo
     def show_list(request: Request) -> Response:
         return HTMLResponse(listed.page())
 
+    def show_comparison(request: Request) -> Response:
+        return HTMLResponse(compare(settings, request.query_params.getlist("study")))
+
     def show_study(request: Request) -> Response:
         study = study_of(request)
         if path := study.finished_report():
@@ -106,6 +110,7 @@ def make_app(settings: Settings, storage: Storage, is_stopping: Callable[[], boo
     return Starlette(
         routes=[
             Route("/", show_list, methods=["GET"]),
+            Route("/compare", show_comparison, methods=["GET"]),
             Route("/events", stream_list, methods=["GET"]),
             Route("/studies/{study}", show_study, methods=["GET"]),
             Route("/studies/{study}/events", stream_study, methods=["GET"]),

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from search.report.metric import Metric, plural
-from search.report.page import STYLE
+from search.report.pieces import STYLE
 from search.status import standing
 from search.store.find import find_study
 from search.store.records import read_study, study_names

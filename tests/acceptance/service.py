@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import psutil
 from sqlalchemy import Engine, Row, create_engine, text
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -94,7 +95,7 @@ class Service:
     def __init__(self, folder: Path, storage_url: str | None = None) -> None:
         self.home = folder / "home"
         self._folder = folder
-        self._storage_url = storage_url or f"sqlite:///{self.home / 'sieve.db'}"
+        self._storage_url = storage_url or URL.create("sqlite", database=f"{self.home}/sieve.db").render_as_string()
         self._started: list[Running] = []
 
     def start(self, module: str, *arguments: str, fault: str | None = None) -> Running:

@@ -73,6 +73,13 @@ def test_what_was_not_kept_is_named(trained: Settings, trial: str, epoch: int, s
         resume(trained, "tiny", trial, epoch)
 
 
+def test_an_output_folder_below_a_file_is_refused_before_anything_is_trained(trained, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("search.resume._train", lambda *arguments: pytest.fail("trained"))
+    with pytest.raises(UserError, match="cannot write here"):
+        resume(trained, "tiny", "confirm-0", 1, output=tmp_path / "file" / "below")
+
+
 def test_an_output_folder_that_exists_is_left_alone(trained: Settings, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(UserError, match="mine: already exists; give another folder with --output"):

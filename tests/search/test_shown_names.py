@@ -20,6 +20,7 @@ from search.settings import Settings, from_arguments
 from search.store.records import create_study
 from search.store.storage import open_storage
 from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from search.supervisor.plan import print_plan
 from search.terminal import open_console, print_json
 from tests.search.supervisor.test_plan import COSTS, STUDY
@@ -55,8 +56,7 @@ def home(tmp_path: Path) -> Path:
     """A home with a study whose name no terminal of few characters can print."""
     home = tmp_path / "a 'home'"
     storage = open_storage(settings(home).storage_url, create=True)
-    definition = {"stages": {}, "metric": "val_accuracy", "config": {}, "confirm": {"finalists": 1, "seeds": 1}}
-    create_study(storage, f"größe {ODD}", definition=definition, data=StudyData())
+    create_study(storage, f"größe {ODD}", definition=StudyDefinition(), data=StudyData())
     storage.close()
     return home
 

@@ -29,8 +29,8 @@ MOST_CLASSES = 60
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
-    """Best single run of each stage, the champion's mean over seeds and the test accuracy; None before the first
-    value.
+    """Best single run of each stage, the champion's mean over seeds and the test accuracy; None before there are
+    two of them.
     """
     metric = facts.metric
     rows: list[tuple[str, float, tuple[float, float] | None, str]] = [
@@ -42,11 +42,11 @@ def comparison(facts: StudyFacts) -> Plot | None:
     if facts.test and metric.name == "val_accuracy":
         low, high = facts.test.interval
         rows.append(("test", facts.test.accuracy, (low, high), ORANGE))
-    if not rows:
+    if len(rows) < 2:  # Nothing to compare with, and no scale.
         return None
     figure = blank(showlegend=False, xaxis_tickformat=metric.axis_format, xaxis_nticks=5)
     for name, value, interval, color in rows:
-        low, high = _within_bounds(interval or (value, value), metric)
+        low, high = within_bounds(interval or (value, value), metric)
         figure.add_scatter(
             x=[value], y=[name], mode="markers", marker={"color": color, "size": 11},
             error_x={"type": "data", "array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 6},
@@ -75,7 +75,7 @@ def _epochs_note(facts: StudyFacts) -> str:
     return f"Longer trainings reach more, and the rows differ in epochs ({listed}). "
 
 
-def _within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
+def within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
     """Cut the interval of a share to 0 to 1, which Student's t may exceed."""
     low, high = interval
     return (max(0.0, low), min(1.0, high)) if metric.is_share else interval
@@ -175,7 +175,7 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
         text=[seed for _, seed, _ in runs],
         hovertemplate=f"%{{y}}, seed %{{text}}<br>%{{x:{metric.axis_format}}}<extra></extra>",
     )  # fmt: skip
-    ends = [_within_bounds(f.interval or (f.mean, f.mean), metric) for f in ranked]
+    ends = [within_bounds(f.interval or (f.mean, f.mean), metric) for f in ranked]
     above = [high - f.mean for f, (_, high) in zip(ranked, ends, strict=True)]
     below = [f.mean - low for f, (low, _) in zip(ranked, ends, strict=True)]
     figure.add_scatter(

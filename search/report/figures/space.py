@@ -51,8 +51,11 @@ def parallel_coordinates(
         title="Parallel coordinates",
         caption=(
             f"A line for each of {plural(len(values), 'trial')}; a stronger colour is a better value. The first axis "
-            f"is the {metric.label}, the others are the parameters. Drag along an axis to select a range, drag an "
-            f"axis's name to move the axis, double-click an axis to clear its selection.{left_out(parameters)}"
+            f"is the {metric.label}, the others are the parameters.{left_out(parameters)}"
+        ),
+        usage=(
+            "Drag along an axis to select a range, drag an axis's name to move the axis, double-click an axis to clear "
+            "its selection."
         ),
         figure=figure,
         height_px=400,

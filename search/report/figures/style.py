@@ -31,6 +31,8 @@ class Plot:
     title: str
     caption: str
     """One or two sentences on what the figure compares."""
+    usage: str = ""
+    """How to use the figure with a mouse, for pages only."""
     figure: go.Figure
     height_px: int = 340
     min_width_px: int = 0

@@ -5,11 +5,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from data.errors import SieveError, UserError
 from search.settings import normalise_storage_url, redact
+from search.store.engines import sqlite_file
 from search.store.locks import supervising
 from search.store.processes import process_name
 from search.store.records import EpochRecord, add_epochs, create_study, read_epochs, read_study
@@ -115,3 +116,16 @@ def test_other_databases_are_refused(url: str) -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert redact("postgresql://u:secret@h/d") == "postgresql://u:***@h/d"
+
+
+def test_the_database_of_mlflow_is_refused_and_stays_as_it_is(storage_url: str) -> None:
+    if storage_url.startswith("sqlite"):
+        sqlite_file(storage_url).parent.mkdir(parents=True)
+    engine = create_engine(storage_url)
+    with engine.begin() as connection:
+        for table in ("alembic_version", "experiments"):
+            connection.execute(text(f"CREATE TABLE {table} (x INTEGER)"))
+    with pytest.raises(UserError, match="holds MLflow's tables"):
+        open_storage(storage_url, create=True)
+    assert sorted(inspect(engine).get_table_names()) == ["alembic_version", "experiments"]
+    engine.dispose()

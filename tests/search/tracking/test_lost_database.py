@@ -40,7 +40,11 @@ def lost(finished: Settings, bundle: Path, empty_mlflow: Path) -> Settings:
     )  # fmt: skip
     data = replace(record.data, classes=("ants", "bees", "cats"), train=20, val=4)
     update_study(
-        storage, "partA", definition=describe_study(QUICKSTART), data=data.to_json(), champion=champion.to_json()
+        storage,
+        "partA",
+        definition=describe_study(QUICKSTART).to_json(),
+        data=data.to_json(),
+        champion=champion.to_json(),
     )
     storage.close()
     evaluate(finished, "partA")

@@ -136,3 +136,15 @@ def test_any_study_name_becomes_a_name_that_mlflow_allows():
     made = [names.registered_model(name) for name in ("partA", "a b", "a-b", "a:b", "../..")]
     assert [re.sub("-[0-9a-f]{6}$", "", name) for name in made] == ["partA", "a-b", "a-b", "a-b", "..-.."]
     assert len(set(made)) == len(made), "two studies share a model"
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_a_model_card_longer_than_mlflow_keeps_is_shortened(settings, bundle, tmp_path, backend, request):
+    if backend == "postgres":
+        settings = replace(settings, tracking_url=request.getfixturevalue("postgres_url"))
+    client = connect(settings.tracking_url)
+    run_id = client.create_run(client.create_experiment("long", tmp_path.as_uri())).info.run_id
+    card = "".join(f"class {number}: ü\n" for number in range(1000))
+    register_champion(settings, "long", bundle, run_id=run_id, metrics={}, description=card)
+    kept = client.get_model_version("long", "1").description
+    assert len(kept) <= 5000 and kept.startswith("class 0: ü\n") and kept.endswith("keeps 5,000 characters)")

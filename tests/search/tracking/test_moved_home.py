@@ -86,6 +86,17 @@ def test_files_that_were_left_behind_are_found_at_their_old_place(home: Path, tm
     assert new.info.artifact_uri.startswith((bare / "artifacts").as_uri())
 
 
+def test_an_experiment_of_others_keeps_its_place(home: Path, tmp_path: Path) -> None:
+    theirs = (tmp_path / "theirs" / "artifacts").as_uri()
+    with answering(sqlite_url(home / "mlflow.db")) as client:
+        client.create_run(client.create_experiment("theirs", theirs))
+    moved = home.with_name("moved")
+    home.rename(moved)
+    with answering(sqlite_url(moved / "mlflow.db")) as client:
+        assert client.get_experiment_by_name("theirs").artifact_location == theirs
+    assert load_champion(settings_of(moved), CHAMPION).classes == ("ants", "bees", "cats")
+
+
 def test_a_home_that_is_reached_by_two_paths_is_left_alone(home: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(home)

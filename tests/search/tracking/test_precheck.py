@@ -16,6 +16,7 @@ from search import names
 from search.settings import Settings, from_arguments
 from search.store.storage import open_storage
 from search.tracking.client import connect
+from search.tracking.mirror import Mirror
 from search.tracking.precheck import check_tracking
 from tests.search.tracking.conftest import copy_database, make_settings
 
@@ -44,6 +45,22 @@ def test_a_deleted_experiment_is_refused_with_the_command_that_restores_it(setti
         check_tracking(settings, "part A")
     client.restore_experiment(experiment)
     check_tracking(settings, "part A")
+
+
+def test_an_experiment_that_is_deleted_during_the_search_is_named_and_costs_nothing(searched):
+    searched.pin()
+    trial = searched.begin()
+    searched.epoch(trial, 1, 0.1)
+    Mirror(searched.settings, searched.storage, searched.name).sync()
+    client = connect(searched.settings.tracking_url)
+    experiment = client.get_experiment_by_name(searched.name).experiment_id
+    client.delete_experiment(experiment)
+    searched.epoch(trial, 2, 0.2)
+    mirror = Mirror(searched.settings, searched.storage, searched.name)
+    assert mirror.sync() == 0
+    assert mirror.failure is not None and "has a deleted experiment 'partA'" in mirror.failure
+    client.restore_experiment(experiment)
+    assert mirror.sync() == 1
 
 
 def test_a_deleted_experiment_on_postgres_is_refused_too(settings, postgres_url):
