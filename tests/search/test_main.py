@@ -32,7 +32,8 @@ def test_every_module_that_is_a_command_has_a_name_and_a_line_in_the_list(capsys
     assert {command.module for command in sieve.COMMANDS.values()} == modules | {"models.complexity"}
     assert sieve.main([]) == 0
     listed = capsys.readouterr().out
-    assert all(f"  {name:10}  {command.summary}\n" in listed for name, command in sieve.COMMANDS.items())
+    width = max(map(len, sieve.COMMANDS))
+    assert all(f"  {name:{width}}  {command.summary}\n" in listed for name, command in sieve.COMMANDS.items())
 
 
 def test_python_m_search_lists_the_same_commands() -> None:

@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_database_s_trial_is_not_resumed(
     assert stage.run(stage.claim(), context).outcome == "complete"
 
 
-def test_only_a_finalist_keeps_files_and_they_are_its_classifier(
+def test_only_a_finalist_keeps_files_its_classifier_and_its_predictions(
     sqlite: Storage, context: TrialContext, tmp_path: Path
 ) -> None:
     stage = open_stage(sqlite)
@@ -207,8 +207,9 @@ def test_only_a_finalist_keeps_files_and_they_are_its_classifier(
         claim = opened.claim()
         finish(sqlite, claim, opened.run(claim, context))
         remove_working_files(context.artifacts, opened.record, claim.number)
-    kept = [path for path in tmp_path.glob("studies/tiny/trials/*/*")]
-    assert kept == [names.trial_folder(tmp_path, "tiny", "confirm", 0) / names.BUNDLE_FOLDER]
+    folder = names.trial_folder(tmp_path, "tiny", "confirm", 0)
+    kept = sorted(tmp_path.glob("studies/tiny/trials/*/*"), reverse=True)
+    assert kept == [folder / names.BUNDLE_FOLDER, (folder / names.PREDICTIONS_FILE).parent]
     assert len(load_bundle(kept[0]).classes) == 10
     assert sqlite.optuna.get_trial(claim.trial_id).user_attrs[names.CLASSIFIER_HASH] == hash_folder(kept[0])
 
