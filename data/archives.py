@@ -21,7 +21,7 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, 
 
 
 class HostileArchive(Exception):
-    """The archive holds what no image archive needs; the message says what."""
+    """The archive holds what no image archive needs; the message names it."""
 
 
 @dataclass(kw_only=True)

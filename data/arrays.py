@@ -64,7 +64,7 @@ class SearchData:
     split_hash: str
     """Hash over which file went to which split, and the seed."""
     sealed_fingerprint: str
-    """The same over the test files: whoever opens them can tell that they were not exchanged."""
+    """The same hash over the test files, by which their opening checks that they were not exchanged."""
     notes: tuple[str, ...]
     """What was taken for what, and what was left out: lines for people."""
     pixel_rule: PixelRule = DEFAULT_RULE

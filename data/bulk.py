@@ -1,4 +1,4 @@
-"""Decoding many pictures at once; what cannot be read is told apart, up to a point."""
+"""Decoding many pictures at once; a few unreadable ones are tolerated and listed."""
 
 from __future__ import annotations
 

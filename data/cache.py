@@ -33,7 +33,7 @@ _SMALLEST_STD = 1 / 255
 
 @dataclass(frozen=True, kw_only=True)
 class DataDescription:
-    """What can be said of a data set without reading a picture or writing a file."""
+    """What is known of a data set without reading a picture or writing a file."""
 
     classes: tuple[str, ...]
     """Empty where the set is still to be downloaded."""
@@ -47,7 +47,7 @@ class DataDescription:
 
 
 def describe(spec: DataSpec, data_home: Path) -> DataDescription:
-    """Look at the data without writing or downloading anything. Raises UserError for data that cannot be searched."""
+    """Describe the data without writing or downloading anything. Raises UserError for data that cannot be searched."""
     known = DATASETS.get(spec.source)
     if known and known.archive and not (data_home.expanduser() / spec.source).is_dir():
         url = known.archive.url
@@ -78,11 +78,11 @@ def open_search_data(
 ) -> SearchData:
     """Training and validation images of `spec`, decoded once below `cache_home` and mapped read-only.
 
-    Where they would take more than the limit they are decoded whenever they are asked for; a note says so either way.
+    Where they would take more than the limit they are decoded whenever they are asked for; a note states which.
     `image_size` is the height and width in pixels; None takes the pictures' own where all share one square size, and
     otherwise 224. `layout` is a listing of the source that `describe` has made just before; else one is made here.
     `compare` looks for near-duplicates however many images there are. Any number of processes may call this at once.
-    Raises UserError for data that cannot be searched, before it writes anything where the folder's listing tells.
+    Raises UserError for data that cannot be searched, before it writes anything if the folder's listing shows that.
     """
     cache_home = cache_home.expanduser().absolute()
     layout = layout or find_layout(spec.source, data_home, progress, columns=spec.columns)

@@ -20,7 +20,7 @@ from data.plain_jpeg import decode_plain_jpeg, plain_jpeg
 __all__ = ["ImageFit", "PixelFormat", "PixelRule"]
 
 DECODER_VERSION = 1
-"""Raised by whoever changes what pixels come out of ordinary pictures: part of every cache's key."""
+"""Increase it with every change of the pixels of ordinary pictures: it is part of every cache's key."""
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """Pillow knows more, among them ones that start other programs (EPS)."""
@@ -38,7 +38,7 @@ class UnreadableImage(Exception):
 
 
 class Header(NamedTuple):
-    """What a file says of its picture before a pixel is decoded."""
+    """What a file states about its picture before a pixel is decoded."""
 
     size: tuple[int, int]
     """Width and height in pixels, in either order."""

@@ -54,7 +54,7 @@ class StreamedPool:
         """The pictures of each batch of rows, in order; decoded ahead, a batch by one process.
 
         A stream ends when the next one begins. Raises UnreadableImage for a file that could be read when it was first
-        looked at and cannot be any more, and RuntimeError if a process is killed.
+        decoded and cannot be any more, and RuntimeError if a process is killed.
         """
         decoders, asked = self._idle_decoders(), 0
         try:

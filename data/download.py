@@ -24,7 +24,7 @@ _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
 class _BrokeOff(Exception):
-    """The server closed early or is busy: worth another attempt."""
+    """The server closed early or is busy: another attempt may succeed."""
 
 
 def fetch_dataset(archive: Archive, folder: Path, progress: Progress | None = None) -> None:

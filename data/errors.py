@@ -2,8 +2,8 @@
 
 SieveError                 the work failed; the command ends with exit code 1
 ├── UserError              what was asked for cannot be done; one line, exit code 2, nothing written
-├── InfeasibleConfig       a configuration that cannot be built or does not fit; told as infeasible, never as a failure
-├── TrainingDiverged       the loss is no longer finite; told as pruned, with the reason
+├── InfeasibleConfig       a configuration that cannot be built or does not fit; infeasible, not failed
+├── TrainingDiverged       the loss is no longer finite; reported as pruned, with the reason
 ├── LeaseLost              another worker owns this trial now; the result is discarded and the worker goes on
 ├── ArtifactsAway          the store of checkpoints and classifiers does not answer; the trial goes back into the queue
 ├── StorageAway            the database did not answer for a minute; the same command goes on when it does
@@ -40,4 +40,4 @@ class StorageAway(SieveError):
 
 
 class SealBroken(SieveError):
-    """The test set was already looked at, and no reason for another look was given."""
+    """The test set was opened before, and no reason for another look was given."""

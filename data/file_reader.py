@@ -19,7 +19,7 @@ from data.layout import FolderReader
 
 
 class Examined(NamedTuple):
-    """What the first reading of a file tells."""
+    """What the first reading of a file gives."""
 
     content_hash: str
     """BLAKE2b, 128 bits in hex."""
@@ -95,7 +95,7 @@ class FileReader:
         """Decode pictures and write them to the target, if there is one. Raises OSError where it cannot be written."""
         sums: list[IntArray] = []
         unreadable: dict[str, str] = {}
-        # Written, not mapped: a full disk is then an error that can be told, and not a bus error that ends the process.
+        # Written, not mapped: a full disk is then an error to report, and not a bus error that ends the process.
         stream = None if target is None else target.path.open("r+b", buffering=0)
         try:
             if stream and target:

@@ -1,4 +1,4 @@
-"""Writing below a home folder: whole files or none, and one clear line when the disk says no."""
+"""Writing below a home folder: whole files or none, and one clear line when the disk refuses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SQLITE_REMEDIES = {
 
 @contextmanager
 def writing_below(home: Path) -> Iterator[None]:
-    """Turn what the operating system says of a full or read-only disk below `home` into a UserError."""
+    """Turn the operating system's error for a full or read-only disk below `home` into a UserError."""
     try:
         yield
     except OSError as error:

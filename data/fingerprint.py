@@ -35,7 +35,7 @@ def content_hashes(readers: Readers, cache_home: Path, progress: Progress | None
     known = _known_hashes(path, layout)
     if len(known) < len(layout.files):
         with locked(path.with_suffix(".lock")):
-            # Who waited for another process here finds its work done.
+            # A process that waited here for another finds its work done.
             known = _known_hashes(path, layout)
             known |= _hash_files(readers, [file for file in layout.files if file.name not in known], progress)
             with writing_below(cache_home):

@@ -164,7 +164,7 @@ def _class_names(schema: Schema, label: str) -> list[str]:
 
 
 def _split(path: Path) -> str:
-    """The part that a file's name says, as in `train-00000-of-00001.parquet`; `train` without one."""
+    """The part that a file's name names, as in `train-00000-of-00001.parquet`; `train` without one."""
     words = [path.stem.split("-")[0].split(".")[0], path.parent.name]
     return next((part for word in words for part in find_part_names([word]).values()), "train")
 

@@ -1,7 +1,7 @@
 """The decoded pictures of a data set: one uncompressed array on disk that every process maps read-only.
 
-Where that would take too much of the disk, pictures are decoded whenever they are asked for; what only a look at all of
-them can tell, which are unreadable and the sums for their statistics, is then all that is kept.
+Where that would take too much of the disk, pictures are decoded whenever they are asked for. Only the list of
+unreadable pictures and the sums for their statistics are then kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from data.progress import Progress
 from data.readers import Readers
 
 _FREE_SHARE = 0.5
-"""Of what the disk has free that decoded pictures may take where nobody says how much. Memory sets no limit: what the
+"""Of what the disk has free that decoded pictures may take by default. Memory sets no limit: what the
 system has to read from the disk costs no core, and a photograph that is decoded 3 to 6 ms of one."""
 
 
@@ -77,7 +77,7 @@ def open_pixels(
     pixels = cached.read()
     if pixels is None:
         with locked(cached.folder.with_name(f"{cached.folder.name}.lock")):
-            # Who waited for another process here finds the pictures decoded.
+            # A process that waited here for another finds the pictures decoded.
             pixels = cached.read()
             if pixels is None:
                 cached.build(progress)
@@ -94,12 +94,12 @@ def _are_kept(needed_bytes: int, folder: Path, limit: CacheLimit) -> tuple[bool,
         allowed = f"the {show_bytes(limit.size_bytes)} of --cache-limit"
         if needed_bytes <= limit.size_bytes:
             return True, f"{size}, no more than {allowed}: kept in the cache"
-        return False, f"{size}, more than {allowed}: decoded anew whenever they are looked at"
+        return False, f"{size}, more than {allowed}: decoded anew whenever they are used"
     home = next(path for path in folder.parents if path.exists())
     is_there = (folder / "images.npy").exists()
     if is_there or needed_bytes <= _FREE_SHARE * shutil.disk_usage(home).free:
         return True, f"{size}, which the disk has room for: kept in the cache"
-    return False, f"{size}, more than half of what the disk has free: decoded anew whenever they are looked at"
+    return False, f"{size}, more than half of what the disk has free: decoded anew whenever they are used"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class _Cached:
         """Decode all pictures. Raises UserError where the disk is full or too many are unreadable."""
         part = self.folder.with_name(f"{self.folder.name}.part")
         with writing_below(self.folder.parent):
-            # Left by a process that was killed: whoever holds the lock is the only builder.
+            # Left by a process that was killed: the process that holds the lock is the only builder.
             shutil.rmtree(part, ignore_errors=True)
             shutil.rmtree(self.folder, ignore_errors=True)
             part.mkdir()

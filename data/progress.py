@@ -1,4 +1,4 @@
-"""How long work tells its caller how far it is."""
+"""How long work reports its progress to its caller."""
 
 from collections.abc import Callable
 

@@ -201,7 +201,7 @@ class Readers:
                     if isinstance(answer, Exception):
                         raise answer
                     yield answer
-            finally:  # Also where whoever asks stops early: the processes then end no more than the chunk they are at.
+            finally:  # Also where the caller stops early: the processes then end no more than the chunk they are at.
                 is_over = True
 
     def _start_processes(self, files: Sequence[ImageFile]) -> None:

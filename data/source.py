@@ -50,6 +50,13 @@ def typed_source(text: str) -> str:
     return text
 
 
+def is_there(source: str) -> bool:
+    """Whether the images of a study's source can still be found: always for a set that is known by name."""
+    if source in DATASETS or source.startswith(PREFIX):
+        return True
+    return Path(source.rpartition(":")[0] if is_function(source) else source).exists()
+
+
 def resolve(source: str, data_home: Path, progress: Progress | None = None) -> Path | None:
     """The absolute image folder of `source`, or None for a set that comes with a library.
 
@@ -69,7 +76,7 @@ def resolve(source: str, data_home: Path, progress: Progress | None = None) -> P
         from data.download import fetch_dataset
 
         with locked(folder.with_name(f"{source}.lock")):
-            # Who waited for another process here finds the folder.
+            # A process that waited here for another finds the folder.
             if not folder.is_dir():
                 fetch_dataset(archive, folder, progress)
     return folder

@@ -1,4 +1,4 @@
-"""What a study says of its data: plain values that can be stored, compared and hashed."""
+"""The data that a study asks for, as plain values that can be stored, compared and hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who trains and who validates: exact per class, from a recorded seed, whatever order the files are listed in."""
+"""Division into training and validation images: exact per class, from a recorded seed, in any order of files."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def stratified_sample(labels_M: IntArray, count: int, seed: int) -> BoolArray:
 
 
 def thin_out(labels_M: IntArray, classes: Sequence[str], spec: DataSpec) -> tuple[BoolArray, str]:
-    """Mark the training images that `spec.imbalance` keeps, and say what was done.
+    """Mark the training images that `spec.imbalance` keeps, and describe what was done.
 
     A larger ratio keeps a part of what a smaller one keeps. Raises UserError for an unknown class, or one of which less
     than one image would be left.

@@ -1,10 +1,11 @@
 """Sieve from Python: run a study, read it as data frames, write its report.
 
-from search.api import load_study, report, run
+from search.api import figures, run
 
-study = run("quickstart", trials_scale=0.5)
-study.trials.groupby("stage")["value"].max()
-report("quickstart")
+study = run("quickstart")  # or a Study that the notebook defines
+study.table
+for figure in figures(study).values():
+    figure.show()
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from plotly.graph_objects import Figure
+
 from search.cli import command_parser
 from search.report.facts import StudyFacts, read_facts
 from search.report.make import make_report
+from search.report.page import gather
 from search.run import run as run_request
 from search.settings import Settings, from_arguments
 from search.store.storage import open_storage
 from search.supervisor.arguments import add_run_arguments
 from search.supervisor.prepare import check_request
+from studies.definition import Study
 
-__all__ = ["StudyFacts", "load_study", "report", "run"]
+__all__ = ["StudyFacts", "figures", "load_study", "report", "run"]
 
 
-def run(study: str, *, test: bool = False, **options: str | int | float | Path) -> StudyFacts:
-    """Run a study, or continue it, and return it as `load_study` does.
+def run(study: str | Study, *, test: bool = False, **options: str | int | float | Path) -> StudyFacts:
+    """Run a study, or continue it, and return it as `load_study` does; a notebook's cell shows its progress.
+
+    `study` is a name, the path of a file, or a study defined in Python.
 
     `options` are the options of `sieve run`, with underscores: `data`, `trials_scale`, `workers`, `home`. Raises
     UserError for options that the command would refuse.
@@ -33,7 +40,10 @@ def run(study: str, *, test: bool = False, **options: str | int | float | Path) 
     parser = command_parser("search.run", None)
     add_run_arguments(parser)
     typed = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    request = check_request(parser.parse_args(["--study", study, *typed]))
+    name = study if isinstance(study, str) else study.name
+    request = check_request(
+        parser.parse_args(["--study", name, *typed]), study=None if isinstance(study, str) else study
+    )
     run_request(request, test=test)
     return _read(request.settings, request.study.name)
 
@@ -46,6 +56,20 @@ def load_study(
     Raises UserError if there is no study with that name.
     """
     return _read(_settings(home, storage, tracking), study)
+
+
+def figures(study: StudyFacts) -> dict[str, Figure]:
+    """The figures of a study's report by their titles, those of a stage with its name, for a notebook to show."""
+    contents = gather(study)
+    named = [("", plot) for plot in contents.overview.values() if plot]
+    named += [(f"{section.title}: ", plot) for section in contents.sections for plot in section.plots]
+    shown = {}
+    for where, plot in named:
+        title = f"{where}{plot.title}"
+        shown[title] = Figure(plot.figure).update_layout(
+            template="plotly_white", title=title, height=plot.height_px + 60, margin_t=90
+        )
+    return shown
 
 
 def report(

@@ -45,7 +45,7 @@ def command_parser(module: str, description: str | None) -> CommandParser:
 
 def program(module: str) -> str:
     """The command as the user typed it: `sieve run`, `python -m search run` or `python -m search.run`."""
-    called, name = Path(sys.argv[0]), module.rpartition(".")[2]
+    called, name = Path(sys.argv[0]), module.rpartition(".")[2].replace("_", "-")
     if called.name == "sieve":
         return f"sieve {name}"
     if called == Path(__file__).with_name("__main__.py"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 from studies.definition import ABLATION_STAGE as ABLATION_STAGE
 from studies.definition import CONFIRM_STAGE as CONFIRM_STAGE
@@ -91,3 +92,13 @@ def study_folder(home: Path, study: str) -> Path:
 def trial_folder(home: Path, study: str, stage: str, number: int) -> Path:
     """The folder with one trial's checkpoint and, for a finalist, its classifier."""
     return study_folder(home, study) / "trials" / f"{stage}-{number}"
+
+
+WATCH_PORT = 8090
+"""The port on which `sieve watch` serves the live page unless it is given another one."""
+
+
+def watch_url(study: str | None = None, port: int = WATCH_PORT) -> str:
+    """The address of a study's live page, or of the list of all studies."""
+    origin = f"http://127.0.0.1:{port}/"
+    return origin if study is None else f"{origin}studies/{quote(study, safe='')}"

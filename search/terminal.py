@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
 from types import TracebackType
 from typing import IO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -22,9 +23,35 @@ PLAIN_INTERVAL_S = 10.0
 """Seconds between progress lines where stderr is not a terminal."""
 
 
+NOTEBOOK_WIDTH = 100
+"""Characters of a line in a notebook's cell."""
+
+
 def open_console(file: IO[str] | None = None, *, stderr: bool = False, width: int | None = None) -> Console:
     """A console that shows names as they are: `[final]` and `:cat:` are no styles and no emoji in it."""
     return Console(file=file, stderr=stderr, width=width, markup=False, emoji=False)
+
+
+class NotebookCell:
+    """The output of the notebook cell that is running: what is shown replaces what was shown before."""
+
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._handle = display(HTML(""), display_id=True)
+
+    @classmethod
+    def open(cls) -> NotebookCell | None:
+        """The running cell; None outside a notebook."""
+        return cls() if "ipykernel" in sys.modules else None
+
+    def show(self, content: RenderableType) -> None:
+        """Show tables and bars as they look on a terminal."""
+        console = Console(record=True, file=io.StringIO(), width=NOTEBOOK_WIDTH, markup=False, emoji=False)
+        console.print(content)
+        page = '<pre style="line-height:1.2">{code}</pre>'
+        self._handle.update(self._html(console.export_html(inline_styles=True, code_format=page)))
 
 
 def print_json(value: object) -> None:

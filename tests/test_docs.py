@@ -24,7 +24,8 @@ from search.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    ROOT / "docs" / f"{name}.md" for name in ("own-images", "seal", "own-study", "several-gpus", "several-machines")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("own-images", "seal", "own-study", "examples", "several-gpus", "several-machines")
 ]
 ALL_PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\S*) ?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -124,3 +125,12 @@ def test_what_a_page_marks_as_runnable_runs(page: Path, folder: Path) -> None:
             done = subprocess.run(["bash", "-ec", text], cwd=folder, env=environment, capture_output=True, text=True)
             assert done.returncode == (1 if mark == "fails" else 0), f"{text}\n{done.stdout}\n{done.stderr}"
             assert "Traceback" not in done.stderr
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "examples" / "index.html").read_text("utf-8")
+    assert "fonts.googleapis.com" not in page

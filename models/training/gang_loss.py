@@ -39,7 +39,7 @@ class GangTally:
         self._offset_G1 = (torch.arange(slots, device=device) * classes).unsqueeze(1)
 
     def add(self, logits_GBC: Tensor, labels_GB: Tensor, mean_loss_G: Tensor) -> None:
-        """Count a batch of each slot."""
+        """Add a batch of each slot."""
         answers_GB = logits_GBC.argmax(dim=2)
         ones = torch.ones(labels_GB.numel(), dtype=torch.float64, device=labels_GB.device)
         kinds = ((labels_GB, (answers_GB == labels_GB).flatten().double()), (labels_GB, ones), (answers_GB, ones))

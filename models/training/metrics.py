@@ -75,7 +75,7 @@ class Tally:
         )
 
     def add(self, logits_NC: Tensor, labels_N: Tensor, mean_loss: Tensor) -> None:
-        """Count a batch."""
+        """Add a batch."""
         answers_N = logits_NC.argmax(dim=1)
         ones_N = torch.ones_like(labels_N, dtype=torch.float64)
         # bincount would be shorter, but on a GPU it waits for the result to know its size.
@@ -90,11 +90,11 @@ class Tally:
             tensor.zero_()
 
     def tensors(self) -> list[Tensor]:
-        """All that `add` changes."""
+        """The tensors that `add` changes."""
         return [self._loss_sum, self._hits_C, self._labels_C, self._answers_C]
 
     def read(self) -> Scores:
-        """The figures so far, in one transfer from the device. Raises ValueError if nothing was added."""
+        """The scores so far, in one transfer from the device. Raises ValueError if nothing was added."""
         figures = torch.cat([self._loss_sum.view(1), self._hits_C, self._labels_C, self._answers_C]).cpu()
         hits_C, labels_C, answers_C = figures[1:].view(3, self._classes)
         images = int(labels_C.sum())

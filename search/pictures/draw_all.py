@@ -28,7 +28,7 @@ from search.stage.moved_pictures import locate_images
 from search.store.find import find_champion, find_study
 from search.store.records import StudyRecord
 from search.store.seal import looks
-from search.store.storage import open_storage
+from search.store.storage import Storage, open_storage
 from search.terminal import say
 from search.tracking.log_pictures import log_pictures
 from search.tracking.model_registry import load_champion
@@ -67,7 +67,7 @@ def draw_pictures(
         of_looks = [path for number in taken if (path := look_file(settings.home, study, number)).exists()]
         if data or not of_looks:
             record = locate_images(storage, settings, record, data, progress)
-        doubtful = find_label_errors(settings, storage, record, progress)
+        doubtful = _label_errors(storage, settings, record, progress)
     finally:
         storage.close()
     champion = load_champion(settings, uri)
@@ -87,6 +87,17 @@ def draw_pictures(
     except SieveError as error:  # The files exist; MLflow only shows them.
         say(f"the pictures are drawn, but could not be sent to MLflow: {error}")
     return paths
+
+
+def _label_errors(
+    storage: Storage, settings: Settings, record: StudyRecord, progress: Progress | None
+) -> HeldOut | None:
+    """The study's probable label errors; None where its images are not there any more."""
+    try:
+        return find_label_errors(settings, storage, record, progress)
+    except UserError as error:
+        say(f"without a gallery of label errors: {error}")
+        return None
 
 
 def _predict_validation(

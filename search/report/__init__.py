@@ -13,7 +13,11 @@ html_tables.py         the tables; strategy_table.py: fine-tuning strategies
 sections.py            the chapter of each stage
 ablation_chapter.py    the chapter on an ablation, for ablation.html.j2
 page.py                the whole page, from page.html.j2, page.css and page.js
+pieces.py              what all pages share: style, parts, figures
+signature.py           a short text that changes whenever the report would
+compared.py            studies side by side: differences, data, spaces; compare_page.py: their page
 embedded_pictures.py   the champion's pictures, encoded for the page
 model_card.py          the description of the registered model
+handin/                documents: Markdown with pictures, PDF, CSV, a model card
 notes.py               a short summary for optuna-dashboard
 """

@@ -1,30 +1,47 @@
-"""Write a study's report: one HTML file that needs no network.
+"""Write a study's report: one HTML file that needs no network, or documents to hand in.
 
     sieve report --study NAME
     sieve report --study NAME --output report.html
+    sieve report --compare NAME NAME...
+    sieve report --study NAME --format pdf
+    sieve report --study NAME --text edited/report.md
 
 You can write it at any time, also while the study runs. The study's page in optuna-dashboard gets a short summary as
-its note.
+its note. --compare writes one page with several studies side by side.
+
+--format md writes a folder with a Markdown text and its pictures; pdf adds the text as PDF; csv: a row for each trial;
+card: a model card in Hugging Face's format. --text writes a text that you have edited as PDF.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.errors import UserError
 from search.cli import CommandParser, command_parser, main_guard
-from search.report.make import make_report
-from search.settings import from_arguments
+from search.report.make import make_comparison, make_report
+from search.settings import Settings, from_arguments
 from search.terminal import print_json
 
 
 def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.report", __doc__)
-    parser.add_argument("--study", metavar="NAME", required=True, help="the study to report on")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--study", metavar="NAME", help="the study to report on")
+    which.add_argument("--compare", metavar="NAME", nargs="+", help="two or more studies to show side by side")
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="HTML file to write (default: report.html in the study's folder)"
+        "--format", choices=("html", "md", "pdf", "csv", "card"), default="html", help="what to write (default: html)"
+    )
+    parser.add_argument("--text", metavar="FILE", type=Path, help="an edited report.md to write as PDF beside it")
+    parser.add_argument(
+        "--output",
+        metavar="PATH",
+        type=Path,
+        help="HTML file, or folder for another format (default: below the study's folder; comparisons: below --home)",
     )
     return parser
 
@@ -32,11 +49,29 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = build_parser().parse_args(argv)
-    path = make_report(from_arguments(arguments), arguments.study, arguments.output)
+    settings = from_arguments(arguments)
+    if arguments.compare:
+        if arguments.format != "html" or arguments.text is not None:
+            raise UserError("--compare writes an HTML page; leave out --format and --text")
+        shown: dict[str, object] = {"studies": arguments.compare}
+        path = make_comparison(settings, arguments.compare, arguments.output)
+    else:
+        shown = {"study": arguments.study}
+        path = _write(settings, arguments)
     if arguments.json:
-        print_json({"study": arguments.study, "report": str(path), "bytes": path.stat().st_size})
+        print_json({**shown, "report": str(path), "bytes": path.stat().st_size})
     else:
         print(path)
+
+
+def _write(settings: Settings, arguments: argparse.Namespace) -> Path:
+    if arguments.text is None and arguments.format == "html":
+        return make_report(settings, arguments.study, arguments.output)
+    from search.report.handin.write import print_text, write_handin  # Here: it needs matplotlib.
+
+    if arguments.text is not None:
+        return print_text(arguments.text, arguments.output or arguments.text.with_suffix(".pdf"))
+    return write_handin(settings, arguments.study, arguments.format, arguments.output)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from search import names
 from search.report.metric import Metric
+from search.report.signature import read_signature
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_status
 from search.store.find import find_study
 from search.store.history import Command, read_commands
@@ -67,6 +68,8 @@ class StudyFacts:
     """Looks by other studies of this database at the same test images."""
     commands: tuple[Command, ...]
     """Every `search.run` command that ran the study, oldest first."""
+    signature: str
+    """What `search.report.signature` returned before the rest was read."""
 
     @property
     def all_stages(self) -> tuple[StageFacts, ...]:
@@ -82,6 +85,11 @@ class StudyFacts:
     def configs(self) -> pd.DataFrame:
         """The configuration of every trial that started: `stage`, `trial`, and a column for each field."""
         return _stack([(stage.name, _configs(stage)) for stage in self.all_stages], ["trial"])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each trial with its result and its configuration: `trials` and `configs` side by side."""
+        return self.trials.merge(self.configs, on=["stage", "trial"], how="left", suffixes=("", "_set"))
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
@@ -111,6 +119,7 @@ class StudyFacts:
 def read_facts(storage: Storage, study: str) -> StudyFacts:
     """Read a study from the database. Raises UserError if it does not exist."""
     record = find_study(storage, study)
+    signature = read_signature(storage, record)  # First: a change in the meantime makes it old, not wrong.
     stages = [_read_stage(storage, stage) for stage in read_stages(storage, study)]
     return StudyFacts(
         record=record,
@@ -120,6 +129,7 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
         looks=tuple(looks(storage, study)),
         looks_by_others=tuple(looks_by_others(storage, record)),
         commands=tuple(read_commands(storage, study)),
+        signature=signature,
     )
 
 

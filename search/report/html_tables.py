@@ -61,7 +61,7 @@ def champion_table(facts: StudyFacts) -> Table | None:
         return None
     start = facts.record.definition.config
     rows = [
-        (_text(field), _value(value), _value(start.get(field, "-")), _text(_tried(facts, field)))
+        (text_cell(field), value_cell(value), value_cell(start.get(field, "-")), text_cell(tried(facts, field)))
         for field, value in facts.record.champion.searched.items()
     ]
     return Table(
@@ -74,7 +74,7 @@ def champion_table(facts: StudyFacts) -> Table | None:
     )
 
 
-def _tried(facts: StudyFacts, field: str) -> str:
+def tried(facts: StudyFacts, field: str) -> str:
     """The ranges and choices of a field, stage by stage; for a stage with several bases, all of them together."""
     ranges: dict[str, None] = {}
     for stage in facts.stages:
@@ -127,9 +127,9 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
         row, config = stage.trials.loc[trial.number], trial.user_attrs[names.CONFIG]
         rows.append(
             (
-                _text(f"{stage.name} #{trial.number}"),
+                text_cell(f"{stage.name} #{trial.number}"),
                 Cell(text=metric.show(trial.value), key=float(trial.value or 0.0)),
-                *(_value(config.get(field, "-")) for field in fields),
+                *(value_cell(config.get(field, "-")) for field in fields),
                 Cell(text=f"{row['epochs']}", key=float(row["epochs"])),
                 Cell(text=f"{row['parameters']:,.0f}", key=float(row["parameters"])),
                 Cell(text=show_time(row["duration_s"]), key=float(row["duration_s"])),
@@ -158,8 +158,8 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
         sampler = "same seeds for all" if stage.pinned.is_final else f"{stage.pinned.sampler}, {stage.pinned.pruner}"
         rows.append(
             (
-                _text(stage.name),
-                _text(sampler),
+                text_cell(stage.name),
+                text_cell(sampler),
                 Cell(
                     text=_searched(stage.pinned, "epochs") or str(stage.pinned.epochs), key=float(stage.pinned.epochs)
                 ),
@@ -191,7 +191,7 @@ def time_table(times: Sequence[StageTime]) -> Table | None:
     for time in times:
         parts = (time.training_s, time.validation_s, time.checkpoint_s, time.service_s, time.other_s)
         cells = (Cell(text=f"{show_time(part)} ({part / (time.worker_s or 1):.0%})", key=part) for part in parts)
-        rows.append((_text(time.stage), *cells))
+        rows.append((text_cell(time.stage), *cells))
     return Table(
         caption=(
             "Worker time by purpose. Database: recording epochs and asking the pruner. "
@@ -215,12 +215,12 @@ def finalist_table(facts: StudyFacts) -> Table | None:
         standing = "champion" if rank == 0 else "tie" if finalist.index in tied else "behind"
         rows.append(
             (
-                _text(f"finalist {finalist.index + 1}"),
-                _text(standing),
+                text_cell(f"finalist {finalist.index + 1}"),
+                text_cell(standing),
                 Cell(text=metric.show(finalist.mean), key=finalist.mean),
-                _text(metric.show_interval(finalist.interval)),
-                _text(", ".join(metric.show(value) for value in finalist.values.values())),
-                *(_value(finalist.config.get(field, "-")) for field in differing),
+                text_cell(metric.show_interval(finalist.interval)),
+                text_cell(", ".join(metric.show(value) for value in finalist.values.values())),
+                *(value_cell(finalist.config.get(field, "-")) for field in differing),
             )
         )
     return Table(
@@ -240,13 +240,13 @@ def look_table(facts: StudyFacts) -> Table | None:
         result = percent(look.result.accuracy, 2) if look.result else "no result: it crashed or is still running"
         rows.append(
             (
-                _text(look.study),
+                text_cell(look.study),
                 _count(look.number),
-                _text(_when(look.opened_at)),
-                _text(look.by),
-                _text(look.reason),
-                _text(look.model_uri),
-                _text(result),
+                text_cell(_when(look.opened_at)),
+                text_cell(look.by),
+                text_cell(look.reason),
+                text_cell(look.model_uri),
+                text_cell(result),
             )
         )
     if not rows:
@@ -266,7 +266,12 @@ def command_table(facts: StudyFacts) -> Table | None:
     if len(facts.commands) < 2:
         return None
     rows = [
-        (_text(_when(entry.started_at)), _text(entry.by), _text(entry.command), _text((entry.commit or "-")[:12]))
+        (
+            text_cell(_when(entry.started_at)),
+            text_cell(entry.by),
+            text_cell(entry.command),
+            text_cell((entry.commit or "-")[:12]),
+        )
         for entry in facts.commands
     ]
     return Table(
@@ -282,10 +287,10 @@ def class_table(test: LookResult) -> Table:
     for label, entry in enumerate(test.per_class):
         rows.append(
             (
-                _text(entry.name),
+                text_cell(entry.name),
                 _count(entry.support),
                 *(Cell(text=percent(value), key=value) for value in (entry.recall, entry.precision, entry.f1)),
-                _text(show_mistake(test, label)),
+                text_cell(show_mistake(test, label)),
             )
         )
     return Table(
@@ -300,7 +305,8 @@ def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _text(text: str) -> Cell:
+def text_cell(text: str) -> Cell:
+    """A cell that sorts by its text."""
     return Cell(text=text, key=text)
 
 
@@ -308,6 +314,7 @@ def _count(count: int) -> Cell:
     return Cell(text=f"{count:,}", key=float(count))
 
 
-def _value(value: Any) -> Cell:
+def value_cell(value: Any) -> Cell:
+    """The cell of a hyperparameter's value, which sorts by the number if it is one."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return Cell(text=show_value(value), key=float(value) if is_number else str(value))

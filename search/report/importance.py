@@ -6,7 +6,7 @@ Leaving them out makes effects smaller rather than larger.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,9 @@ from scipy import stats
 from search.report.spaces import Parameter, encode, parameters_of
 
 MIN_TRIALS = 8
-"""Complete trials that both figures need."""
+"""Complete trials that both figures need at least."""
+TRIALS_PER_PARAMETER = 2
+"""Complete trials that both figures need for each parameter: with fewer, a forest explains noise."""
 MIN_CORRELATED = 4
 """Complete trials that the interval of a correlation needs."""
 CONFIDENCE = 0.95
@@ -56,15 +58,24 @@ class Importance:
     correlations: tuple[Correlation, ...]
 
 
+RankParameters = Callable[[Sequence[FrozenTrial]], list[Importance]]
+"""What `rank_parameters` does; the live page calls it less often."""
+
+
+def trials_needed(parameters: int) -> int:
+    """Number of complete trials from which the importance of that many parameters is estimated."""
+    return max(MIN_TRIALS, TRIALS_PER_PARAMETER * parameters)
+
+
 def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:
-    """Parameters of these trials, most important first; empty with fewer than `MIN_TRIALS` complete trials.
+    """Parameters of these trials, most important first; empty with fewer complete trials than `trials_needed`.
 
     Source: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", as Optuna evaluates it.
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) == 1:
-        return []
     parameters = parameters_of(complete)
+    if len(complete) < trials_needed(len(parameters)) or len({trial.value for trial in complete}) == 1:
+        return []
     shared = [parameter for parameter in parameters if all(parameter.name in trial.params for trial in complete)]
     shares = _shares(complete, shared)
     intervals = _bootstrap(complete, shared)

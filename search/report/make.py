@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from data.errors import SieveError
+from data.errors import SieveError, UserError
 from data.files import writing_below
 from data.outputs import check_output_file
 from search import names
 from search.command_line import command_line
 from search.pictures.draw_all import draw_pictures
+from search.report.compare_page import render_comparison
 from search.report.embedded_pictures import read_pictures
 from search.report.facts import read_facts
 from search.report.notes import leave_notes
@@ -22,6 +24,10 @@ from search.trials.artifacts import open_artifacts
 from search.verdict.ablation_result import read_ablation
 
 REPORT_FILE = "report.html"
+COMPARISONS = "comparisons"
+"""Folder below the home for pages that compare studies."""
+MAX_NAME = 100
+"""Characters of a comparison's file name."""
 MARKER = b'<meta name="generator" content="Sieve">'
 """Text near the beginning of every report. Only a file that contains it is overwritten."""
 
@@ -44,10 +50,37 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
     last, ablation = facts.confirmation, None
     if last is not None:
         ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
-    html = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
+    page = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
     with writing_below(path.parent):
-        _write_whole(path, html)
+        _write_whole(path, page.html)
     return path
+
+
+def make_comparison(settings: Settings, studies: Sequence[str], output: Path | None = None) -> Path:
+    """Write the comparison of several studies and return its path, by default in `comparisons/` below the home.
+
+    Raises UserError for fewer than two studies, a study that does not exist, or a file that is in the way.
+    """
+    path = output or settings.home / COMPARISONS / f"{'-'.join(studies)[:MAX_NAME]}.html"
+    path = path.expanduser().resolve()
+    if output:
+        check_output_file(path, MARKER)
+    page = compare(settings, studies)
+    with writing_below(path.parent):
+        _write_whole(path, page)
+    return path
+
+
+def compare(settings: Settings, studies: Sequence[str]) -> str:
+    """The comparison of several studies as HTML. Raises UserError for fewer than two of them, or an unknown one."""
+    wanted = list(dict.fromkeys(studies))
+    if len(wanted) < 2:
+        raise UserError(f"--compare {' '.join(studies)}: give at least two different studies")
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        return render_comparison([read_facts(storage, study) for study in wanted])
+    finally:
+        storage.close()
 
 
 def try_report(settings: Settings, study: str, *, pictures: bool) -> Path | None:

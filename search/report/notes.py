@@ -6,6 +6,7 @@ from shlex import quote
 
 from optuna_dashboard import get_note, save_note
 
+from search.names import watch_url
 from search.report.facts import StageFacts, StudyFacts
 from search.report.metric import Metric, plural
 from search.store.storage import Storage
@@ -39,7 +40,9 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
             f"- champion: {kind} {champion.index + 1}, mean {metric.show(champion.mean)} over "
             f"{plural(len(champion.values), 'seed')}"
         )
-    lines.append(f"\nFull report: `sieve report --study {quote(facts.record.name)}`")
+    name = facts.record.name
+    lines.append(f"\n[Live page]({watch_url(name)}), served by `sieve watch --study {quote(name)}`")
+    lines.append(f"\nFull report: `sieve report --study {quote(name)}`")
     return "\n".join(lines)
 
 

@@ -91,10 +91,31 @@ def _shrinkage(facts: StudyFacts) -> Iterator[Observation]:
         text=(
             f"The best single run of {last.name} reached {metric.show(last.snapshot.best)}; the champion's mean over "
             f"{plural(len(champion.values), 'fresh seed')} is {metric.show(champion.mean)}, "
-            f"{metric.show_difference(gap)} {'better' if better else 'worse'}. "
+            f"{metric.show_difference(gap)} {'better' if better else 'worse'}. {longer_confirmation(facts)}"
             "Expect the mean: the best of many runs tends to be lucky."
         ),
     )
+
+
+def longer_confirmation(facts: StudyFacts) -> str:
+    """A sentence, with a space after it, if the finalists trained for another number of epochs than the last stage."""
+    assert facts.confirmation is not None
+    searched, confirmed = planned_epochs(facts.stages[-1]), planned_epochs(facts.confirmation)
+    if searched == confirmed:
+        return ""
+    return (
+        f"The two are not comparable: the finalists trained for {confirmed} epochs, the trials of the search for "
+        f"{searched}. "
+    )
+
+
+def planned_epochs(stage: StageFacts) -> str:
+    """The number of epochs of a stage's trials, as a range where they differ."""
+    planned = stage.trials["epochs_planned"].dropna().astype(int)
+    if planned.empty:
+        return str(stage.pinned.epochs)
+    low, high = planned.min(), planned.max()
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _overfitting(facts: StudyFacts) -> Iterator[Observation]:

@@ -1,7 +1,8 @@
 "use strict";
-// Draws the figures in the colours of the page, light or dark, and sorts tables.
+// Draws the figures in the colours of the page, light or dark, sorts tables, and steps through points by keyboard.
+// `window.report` is for live.js, which replaces figures while a search runs.
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const figures = new Map(JSON.parse(document.getElementById("figures").textContent).map((one) => [one.id, one]));
   const darkness = matchMedia("(prefers-color-scheme: dark)");
   const touch = matchMedia("(pointer: coarse)").matches;
   const config = {
@@ -42,25 +43,60 @@
     };
   }
 
+  // The new axes of parallel coordinates in the order into which the reader has put them, with the selected ranges.
+  function keepSelection(place, figure) {
+    const before = (place.data || []).find((trace) => trace.type === "parcoords");
+    const after = figure.data.find((trace) => trace.type === "parcoords");
+    if (!before || !after || before === after) return;
+    const shown = new Map(before.dimensions.map((dimension, order) => [dimension.label, { ...dimension, order }]));
+    const isMoved = before.dimensions.some((dimension, order) => dimension.label !== (place.axes || [])[order]);
+    place.axes = after.dimensions.map((dimension) => dimension.label);
+    for (const dimension of after.dimensions) {
+      const range = shown.get(dimension.label)?.constraintrange;
+      if (range) dimension.constraintrange = range;
+    }
+    if (isMoved) {
+      const order = (dimension) => shown.get(dimension.label)?.order ?? Infinity;
+      after.dimensions.sort((a, b) => order(a) - order(b));
+    }
+  }
+
   function draw(figure) {
-    const place = document.getElementById(figure.id);
-    const layout = { ...figure.layout, template: template(), height: place.clientHeight, autosize: true };
+    const place = figure && document.getElementById(figure.id);
+    if (!place) return null; // A part that was removed in the meantime.
+    place.axes ??= figure.data.find((trace) => trace.type === "parcoords")?.dimensions.map((axis) => axis.label);
+    keepSelection(place, figure);
+    const layout = { ...figure.layout, template: template(), height: place.clientHeight, autosize: true, uirevision: "reader" };
     return Plotly.react(place, figure.data, layout, config);
   }
 
-  async function drawAll() {
-    delete document.documentElement.dataset.drawn;
-    for (const figure of figures) {
-      await draw(figure);
-      await new Promise((resume) => setTimeout(resume)); // The page stays responsive in between.
-    }
-    document.documentElement.dataset.drawn = figures.length;
+  // Figures that are to be drawn, the nearest to what the reader sees first.
+  const waiting = new Set();
+  let isDrawing = false;
+
+  function distance(id) {
+    const box = document.getElementById(id)?.getBoundingClientRect();
+    return box ? Math.max(0, box.top - innerHeight, -box.bottom) : -1;
   }
 
-  function sortBy(heading) {
+  async function drawAll(ids = figures.keys()) {
+    for (const id of [...ids]) waiting.add(id);
+    if (isDrawing) return;
+    isDrawing = true;
+    delete document.documentElement.dataset.drawn;
+    while (waiting.size) {
+      const nearest = [...waiting].reduce((a, b) => (distance(b) < distance(a) ? b : a));
+      waiting.delete(nearest);
+      await draw(figures.get(nearest));
+      await new Promise((resume) => setTimeout(resume)); // The page stays responsive in between.
+    }
+    isDrawing = false;
+    document.documentElement.dataset.drawn = figures.size;
+  }
+
+  function sortBy(heading, ascending) {
     const table = heading.closest("table");
     const column = heading.cellIndex;
-    const ascending = heading.getAttribute("aria-sort") === "descending";
     for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const key = (row) => row.cells[column].dataset.key;
@@ -70,12 +106,69 @@
     body.append(...[...body.rows].sort((a, b) => (ascending ? compare(a, b) : compare(b, a))));
   }
 
-  for (const button of document.querySelectorAll("th button")) {
-    button.addEventListener("click", () => sortBy(button.closest("th")));
+  // Arrow keys step through the points of a focused figure; where the figure scrolls sideways, together with Shift.
+  const spoken = document.createElement("p");
+  spoken.className = "spoken";
+  spoken.setAttribute("aria-live", "polite");
+  document.body.append(spoken);
+
+  function pointsOf(place) {
+    const points = [];
+    (place.calcdata || []).forEach((calculated) => {
+      const { trace } = calculated[0];
+      if (trace.visible !== true || trace.hoverinfo === "skip" || !["scatter", "scattergl", "bar"].includes(trace.type)) return;
+      const xs = trace.orientation === "h" && trace.type === "bar" ? trace.y : trace.x;
+      (xs || []).forEach((x, pointNumber) => {
+        if (x !== null && trace.y[pointNumber] !== null) points.push({ curveNumber: trace.index, pointNumber });
+      });
+    });
+    return points;
   }
-  darkness.addEventListener("change", drawAll);
+
+  function step(place, move) {
+    const points = pointsOf(place);
+    if (!points.length) return;
+    const start = move > 0 ? -1 : points.length;
+    place.point = Math.min(points.length - 1, Math.max(0, (place.point ?? start) + move));
+    Plotly.Fx.hover(place, [points[place.point]]);
+    const label = place.querySelector(".hoverlayer");
+    spoken.textContent = [...label.querySelectorAll("text:not(.name), tspan.line")].map((line) => line.textContent).find(Boolean) || "";
+  }
+
+  addEventListener("keydown", (event) => {
+    const region = event.target instanceof Element && event.target.matches(".wide") ? event.target : null;
+    const place = region?.querySelector(".plot");
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!place || !place.calcdata) return;
+    if (event.key === "Escape") {
+      delete place.point;
+      Plotly.Fx.unhover(place);
+    } else if (move && (event.shiftKey || region.scrollWidth <= region.clientWidth)) {
+      event.preventDefault();
+      step(place, move);
+    }
+  });
+
+  addEventListener("click", (event) => {
+    const heading = event.target instanceof Element && event.target.closest("th button")?.closest("th");
+    if (heading) sortBy(heading, heading.getAttribute("aria-sort") === "descending");
+  });
+  darkness.addEventListener("change", () => drawAll());
   for (const moment of ["beforeprint", "afterprint"]) {
     addEventListener(moment, () => figures.forEach(draw)); // Paper is light, whatever the screen is.
   }
+  window.report = {
+    // Draw new figures, and forget those whose element is no longer on the page.
+    replaceFigures(changed) {
+      for (const figure of changed) figures.set(figure.id, figure);
+      for (const id of [...figures.keys()]) if (!document.getElementById(id)) figures.delete(id);
+      return drawAll(changed.map((figure) => figure.id));
+    },
+    sortAgain() {
+      for (const heading of document.querySelectorAll("th[aria-sort]")) {
+        sortBy(heading, heading.getAttribute("aria-sort") === "ascending");
+      }
+    },
+  };
   drawAll();
 })();

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from shlex import quote
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -22,18 +19,17 @@ from search.report.facts import StudyFacts
 from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
-from search.report.importance import MIN_TRIALS
-from search.report.metric import percent, plural, show_time, signed
-from search.report.observations import observe
+from search.report.importance import RankParameters, rank_parameters
+from search.report.metric import percent, plural, show_time
+from search.report.observations import Observation, observe
 from search.report.parameter_effects import estimate_parameter_effects
-from search.report.sections import sections_of
+from search.report.pieces import Page, Pieces
+from search.report.sections import Section, sections_of
 from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
 from search.store.seal import describe_look
 from search.store.software import GIT_COMMIT, software
 from search.verdict.ablation_result import AblationResult
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +41,22 @@ class Figure:
     detail: str
 
 
-def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationResult | None = None) -> str:
-    """Render the report as self-contained HTML that loads nothing from elsewhere."""
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """All that a report says about a study, before it becomes a page or a document."""
+
+    figures: Sequence[Figure]
+    overview: Mapping[str, Plot | None]
+    sections: Sequence[Section]
+    observations: Sequence[Observation]
+    tables: Mapping[str, tables.Table | None]
+    command: str
+    """The command that started the search."""
+    versions: Mapping[str, str]
+
+
+def gather(facts: StudyFacts, rank: RankParameters = rank_parameters) -> Contents:
+    """The contents of a study's report; `rank` estimates the importance of parameters, which takes most of the time."""
     effects = {
         stage.name: estimate_parameter_effects(stage.optuna_trials, maximize=facts.metric.maximize)
         for stage in facts.stages
@@ -54,48 +64,41 @@ def render(facts: StudyFacts, pictures: Sequence[Picture], ablation: AblationRes
     pruning = {stage.name: cost.measure_pruning(stage) for stage in facts.stages}
     observations = observe(facts, effects, pruning)
     times = [cost.measure_time(stage, facts.record.data.train) for stage in facts.all_stages]
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    plots = _Plots()
-    environment.globals |= {"place": plots.place, "signed": signed}
-    return environment.get_template("page.html.j2").render(
-        facts=facts,
-        metric=facts.metric,
+    return Contents(
         figures=_first_screen(facts),
         overview=_overview(facts, list(pruning.values()), times),
-        sections=list(sections_of(facts, observations)),
+        sections=list(sections_of(facts, observations, rank)),
         observations=observations,
-        pictures=pictures,
-        ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         tables=_tables(facts, times),
         command=_command(facts),
         versions=facts.commands[0].software if facts.commands else software(),
-        commit_key=GIT_COMMIT,
-        definition=json.dumps(facts.record.definition.to_json(), indent=2),
-        min_trials=MIN_TRIALS,
-        made_at=datetime.now(UTC),
-        started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
-        plots=plots,
-        plotly=Markup(get_plotlyjs()),
     )
 
 
-class _Plots:
-    """Collects the figures that the template places; the page's script draws them one after the other."""
-
-    def __init__(self) -> None:
-        self._figures: list[dict[str, Any]] = []
-
-    def place(self, plot: Plot) -> str:
-        """Add a figure; returns the id of the element in which the page draws it."""
-        name = f"plot-{len(self._figures) + 1}"
-        self._figures.append({"id": name, **json.loads(plot.figure.to_json())})
-        return name
-
-    def to_json(self) -> Markup:
-        """All figures added so far as JSON that is safe inside a script element."""
-        return Markup(json.dumps(self._figures, separators=(",", ":")).replace("<", "\\u003c"))
+def render(
+    facts: StudyFacts,
+    pictures: Sequence[Picture],
+    ablation: AblationResult | None = None,
+    *,
+    rank: RankParameters = rank_parameters,
+) -> Page:
+    """Render the report as self-contained HTML that loads nothing from elsewhere; `rank` is that of `gather`."""
+    pieces = Pieces()
+    html = pieces.environment.get_template("page.html.j2").render(
+        **vars(gather(facts, rank)),
+        facts=facts,
+        metric=facts.metric,
+        pictures=pictures,
+        ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
+        commit_key=GIT_COMMIT,
+        definition=json.dumps(facts.record.definition.to_json(), indent=2),
+        made_at=datetime.now(UTC),
+        started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
+        state=facts.signature,
+        pieces=pieces,
+        plotly=Markup(get_plotlyjs()),
+    )
+    return Page(html=html, parts=pieces.parts, figures=pieces.figures)
 
 
 def _first_screen(facts: StudyFacts) -> list[Figure]:
@@ -103,16 +106,21 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     figures = []
     if facts.finalists:
         best = facts.finalists[0]
-        detail = f"{metric.show_interval(best.interval)} · mean of {plural(len(best.values), 'fresh seed')}"
+        runs = plural(len(best.values), "training")
+        detail = (
+            f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed, over "
+            f"{metric.images:,} validation images"
+        )
         figures.append(Figure(label=metric.label, value=metric.show(best.mean), detail=detail))
     elif best_so_far := [stage.snapshot.best for stage in facts.stages if stage.snapshot.best is not None]:
         so_far = (max if metric.maximize else min)(best_so_far)
-        figures.append(
-            Figure(label=metric.label, value=metric.show(so_far), detail="best single run, not confirmed yet")
-        )
+        figures.append(Figure(label=metric.label, value=metric.show(so_far), detail=_best_run_so_far(facts)))
     if test:
         low, high = test.interval
-        detail = f"{100 * low:.1f} to {percent(high)} · {test.images:,} images, {describe_look(test)}"
+        detail = (
+            f"95 %: {100 * low:.1f} to {percent(high)} · share of {test.images:,} test images that the champion's best "
+            f"run classifies correctly, {describe_look(test)}"
+        )
         figures.append(Figure(label="test accuracy", value=percent(test.accuracy, metric.digits), detail=detail))
     elif champion:
         others = ", ".join(look.name for look in facts.looks_by_others)
@@ -123,9 +131,17 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     value = f"{hours:.3g} {unit}" if hours >= 1 else show_time(3600 * hours)
     ends = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
     figures.append(
-        Figure(label="cost", value=value, detail=f"sum over {plural(sum(counts.values()), 'trial')}: {ends}")
+        Figure(label="cost", value=value, detail=f"sum of the time of {plural(sum(counts.values()), 'trial')}: {ends}")
     )
     return figures
+
+
+def _best_run_so_far(facts: StudyFacts) -> str:
+    complete = sum(stage.snapshot.complete for stage in facts.stages)
+    return (
+        f"the best of {plural(complete, 'complete trial')}, a single run over {facts.metric.images:,} validation "
+        "images; not confirmed yet"
+    )
 
 
 def _command(facts: StudyFacts) -> str:

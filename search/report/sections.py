@@ -13,7 +13,7 @@ from search.report.figures import front as pareto
 from search.report.figures import over_time as progress
 from search.report.figures import space
 from search.report.figures.style import Plot
-from search.report.importance import Importance, rank_parameters
+from search.report.importance import MIN_TRIALS, Importance, RankParameters, rank_parameters, trials_needed
 from search.report.metric import plural
 from search.report.observations import Observation
 from search.report.pooling import pool_trials
@@ -24,28 +24,38 @@ from search.report.spaces import parameters_of
 class Section:
     """A chapter of the report."""
 
+    key: str
+    """Names the chapter also when chapters before it are added."""
     title: str
     lead: str
     observations: tuple[Observation, ...] = ()
     plots: tuple[Plot, ...] = ()
     slices: tuple[Plot, ...] = ()
+    slices_note: str = ""
+    """What the slices leave out."""
     importance: tuple[Importance, ...] = ()
+    needed: int = MIN_TRIALS
+    """Number of complete trials that the estimate of importance needs."""
     best: tables.Table | None = None
 
 
-def sections_of(facts: StudyFacts, observations: Sequence[Observation]) -> Iterator[Section]:
+def sections_of(
+    facts: StudyFacts, observations: Sequence[Observation], rank: RankParameters = rank_parameters
+) -> Iterator[Section]:
     """A section for each stage that has begun and, with several stages, one for all of them together."""
     for stage in facts.stages:
         if not stage.trials.empty:
             own = tuple(found for found in observations if found.about == stage.name)
-            yield _stage_section(stage, facts, own)
+            yield _stage_section(stage, facts, own, rank)
     if len(facts.stages) > 1 and any(not stage.complete.empty for stage in facts.stages):
-        yield _pooled_section(facts)
+        yield _pooled_section(facts, rank)
 
 
-def _stage_section(stage: StageFacts, facts: StudyFacts, observations: tuple[Observation, ...]) -> Section:
+def _stage_section(
+    stage: StageFacts, facts: StudyFacts, observations: tuple[Observation, ...], rank: RankParameters
+) -> Section:
     metric = facts.metric
-    importance = rank_parameters(stage.optuna_trials)
+    importance = rank(stage.optuna_trials)
     parameters = {parameter.name: parameter for parameter in parameters_of(stage.optuna_trials)}
     ranked = [parameters[entry.parameter] for entry in importance] or list(parameters.values())
     measured = stage.trials[stage.trials["value"].notna()]
@@ -60,12 +70,15 @@ def _stage_section(stage: StageFacts, facts: StudyFacts, observations: tuple[Obs
         space.contour(complete, ranked, metric),
     )
     return Section(
+        key=f"stage-{stage.record.position + 1}",
         title=f"Stage {stage.record.position + 1}: {stage.name}",
         lead=_lead(stage, facts),
         observations=observations,
         plots=tuple(plot for plot in plots if plot),
         slices=tuple(space.slices(params, measured, ranked, metric)) if has_marks else (),
+        slices_note=space.slices_note(measured, ranked),
         importance=tuple(importance),
+        needed=trials_needed(len(parameters)),
         best=tables.best_table([stage], metric),
     )
 
@@ -80,17 +93,19 @@ def _lead(stage: StageFacts, facts: StudyFacts) -> str:
     return lead
 
 
-def _pooled_section(facts: StudyFacts) -> Section:
+def _pooled_section(facts: StudyFacts, rank: RankParameters) -> Section:
     trials = pool_trials(facts)
     params = pd.DataFrame([trial.params for trial in trials], dtype=object)
     values = pd.Series([trial.value for trial in trials], dtype=float)
     return Section(
+        key="all-stages",
         title="All stages together",
         lead=(
             "All complete trials of all stages with all searched hyperparameters. Stages differ in epochs and base "
             "configurations, so the stage is shown as a parameter of its own."
         ),
         plots=(space.parallel_coordinates(params, values, parameters_of(trials), facts.metric),),
-        importance=tuple(rank_parameters(trials)),
+        importance=tuple(rank(trials)),
+        needed=trials_needed(len(parameters_of(trials))),
         best=tables.best_table(facts.stages, facts.metric),
     )

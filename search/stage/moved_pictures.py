@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from data.errors import UserError
-from data.items import is_function
 from data.partition import open_partition
 from data.progress import Progress
-from data.source import typed_source
+from data.source import is_there, typed_source
 from data.spec import DataSpec
 from search.settings import Settings
 from search.store.locks import is_supervised
@@ -22,11 +20,6 @@ DATA_HELP = "the study's images, if they were moved since the search (default: w
 """Help text of the option `--data` of commands that work on an existing study."""
 
 
-def _is_gone(source: str) -> bool:
-    """Whether images that lie in a folder or a table are not there any more."""
-    return Path(source).is_absolute() and not is_function(source) and not Path(source).exists()
-
-
 def locate_images(
     storage: Storage, settings: Settings, record: StudyRecord, data: str | None, progress: Progress | None = None
 ) -> StudyRecord:
@@ -36,7 +29,7 @@ def locate_images(
     """
     spec = record.data.spec
     if data is None:
-        if _is_gone(spec.source):
+        if not is_there(spec.source):
             raise UserError(
                 f"{spec.source}: the images of study {record.name} are not there; if they were moved, give their new "
                 "place with --data FOLDER"
@@ -46,7 +39,7 @@ def locate_images(
     check_same_images(record, moved, settings, progress)
     found = replace(record, data=replace(record.data, spec=moved))
     # A running search keeps its place, and so does one whose images exist twice.
-    if _is_gone(spec.source) and not is_supervised(storage, record.name):
+    if not is_there(spec.source) and not is_supervised(storage, record.name):
         record_place(storage, record, found.data)
     return found
 

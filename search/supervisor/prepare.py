@@ -58,10 +58,13 @@ class Request:
     """The address notified when the study ends; may contain a secret."""
 
 
-def check_request(options: argparse.Namespace) -> Request:
-    """Check a parsed command line. Raises UserError for anything that is wrong, before anything is written."""
+def check_request(options: argparse.Namespace, study: Study | None = None) -> Request:
+    """Check a parsed command line. Raises UserError for anything that is wrong, before anything is written.
+
+    `study` is a study defined in Python, by default the one that the options name.
+    """
     settings = from_arguments(options)
-    study = change_study(load_study(options.study), options)
+    study = change_study(study or load_study(options.study), options)
     budget_s = parse_duration(options.budget, "--budget") if options.budget else None
     if options.launcher == "ray":
         share, room = open_cluster(options.devices, options.gpus_per_worker)

@@ -14,13 +14,13 @@ from rich.table import Table
 from search.stage.describe import describe_study
 from search.stage.snapshot import Snapshot, StageSnapshot
 from search.supervisor.time_left import planned_epochs, time_left_s
-from search.terminal import PLAIN_INTERVAL_S, open_console, show_eta
+from search.terminal import PLAIN_INTERVAL_S, NotebookCell, open_console, show_eta
 from search.text import plural
 from studies.definition import Study
 
 
 class RunProgress:
-    """Shows snapshots on stderr: live on a terminal, as a line every few seconds elsewhere."""
+    """Shows snapshots: live on a terminal and in a notebook, as a line on stderr every few seconds elsewhere."""
 
     def __init__(self, study: Study, *, deadline: float | None) -> None:
         definition = describe_study(study)
@@ -31,6 +31,7 @@ class RunProgress:
         self._live = (
             Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         )
+        self._cell = NotebookCell.open()
         self._next_line_at = 0.0
 
     def __enter__(self) -> RunProgress:
@@ -51,7 +52,9 @@ class RunProgress:
     def show(self, snapshot: Snapshot) -> None:
         """Show a study's state now."""
         eta_s = time_left_s(snapshot, self._planned, self._deadline)
-        if self._live:
+        if self._cell:
+            self._cell.show(render(snapshot, self._stages, show_eta(eta_s)))
+        elif self._live:
             self._live.update(render(snapshot, self._stages, show_eta(eta_s)))
         elif time.monotonic() >= self._next_line_at:
             self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S

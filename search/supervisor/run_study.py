@@ -16,6 +16,7 @@ from data.arrays import SearchData
 from data.cache import open_search_data
 from data.progress import Progress
 from models.registry import resolved
+from search import names
 from search.command_line import command_line
 from search.settings import Settings
 from search.stage.describe import check_unchanged, describe_data, describe_study
@@ -79,6 +80,8 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
             with notify_bad_end(request.notify_url, study.name):
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
+                    watch = command_line(settings, "watch", "--study", study.name)
+                    say(f"to watch it: `{watch}`, then {names.watch_url(study.name)}")
                     _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
                 launcher.stop()  # They had nothing to do if the study was done before.
                 if open_seal:

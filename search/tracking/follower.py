@@ -18,6 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 from sqlalchemy import Row, delete, insert, select, update
 
+from search.names import watch_url
 from search.stage.snapshot import is_over
 from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord, read_stages
@@ -170,7 +171,8 @@ class Follower:
         if found is not None:
             return str(found.experiment_id)
         location = self._artifact_location
-        return str(self._client.create_experiment(self._study.name, location))
+        live = f"[Live page]({watch_url(self._study.name)}), served by `sieve watch`"
+        return str(self._client.create_experiment(self._study.name, location, tags={tags.NOTE: live}))
 
     @cached_property
     def _stage_runs(self) -> dict[str, Run]:

@@ -26,6 +26,8 @@ TEST_LOOKS = "test_looks"
 """Tag of a model version, and metric of its run: number of the last look at the test set."""
 
 PARENT_RUN = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+"""Tag whose Markdown MLflow shows as a description."""
 
 MLFLOW_RUN = "mlflow_run"
 """User attribute of an Optuna trial: id of its run. The table `sieve_mirrored` holds the id for every trial."""

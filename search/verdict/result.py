@@ -164,7 +164,7 @@ def _better_trial(result: StudyResult) -> str | None:
         return None
     return (
         f"its mean {result.champion.metric} of {result.champion.value:.4f} is below the {abs(best):.4f} of "
-        f"{stage.name} #{stage.best_trial}: that was the best of {stage.complete} single runs"
+        f"{stage.name} #{stage.best_trial}, which is a single run and the best of {stage.planned}"
     )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
 from search.report.metric import Metric, percent
+from search.report.observations import planned_epochs
 from search.report.spent import Pruning, StageTime
 from search.store.look_result import LookResult
 from search.store.study_data import StudyData
@@ -23,11 +24,13 @@ MANY_CLASSES = 25
 """Number of classes above which a confusion matrix has no room for its counts."""
 SHOWN_CLASSES = 100
 """Number of classes above which only those with the most mistakes are shown."""
+MOST_CLASSES = 60
+"""Number of classes above which figures do not show all of them, or not by name."""
 
 
 def comparison(facts: StudyFacts) -> Plot | None:
-    """Best single run of each stage, the champion's mean over seeds and the test accuracy; None before the first
-    value.
+    """Best single run of each stage, the champion's mean over seeds and the test accuracy; None before there are
+    two of them.
     """
     metric = facts.metric
     rows: list[tuple[str, float, tuple[float, float] | None, str]] = [
@@ -39,11 +42,11 @@ def comparison(facts: StudyFacts) -> Plot | None:
     if facts.test and metric.name == "val_accuracy":
         low, high = facts.test.interval
         rows.append(("test", facts.test.accuracy, (low, high), ORANGE))
-    if not rows:
+    if len(rows) < 2:  # Nothing to compare with, and no scale.
         return None
     figure = blank(showlegend=False, xaxis_tickformat=metric.axis_format, xaxis_nticks=5)
     for name, value, interval, color in rows:
-        low, high = _within_bounds(interval or (value, value), metric)
+        low, high = within_bounds(interval or (value, value), metric)
         figure.add_scatter(
             x=[value], y=[name], mode="markers", marker={"color": color, "size": 11},
             error_x={"type": "data", "array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 6},
@@ -54,16 +57,25 @@ def comparison(facts: StudyFacts) -> Plot | None:
         title="The champion compared with the best run of each stage",
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
-            "test accuracy once the test set was opened. The best of many runs tends to be lucky, so expect the "
-            "champion's mean to lie below it. Bars: 95 % intervals, of the mean over seeds (Student's t) and of the "
-            "test accuracy over images (Wilson)."
+            f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
+            "lucky, so expect the champion's mean to lie below that of equally long runs. Bars: 95 % intervals, of "
+            "the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
         ),
         figure=figure,
         height_px=70 + ROW_PX * max(2, len(rows)),
     )
 
 
-def _within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
+def _epochs_note(facts: StudyFacts) -> str:
+    """The number of epochs behind each row, if they differ: longer trainings are better for that alone."""
+    counted = {stage.name: planned_epochs(stage) for stage in facts.all_stages if not stage.trials.empty}
+    if len(set(counted.values())) < 2:
+        return ""
+    listed = ", ".join(f"{name} {epochs}" for name, epochs in counted.items())
+    return f"Longer trainings reach more, and the rows differ in epochs ({listed}). "
+
+
+def within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
     """Cut the interval of a share to 0 to 1, which Student's t may exceed."""
     low, high = interval
     return (max(0.0, low), min(1.0, high)) if metric.is_share else interval
@@ -163,7 +175,7 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
         text=[seed for _, seed, _ in runs],
         hovertemplate=f"%{{y}}, seed %{{text}}<br>%{{x:{metric.axis_format}}}<extra></extra>",
     )  # fmt: skip
-    ends = [_within_bounds(f.interval or (f.mean, f.mean), metric) for f in ranked]
+    ends = [within_bounds(f.interval or (f.mean, f.mean), metric) for f in ranked]
     above = [high - f.mean for f, (_, high) in zip(ranked, ends, strict=True)]
     below = [f.mean - low for f, (low, _) in zip(ranked, ends, strict=True)]
     figure.add_scatter(
@@ -200,7 +212,10 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
             marker={"color": color},
             hovertemplate=f"%{{x}}: %{{y:,}} {name}<extra></extra>",
         )
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(type="category", showticklabels=len(classes) <= MOST_CLASSES)
+    if len(classes) > MOST_CLASSES:  # By size, because bars without names have no other meaning.
+        figure.update_xaxes(categoryorder="total descending", title=f"{len(classes):,} classes, largest first")
+        figure.update_layout(barmode="stack", bargap=0)
     return Plot(
         title="Label distribution",
         caption="Images of each class in each split." + ("" if test else " The test set is sealed."),

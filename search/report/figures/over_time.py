@@ -11,13 +11,19 @@ import plotly.graph_objects as go
 
 from search import names
 from search.report.facts import StageFacts
-from search.report.figures.style import BEST, GREY, STATES, Plot, blank
+from search.report.figures.style import BEST, CLEAR, GREY, STATES, Plot, blank
 from search.report.metric import Metric, plural
 
 FEW_EPOCHS = 10
 """Largest number of epochs that get a tick each; plotly would place ticks between epochs."""
 FEW_CURVES = 30
 """Largest number of curves that are drawn opaque."""
+MOST_CURVES = 200
+"""Largest number of curves that are drawn at all; of more, the best ones and a random sample."""
+BEST_CURVES = 20
+"""Number of complete trials with the best values that are always drawn."""
+MANY_MARKS = 500
+"""Number of trials from which marks are small and translucent."""
 
 
 def creation_order(stages: Sequence[StageFacts], metric: Metric) -> Plot:
@@ -26,12 +32,14 @@ def creation_order(stages: Sequence[StageFacts], metric: Metric) -> Plot:
         xaxis_title="trial, in creation order", yaxis_title=metric.label, yaxis_tickformat=metric.axis_format
     )
     rows = _in_order(stages)
+    size, opacity = (7, 1.0) if len(rows) < MANY_MARKS else (4, 0.5)
     for state, (color, symbol) in STATES.items():
         part = rows[(rows["state"] == state) & rows["value"].notna()]
         if not part.empty:
             figure.add_scatter(
                 x=part["order"].tolist(), y=part["value"].tolist(), mode="markers", name=state,
-                marker={"color": color, "symbol": symbol, "size": 7}, text=part["label"].tolist(),
+                marker={"color": color, "symbol": symbol, "size": size, "opacity": opacity},
+                text=part["label"].tolist(),
                 hovertemplate=f"%{{text}}, {state}<br>%{{y:{metric.axis_format}}}<extra></extra>",
             )  # fmt: skip
     for index, (_, part) in enumerate(rows.groupby("position")):
@@ -67,8 +75,12 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
     curves = pd.concat([_curves(stage, metric) for stage in stages], ignore_index=True)
     if curves.empty:
         return None
+    if curves["epoch"].max() == 1:
+        return _strip(curves, metric)
     if curves["epoch"].max() <= FEW_EPOCHS:
         figure.update_xaxes(dtick=1)
+    all_count = curves["label"].nunique()
+    curves = _fewer(curves, metric)
     count = curves["label"].nunique()
     for state in [state for state in reversed(STATES) if (curves["state"] == state).any()]:
         part = curves[curves["state"] == state]
@@ -89,11 +101,55 @@ def epoch_curves(stages: Sequence[StageFacts], metric: Metric) -> Plot | None:
     return Plot(
         title="Accuracy against epoch" if metric.name == "val_accuracy" else "Value against epoch",
         caption=(
-            f"{plural(count, 'learning curve')}, one for each trial; a grey curve ends where the pruner stopped the "
-            f"trial. Compare curves with different learning-rate schedules only at their ends.{_patience(stages)}"
+            f"{_curves_shown(count, all_count)} A grey curve ends where the pruner stopped the trial. Compare curves "
+            f"with different learning-rate schedules only at their ends.{_patience(stages)}"
         ),
         figure=figure,
         height_px=380,
+    )
+
+
+def _curves_shown(count: int, all_count: int) -> str:
+    if count == all_count:
+        return f"{plural(count, 'learning curve')}, one for each trial."
+    return (
+        f"{count} of {all_count:,} learning curves: the {BEST_CURVES} best complete trials and a random sample of the "
+        "others."
+    )
+
+
+def _fewer(curves: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """All curves, or of more than `MOST_CURVES` the best complete ones and a random sample that never changes."""
+    ends = curves.groupby("label", sort=False).agg(value=(metric.name, "max" if metric.maximize else "min"))
+    if len(ends) <= MOST_CURVES:
+        return curves
+    complete = curves.loc[curves["state"] == "complete", "label"].unique()
+    best = ends.loc[complete, "value"].sort_values(ascending=not metric.maximize).index[:BEST_CURVES]
+    others = ends.drop(best).sample(MOST_CURVES - len(best), random_state=0).index
+    return curves[curves["label"].isin([*best, *others])]
+
+
+def _strip(curves: pd.DataFrame, metric: Metric) -> Plot:
+    """The values of trials of one epoch, which have no curve: a point for each, apart by state."""
+    figure = blank(xaxis_title=metric.label, xaxis_tickformat=metric.axis_format, showlegend=False)
+    states = [state for state in STATES if (curves["state"] == state).any()]
+    for state in states:
+        part = curves[curves["state"] == state]
+        figure.add_box(
+            x=part[metric.name].round(5).tolist(), name=state, boxpoints="all", pointpos=0, jitter=0.7,
+            fillcolor=CLEAR, line={"color": CLEAR}, text=part["label"].tolist(),
+            marker={"color": STATES[state][0], "symbol": STATES[state][1], "size": 7, "opacity": 0.8},
+            hovertemplate=f"%{{text}}, {state}<br>%{{x:{metric.axis_format}}}<extra></extra>",
+        )  # fmt: skip
+    count = curves["label"].nunique()
+    return Plot(
+        title="Accuracy after the only epoch" if metric.name == "val_accuracy" else "Value after the only epoch",
+        caption=(
+            f"A point for each of {plural(count, 'trial')}. Trials ran for a single epoch, so there are no learning "
+            "curves, and the pruner had nothing to compare."
+        ),
+        figure=figure,
+        height_px=110 + 70 * len(states),
     )
 
 

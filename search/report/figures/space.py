@@ -11,13 +11,18 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, create_trial
 
-from search.report.figures.style import STATES, Plot, blank
+from search.report.figures.style import CLEAR, STATES, Plot, blank
 from search.report.metric import Metric, plural, show_value
 from search.report.spaces import Parameter
 
 MIN_CONTOUR_TRIALS = 12
 AXIS_WIDTH_PX = 92
-CLEAR = "rgba(0,0,0,0)"
+MOST_AXES = 14
+"""Largest number of parameters that parallel coordinates and slices show; more of them cannot be told apart."""
+MOST_POINTS = 500
+"""Largest number of trials that a slice shows; of more, the best ones and a random sample."""
+BEST_POINTS = 100
+"""Number of complete trials with the best values that a slice always shows."""
 RANGE_MARGIN = 0.25
 """Margin above and below the complete trials' values, as a share of their range."""
 
@@ -28,7 +33,7 @@ def parallel_coordinates(
     """A line for each trial through its value and parameters; `params` and `values` have a row for each trial."""
     result = {"label": metric.label.removeprefix("validation "), "values": values.tolist()}
     dimensions = [result | {"tickformat": metric.axis_format}]  # First, where a narrow screen shows it.
-    dimensions += [_dimension(parameter, params[parameter.name]) for parameter in parameters]
+    dimensions += [_dimension(parameter, params[parameter.name]) for parameter in parameters[:MOST_AXES]]
     figure = blank()
     figure.add_parcoords(dimensions=dimensions, line={"color": values.tolist(), "coloraxis": "coloraxis"})
     worst, best = (0.1, 1.0) if metric.maximize else (0.9, 0.0)
@@ -46,8 +51,11 @@ def parallel_coordinates(
         title="Parallel coordinates",
         caption=(
             f"A line for each of {plural(len(values), 'trial')}; a stronger colour is a better value. The first axis "
-            f"is the {metric.label}, the others are the parameters. Drag along an axis to select a range, drag an "
-            "axis's name to move the axis, double-click an axis to clear its selection."
+            f"is the {metric.label}, the others are the parameters.{left_out(parameters)}"
+        ),
+        usage=(
+            "Drag along an axis to select a range, drag an axis's name to move the axis, double-click an axis to clear "
+            "its selection."
         ),
         figure=figure,
         height_px=400,
@@ -55,9 +63,37 @@ def parallel_coordinates(
     )
 
 
+def left_out(parameters: Sequence[Parameter]) -> str:
+    """A sentence on the parameters that the figures do not show, because there are too many; `parameters` are given
+    most important first.
+    """
+    hidden = [parameter.name for parameter in parameters[MOST_AXES:]]
+    return f" Not shown: {plural(len(hidden), 'less important parameter')}." if hidden else ""
+
+
 def slices(params: pd.DataFrame, trials: pd.DataFrame, parameters: Sequence[Parameter], metric: Metric) -> list[Plot]:
-    """The metric against each parameter separately; `params` and `trials` have the same rows."""
-    return [_slice(params[parameter.name], trials, parameter, metric) for parameter in parameters]
+    """The metric against each of the most important parameters; `params` and `trials` have the same rows."""
+    shown = _sample(trials, metric)
+    return [
+        _slice(params.loc[shown.index, parameter.name], shown, parameter, metric)
+        for parameter in parameters[:MOST_AXES]
+    ]
+
+
+def _sample(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """All trials, or of more than `MOST_POINTS` the best complete ones and a random sample that never changes."""
+    if len(trials) <= MOST_POINTS:
+        return trials
+    complete = trials[trials["state"] == "complete"]
+    best = complete.sort_values("value", ascending=not metric.maximize).index[:BEST_POINTS]
+    others = trials.drop(best).sample(MOST_POINTS - len(best), random_state=0).index
+    return trials.loc[trials.index.isin([*best, *others])]
+
+
+def slices_note(trials: pd.DataFrame, parameters: Sequence[Parameter]) -> str:
+    """What the slices leave out, as sentences; empty if they show everything."""
+    few = f" {MOST_POINTS} of {len(trials):,} trials: the {BEST_POINTS} best complete ones and a random sample."
+    return (few if len(trials) > MOST_POINTS else "") + left_out(parameters)
 
 
 def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metric: Metric) -> Plot | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-# Distinguishable with any kind of colour vision, on white and on near-black; states also differ in their mark.
-BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3a7fc4", "#d9822b", "#2f9e77", "#b065b0", "#d1495b", "#8b929c"
+# Distinguishable with any kind of colour vision (tests/search/report/test_colours.py), on white and on near-black.
+# States also differ in their mark.
+BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#3b689f", "#c37300", "#3ba568", "#b850ff", "#fe2150", "#85898f"
 STATES = {
     "complete": (BLUE, "circle"),
     "pruned": (GREY, "circle-open"),
@@ -19,6 +20,7 @@ STATES = {
     "waiting": (GREY, "triangle-right-open"),
 }
 BEST = ORANGE
+CLEAR = "rgba(0,0,0,0)"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
 
 
@@ -29,10 +31,18 @@ class Plot:
     title: str
     caption: str
     """One or two sentences on what the figure compares."""
+    usage: str = ""
+    """How to use the figure with a mouse, for pages only."""
     figure: go.Figure
     height_px: int = 340
     min_width_px: int = 0
     """Smallest width; on a narrower screen the figure scrolls sideways."""
+
+    @property
+    def alt(self) -> str:
+        """Text for people who do not see the figure: its title, and what its traces show."""
+        named = dict.fromkeys(trace.name for trace in self.figure.data if trace.name and trace.showlegend is not False)
+        return f"{self.title}: {', '.join(named)}" if named else self.title
 
 
 def blank(**layout: object) -> go.Figure:

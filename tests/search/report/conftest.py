@@ -168,6 +168,14 @@ def made(unfinished: MadeStudy, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def _run_stage(storage: Storage, position: int, pinned: PinnedStage) -> StageRecord:
+    record, study = begin_stage(storage, position, pinned)
+    for _ in pinned.queue:
+        run_trial(storage, study, pinned)
+    return record
+
+
+def begin_stage(storage: Storage, position: int, pinned: PinnedStage) -> tuple[StageRecord, optuna.Study]:
+    """A stage whose trials all wait."""
     record = StageRecord(
         study=STUDY.name, position=position, name=pinned.name,
         optuna_study=names.optuna_study(STUDY.name, position, pinned.name), pinned=pinned,
@@ -180,12 +188,10 @@ def _run_stage(storage: Storage, position: int, pinned: PinnedStage) -> StageRec
     )
     for fixed in pinned.queue:
         study.enqueue_trial(fixed)
-    for _ in pinned.queue:
-        _run_trial(storage, study, pinned)
-    return record
+    return record, study
 
 
-def _run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> None:
+def run_trial(storage: Storage, study: optuna.Study, pinned: PinnedStage) -> None:
     """A curve that rises to its end; a poor one is cut after two epochs, and one in twelve cannot be built."""
     trial = study.ask()
     config = suggest_config(pinned, trial)

@@ -96,7 +96,7 @@ def test_the_first_screen_holds_the_figures_of_the_database(made: MadeStudy, rep
     test = facts.test
     assert test is not None
     assert f"{100 * facts.finalists[0].mean:.1f} %" in text
-    assert f"{100 * test.accuracy:.1f} %" in text and "200 images, look 1" in text
+    assert f"{100 * test.accuracy:.1f} %" in text and "200 test images" in text and "look 1" in text
     counts = facts.trials["state"].value_counts()
     for state in ("complete", "pruned", "infeasible"):
         assert f"{counts[state]} {state}" in text

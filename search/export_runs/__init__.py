@@ -1,0 +1,1 @@
+"""Learning curves for other tools: event files that TensorBoard and Weights & Biases read, and a CSV."""

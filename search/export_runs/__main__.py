@@ -1,0 +1,59 @@
+"""Write every trial's learning curves for TensorBoard, for Weights & Biases, and as CSV.
+
+    sieve export-runs --study NAME
+    sieve export-runs --study NAME --output FOLDER
+
+The folder gets one folder for each trial with its curves, hyperparameters and result as TensorBoard's event files, and
+epochs.csv with a row for each epoch of every trial. Nothing is sent anywhere, and no account is needed.
+
+    tensorboard --logdir FOLDER
+    wandb sync FOLDER/architecture-3
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from search import names
+from search.cli import CommandParser, command_parser, main_guard
+from search.export_runs.event_files import write_event_files
+from search.report.facts import read_facts
+from search.settings import from_arguments
+from search.store.storage import open_storage
+from search.terminal import print_json
+
+FOLDER = "event-files"
+"""Folder below the study's folder."""
+
+
+def build_parser() -> CommandParser:
+    """The command's options."""
+    parser = command_parser("search.export_runs", __doc__)
+    parser.add_argument("--study", metavar="NAME", required=True, help="the study whose trials to write")
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=Path, help=f"folder to write (default: {FOLDER} in the study's folder)"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = build_parser().parse_args(argv)
+    settings = from_arguments(options)
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        facts = read_facts(storage, options.study)
+    finally:
+        storage.close()
+    folder = options.output or names.study_folder(settings.home, options.study) / FOLDER
+    count = write_event_files(facts, folder)
+    if options.json:
+        print_json({"study": options.study, "folder": str(folder), "trials": count})
+    else:
+        print(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))

@@ -1,0 +1,88 @@
+"""Documents to hand in: the Markdown with its pictures, the PDF, the CSV, the model card."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from data.errors import UserError
+from search.report.__main__ import main
+from search.report.figures.style import Plot, blank
+from search.report.handin.draw_figure import save_figure
+from search.report.handin.write import print_text, write_handin
+from tests.search.report.conftest import MadeStudy
+
+ASKED_FOR = (
+    "Accuracy against creation order",
+    "Accuracy against epoch",
+    "Parallel coordinates",
+    "Finalists on fresh seeds",
+    "Confusion matrix",
+)
+"""Plots that the coursework asks for."""
+
+
+def test_the_markdown_holds_every_plot_that_the_coursework_asks_for(made: MadeStudy, tmp_path: Path) -> None:
+    path = write_handin(made.settings, "made", "md", tmp_path / "out")
+    text = path.read_text("utf-8")
+    pictures = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", text)
+    assert set(ASKED_FOR) <= {title for title, _ in pictures}
+    for _, file in pictures:
+        with Image.open(path.parent / file) as image:
+            assert image.width == 1200 and len(set(image.convert("L").resize((60, 40)).tobytes())) > 10
+    assert "activation=gelu" in text and "| hyperparameter | importance |" in text
+    assert [f"## {number}." in text for number in range(1, 7)] == [True] * 6
+
+
+def test_the_pdf_has_pages_and_an_edited_text_is_written_again(made: MadeStudy, tmp_path: Path) -> None:
+    path = write_handin(made.settings, "made", "pdf", tmp_path / "out")
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF-") and len(re.findall(rb"/Type /Page\b", content)) > 5
+    edited = path.with_name("report.md")
+    edited.write_text("# Mine\n\nOnly this.\n", "utf-8")
+    again = print_text(edited, tmp_path / "mine.pdf").read_bytes()
+    assert len(re.findall(rb"/Type /Page\b", again)) == 1
+    with pytest.raises(UserError, match=r"report\.md"):  # What a person wrote is not overwritten.
+        write_handin(made.settings, "made", "pdf", tmp_path / "out")
+
+
+def test_the_table_has_a_row_for_each_trial_with_its_configuration(made: MadeStudy, tmp_path: Path) -> None:
+    main(["--study", "made", "--home", str(made.settings.home), "--format", "csv", "--output", str(tmp_path / "out")])
+    read = pd.read_csv(tmp_path / "out" / "trials.csv")
+    facts = made.facts()
+    assert len(read) == len(facts.trials) and {"stage", "trial", "state", "value", "activation"} <= set(read.columns)
+    complete = read[(read["state"] == "complete") & (read["stage"] == "architecture")]
+    assert complete["value"].max() == pytest.approx(facts.stages[0].snapshot.best)
+
+
+def test_the_model_card_has_metadata_of_the_hub(made: MadeStudy, tmp_path: Path) -> None:
+    text = write_handin(made.settings, "made", "card", tmp_path / "out").read_text("utf-8")
+    _, metadata, body = text.split("---\n", 2)
+    card = yaml.safe_load(metadata)
+    result = card["model-index"][0]["results"][0]
+    facts = made.facts()
+    assert facts.test is not None
+    assert card["pipeline_tag"] == "image-classification" and result["dataset"]["split"] == "test"
+    assert result["metrics"][0] == {"type": "accuracy", "name": "test accuracy", "value": round(facts.test.accuracy, 6)}
+    assert "## Limits" in body
+
+
+def test_there_is_no_card_without_a_champion(unfinished: MadeStudy, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no champion yet"):
+        write_handin(unfinished.settings, "made", "card", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stacked_bar_reaches_the_sum_of_its_parts(tmp_path: Path) -> None:
+    figure = blank(barmode="stack")
+    figure.add_bar(y=["a"], x=[30], orientation="h", marker={"color": "#ff0000"}, name="one")
+    figure.add_bar(y=["a"], x=[10], orientation="h", marker={"color": "#0000ff"}, name="two")
+    save_figure(Plot(title="bars", caption="", figure=figure, height_px=200), tmp_path / "bars.png")
+    pixels = Image.open(tmp_path / "bars.png").convert("RGB")
+    row = [pixels.getpixel((x, int(0.55 * pixels.height))) for x in range(pixels.width)]
+    assert row.count((255, 0, 0)) == pytest.approx(3 * row.count((0, 0, 255)), rel=0.02)

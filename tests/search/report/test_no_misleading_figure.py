@@ -1,0 +1,173 @@
+"""What a figure must not suggest: short trials, longer confirmations, cut trials, large studies, colours."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from search.report.facts import StudyFacts
+from search.report.figures.outcome import SHOWN_CLASSES, comparison, confusion, labels
+from search.report.figures.over_time import MOST_CURVES, creation_order, epoch_curves
+from search.report.figures.space import MOST_AXES, MOST_POINTS, parallel_coordinates, slices, slices_note
+from search.report.figures.style import SERIES
+from search.report.importance import rank_parameters, trials_needed
+from search.report.observations import longer_confirmation
+from search.report.page import render
+from search.report.spaces import Parameter
+from search.report.spent import measure_pruning
+from search.verdict.scores import score
+from tests.search.report.conftest import DATA, MadeStudy
+
+# Machado, Oliveira and Fernandes 2009: full protanopia, deuteranopia and tritanopia, in linear RGB.
+COLOUR_VISIONS = {
+    "normal": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+RGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+WHITE_XYZ = np.array([0.9505, 1.0, 1.089])
+PAPERS = ("#ffffff", "#14171b")
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    scaled = RGB_TO_XYZ @ rgb / WHITE_XYZ
+    x, y, z = np.where(scaled > 0.008856, np.cbrt(scaled), 7.787 * scaled + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISIONS)
+def test_any_two_colours_differ_for_every_colour_vision(vision: str) -> None:
+    seen = [lab(np.clip(np.array(COLOUR_VISIONS[vision]) @ linear(colour), 0, 1)) for colour in SERIES]
+    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2)) > 20  # 2 is just noticeable.
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_colour_stands_out_from_the_page(paper: str) -> None:
+    for colour in SERIES:  # 3 to 1 is level AA for graphics.
+        low, high = sorted(float(linear(one) @ RGB_TO_XYZ[1]) for one in (colour, paper))
+        assert (high + 0.05) / (low + 0.05) >= 3, colour
+
+
+def test_trials_of_one_epoch_are_points_and_not_curves(made: MadeStudy) -> None:
+    facts = made.facts()
+    stage = facts.stages[0]
+    short = replace(stage, epochs=stage.epochs[stage.epochs["epoch"] == 1])
+    plot = epoch_curves([short], facts.metric)
+    assert plot is not None and "single epoch" in plot.caption
+    assert {trace.type for trace in plot.figure.data} == {"box"}
+    assert sum(len(trace.x) for trace in plot.figure.data) == short.epochs["trial"].nunique()
+
+
+def test_a_longer_confirmation_is_not_compared_without_its_epochs(made: MadeStudy) -> None:
+    facts = made.facts()
+    assert longer_confirmation(facts) == ""
+    assert facts.confirmation is not None
+    longer = replace(facts.confirmation, trials=facts.confirmation.trials.assign(epochs_planned=20))
+    changed = replace(facts, confirmation=longer)
+    assert "the finalists trained for 20 epochs, the trials of the search for 8" in longer_confirmation(changed)
+    plot = comparison(changed)
+    assert plot is not None and "architecture 6, rates 8, confirm 20" in plot.caption
+
+
+def test_what_the_time_budget_cut_is_not_saved_by_the_pruner(made: MadeStudy) -> None:
+    stage = made.facts().stages[0]
+    before = measure_pruning(stage)
+    pruned = stage.trials.index[stage.trials["state"] == "pruned"]
+    assert before.trials == len(pruned) > 1
+    cut = stage.trials.copy()
+    cut.loc[pruned[0], "state"] = "out of time"
+    after = measure_pruning(replace(stage, trials=cut))
+    assert after.trials == before.trials - 1 and after.epochs_saved < before.epochs_saved
+
+
+def made_trials(count: int, parameters: int) -> list[FrozenTrial]:
+    noise = random.Random(0)
+    space = {f"p{number}": FloatDistribution(0.0, 1.0) for number in range(parameters)}
+    drawn = [{name: noise.random() for name in space} for _ in range(count)]
+    return [create_trial(value=params["p0"], params=params, distributions=space) for params in drawn]
+
+
+def test_importance_needs_two_trials_for_each_parameter() -> None:
+    assert trials_needed(3) == 8 and trials_needed(10) == 20
+    assert rank_parameters(made_trials(19, 10)) == []
+    assert len(rank_parameters(made_trials(20, 10))) == 10
+
+
+def large(facts: StudyFacts, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The trials and epochs of a stage, repeated until there are `count` trials."""
+    stage = facts.stages[0]
+    times = -(-count // len(stage.trials))
+    trials = pd.concat([stage.trials] * times, ignore_index=True)[:count].rename_axis("trial")
+    parts = [stage.epochs.assign(trial=stage.epochs["trial"] + k * len(stage.trials)) for k in range(times)]
+    epochs = pd.concat(parts, ignore_index=True)
+    return trials, epochs[epochs["trial"] < count]
+
+
+def test_figures_of_5000_trials_show_the_best_and_a_sample(made: MadeStudy) -> None:
+    facts = made.facts()
+    trials, epochs = large(facts, 5000)
+    stage = replace(facts.stages[0], trials=trials, epochs=epochs)
+    curves = epoch_curves([stage], facts.metric)
+    assert curves is not None and f"{MOST_CURVES} of 4,5" in curves.caption and "random sample" in curves.caption
+    best = stage.trials.loc[stage.trials["state"] == "complete", "value"].max()
+    drawn = [y for trace in curves.figure.data for y in trace.y if y is not None]
+    assert max(drawn) == pytest.approx(best, abs=1e-4)
+    marks = [trace for trace in creation_order([stage], facts.metric).figure.data if trace.mode == "markers"]
+    assert all(trace.marker.size < 5 and trace.marker.opacity < 1 for trace in marks)
+    names = [f"p{number}" for number in range(40)]
+    params = pd.DataFrame(np.random.default_rng(0).random((5000, 40)), columns=names, index=trials.index)
+    parameters = [Parameter(name=name, distribution=FloatDistribution(0, 1)) for name in names]
+    measured = trials[trials["value"].notna()]
+    shown = slices(params.loc[measured.index], measured, parameters, facts.metric)
+    assert len(shown) == MOST_AXES
+    assert sum(len(trace.x) for trace in shown[0].figure.data) == MOST_POINTS
+    assert "26 less important parameters" in slices_note(measured, parameters)
+    plot = parallel_coordinates(params.loc[measured.index], measured["value"], parameters, facts.metric)
+    assert len(plot.figure.data[0].dimensions) == MOST_AXES + 1 and "26 less important" in plot.caption
+
+
+def many_classes(count: int) -> tuple[Any, Any]:
+    """A look at a test set of many classes, and the study's data."""
+    names = tuple(f"class {number}" for number in range(count))
+    generator = np.random.default_rng(0)
+    truth = np.arange(5 * count) % count
+    predicted = np.where(generator.random(len(truth)) < 0.7, truth, generator.integers(0, count, len(truth)))
+    data = replace(DATA, classes=names, label_distribution={"train": dict.fromkeys(names, 5)})
+    return score(truth, predicted, names), data
+
+
+def test_a_confusion_matrix_of_1000_classes_shows_the_most_confused_ones(made: MadeStudy) -> None:
+    found, data = many_classes(1000)
+    test = made.facts().test
+    assert test is not None
+    look = replace(test, **vars(found), classes=data.classes)
+    plot = confusion(look)
+    assert len(plot.figure.data[0].x) == SHOWN_CLASSES and f"{SHOWN_CLASSES} of 1,000 classes" in plot.caption
+    assert labels(data, None).figure.layout.xaxis.showticklabels is False
+
+
+def test_every_number_of_the_first_screen_states_what_it_averages(made: MadeStudy, unfinished: MadeStudy) -> None:
+    def first_screen(facts: StudyFacts) -> Sequence[str]:
+        part = render(facts, [], rank=lambda trials: []).parts["figures"]
+        return part.split('class="detail">')[1:]
+
+    validation, test, cost = first_screen(made.facts())
+    assert "mean of 3 trainings of the champion, each on a fresh seed, over 200 validation images" in validation
+    assert "share of 200 test images that the champion&#39;s best run" in test
+    assert "sum of the time of" in cost
+    assert "a single run over 200 validation images; not confirmed yet" in first_screen(unfinished.facts())[0]

@@ -1,0 +1,206 @@
+"""The live page of a study that goes on: what the server answers, and what a reader's browser shows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import requests
+
+from search.report.importance import Importance
+from search.report.make import make_report
+from search.settings import Settings
+from search.stage.describe import describe_study
+from search.stage.pinning import pin_search
+from search.store.pinned_stage import PinnedStage
+from search.store.records import create_study, update_study
+from search.store.storage import Storage, open_storage
+from search.watch.live_study import LiveStudy, RankSeldom
+from tests.search.report.browser import Browser
+from tests.search.report.conftest import DATA, STUDY, begin_stage, run_trial, settings_at
+
+TRIALS_BEFORE = 20
+UPDATE_S = 2.0
+"""Seconds within which a reader sees the progress of a search."""
+SLOW = 5
+"""Factor for a machine that several test processes share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Going:
+    """A study in the middle of its first stage, and the server that shows it."""
+
+    settings: Settings
+    storage: Storage
+    study: optuna.Study
+    pinned: PinnedStage
+    url: str = ""
+    process: subprocess.Popen[str] | None = field(default=None, repr=False)
+
+    def go_on(self, trials: int = 1) -> None:
+        for _ in range(trials):
+            run_trial(self.storage, self.study, self.pinned)
+
+
+@pytest.fixture
+def going(tmp_path: Path) -> Iterator[Going]:
+    settings = settings_at(tmp_path)
+    storage = open_storage(settings.storage_url, create=True)
+    create_study(storage, STUDY.name, definition=describe_study(STUDY), data=DATA)
+    pinned = pin_search(STUDY, 0, STUDY.stages[0], [STUDY.config])
+    _, study = begin_stage(storage, 0, pinned)
+    made = Going(settings=settings, storage=storage, study=study, pinned=pinned)
+    made.go_on(TRIALS_BEFORE)
+    yield made
+    storage.close()
+
+
+@pytest.fixture
+def served(going: Going) -> Iterator[Going]:
+    command = [sys.executable, "-m", "search.watch", "--home", str(going.settings.home), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        yield Going(**{**vars(going), "url": url, "process": process})
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+
+
+def events(url: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of a stream, as `(kind, data)`."""
+    with requests.get(url, stream=True, timeout=60) as answer:
+        kind = ""
+        for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+            if line.startswith("event: "):
+                kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield kind, json.loads(line.removeprefix("data: "))
+
+
+def test_the_pages_are_read_only_and_for_this_machine_only(served: Going) -> None:
+    first = requests.get(served.url, timeout=60)
+    assert first.ok and 'href="/studies/made"' in first.text and "20 of 36" in first.text
+    page = f"{served.url}studies/made"
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert requests.request(method, page, timeout=60).status_code == 405
+    assert requests.get(page, headers={"Host": "rebound.example"}, timeout=60).status_code == 400
+    missing = requests.get(f"{served.url}studies/maed", timeout=60)
+    assert missing.status_code == 404 and "did you mean 'made'?" in missing.text
+    assert requests.get(f"{served.url}server.py", timeout=60).status_code == 404
+
+
+def test_a_reader_gets_the_progress_within_two_seconds_and_then_only_what_changed(served: Going) -> None:
+    html = requests.get(f"{served.url}studies/made", timeout=60).text
+    version = html.split('data-version="')[1].split('"')[0]
+    stream = events(f"{served.url}studies/made/events?version={version}")
+    kind, content = next(stream)
+    assert kind == "status" and "20 of 36" in str(content["html"])
+    served.go_on()
+    changed_at = time.monotonic()
+    kind, content = next(stream)
+    assert kind == "status" and "21 of 36" in str(content["html"])
+    assert time.monotonic() - changed_at < SLOW * UPDATE_S
+    kind, content = next(stream)
+    assert kind == "change"
+    assert "stage-1" in content["parts"] and "reproduce" not in content["parts"]
+    assert "reproduce" in content["order"]
+    drawn = [json.loads(text)["id"] for text in content["figures"]]
+    assert "stage-1-accuracy-against-creation-order" in drawn and "outcome-label-distribution" not in drawn
+
+
+def test_the_finished_page_is_the_file_itself(served: Going) -> None:
+    update_study(served.storage, STUDY.name, state="done")
+    page = f"{served.url}studies/made"
+    assert "/live.js" in requests.get(page, timeout=60).text  # No report is written yet.
+    path = make_report(served.settings, STUDY.name)
+    assert requests.get(page, timeout=60).content == path.read_bytes()
+    served.go_on()  # The file does not show this trial.
+    assert "/live.js" in requests.get(page, timeout=60).text
+
+
+def test_a_port_that_is_in_use_is_one_line(served: Going) -> None:
+    port = served.url.rstrip("/").rpartition(":")[2]
+    command = [sys.executable, "-m", "search.watch", "--home", str(served.settings.home), "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"port {port} on 127.0.0.1 is in use" in done.stderr
+
+
+def test_a_version_of_another_process_gets_everything(going: Going) -> None:
+    live = LiveStudy(going.settings, going.storage, STUDY.name)
+    assert live.change_since("") is None  # Nothing is rendered yet.
+    _, version = live.html()
+    assert live.change_since(version) is None
+    change = live.change_since("other-0")
+    assert change is not None and list(change["parts"]) == change["order"]
+
+
+def test_importance_is_estimated_anew_only_when_a_stage_has_a_fifth_more_trials(
+    going: Going, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    estimated = [Importance(parameter="dropout", share=1.0, interval=None, correlations=())]
+
+    def estimate(trials: list[optuna.trial.FrozenTrial]) -> list[Importance]:
+        asked.append(len(trials))
+        return estimated
+
+    monkeypatch.setattr("search.watch.live_study.rank_parameters", estimate)
+    rank = RankSeldom()
+    trials = [trial for trial in going.study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    for count in (10, 11, 12):
+        assert rank(trials[:count]) == estimated
+    if rank._working is not None:
+        rank._working.join()
+    assert asked == [10, 12] and rank.has_news
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("needs chromium")
+    with Browser(executable, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(served: Going, browser: Browser) -> None:
+    browser.events.clear()
+    browser.show(f"{served.url}studies/made", width=1280)
+    place = "document.getElementById('stage-1-parallel-coordinates')"
+    axis = "data[0].dimensions.find(axis => axis.label === 'learning_rate')"
+    browser.evaluate(f"{place}.{axis}.constraintrange = [-3, -2]")
+    browser.evaluate("scrollTo(0, 700); document.querySelector('th button').focus()")
+    lines = f"{place}.data[0].line.color.length"
+    before = browser.evaluate(lines)
+    served.go_on(4)
+    browser.wait_for("document.querySelector('.live progress').value === 24")
+    browser.wait_for(f"{lines} > {before}")
+    assert browser.evaluate(f"{place}.{axis}.constraintrange") == [-3, -2]
+    assert browser.evaluate("scrollY") > 0
+    update_study(served.storage, STUDY.name, state="done")
+    path = make_report(served.settings, STUDY.name)
+    browser.wait_for("document.documentElement.dataset.finished === 'yes'")
+    text = (
+        "[...document.querySelectorAll('main [data-part] :is(p, td, li, figcaption)')].map(e => e.textContent).join()"
+    )
+    shown = browser.evaluate(text)
+    ids = browser.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.id).join()")
+    assert browser.evaluate("document.querySelector('.live').hidden")
+    for event in browser.events:
+        assert event["method"] != "Runtime.exceptionThrown", event
+        if event["method"] == "Runtime.consoleAPICalled":
+            assert event["params"]["type"] not in ("error", "assert"), event
+    browser.show(path.as_uri(), width=1280)
+    assert browser.evaluate(text) == shown
+    assert browser.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.id).join()") == ids
