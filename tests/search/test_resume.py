@@ -52,6 +52,7 @@ def test_a_trial_resumed_from_any_epoch_ends_with_the_weights_it_had(trained: Se
         assert (Path(result["classifier"]) / "weights.safetensors").read_bytes() == expected
     assert sorted(path.name for path in folder.iterdir()) == [
         *(f"0-checkpoint-epoch-{epoch:03d}.pt" for epoch in (1, 2, 3)),
+        "answers",
         "classifier",
         *(f"resumed-from-{epoch:03d}" for epoch in (1, 2, 3)),
     ]
