@@ -1,4 +1,4 @@
-"""The files of a finalist: its classifier and, in an ablation, its predictions on the validation images."""
+"""The files of a finalist: its classifier, and its predictions on the validation images."""
 
 from __future__ import annotations
 

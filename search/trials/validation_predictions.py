@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.arrays import IntArray
+from data.batches import Batch
 from data.files import writing_below
 from models.training.batch_protocols import ValidationBatches
+from models.training.micro_batches import MicroBatches
 from search import names
 
 Probabilities = npt.NDArray[np.float32]
@@ -30,10 +33,15 @@ class ValidationPredictions:
 def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches) -> None:
     """Predict every validation image in float32 and save labels and probabilities below `folder`.
 
-    Raises UserError if the folder cannot be written to.
+    A batch that does not fit into memory is divided. Raises UserError if the folder cannot be written to.
     """
     model.eval()
-    predicted = [(batch.labels_N, model(batch.images_NCHW).float().softmax(dim=1)) for batch in batches]
+    micro_batches = MicroBatches()
+
+    def probabilities_of(pieces: Sequence[Batch]) -> Tensor:
+        return torch.cat([model(piece.images_NCHW).float().softmax(dim=1) for piece in pieces])
+
+    predicted = [(batch.labels_N, micro_batches.run(batch, probabilities_of)) for batch in batches]
     labels_M, probabilities_MC = (torch.cat(parts).cpu().numpy() for parts in zip(*predicted, strict=True))
     with writing_below(folder):
         path = folder / names.PREDICTIONS_FILE
