@@ -1,4 +1,4 @@
-"""Ten random plans of faults; `python -m tests.chaos.random_faults` runs hundreds."""
+"""A few random plans of faults; `python -m tests.chaos.random_faults` runs hundreds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.chaos.conftest import Print
 from tests.chaos.random_faults import figures as figures_of
 from tests.chaos.random_faults import weather_all
 
-SEEDS = range(10)
+SEEDS = range(4)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_random_faults_break_no_invariant(figures: Print) -> None:
     started = time.monotonic()
     well, wrong = weather_all(SEEDS, 2, lambda line: None)
