@@ -27,8 +27,8 @@ from search.store.storage import open_storage
 from search.store.study_data import StudyData
 from studies.quickstart import QUICKSTART
 
-SERVES = {"dashboard"}
-"""Commands that would not end if their arguments were right; they get no home with a study."""
+SERVES = {"dashboard", "watch"}
+"""Commands that would not end if their arguments were right."""
 NUMBERS = ("0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e999", "9" * 40, "²", "٣", "1_0", "0x10", " 3", "1e-400")
 TEXTS = (
     *(

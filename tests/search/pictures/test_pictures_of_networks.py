@@ -53,6 +53,9 @@ def test_every_picture_is_drawn_of_every_family(family: str, tmp_path: Path) -> 
     predictions = predictions_of(images, classifier.predict_proba(pixels), CLASSES, "validation images")
     drawn = set()
     for name, sheet in sheets(classifier, predictions):
+        if name == "label_errors":  # Nothing was held out here.
+            assert sheet is None
+            continue
         assert sheet is not None  # Random weights are not right about twelve images.
         sheet.save(tmp_path / f"{name}.png")
         with Image.open(tmp_path / f"{name}.png") as image:
