@@ -110,7 +110,7 @@ def test_images_in_any_memory_format_give_the_same_maps() -> None:
     ("shape", "weight", "options", "message"),
     [
         ((1, 4, 9, 9), (8, 3, 3, 3), {}, "takes 3 channels"),
-        ((1, 6, 9, 9), (8, 2, 3, 3), {"groups": 3}, "makes a multiple of 3"),
+        ((1, 6, 9, 9), (8, 2, 3, 3), {"groups": 3}, "returns a multiple of 3"),
         ((1, 3, 4, 9), (8, 3, 3, 3), {"dilation": 2}, "4x9 px, padded, are smaller than a kernel of 3x3"),
     ],
 )

@@ -117,7 +117,7 @@ def _typed(study: str, *options: str) -> argparse.Namespace:
     ("typed", "message"),
     [
         (["--trial", "one/0"], "no studies at"),
-        (["--trial", "champion", "--data", "digits"], "leave --data out"),
+        (["--trial", "champion", "--data", "digits"], "no studies at"),
         (["--set", "filter=3"], "Did you mean 'filters'"),
     ],
 )

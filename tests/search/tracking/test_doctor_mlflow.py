@@ -53,7 +53,8 @@ def test_a_finished_study_has_no_findings_and_the_doctor_changes_nothing(finishe
     assert contents(finished.home) == before
 
 
-def test_the_table_shows_what_is_broken_and_how_to_repair_it(finished, storage, capsys):
+def test_the_table_shows_what_is_broken_and_how_to_repair_it(finished, storage, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # A narrow table breaks the address, depending on the length of the paths.
     update_study(storage, "partA", champion={"model_uri": "models:/partA/7"})
 
     assert run(finished) == 1
