@@ -10,7 +10,7 @@ from tests.chaos.conftest import Print
 from tests.chaos.random_faults import figures as figures_of
 from tests.chaos.random_faults import weather_all
 
-SEEDS = range(4)
+SEEDS = range(2)
 
 
 @pytest.mark.timeout(900)
