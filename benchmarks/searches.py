@@ -92,18 +92,18 @@ class _Point:
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
     state: RungState = "running"
-    is_complete: bool = False
     values: dict[int, float] = field(default_factory=dict)
 
     def as_rung_trial(self) -> RungTrial:
-        return RungTrial(number=self.number, state=self.state, values=self.values, is_complete=self.is_complete)
+        return RungTrial(number=self.number, state=self.state, values=self.values)
 
     def as_optuna_trial(self) -> FrozenTrial:
         """The trial as a worker's sampler sees it: one that continues still looks paused."""
-        states = {True: TrialState.COMPLETE, False: TrialState.PRUNED if self.values else TrialState.RUNNING}
+        is_complete = self.state == "complete"
+        unfinished = TrialState.PRUNED if self.values else TrialState.RUNNING
         return create_trial(
-            state=states[self.is_complete],
-            value=max(self.values.values()) if self.is_complete else None,
+            state=TrialState.COMPLETE if is_complete else unfinished,
+            value=max(self.values.values()) if is_complete else None,
             params=self.params,
             distributions=self.distributions,
             intermediate_values=self.values,
@@ -150,7 +150,7 @@ class RungStage:
         point: _Point = training.trial
         point.values[epoch] = accuracy
         if epoch == training.last:
-            point.state, point.is_complete = "ended", True
+            point.state = "complete"
         elif epoch in self.pinned.rungs:
             trials = [other.as_rung_trial() for other in self._points]
             if continues(trials, point.number, epoch, maximize=True):

@@ -44,20 +44,11 @@ def to_continue(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: 
     trains at least one trial to its end.
     """
     promoted = list(_promoted(trials, rungs, maximize=maximize))
-    if promoted or any(trial.state in ("waiting", "running") or trial.is_complete for trial in trials):
+    if promoted or any(trial.state in ("waiting", "running", "complete") for trial in trials):
         return promoted
-    return [trial.number for trial in ranked_by_rung(trials, rungs, maximize=maximize) if trial.state == "paused"][:1]
-
-
-def ranked_by_rung(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool) -> list[RungTrial]:
-    """The trials that have reached a rung, the most advanced first and, at equal rungs, the best first."""
-    ranked = []
-    for trial in trials:
-        rung = max((rung for rung in rungs if rung <= trial.epochs), default=None)
-        if rung is not None:
-            value = trial.best_until(rung, maximize=maximize)
-            ranked.append((-rung, -value if maximize else value, trial.number, trial))
-    return [trial for *_, trial in sorted(ranked, key=lambda entry: entry[:3])]
+    furthest = max((trial.epochs for trial in trials if trial.state == "paused"), default=0)
+    last = [trial for trial in trials if trial.state == "paused" and trial.epochs == furthest]
+    return _ranked(last, furthest, maximize=maximize)[:1]
 
 
 def _promoted(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool) -> Iterator[int]:
@@ -70,8 +61,11 @@ def _promoted(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bo
 
 def _better_half(trials: Sequence[RungTrial], rung: int, *, maximize: bool) -> list[int]:
     """The numbers of the better half of the trials that have reached a rung, best first."""
+    reached = _ranked([trial for trial in trials if trial.epochs >= rung], rung, maximize=maximize)
+    return reached[: len(reached) // REDUCTION]
+
+
+def _ranked(trials: Sequence[RungTrial], rung: int, *, maximize: bool) -> list[int]:
+    """The numbers of trials that have reached a rung, best first; of equal ones the earlier first."""
     sign = -1 if maximize else 1
-    reached = sorted(
-        (sign * trial.best_until(rung, maximize=maximize), trial.number) for trial in trials if trial.epochs >= rung
-    )
-    return [number for _, number in reached[: len(reached) // REDUCTION]]
+    return [number for _, number in sorted((sign * t.best_until(rung, maximize=maximize), t.number) for t in trials)]

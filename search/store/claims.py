@@ -10,13 +10,13 @@ process, so a crash in between loses nothing.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
-from sqlalchemy import delete, exists, insert, null, select, update
+from sqlalchemy import Connection, Select, delete, exists, insert, null, select, update
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import LeaseLost
@@ -112,14 +112,12 @@ def _acknowledge(storage: Storage, claim: Claim, result: Result) -> None:
         raise LeaseLost(f"trial {claim.number} of {claim.optuna_study} belongs to another worker now")
 
 
-@retried
 def _claim_first(
     storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float, numbers: Sequence[int] | None
 ) -> Claim | None:
-    """Lease and start a trial in one transaction; repeated with the same token, it returns the trial of that lease."""
-    trial = select(TrialModel.trial_id, TrialModel.number)
     waiting = (
-        trial.join(StudyModel, StudyModel.study_id == TrialModel.study_id)
+        select(TrialModel.trial_id, TrialModel.number)
+        .join(StudyModel, StudyModel.study_id == TrialModel.study_id)
         .where(StudyModel.study_name == optuna_study, TrialModel.state == TrialState.WAITING)
         .where(~exists().where(leases.c.trial_id == TrialModel.trial_id))
         .order_by(TrialModel.number)
@@ -128,16 +126,35 @@ def _claim_first(
     )
     if numbers is not None:
         waiting = waiting.where(TrialModel.number.in_(numbers))
+    return lease_first(storage, waiting, storage.trials.start, optuna_study, owner, token, lease_s)
+
+
+@retried
+def lease_first(
+    storage: Storage,
+    candidate: Select[Any],
+    start: Callable[[Connection, int], None],
+    optuna_study: str,
+    owner: str,
+    token: str,
+    lease_s: float,
+) -> Claim | None:
+    """Lease and start the trial that `candidate` selects (id and number) in one transaction; None if it selects none.
+
+    `start` gets the connection and the trial's id. Repeated with the same token, the call returns the trial of that
+    lease. Raises IntegrityError if another worker has a lease on the trial.
+    """
+    trial = select(TrialModel.trial_id, TrialModel.number)
+    own = trial.join(leases, leases.c.trial_id == TrialModel.trial_id).where(leases.c.token == token)
     with storage.engine.begin() as connection:
-        own = trial.join(leases, leases.c.trial_id == TrialModel.trial_id).where(leases.c.token == token)
         row = connection.execute(own).one_or_none()
         if row is None:
-            row = connection.execute(waiting).one_or_none()
+            row = connection.execute(candidate).one_or_none()
             if row is None:
                 return None
             lease = {"trial_id": row.trial_id, "optuna_study": optuna_study, "owner": owner, "token": token}
             connection.execute(insert(leases), {**lease, "expires_at": storage.now(connection) + lease_s})
-            storage.trials.start(connection, row.trial_id)
+            start(connection, row.trial_id)
     return Claim(trial_id=row.trial_id, number=row.number, optuna_study=optuna_study, owner=owner, token=token)
 
 

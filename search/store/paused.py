@@ -10,16 +10,16 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from optuna.trial import TrialState
-from sqlalchemy import and_, delete, exists, insert, null, select, update
+from sqlalchemy import Connection, delete, exists, null, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
 from search import names
-from search.store.claims import Claim
+from search.store.claims import Claim, lease_first
 from search.store.optuna_private import (
     StudyModel,
     TrialIntermediateValueModel,
@@ -28,10 +28,15 @@ from search.store.optuna_private import (
 )
 from search.store.retries import retried
 from search.store.storage import Storage
-from search.store.tables import leases
 from search.timing import Timing
 
-RungState = Literal["waiting", "running", "paused", "ended"]
+RungState = Literal["waiting", "running", "paused", "complete", "ended"]
+
+_STATES: dict[TrialState, RungState] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +45,9 @@ class RungTrial:
 
     number: int
     state: RungState
-    """ended: complete, or ended by an error, a divergence or the time budget."""
+    """ended: by an error, a divergence or the time budget."""
     values: Mapping[int, float]
     """The reported value of each epoch."""
-    is_complete: bool = False
 
     @property
     def epochs(self) -> int:
@@ -81,7 +85,6 @@ def read_rung_trials(storage: Storage, optuna_study: str) -> list[RungTrial]:
             number=row.number,
             state=_state(row.state, is_paused=row.is_paused),
             values=values[row.trial_id],
-            is_complete=row.state == TrialState.COMPLETE,
         )
         for row in trials
     ]
@@ -91,51 +94,39 @@ def claim_paused(
     storage: Storage, optuna_study: str, number: int, owner: str, *, lease_s: float = Timing.lease_s
 ) -> Claim | None:
     """Claim a paused trial so that it continues; None if another worker has claimed it."""
-    try:
-        return _claim(storage, optuna_study, number, owner, uuid.uuid4().hex, lease_s)
-    except IntegrityError:
-        return None  # Another worker has its lease.
-
-
-@retried
-def _claim(storage: Storage, optuna_study: str, number: int, owner: str, token: str, lease_s: float) -> Claim | None:
-    """Lease and restart the trial in one transaction; repeated with the same token, it returns the same claim."""
     study_id = select(StudyModel.study_id).where(StudyModel.study_name == optuna_study).scalar_subquery()
-    attribute = TrialUserAttributeModel
     paused = (
-        select(TrialModel.trial_id)
+        select(TrialModel.trial_id, TrialModel.number)
         .where(TrialModel.study_id == study_id, TrialModel.number == number)
         .where(TrialModel.state == TrialState.PRUNED, _is_paused())
         .with_for_update(of=TrialModel)
     )
-    own = select(leases.c.trial_id).where(leases.c.token == token)
-    with storage.engine.begin() as connection:
-        trial_id = connection.execute(own).scalar_one_or_none()
-        if trial_id is None:
-            trial_id = connection.execute(paused).scalar_one_or_none()
-            if trial_id is None:
-                return None
-            lease = {"trial_id": trial_id, "optuna_study": optuna_study, "owner": owner, "token": token}
-            connection.execute(insert(leases), {**lease, "expires_at": storage.now(connection) + lease_s})
-            connection.execute(
-                update(TrialModel)
-                .where(TrialModel.trial_id == trial_id)
-                .values(state=TrialState.RUNNING, datetime_complete=null())
-            )
-            ended = (names.PAUSED, names.REASON)
-            connection.execute(delete(attribute).where(attribute.trial_id == trial_id, attribute.key.in_(ended)))
-    return Claim(trial_id=trial_id, number=number, optuna_study=optuna_study, owner=owner, token=token, was_paused=True)
+    try:
+        claim = lease_first(storage, paused, _reopen, optuna_study, owner, uuid.uuid4().hex, lease_s)
+    except IntegrityError:
+        return None  # Another worker has its lease.
+    return claim and replace(claim, was_paused=True)
+
+
+def _reopen(connection: Connection, trial_id: int) -> None:
+    """Set a paused trial to RUNNING, and remove what its pause has left, as a part of the caller's transaction."""
+    attribute = TrialUserAttributeModel
+    connection.execute(
+        update(TrialModel)
+        .where(TrialModel.trial_id == trial_id)
+        .values(state=TrialState.RUNNING, datetime_complete=null())
+    )
+    left = (names.PAUSED, names.REASON)
+    connection.execute(delete(attribute).where(attribute.trial_id == trial_id, attribute.key.in_(left)))
 
 
 def _is_paused() -> ColumnElement[bool]:
     """Whether the trial of the surrounding query carries the mark of a paused one."""
     attribute = TrialUserAttributeModel
-    return exists().where(and_(attribute.trial_id == TrialModel.trial_id, attribute.key == names.PAUSED))
+    return exists().where(attribute.trial_id == TrialModel.trial_id, attribute.key == names.PAUSED)
 
 
 def _state(state: TrialState, *, is_paused: bool) -> RungState:
     if state == TrialState.PRUNED and is_paused:
         return "paused"
-    if state in (TrialState.WAITING, TrialState.RUNNING):
-        return "waiting" if state == TrialState.WAITING else "running"
-    return "ended"
+    return _STATES.get(state, "ended")

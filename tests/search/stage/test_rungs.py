@@ -8,8 +8,8 @@ from search.stage.rungs import continues, expected_epochs, rung_epochs, to_conti
 from search.store.paused import RungState, RungTrial
 
 
-def trial(number: int, *values: float, state: RungState = "paused", complete: bool = False) -> RungTrial:
-    return RungTrial(number=number, state=state, values=dict(enumerate(values, start=1)), is_complete=complete)
+def trial(number: int, *values: float, state: RungState = "paused") -> RungTrial:
+    return RungTrial(number=number, state=state, values=dict(enumerate(values, start=1)))
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_stage_in_which_nothing_can_be_promoted_still_trains_its_best_trial_to
     trials = [trial(0, 0.5), trial(1, 0.7, 0.8), trial(2, 0.3)]
     assert to_continue(trials, (1, 2, 4), maximize=True) == [1]
     assert to_continue([*trials, trial(3, state="running")], (1, 2, 4), maximize=True) == []
-    assert to_continue([*trials, trial(3, 0.9, 0.9, state="ended", complete=True)], (1, 2, 4), maximize=True) == []
+    assert to_continue([*trials, trial(3, 0.9, 0.9, state="complete")], (1, 2, 4), maximize=True) == []
