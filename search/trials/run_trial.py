@@ -6,12 +6,8 @@ and `models.training.fit` (the training itself).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import optuna
-from optuna.trial import TrialState
 
 from data.errors import InfeasibleConfig, TrainingDiverged
 from models.config import TrainConfig
@@ -20,9 +16,7 @@ from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 from models.training.micro_batches import is_out_of_memory
 from search import names
-from search.stage.snapshot import has_result
 from search.store.claims import Result
-from search.store.records import StageRecord
 from search.trials.faults import first_line, raise_unless_trial_at_fault, traceback_tail
 from search.trials.finalist_files import save_finalist
 from search.trials.interruption import TimeIsUp
@@ -99,13 +93,3 @@ def _all_epochs(
     for metrics in training:
         run.context.artifacts.back_up(checkpoint)
         yield metrics
-
-
-def is_out_of_time(study: optuna.Study, record: StageRecord) -> bool:
-    """Whether a stage's running trials have to end: its deadline has passed and it has a result to hand on.
-
-    The last stage of a study is never cut.
-    """
-    if record.name in names.LAST_STAGES or record.deadline is None or time.time() < record.deadline:
-        return False
-    return has_result(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))

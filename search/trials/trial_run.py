@@ -37,6 +37,17 @@ OUT_OF_TIME = "the stage's share of the time budget was used up"
 PRUNED = "below the pruner's threshold"
 
 
+def is_out_of_time(study: optuna.Study, ends_at: float | None, *, within_s: float = 0.0) -> bool:
+    """Whether a stage's running trials have to end now, or within some seconds.
+
+    They have to when the stage's time is over (`ends_at`, in seconds since the epoch; None: never) and it has a result
+    to hand on.
+    """
+    if ends_at is None or time.time() + within_s < ends_at:
+        return False
+    return has_result(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+
 @dataclass(kw_only=True, eq=False)
 class TrialRun:
     """One run of a claimed trial. A gang has one for each of its trials."""
@@ -46,7 +57,8 @@ class TrialRun:
     stage: PinnedStage
     context: TrialContext
     ends_at: float | None = None
-    """Time at which the stage ends by the time budget, in seconds since the epoch; None without a limit."""
+    """Time at which the stage ends by the time budget, in seconds since the epoch; None without a limit, and in the
+    last stage of a study, which is never cut."""
     clock: TrialClock = field(default_factory=TrialClock)
     reported: frozenset[int] = frozenset()
     """Steps that an earlier owner of the trial reported; they are trained again at most, and not reported again."""
@@ -112,14 +124,9 @@ class TrialRun:
             return result
         if not self.stage.rungs and self.trial.should_prune():
             return self.pruned(PRUNED)
-        return self.out_of_time() if self._would_be_cut(metrics.duration_s) else None
-
-    def _would_be_cut(self, epoch_s: float) -> bool:
-        """Whether the time budget would end the trial within its next epoch, which then need not begin."""
-        if self.ends_at is None or time.time() + epoch_s < self.ends_at:
-            return False
-        ended = self.trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        return has_result(ended)
+        # An epoch that the time budget would cut need not begin.
+        is_last = is_out_of_time(self.trial.study, self.ends_at, within_s=metrics.duration_s)
+        return self.out_of_time() if is_last else None
 
     @property
     def _undecided(self) -> int | None:

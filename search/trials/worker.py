@@ -36,9 +36,9 @@ from search.trials.faults import first_line
 from search.trials.gang_trial import run_gang
 from search.trials.interruption import Interruption, WorkerStopped
 from search.trials.lease_keeper import HeldLeases, LeaseKeeper
-from search.trials.run_trial import is_out_of_time, run_trial
+from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
-from search.trials.trial_run import TrialRun
+from search.trials.trial_run import TrialRun, is_out_of_time
 from search.trials.watchdog import Watchdog
 from search.trials.worker_status import WorkerStatus
 from search.trials.workload import open_workload_builder
@@ -135,7 +135,7 @@ class Worker:
         claims = tuple(run.claim for run in runs)
         try:
             self._interruption.begin_trials()
-            self._leases.held = HeldLeases(claims, partial(is_out_of_time, study, record))
+            self._leases.held = HeldLeases(claims, partial(is_out_of_time, study, runs[0].ends_at))
             for claim, result in _results(runs):
                 self._running = [run for run in self._running if run.claim != claim]
                 record_result(self._context, record, claim, result)
