@@ -17,7 +17,7 @@ from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, LEARNING_RATES, REG
 from benchmarks.replay import Curves, Key, Strategy, Training
 from benchmarks.searches import EndingStage, RungStage, Stages, StageSearch
 from models.config import TrainConfig
-from search.stage.bases import best_configs, paused_configs
+from search.stage.bases import handed_on
 from search.stage.pinning import pin_search
 from search.stage.samplers import TrialSeeded
 from search.store.pinned_stage import PinnedStage
@@ -30,6 +30,8 @@ MEDIAN_SHARE = 1 / 3
 """Share of the epochs of the first of two stages with median pruning."""
 RUNG_SHARE = 0.15
 """The same for stages with rungs."""
+NARROW = 8
+"""Configurations whose ranges the narrowed second stage searches."""
 SCREENING_SHARE = 1 / 3
 """Share of the epochs for the first epoch of many configurations."""
 
@@ -93,7 +95,7 @@ def staged_median(curves: Curves, epochs: int, seed: int) -> Strategy:
     first = EndingStage(_pin(seed, FIRST, epochs=FIRST_STAGE_EPOCHS))
 
     def second(trials: Sequence[FrozenTrial]) -> StageSearch:
-        bases = [config for _, config in best_configs(trials, 3, maximize=True)]
+        bases = _best(first.pinned, trials, 3)
         return EndingStage(_pin(seed, _around, bases, bases=3))
 
     return Stages(first, round(epochs * MEDIAN_SHARE), second)
@@ -104,30 +106,29 @@ def staged_rungs(curves: Curves, epochs: int, seed: int) -> Strategy:
     first = RungStage(_pin(seed, FIRST, pruner="asha"))
 
     def second(trials: Sequence[FrozenTrial]) -> StageSearch:
-        bases = _best(trials, 3)
+        bases = _best(first.pinned, trials, 3)
         return RungStage(_pin(seed, _around, bases, bases=3, pruner="asha"))
 
     return Stages(first, round(epochs * RUNG_SHARE), second)
 
 
-def staged_narrow(curves: Curves, epochs: int, seed: int, *, share: float = RUNG_SHARE, keep: int = 8) -> Strategy:
+def staged_narrow(curves: Curves, epochs: int, seed: int) -> Strategy:
     """Stages with rungs; the second searches all parameters in the ranges that the best of the first hold."""
     study = replace(
         STUDY,
-        stages=(_stage(FIRST, name="first", pruner="asha"), _stage(REGULARIZED, narrow=keep, pruner="asha")),
+        stages=(_stage(FIRST, name="first", pruner="asha"), _stage(REGULARIZED, narrow=NARROW, pruner="asha")),
         seed=seed,
     )
     first = RungStage(pin_search(study, 0, study.stages[0], [study.config]))
 
     def second(trials: Sequence[FrozenTrial]) -> StageSearch:
-        return RungStage(pin_search(study, 1, study.stages[1], _best(trials, keep)))
+        return RungStage(pin_search(study, 1, study.stages[1], _best(first.pinned, trials, NARROW)))
 
-    return Stages(first, round(epochs * share), second)
+    return Stages(first, round(epochs * RUNG_SHARE), second)
 
 
-def _best(trials: Sequence[FrozenTrial], count: int) -> list[TrainConfig]:
-    found = [config for _, config in best_configs(trials, count, maximize=True)]
-    return found + [config for _, config in paused_configs(trials, found, count - len(found), maximize=True)]
+def _best(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list[TrainConfig]:
+    return [config for _, config in handed_on(stage, trials, count)]
 
 
 def _around(base: TrainConfig) -> Space:

@@ -11,6 +11,16 @@ from models.values import from_flat
 from search import names
 from search.stage.pareto import front
 from search.stage.snapshot import rank_trials
+from search.store.pinned_stage import PinnedStage
+
+
+def handed_on(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
+    """The best `count` configurations that a stage hands on, best first; of paused trials too if it has rungs."""
+    best = best_configs(trials, count, maximize=stage.maximize, against=stage.against)
+    if stage.rungs:
+        taken = [config for _, config in best]
+        best += _paused_configs(trials, taken, count - len(best), maximize=stage.maximize)
+    return best
 
 
 def best_configs(
@@ -31,7 +41,7 @@ def best_configs(
     return [(trial, from_flat(trial.user_attrs[names.CONFIG])) for trial in chosen]
 
 
-def paused_configs(
+def _paused_configs(
     trials: Sequence[FrozenTrial], taken: Sequence[TrainConfig], count: int, *, maximize: bool
 ) -> list[tuple[FrozenTrial, TrainConfig]]:
     """The best `count` trials that paused or were cut by the time budget, and their configurations, without `taken`.
@@ -45,9 +55,7 @@ def paused_configs(
         if trial.intermediate_values and trial.user_attrs.keys() & {names.PAUSED, names.OUT_OF_TIME}
     ]
     partial.sort(key=lambda trial: best(trial.intermediate_values.values()), reverse=maximize)
-    partial.sort(
-        key=lambda trial: len(trial.intermediate_values), reverse=True
-    )  # Keeps the better of equal ones first.
+    partial.sort(key=lambda trial: len(trial.intermediate_values), reverse=True)  # Of equal ones the better is first.
     chosen: list[tuple[FrozenTrial, TrainConfig]] = []
     for trial in partial:
         config = from_flat(trial.user_attrs[names.CONFIG])

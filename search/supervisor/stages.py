@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from data.errors import SieveError
 from models.config import TrainConfig
 from search import names
-from search.stage.bases import best_configs, paused_configs
+from search.stage.bases import handed_on
 from search.stage.budget import Budget
 from search.stage.snapshot import stage_trials
 from search.store.pinned_stage import PinnedStage
@@ -111,10 +111,7 @@ class StageRunner:
 
     def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
         trials = stage_trials(self._storage, record)
-        maximize = self._study.direction == "maximize"
-        best = best_configs(trials, count, maximize=maximize, against=record.pinned.against)
-        if record.pinned.rungs:
-            best += paused_configs(trials, [config for _, config in best], count - len(best), maximize=maximize)
+        best = handed_on(record.pinned, trials, count)
         if not best:
             raise SieveError(
                 f"{record.optuna_study}: none of its {plural(len(trials), 'trial')} completed; "
