@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +131,28 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def kept_json(path: Path, make: Callable[[], Any], home: Path) -> Any:
+    """What `make` returns: made by one process, kept at `path` below `home`, and read there from then on."""
+    known = read_json(path)
+    if known is None:
+        with locked(path.with_suffix(".lock")):
+            known = read_json(path)  # A process that waited here for another finds its work done.
+            if known is None:
+                known = make()
+                with writing_below(home):
+                    write_json(path, known)
+    return known
+
+
+def kept_folder(folder: Path, make: Callable[[Path], object]) -> Path:
+    """The folder, which one process makes by `make(folder)` if it is not there."""
+    if not folder.is_dir():
+        with locked(folder.with_name(f"{folder.name}.lock")):
+            if not folder.is_dir():  # Otherwise this process waited here for another, which made it.
+                make(folder)
+    return folder
 
 
 def hash_folder(folder: Path) -> str:

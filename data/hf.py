@@ -6,16 +6,14 @@ format: the documentation of Hugging Face datasets, "Image" feature: a column of
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import UserError
-from data.files import writing_below
+from data.image_table import new_image_table
 from data.part_names import find_part_names
 from data.progress import Progress
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from pyarrow import Schema
 
 PREFIX = "hf:"
-TABLE = "labels.csv"
 _BATCH_ROWS = 256
 _MAGIC = {
     b"\x89PNG": ".png",
@@ -77,27 +74,17 @@ def unpack_parquet(source: Path, folder: Path, progress: Progress | None = None)
     except ModuleNotFoundError:
         raise UserError(f"{source}: parquet files need another package; pip install 'sieve-search[hf]'") from None
     files = sorted(_parquet_files(source))
-    part = folder.with_name(f"{folder.name}.part")
-    with writing_below(folder.parent):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        try:
-            with (part / TABLE).open("w", encoding="utf-8", newline="") as table:
-                writer = csv.writer(table)
-                writer.writerow(("path", "label", "split", "group"))
-                for number, path in enumerate(files):
-                    try:
-                        for row in _rows(pq.ParquetFile(path), path, part, f"{number:05}"):
-                            writer.writerow(row)
-                    except (OSError, ValueError) as error:
-                        if isinstance(error, OSError) and error.errno is not None:
-                            raise
-                        raise UserError(f"{path}: not a parquet file that can be read: {error}") from error
-                    if progress:
-                        progress("unpacking parquet files", number + 1, len(files))
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    with new_image_table(folder) as (part, add_row):
+        for number, path in enumerate(files):
+            try:
+                for row in _rows(pq.ParquetFile(path), path, part, f"{number:05}"):
+                    add_row(row)
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                raise UserError(f"{path}: not a parquet file that can be read: {error}") from error
+            if progress:
+                progress("unpacking parquet files", number + 1, len(files))
 
 
 def _parquet_files(folder: Path) -> Iterator[Path]:

@@ -12,12 +12,10 @@ mapping of the parts `train`, `val` and `test` to such.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib.util
 import io
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from data.errors import UserError
-from data.files import locked, writing_below
+from data.files import kept_folder
+from data.image_table import TABLE, new_image_table
 from data.progress import Progress
 
-TABLE = "labels.csv"
 _SOURCE = re.compile(r"(?P<file>.+\.py):(?P<function>\w+)")
 
 
@@ -57,12 +55,7 @@ def write_items(source: str, data_home: Path, progress: Progress | None = None) 
         raise UserError(f"{path}: no such file; give the function as FILE.py:NAME")
     state = f"{name}\0".encode() + path.read_bytes()
     folder = data_home.expanduser().absolute() / f"{name}-{hashlib.blake2b(state, digest_size=8).hexdigest()}"
-    if not folder.is_dir():
-        with locked(folder.with_name(f"{folder.name}.lock")):
-            # A process that waited here for another finds its work done.
-            if not folder.is_dir():
-                _write(_call(path, name), source, folder, progress)
-    return folder / TABLE
+    return kept_folder(folder, lambda new: _write(_call(path, name), source, new, progress)) / TABLE
 
 
 def _call(path: Path, name: str) -> Any:
@@ -83,23 +76,13 @@ def _call(path: Path, name: str) -> Any:
 
 def _write(given: Any, source: str, folder: Path, progress: Progress | None) -> None:
     parts: Mapping[str, Any] = given if isinstance(given, Mapping) else {"": given}
-    part_folder = folder.with_name(f"{folder.name}.part")
-    with writing_below(folder.parent):
-        shutil.rmtree(part_folder, ignore_errors=True)
-        part_folder.mkdir(parents=True)
-        try:
-            with (part_folder / TABLE).open("w", encoding="utf-8", newline="") as table:
-                writer = csv.writer(table)
-                writer.writerow(("path", "label", "split", "group"))
-                for split, items in parts.items():
-                    total = len(items) if hasattr(items, "__len__") else 0
-                    for number, item in enumerate(_each(items)):
-                        writer.writerow(_row(item, split, number, items, source, part_folder))
-                        if progress:
-                            progress("writing items", number + 1, total)
-            part_folder.rename(folder)
-        finally:
-            shutil.rmtree(part_folder, ignore_errors=True)
+    with new_image_table(folder) as (part_folder, add_row):
+        for split, items in parts.items():
+            total = len(items) if hasattr(items, "__len__") else 0
+            for number, item in enumerate(_each(items)):
+                add_row(_row(item, split, number, items, source, part_folder))
+                if progress:
+                    progress("writing items", number + 1, total)
 
 
 def _each(items: Any) -> Iterator[Any]:

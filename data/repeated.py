@@ -15,7 +15,7 @@ from PIL import Image
 from data.arrays import IntArray, Pool, UInt8Array
 from data.decode import PixelFormat
 from data.decoders import StreamedPool
-from data.files import locked, read_json, write_json, writing_below
+from data.files import kept_json
 from data.ignored import shown_name
 from data.layout import ImageFile
 from data.near_duplicates import SIZE, Signatures, clusters, joined, near_pairs, signatures
@@ -96,15 +96,7 @@ def find_near_duplicates(
         return NearDuplicates(skipped=f"{images:,} images; `sieve check-data` looks for them")
     key = f"{partition.fingerprint[:16]}-{partition.sealed_fingerprint[:16]}-{pixel_format.image_fit}"
     path = cache_home / f"{key}.near.json"
-    known = read_json(path)
-    if known is None:
-        with locked(path.with_suffix(".lock")):
-            # A process that waited here for another finds its work done.
-            known = read_json(path)
-            if known is None:
-                known = _search(pool_NHWC, partition, pixel_format, progress)
-                with writing_below(cache_home):
-                    write_json(path, known)
+    known = kept_json(path, lambda: _search(pool_NHWC, partition, pixel_format, progress), cache_home)
     return NearDuplicates(
         clusters=tuple(map(tuple, known["clusters"])),
         sealed=tuple((int(row), str(name)) for row, name in known["sealed"]),

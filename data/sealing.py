@@ -12,7 +12,7 @@ from pathlib import Path
 from data.bulk import decode_chunks
 from data.class_folders import listed
 from data.decode import PixelFormat, PixelRule, UnreadableImage, decode, pillow_warnings
-from data.files import locked, read_json, write_json, writing_below
+from data.files import kept_json, read_json, write_json, writing_below
 from data.fingerprint import fingerprint
 from data.ignored import shown_name
 from data.layout import ImageFile, Layout
@@ -67,15 +67,7 @@ def check_sealed(
     """Decode the test images of a partition once, in this process, and keep only whether each can be read."""
     rule = PixelRule(max_pixels=spec.max_pixels)
     path = _path(cache_home, f"checked-{fingerprint(files, hashes)}-{rule.max_pixels}")
-    known = read_json(path)
-    if known is None:
-        with locked(path.with_suffix(".lock")):
-            # A process that waited here for another finds its work done.
-            known = read_json(path)
-            if known is None:
-                known = _unreadable(layout, files, rule, progress)
-                with writing_below(cache_home):
-                    write_json(path, known)
+    known = kept_json(path, lambda: _unreadable(layout, files, rule, progress), cache_home)
     return Sealed(hashes={file.name: hashes[file.name] for file in files if file.name not in known}, unreadable=known)
 
 

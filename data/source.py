@@ -10,10 +10,11 @@ from pathlib import Path
 from data.catalog import DATASETS
 from data.digits import digits_layout
 from data.errors import UserError
-from data.files import locked
+from data.files import kept_folder
 from data.garbage import no_collection
-from data.hf import PREFIX, TABLE, fetch_hub, has_parquet, unpack_parquet
+from data.hf import PREFIX, fetch_hub, has_parquet, unpack_parquet
 from data.ignored import check_utf8
+from data.image_table import TABLE
 from data.items import absolute_function, is_function, write_items
 from data.layout import Layout, scan_folder
 from data.progress import Progress
@@ -70,16 +71,14 @@ def resolve(source: str, data_home: Path, progress: Progress | None = None) -> P
     archive = DATASETS[source].archive
     if archive is None:
         return None
-    folder = data_home.expanduser().absolute() / source
-    if not folder.is_dir():
+
+    def download(folder: Path) -> None:
         # Imported here: most starts download nothing, and requests takes as long to import as all else in this package.
         from data.download import fetch_dataset
 
-        with locked(folder.with_name(f"{source}.lock")):
-            # A process that waited here for another finds the folder.
-            if not folder.is_dir():
-                fetch_dataset(archive, folder, progress)
-    return folder
+        fetch_dataset(archive, folder, progress)
+
+    return kept_folder(data_home.expanduser().absolute() / source, download)
 
 
 def _unpacked(folder: Path, data_home: Path, progress: Progress | None) -> Path:
@@ -87,12 +86,7 @@ def _unpacked(folder: Path, data_home: Path, progress: Progress | None) -> Path:
     files = sorted(path for path in folder.rglob("*.parquet"))
     state = "".join(f"{path}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\n" for path in files)
     name = f"parquet-{hashlib.blake2b(state.encode('utf-8', 'surrogateescape'), digest_size=8).hexdigest()}"
-    unpacked = data_home.expanduser().absolute() / name
-    if not unpacked.is_dir():
-        with locked(unpacked.with_name(f"{name}.lock")):
-            if not unpacked.is_dir():
-                unpack_parquet(folder, unpacked, progress)
-    return unpacked
+    return kept_folder(data_home.expanduser().absolute() / name, lambda new: unpack_parquet(folder, new, progress))
 
 
 def _folder(source: str) -> Path:
