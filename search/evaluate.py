@@ -57,7 +57,8 @@ def evaluate(
         champion = load_champion(settings, find_champion(record).model_uri)
         # Before the seal is opened: images that are gone or have changed must not cost the look.
         record = locate_images(storage, settings, record, data, progress)
-        check_same_images(record, record.data.spec, settings, progress)
+        if data is None:  # Otherwise they were compared just now.
+            check_same_images(record, record.data.spec, settings, progress)
         number = open_look(storage, study, by=whoami(), model_uri=champion.registered.uri, reason=again)
         # Read after the own look is recorded: if two studies look at the same moment, at least one sees the other.
         others = tuple(look.name for look in looks_by_others(storage, record))
