@@ -16,12 +16,11 @@ from pathlib import Path
 from plotly.graph_objects import Figure
 
 from search.cli import command_parser
-from search.report.facts import StudyFacts, read_facts
+from search.report.facts import StudyFacts, open_facts
 from search.report.make import make_report
 from search.report.page import gather
 from search.run import run as run_request
 from search.settings import Settings, from_arguments
-from search.store.storage import open_storage
 from search.supervisor.arguments import add_run_arguments
 from search.supervisor.prepare import check_request
 from studies.definition import Study
@@ -45,7 +44,7 @@ def run(study: str | Study, *, test: bool = False, **options: str | int | float 
         parser.parse_args(["--study", name, *typed]), study=None if isinstance(study, str) else study
     )
     run_request(request, test=test)
-    return _read(request.settings, request.study.name)
+    return open_facts(request.settings, request.study.name)
 
 
 def load_study(
@@ -55,7 +54,7 @@ def load_study(
 
     Raises UserError if there is no study with that name.
     """
-    return _read(_settings(home, storage, tracking), study)
+    return open_facts(_settings(home, storage, tracking), study)
 
 
 def figures(study: StudyFacts) -> dict[str, Figure]:
@@ -86,11 +85,3 @@ def report(
 
 def _settings(home: str | Path | None, storage: str | None, tracking: str | None) -> Settings:
     return from_arguments(argparse.Namespace(home=home, storage=storage, tracking=tracking, artifacts=None))
-
-
-def _read(settings: Settings, study: str) -> StudyFacts:
-    opened = open_storage(settings.storage_url, create=False)
-    try:
-        return read_facts(opened, study)
-    finally:
-        opened.close()

@@ -19,9 +19,8 @@ from pathlib import Path
 from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.export_runs.event_files import write_event_files
-from search.report.facts import read_facts
+from search.report.facts import open_facts
 from search.settings import from_arguments
-from search.store.storage import open_storage
 from search.terminal import print_json
 
 FOLDER = "event-files"
@@ -42,11 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
     settings = from_arguments(options)
-    storage = open_storage(settings.storage_url, create=False)
-    try:
-        facts = read_facts(storage, options.study)
-    finally:
-        storage.close()
+    facts = open_facts(settings, options.study)
     folder = options.output or names.study_folder(settings.home, options.study) / FOLDER
     count = write_event_files(facts, folder)
     if options.json:

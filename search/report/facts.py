@@ -15,6 +15,7 @@ from sqlalchemy import select
 from search import names
 from search.report.metric import Metric
 from search.report.signature import read_signature
+from search.settings import Settings
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_status
 from search.store.find import find_study
 from search.store.history import Command, read_commands
@@ -23,7 +24,7 @@ from search.store.optuna_private import database_id
 from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.seal import Look, looks, looks_by_others
-from search.store.storage import Storage
+from search.store.storage import Storage, open_storage
 from search.store.tables import epochs as epoch_table
 from search.verdict.champion import Finalist, read_finalists
 
@@ -114,6 +115,15 @@ class StudyFacts:
         """The result of the last look that finished; None while the test set is sealed."""
         results = [look.result for look in self.looks if look.result]
         return results[-1] if results else None
+
+
+def open_facts(settings: Settings, study: str) -> StudyFacts:
+    """Open the database of the settings and read a study. Raises UserError if one of them does not exist."""
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        return read_facts(storage, study)
+    finally:
+        storage.close()
 
 
 def read_facts(storage: Storage, study: str) -> StudyFacts:

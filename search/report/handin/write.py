@@ -10,14 +10,13 @@ from data.files import read_json, writing_below
 from data.outputs import output_folder
 from search import names
 from search.pictures.draw_all import INDEX_FILE, PICTURE_FOLDER
-from search.report.facts import StudyFacts, read_facts
+from search.report.facts import StudyFacts, open_facts
 from search.report.handin.document import FIGURES, write_document
 from search.report.handin.draw_figure import save_figure
 from search.report.handin.pdf import write_pdf
 from search.report.model_card import hub_card
 from search.report.page import gather
 from search.settings import Settings
-from search.store.storage import open_storage
 
 TEXT, PDF, CSV, CARD = "report.md", "report.pdf", "trials.csv", "README.md"
 """The files in the folder of each kind of document."""
@@ -32,7 +31,7 @@ def write_handin(settings: Settings, study: str, kind: str, output: Path | None 
     (a model card in Hugging Face's format). `output` is a folder, by default `hand-in/KIND` in the study's folder.
     Files in it that somebody has changed are not overwritten: it raises UserError.
     """
-    facts = _read(settings, study)
+    facts = open_facts(settings, study)
     folder = output or names.study_folder(settings.home, study) / HANDIN / kind
     file = {"md": TEXT, "pdf": PDF, "csv": CSV, "card": CARD}[kind]
     if kind == "card" and facts.record.champion is None:
@@ -70,11 +69,3 @@ def _write_text(settings: Settings, facts: StudyFacts, folder: Path) -> None:
     for drawing in document.drawings:
         save_figure(drawing.plot, folder / FIGURES / drawing.name)
     (folder / TEXT).write_text(document.text(), "utf-8")
-
-
-def _read(settings: Settings, study: str) -> StudyFacts:
-    storage = open_storage(settings.storage_url, create=False)
-    try:
-        return read_facts(storage, study)
-    finally:
-        storage.close()
