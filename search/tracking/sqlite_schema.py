@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
+
+from search.settings import sqlite_url
 
 
 @contextmanager
@@ -20,16 +22,15 @@ def only_one_creates_the_schema(tracking_url: str) -> Iterator[None]:
     if not tracking_url.startswith("sqlite:"):
         yield
         return
-    url = make_url(tracking_url)
-    database = Path(url.database or "")
+    database = Path(make_url(tracking_url).database or "")
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
         if not database.exists() or database.stat().st_size == 0:
-            _create(url, database)
+            _create(database)
         yield
 
 
-def _create(url: URL, database: Path) -> None:
+def _create(database: Path) -> None:
     """Create the tables in a file beside the database, then rename it.
 
     MLflow creates them in some fifty migrations that are not one transaction. A process that is killed between two
@@ -40,6 +41,6 @@ def _create(url: URL, database: Path) -> None:
     part = database.with_name(f"{database.name}.part")
     for leftover in (part, part.with_name(f"{part.name}-journal")):
         leftover.unlink(missing_ok=True)
-    part_url = url.set(database=str(part)).render_as_string(hide_password=False)
+    part_url = sqlite_url(part)
     MlflowClient(tracking_uri=part_url, registry_uri=part_url).search_experiments(max_results=1)
     os.replace(part, database)
