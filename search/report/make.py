@@ -14,9 +14,11 @@ from search.command_line import command_line
 from search.pictures.draw_all import draw_pictures
 from search.report.compare_page import render_comparison
 from search.report.embedded_pictures import read_pictures
-from search.report.facts import read_facts
+from search.report.facts import StudyFacts, read_facts
+from search.report.importance import RankParameters, rank_parameters
 from search.report.notes import leave_notes
 from search.report.page import render
+from search.report.pieces import Page
 from search.settings import Settings
 from search.store.storage import open_storage
 from search.terminal import DataProgress, say
@@ -47,13 +49,19 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
         leave_notes(storage, facts)
     finally:
         storage.close()
-    last, ablation = facts.confirmation, None
-    if last is not None:
-        ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
-    page = render(facts, read_pictures(settings.home, study, is_tested=facts.test is not None), ablation)
+    page = render_study(settings, facts)
     with writing_below(path.parent):
         _write_whole(path, page.html)
     return path
+
+
+def render_study(settings: Settings, facts: StudyFacts, rank: RankParameters = rank_parameters) -> Page:
+    """The report's page with the study's ablation and pictures; `rank` estimates the importance of parameters."""
+    last, ablation = facts.confirmation, None
+    if last is not None:
+        ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
+    pictures = read_pictures(settings.home, facts.record.name, is_tested=facts.test is not None)
+    return render(facts, pictures, ablation, rank=rank)
 
 
 def make_comparison(settings: Settings, studies: Sequence[str], output: Path | None = None) -> Path:

@@ -15,20 +15,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import names
 from search.gpus import read_gpus
-from search.report.embedded_pictures import read_pictures
 from search.report.facts import read_facts
 from search.report.importance import Importance, rank_parameters
-from search.report.make import REPORT_FILE
+from search.report.make import REPORT_FILE, render_study
 from search.report.metric import Metric, plural
-from search.report.page import render
 from search.report.pieces import Page
 from search.report.signature import read_signature
 from search.settings import Settings
 from search.status import standing
 from search.store.find import find_study
 from search.store.storage import Storage
-from search.trials.artifacts import open_artifacts
-from search.verdict.ablation_result import read_ablation
 
 STATUS_S = 0.5
 """Seconds for which a status that was read is shown to every reader."""
@@ -133,12 +129,7 @@ class LiveStudy:
     def _render(self) -> Page:
         facts = read_facts(self._storage, self.study)
         self._rank.has_news = False
-        last, ablation = facts.confirmation, None
-        if last is not None:
-            root = open_artifacts(self._settings).root
-            ablation = read_ablation(facts.record, last.record, last.optuna_trials, root)
-        pictures = read_pictures(self._settings.home, self.study, is_tested=facts.test is not None)
-        page = render(facts, pictures, ablation, rank=self._rank)
+        page = render_study(self._settings, facts, rank=self._rank)
         self._signature = facts.signature
         return page
 
