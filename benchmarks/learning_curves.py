@@ -1,10 +1,10 @@
-"""Learning curves of a whole grid, trained once, so that strategies can be compared on them as often as one likes.
+"""Train a whole grid once and store its learning curves, so that strategies can be compared on them repeatedly.
 
     python -m benchmarks.learning_curves --data FOLDER_OF_CIFAR10 --home FOLDER
 
-A search of its own (`--home` keeps it; stop it at any time, the same command goes on): 192 configurations, nine epochs
-each, 3,000 training and 1,500 validation images. The learning rate is constant, so the first epochs of a curve are what
-a shorter training would have given. About 10 minutes on two cores; writes `benchmarks/results/learning-curves.json`.
+The grid is a search in `--home` (stop it at any time; the same command continues): 192 configurations, nine epochs
+each, 3,000 training and 1,500 validation images. The learning rate is constant, so the first epochs of a curve equal a
+shorter training. It takes about 10 minutes on two cores and writes `benchmarks/results/learning-curves.json`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STUDY = Study(
     stages=(
         Stage(
             name="grid",
-            trials=1,  # A grid has as many as it has cells.
+            trials=1,  # A grid has as many trials as cells, whatever stands here.
             epochs=EPOCHS,
             sampler="grid",
             pruner="none",
@@ -59,7 +59,7 @@ STUDY = Study(
 
 
 def read_curves(home: Path) -> list[dict[str, Any]]:
-    """Each cell's parameters, and its validation accuracy after each epoch."""
+    """Read each cell's parameters and its validation accuracy after each epoch from the database in `home`."""
     storage = open_storage(f"sqlite:///{home.resolve() / names.STORAGE_FILE}", create=False)
     try:
         grid, *_ = read_stages(storage, STUDY.name)
@@ -74,6 +74,7 @@ def read_curves(home: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Run the grid and store its curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--home", required=True, type=Path)

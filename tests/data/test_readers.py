@@ -158,7 +158,7 @@ def test_a_disk_that_a_process_finds_full_is_one_line(root: Path, tmp_path: Path
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_who_stops_asking_for_headers_can_go_on_to_decode(root: Path, processes: None) -> None:
+def test_decoding_works_after_only_some_headers_were_read(root: Path, processes: None) -> None:
     layout = scan_folder(root)
     with Readers(layout) as readers:
         headers = readers.headers(layout.files)

@@ -96,7 +96,7 @@ def test_pictures_that_are_kept_already_are_used_unless_a_limit_forbids_it(
     assert isinstance(opened(root, tmp_path / "kept", CacheLimit(size_bytes=0)).train.pool_NHWC, StreamedPool)
 
 
-def test_a_file_that_is_gone_by_now_is_told_and_what_follows_is_read_right(
+def test_a_file_that_is_gone_is_reported_and_the_following_files_are_read(
     root: Path, kept: SearchData, streamed: SearchData
 ) -> None:
     rows, pool = streamed.train.rows_M, streamed.train.pool_NHWC
@@ -110,7 +110,7 @@ def test_a_file_that_is_gone_by_now_is_told_and_what_follows_is_read_right(
     np.testing.assert_array_equal(pool[rows], kept.train.pool_NHWC[rows])
 
 
-def test_a_killed_process_is_told_and_replaced(kept: SearchData, streamed: SearchData) -> None:
+def test_a_killed_process_is_reported_and_replaced(kept: SearchData, streamed: SearchData) -> None:
     rows, pool = streamed.train.rows_M, streamed.train.pool_NHWC
     assert isinstance(pool, StreamedPool)
     pool[rows[:1]]
@@ -137,7 +137,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_processes_end_with_the_one_that_they_decode_for(root: Path, tmp_path: Path) -> None:
+def test_decoding_processes_end_with_their_parent(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", DECODE_AND_DIE, str(root), str(tmp_path / "home")]
     printed = subprocess.run(command, capture_output=True, text=True).stdout.split()
     assert len(printed) == 2
