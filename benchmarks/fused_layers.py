@@ -212,6 +212,7 @@ def _step(run: Callable[[Tensor], Tensor | None], x: Tensor, layers: list[nn.Mod
 
 
 def main() -> None:
+    """Measure the fused layers, or the block sizes with `--tune`, and print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fused_layers", description="Fused layers on a GPU.")
     parser.add_argument("--device", default="cuda:0", help="cuda:N (default: cuda:0)")
     parser.add_argument(

@@ -19,6 +19,7 @@ Result = Mapping[str, Any]
 
 
 def main() -> None:
+    """Write the page's tables anew from the stored results."""
     text = PAGE.read_text()
     PAGE.write_text(with_tables(text, stored_results()))
 

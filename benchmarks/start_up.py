@@ -109,6 +109,7 @@ def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def main() -> None:
+    """Measure the runs in turn and print their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="quickstart")
     parser.add_argument("--runs", type=int, default=5)

@@ -52,6 +52,7 @@ class Standing:
 
     @property
     def is_over(self) -> bool:
+        """Whether the study is done."""
         return self.record.state == "done"
 
     @property
@@ -62,6 +63,7 @@ class Standing:
         return "naming the champion" if self.record.state == "promoting" else show_eta(self.eta_s)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the study's state, stages, workers and times as a dict for JSON."""
         return {
             "study": self.record.name,
             "state": self.record.state,

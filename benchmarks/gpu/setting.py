@@ -64,7 +64,8 @@ class Setting:
 class Part(Protocol):
     """A function that measures a part and yields figures as it gets them; those before a failure are kept."""
 
-    def __call__(self, setting: Setting) -> Iterator[Figures]: ...
+    def __call__(self, setting: Setting) -> Iterator[Figures]:
+        """Measure the part in this setting."""
 
 
 def random_data(device: torch.device, *, train: int, val: int, image_size: int) -> TrialData:

@@ -26,6 +26,7 @@ class PinnedParameter:
     """Values of the parameter `when` for which this parameter exists."""
 
     def exists_for(self, values: Mapping[str, Any]) -> bool:
+        """Return whether the parameter exists for these values of the parameter that it depends on."""
         return self.when is None or values[self.when] in self.when_values
 
 
