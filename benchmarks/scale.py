@@ -44,7 +44,7 @@ from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from search.supervisor.stage_queue import fill_queue
-from studies.registry import load_study
+from studies.load import load_study
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 PROCESSES = 4

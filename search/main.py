@@ -95,7 +95,7 @@ def _completion_script(shell: str) -> str:
     """A script with which `shell` completes commands, their options, files, and the names of studies."""
     import shtab
 
-    from studies.registry import STUDIES
+    from studies.load import STUDIES
 
     parser = build_parser()
     commands = parser.add_subparsers()

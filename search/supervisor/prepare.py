@@ -22,8 +22,8 @@ from search.tracking.precheck import check_tracking
 from search.trials.artifacts import open_artifacts
 from studies.definition import Study
 from studies.flat import flatten
+from studies.load import load_study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
-from studies.registry import load_study
 
 MAX_WORKERS = 256
 """The most workers on one machine; a larger number is taken for a typing error."""

@@ -1,6 +1,6 @@
 """Measure how many trials a warm start saves: search digits with and without the best configurations of other images.
 
-    python -m benchmarks.warm_start --data CIFAR10_FOLDER [--seeds 8] [--output FILE]
+    python -m benchmarks.trials_saved --data CIFAR10_FOLDER [--seeds 8] [--output FILE]
 
 An earlier study searches the same space on 3,000 images of CIFAR-10 at 16 px. Then the digits are searched twice with
 every seed, cold and warm: both use the same seeds for training and sampler and the same start configuration, and the
@@ -80,7 +80,7 @@ def find_earlier(settings: Settings, folder: str, new: Study) -> tuple[dict[str,
     result = run(
         Request(
             settings=settings, study=earlier, spec=spec, devices=("cpu",), share=None, workers=2, fills_gpus=False,
-            budget_s=None, command="benchmarks.warm_start", notify_url=None,
+            budget_s=None, command="benchmarks.trials_saved", notify_url=None,
         )
     )  # fmt: skip
     storage = open_storage(settings.storage_url, create=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from studies.registry import STUDIES, load_study
+from studies.load import STUDIES, load_study
 
 FILE = """
 from models.config import FlexCNNConfig
