@@ -4,7 +4,7 @@
     sieve status --study NAME --watch
 
 It prints once. With --watch it updates the display until every study is done, or until Ctrl-C, which ends only the
-display. An update is a few short queries, whatever the size of the study.
+display. An update takes a few short queries, whatever the size of the study.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Say what is wrong with a set of images, before hours are spent on it.
+"""Report problems in a set of images, before you spend hours on a search.
 
     sieve check-data --data photos
     sieve check-data --data photos --study NAME
 
-Looks for near-duplicates within and across training, validation and the sealed part, images under two labels, images of
+It finds near-duplicates within and across training, validation and the sealed part, images under two labels, images of
 one colour, outliers in size, brightness and sharpness, unreadable images and small classes. With --study it also ranks
-probable label errors by what the study's finalists said of images that they were not trained on; the more folds the
-study has, the more images these are. Lists go to CSV files.
+probable label errors by the finalists' predictions on images that they were not trained on; a study with more folds has
+more such images. All lists are written as CSV files.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.check_data", __doc__)
     add_data_arguments(parser)
-    parser.add_argument("--study", metavar="NAME", help="check a study's images, their labels by its finalists too")
+    parser.add_argument("--study", metavar="NAME", help="check a study's images, and their labels with its finalists")
     parser.add_argument("--output", metavar="FOLDER", type=Path, help="folder for the lists (default: in --home)")
     add_cache_argument(parser)
     return parser
