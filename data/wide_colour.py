@@ -37,7 +37,8 @@ def read_wide_color(image: Image.Image, again: Image.Image) -> npt.NDArray[np.ui
         tile._replace(args=_with_raw_mode(tile.args, f"{colors};{_OTHER_ORDER[order]}"))
         for tile in again.tile  # type: ignore[attr-defined]
     ]
-    return np.asarray(image).astype(np.uint16) << 8 | np.asarray(again)
+    upper_HWC, lower_HWC = np.asarray(image, dtype=np.uint16), np.asarray(again, dtype=np.uint16)
+    return upper_HWC << 8 | lower_HWC
 
 
 def alpha_to_8_bits(alpha_HW1: npt.NDArray[np.uint16]) -> UInt8Array:
