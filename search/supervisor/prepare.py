@@ -153,7 +153,7 @@ def check_name(name: str) -> None:
     """Raise UserError for a study's name that cannot name a folder, or does not fit into the database."""
     if name in ("", ".", "..") or "/" in name or not name.isprintable() or name != name.strip():
         raise UserError(
-            f"study name {name[:MAX_NAME]!r}: use printable characters without a slash, without a space at the start or "
+            f"study name {name[:MAX_NAME]!r}: use printable characters without a slash, no space at the start or "
             "end, and not . or .. alone"
         )
     if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME_BYTES:
