@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -21,6 +21,7 @@ from models.values import from_flat, to_flat, with_values
 from search import names
 from search.stage.distributions import count, describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
+from search.stage.hand_picked import inside
 from search.stage.narrowing import narrowed_space
 from search.stage.rungs import rung_epochs
 from search.stage.seeds import derive_seed
@@ -46,8 +47,9 @@ def pin_search(
     """Fix the settings of a search stage around its base configurations.
 
     A grid has one trial for each cell, and `stage.trials` is not used. Any other stage with at least as many trials as
-    there are different configurations trains each of them once. `first` are the parameters of trials that follow
-    those of the bases, within the budget. The parameters of a random search are all drawn here, infeasible ones again.
+    there are different configurations trains each of them once. The stage's `tries` follow the bases, then trials with
+    the parameters `first`, all within the budget. The parameters of a random search are
+    all drawn here, infeasible ones again.
     A stage that narrows has the best base alone, and begins with the parameters of the best few.
     """
     if stage.narrow and position:
@@ -68,7 +70,8 @@ def pin_search(
         if every is not None and len(every) <= stage.trials:
             queue = _starts_first(queue, every)
         elif any(spaces):
-            queue = [*queue, *first, *_free(spaces, stage.trials)][: stage.trials]
+            tries = [_tried(spaces, flat, chosen) for chosen in stage.tries]
+            queue = [*queue, *tries, *first, *_free(spaces, stage.trials)][: stage.trials]
     pinned = PinnedStage(
         name=stage.name,
         trials=len(queue),
@@ -177,6 +180,13 @@ def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: i
         if parameter.exists_for(base) and holds(distribution, base[parameter.name]):
             fixed[parameter.name] = base[parameter.name]
     return fixed
+
+
+def _tried(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values], chosen: Mapping[str, Any]) -> Values:
+    """The parameters of a hand-picked trial around the base whose space holds most of them."""
+    fitting = [inside(space, base, chosen) for space, base in zip(spaces, bases, strict=True)]
+    index = max(range(len(fitting)), key=lambda position: len(fitting[position]))
+    return {**({names.BASE: index} if len(spaces) > 1 else {}), **fitting[index]}
 
 
 def all_combinations(
