@@ -53,6 +53,25 @@ class When:
 Space = Mapping[str, BaseDistribution | When]
 
 
+class Around(FloatDistribution):  # type: ignore[misc]  # Optuna does not forbid it; only its own classes are stored.
+    """A range on a log scale with a guess in its middle: searches begin there and draw near it more often."""
+
+    def __init__(self, guess: float, factor: float) -> None:
+        super().__init__(guess / factor, guess * factor, log=True)
+        self.guess = guess
+
+
+def around(guess: float, factor: float = 10.0) -> Around:
+    """A positive number near a guess, at most `factor` times smaller or larger: `around(1e-3)` for a learning rate.
+
+    A stage begins with the guess. While its sampler has too few trials for a model, it draws from a log-normal
+    distribution around the guess, cut to the range, whose standard deviation is half the way to either end.
+    """
+    if guess <= 0 or factor <= 1:
+        raise UserError(f"around({guess}, {factor}): the guess is above 0 and the factor above 1")
+    return Around(guess, factor)
+
+
 def choice(*values: Value | tuple[Value, ...] | list[Value]) -> CategoricalDistribution:
     """One of these values. A tuple or list holds one value per layer: `choice((3, 3), (5, 3))`."""
     # Stored as text, which fields accept, because a database returns lists, which Optuna cannot compare with tuples.
