@@ -68,7 +68,7 @@ def main() -> None:
         run(study, data=options.data, home=options.home, devices="cpu", workers=options.workers)
     curves = read_curves(options.home, table)
     result = {"epochs": EPOCHS, "train_images": table.train_images, "val_images": table.val_images, "curves": curves}
-    print(write_result(curves_file(table.name), result))
+    print(write_result(curves_file(table.name), result, indent=None))
 
 
 if __name__ == "__main__":
