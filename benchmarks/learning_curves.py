@@ -48,6 +48,7 @@ def read_curves(home: Path, table: Table) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Train a table, or keep what has been trained of it."""
     parser = CommandParser(
         prog="python -m benchmarks.learning_curves",
         description=__doc__,

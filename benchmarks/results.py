@@ -1,4 +1,4 @@
-"""Where results are kept: one JSON file each, with the machine and versions they were measured on."""
+"""Store results in `benchmarks/results`: one JSON file each, with the machine and versions of the measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).with_name("results")
 
 
 def write_result(name: str, result: Mapping[str, Any], folder: Path = FOLDER, *, indent: int | None = 1) -> Path:
-    """Keep a result as `benchmarks/results/NAME.json`, or in another folder; the last one of a name counts."""
+    """Write a result to `NAME.json` in `benchmarks/results` or another folder, and replace an earlier result."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     stored = {**result, "measured_on": time.strftime("%Y-%m-%d"), "machine": describe_machine()}
@@ -23,7 +23,7 @@ def write_result(name: str, result: Mapping[str, Any], folder: Path = FOLDER, *,
 
 
 def read_result(name: str, folder: Path = FOLDER) -> dict[str, Any] | None:
-    """A stored result, or None."""
+    """Read a stored result; None if there is none of that name."""
     path = folder / f"{name}.json"
     if not path.exists():
         return None

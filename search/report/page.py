@@ -19,6 +19,7 @@ from search.report.facts import StudyFacts
 from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
+from search.report.image_problems import ImageProblems
 from search.report.importance import RankParameters, rank_parameters
 from search.report.metric import percent, plural, show_time
 from search.report.observations import Observation, observe
@@ -80,6 +81,7 @@ def render(
     pictures: Sequence[Picture],
     ablation: AblationResult | None = None,
     *,
+    problems: ImageProblems | None = None,
     rank: RankParameters = rank_parameters,
 ) -> Page:
     """Render the report as self-contained HTML that loads nothing from elsewhere; `rank` is that of `gather`."""
@@ -89,6 +91,7 @@ def render(
         facts=facts,
         metric=facts.metric,
         pictures=pictures,
+        problems=problems or ImageProblems(),
         ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition.to_json(), indent=2),

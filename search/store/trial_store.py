@@ -87,6 +87,7 @@ class TrialStore(CachedStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
+        """Return a study's trials, read from the database again at most every `fresh_s` seconds."""
         if time.monotonic() - self._read_at.get(study_id, -1e9) >= self.fresh_s:
             self.read_now(study_id)
         chosen = self._in_states(study_id, tuple(TrialState) if states is None else states)
@@ -126,6 +127,7 @@ class TrialStore(CachedStorage):
 
     @retried
     def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial from the cache if it has ended, else from the database."""
         if trial_id != self._opening:
             return super().get_trial(trial_id)
         with self._lock:
@@ -161,6 +163,7 @@ class TrialStore(CachedStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
+        """Store a drawn parameter, or hold it back while a draw writes all its parameters in one transaction."""
         if self._held is None:
             super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
             return
@@ -179,6 +182,7 @@ class TrialStore(CachedStorage):
 
     @retried
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Store a system attribute, or hold it back while a draw writes all of them in one transaction."""
         if self._held is None:
             super().set_trial_system_attr(trial_id, key, value)
             self._read_at.clear()  # Pruners keep their rungs there, and read those of the gang's other trials at once.
