@@ -89,6 +89,11 @@ def study_folder(home: Path, study: str) -> Path:
     return home / "studies" / study
 
 
+def answers_file(home: Path, study: str, look: int) -> Path:
+    """The table of a study's answers at one look at the test set."""
+    return study_folder(home, study) / f"look-{look}.csv"
+
+
 def trial_folder(home: Path, study: str, stage: str, number: int) -> Path:
     """The folder with one trial's checkpoint and, for a finalist, its classifier."""
     return study_folder(home, study) / "trials" / f"{stage}-{number}"
