@@ -33,6 +33,7 @@ from search.store.seal import close_look, looks_by_others, open_look, whoami
 from search.store.storage import open_storage
 from search.terminal import DataProgress, print_json, say
 from search.tracking.model_registry import LoadedChampion, load_champion, log_test_result
+from search.verdict.measures import measure
 from search.verdict.scores import score, show
 
 BATCH_IMAGES = 256
@@ -103,8 +104,10 @@ def _measure(
     predictions = predictions_of(
         test.images, probabilities_NC, champion.classes, f"test images (look {look})", test.names
     )
+    scores = score(predictions.labels_N, predictions.predicted_N, champion.classes)
     result = LookResult(
-        **vars(score(predictions.labels_N, predictions.predicted_N, champion.classes)),
+        **vars(scores),
+        measures=measure(scores, predictions.labels_N, probabilities_NC, record.definition.metric),
         look=look,
         classes=tuple(champion.classes),
         model_uri=champion.registered.uri,

@@ -84,6 +84,11 @@ def registered_model(study: str) -> str:
     return study if allowed == study else f"{allowed or 'study'}-{sha256(study.encode()).hexdigest()[:6]}"
 
 
+def metric_key(metric: str) -> str:
+    """A metric's name with the characters that MLflow allows: the name of a class may have others."""
+    return re.sub(r"[^\w.:-]+", "_", metric)
+
+
 def study_folder(home: Path, study: str) -> Path:
     """The folder with a study's files."""
     return home / "studies" / study

@@ -139,6 +139,7 @@ def log_test_result(settings: Settings, registered: RegisteredModel, result: Loo
     when all else is stored. Raises SieveError if MLflow does not answer.
     """
     summary = {"test_accuracy": result.accuracy, "test_macro_f1": result.macro_f1}
+    summary |= {names.metric_key(f"test_{entry.name}"): entry.value for entry in result.measures}
     stored = result.to_json()
     with answering(settings.tracking_url) as client:
         run_id = str(client.get_model_version(registered.name, registered.version).run_id)
