@@ -1,93 +1,75 @@
-"""Train a whole grid once and store its learning curves, so that strategies can be compared on them repeatedly.
+"""The learning curves of a whole table, trained once, so that strategies can be compared on them any number of times.
 
-    python -m benchmarks.learning_curves --data FOLDER_OF_CIFAR10 --home FOLDER
+    python -m benchmarks.learning_curves --table small --data FOLDER_OF_CIFAR10 --home FOLDER
 
-The grid is a search in `--home` (stop it at any time; the same command continues): 192 configurations, nine epochs
-each, 3,000 training and 1,500 validation images. The learning rate is constant, so the first epochs of a curve equal a
-shorter training. It takes about 10 minutes on two cores and writes `benchmarks/results/learning-curves.json`.
+A search of its own (`--home` keeps it; the same command continues after a stop). Writes
+`benchmarks/results/learning-curves-TABLE.json`.
+
+- `small`: 192 networks, 3,000 training and 1,500 validation images; about 10 minutes on two cores.
+- `heads`: 1,008 heads on stored features, with `--weights FILE` for the backbone; about 15 minutes.
+- `part-a`: 640 networks of the first space of `partA`; hours, of which any part can be kept with `--keep`.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results import write_result
-from models.config import FlexCNNConfig
+from benchmarks.tables import EPOCHS, TABLES, Table, curves_file
+from models.config import BackboneConfig
 from search import names
-from search.cli import main_guard
+from search.api import run
+from search.cli import CommandParser, main_guard
 from search.stage.snapshot import stage_trials
 from search.store.records import read_stages
 from search.store.storage import open_storage
-from studies.definition import Confirm, Space, Stage, Study, choice
-
-EPOCHS = 9
-TRAIN_IMAGES, VAL_IMAGES = 3_000, 1_500
-ARCHITECTURE: Space = {
-    "conv_layers": choice(2, 4),
-    "filters": choice(8, 16, 24),
-    "filter_factor": choice(1.0, 2.0),
-}
-LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-REGULARIZATION: Space = {
-    "learning_rate": choice(*LEARNING_RATES),
-    "dropout": choice(0.0, 0.4),
-    "flip": choice(0.0, 0.5),
-}
-
-STUDY = Study(
-    name="learning-curves",
-    description="Every cell of a grid of small networks on a part of CIFAR-10.",
-    config=FlexCNNConfig(image_size=32, conv_layers=3, filters=16, filter_factor=2.0, batch_size=64, epochs=EPOCHS),
-    stages=(
-        Stage(
-            name="grid",
-            trials=1,  # A grid has as many trials as cells, whatever stands here.
-            epochs=EPOCHS,
-            sampler="grid",
-            pruner="none",
-            space={**ARCHITECTURE, **REGULARIZATION},
-        ),
-    ),
-    confirm=Confirm(finalists=1, seeds=1, epochs=1),
-    train_images=TRAIN_IMAGES + VAL_IMAGES,
-    val_fraction=VAL_IMAGES / (TRAIN_IMAGES + VAL_IMAGES),
-)
 
 
-def read_curves(home: Path) -> list[dict[str, Any]]:
-    """Read each cell's parameters and its validation accuracy after each epoch from the database in `home`."""
+def read_curves(home: Path, table: Table) -> list[dict[str, Any]]:
+    """Each configuration's parameters, and its validation accuracy after each epoch."""
     storage = open_storage(f"sqlite:///{home.resolve() / names.STORAGE_FILE}", create=False)
     try:
-        grid, *_ = read_stages(storage, STUDY.name)
-        trials = stage_trials(storage, grid)
+        stage, *_ = read_stages(storage, table.study.name)
+        trials = stage_trials(storage, stage)
     finally:
         storage.close()
     return [
-        {"params": trial.params, "val_accuracy": [trial.intermediate_values[epoch] for epoch in range(1, EPOCHS + 1)]}
+        {
+            "params": trial.params,
+            "val_accuracy": [round(trial.intermediate_values[epoch], 6) for epoch in range(1, EPOCHS + 1)],
+        }
         for trial in trials
         if len(trial.intermediate_values) == EPOCHS
     ]
 
 
 def main() -> None:
-    """Run the grid and store its curves."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    """Train a table, or keep what has been trained of it."""
+    parser = CommandParser(
+        prog="python -m benchmarks.learning_curves",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--table", required=True, choices=sorted(TABLES))
+    parser.add_argument("--data", help="folder of CIFAR-10")
     parser.add_argument("--home", required=True, type=Path)
+    parser.add_argument("--weights", help="file of the backbone's weights")
     parser.add_argument("--workers", default="2")
+    parser.add_argument("--keep", action="store_true", help="train nothing, and keep the curves that are there")
     options = parser.parse_args()
-    command = [
-        sys.executable, "-m", "search.run", "--study", __file__, "--data", options.data,
-        "--home", str(options.home), "--devices", "cpu", "--workers", options.workers,
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    curves = read_curves(options.home)
-    result = {"epochs": EPOCHS, "train_images": TRAIN_IMAGES, "val_images": VAL_IMAGES, "curves": curves}
-    print(write_result("learning-curves", result))
+    table = TABLES[options.table]
+    study = table.study
+    if isinstance(study.config, BackboneConfig) and options.weights:
+        study = replace(study, config=replace(study.config, weights=options.weights))
+    if not options.keep:
+        run(study, data=options.data, home=options.home, devices="cpu", workers=options.workers)
+    curves = read_curves(options.home, table)
+    result = {"epochs": EPOCHS, "train_images": table.train_images, "val_images": table.val_images, "curves": curves}
+    print(write_result(curves_file(table.name), result, indent=None))
 
 
 if __name__ == "__main__":

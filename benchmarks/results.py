@@ -13,12 +13,12 @@ from benchmarks.machine import describe_machine
 FOLDER = Path(__file__).with_name("results")
 
 
-def write_result(name: str, result: Mapping[str, Any], folder: Path = FOLDER) -> Path:
+def write_result(name: str, result: Mapping[str, Any], folder: Path = FOLDER, *, indent: int | None = 1) -> Path:
     """Write a result to `NAME.json` in `benchmarks/results` or another folder, and replace an earlier result."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     stored = {**result, "measured_on": time.strftime("%Y-%m-%d"), "machine": describe_machine()}
-    path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(stored, indent=indent, ensure_ascii=False) + "\n")
     return path
 
 

@@ -36,6 +36,8 @@ OUT_OF_TIME = "out_of_time"
 """Attribute: marks a trial that the time budget cut in mid-training."""
 PAUSED = "paused"
 """Attribute: the epoch after which a trial paused, because it was not among the better half at that epoch."""
+HAND_PICKED = "hand_picked"
+"""Attribute: marks a trial whose parameters the user chose with `sieve try`."""
 SKIPPED = "skipped"
 """Attribute: marks a planned trial that was never begun because the time budget was used up."""
 BEST_EPOCH = "best_epoch"
@@ -84,9 +86,19 @@ def registered_model(study: str) -> str:
     return study if allowed == study else f"{allowed or 'study'}-{sha256(study.encode()).hexdigest()[:6]}"
 
 
+def metric_key(metric: str) -> str:
+    """A metric's name with the characters that MLflow allows: the name of a class may have others."""
+    return re.sub(r"[^\w.:-]+", "_", metric)
+
+
 def study_folder(home: Path, study: str) -> Path:
     """The folder with a study's files."""
     return home / "studies" / study
+
+
+def answers_file(home: Path, study: str, look: int) -> Path:
+    """The table of a study's answers at one look at the test set."""
+    return study_folder(home, study) / f"look-{look}.csv"
 
 
 def trial_folder(home: Path, study: str, stage: str, number: int) -> Path:

@@ -14,7 +14,7 @@ STUDY = Study(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Literal, get_args
@@ -23,13 +23,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
+from models.metric_names import split_metric
 from models.values import with_values
 from studies.ablation import ABLATION_STAGE as ABLATION_STAGE
 from studies.ablation import Ablation as Ablation
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Pruner = Literal["median", "asha", "successive_halving", "hyperband", "none"]
-Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 Against = Literal["macs", "parameters"]
 Value = str | int | float | bool
 
@@ -51,6 +51,25 @@ class When:
 
 
 Space = Mapping[str, BaseDistribution | When]
+
+
+class Around(FloatDistribution):  # type: ignore[misc]  # Optuna does not forbid it; only its own classes are stored.
+    """A range on a log scale with a guess in its middle: searches begin there and draw near it more often."""
+
+    def __init__(self, guess: float, factor: float) -> None:
+        super().__init__(guess / factor, guess * factor, log=True)
+        self.guess = guess
+
+
+def around(guess: float, factor: float = 10.0) -> Around:
+    """A positive number near a guess, at most `factor` times smaller or larger: `around(1e-3)` for a learning rate.
+
+    A stage begins with the guess. While its sampler has too few trials for a model, it draws from a log-normal
+    distribution around the guess, cut to the range, whose standard deviation is half the way to either end.
+    """
+    if guess <= 0 or factor <= 1:
+        raise UserError(f"around({guess}, {factor}): the guess is above 0 and the factor above 1")
+    return Around(guess, factor)
 
 
 def choice(*values: Value | tuple[Value, ...] | list[Value]) -> CategoricalDistribution:
@@ -93,6 +112,9 @@ class Stage:
     stage, or the confirmation, must then set the full size again."""
     against: Against | None = None
     """A cost to minimise in addition to the metric: the stage passes on the best configurations of the Pareto front."""
+    tries: Sequence[Mapping[str, Value]] = ()
+    """Hand-picked parameters for the first trials after those of the bases, such as `{"dropout": 0.2}`; the sampler
+    draws what they leave out. They are part of the budget."""
 
     @property
     def taken_over(self) -> int:
@@ -140,7 +162,10 @@ class Study:
     """An ablation, which takes the place of the confirmation."""
     data: str | None = None
     """A name in `data.catalog.DATASETS`; None if the user must give `--data`."""
-    metric: Metric = "val_accuracy"
+    metric: str = "val_accuracy"
+    """What to optimise on validation images: `val_accuracy`, `val_macro_f1`, `val_balanced_accuracy`, `val_auroc` (one
+    class against the rest, mean over classes), `val_loss`, `val_top_k:5`, or of one class `val_recall:bees`,
+    `val_f1:bees`."""
     seed: int = 0
     val_fraction: float = 0.2
     folds: int = 0
@@ -161,7 +186,10 @@ class Study:
             raise UserError(f"{self.name}: folds is 0 or at least 2, and train_images 0 or more")
         if not 0 < self.val_fraction < 1 or self.seed < 0:
             raise UserError(f"{self.name}: val_fraction lies between 0 and 1, and seed is 0 or more")
-        _check_option(self.name, "metric", self.metric, get_args(Metric))
+        try:
+            split_metric(self.metric)
+        except UserError as error:
+            raise UserError(f"{self.name}: {error}") from None
         if not 1 <= self.imbalance < inf:
             raise UserError(f"{self.name}: imbalance={self.imbalance}: give a number of 1 or more")
         if not self.stages and self.ablation is None:
@@ -213,6 +241,7 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
         raise UserError(f"{where}: narrow searches one space; leave out bases and the grid sampler")
     base = _checked(where, config, stage.values)
     space = stage.space_around(base)
+    _check_tries(where, stage, base, space)
     if stage.against is not None:
         _check_against(where, stage, isinstance(base, FlexCNNConfig) and "model" not in space)
     for name, entry in space.items():
@@ -230,6 +259,16 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
             raise UserError(
                 f"{where}: a grid over {name} has no end, because its range has no step; give choices or a step"
             )
+
+
+def _check_tries(where: str, stage: Stage, base: TrainConfig, space: Space) -> None:
+    if stage.tries and stage.sampler == "grid":
+        raise UserError(f"{where}: a grid trains every cell; leave out tries")
+    for chosen in stage.tries:
+        for name in chosen:
+            if name not in space and not stage.narrow:
+                raise UserError(f"{where}: tries: the stage does not search {name!r}, but {', '.join(space)}")
+        _checked(where, base, chosen)
 
 
 def _check_against(where: str, stage: Stage, is_flexcnn: bool) -> None:

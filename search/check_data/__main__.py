@@ -12,7 +12,6 @@ more such images. All lists are written as CSV files.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +26,7 @@ from data.arrays import SearchData
 from data.cache import open_search_data
 from data.class_folders import listed
 from data.errors import UserError
-from data.files import write_json, writing_below
+from data.files import write_csv, write_json, writing_below
 from data.ignored import shown_name
 from data.outliers import Outlier, find_outliers
 from data.progress import Progress
@@ -83,8 +82,8 @@ def check_data(
     outliers = find_outliers(data.train.pool_NHWC, rows_M, data.names, layout.read, progress)
     own = names.study_folder(settings.home, study) if study else settings.home
     folder = folder or own / CHECK_FOLDER
-    _write_csv(folder / "near-duplicates.csv", ("cluster", "image", "part"), _cluster_lines(data))
-    _write_csv(folder / "outliers.csv", Outlier._fields, outliers)
+    write_csv(folder / "near-duplicates.csv", ("cluster", "image", "part"), _cluster_lines(data))
+    write_csv(folder / "outliers.csv", Outlier._fields, outliers)
     if errors:
         errors.write(folder / FILE)
     result = {
@@ -137,15 +136,6 @@ def _error_summary(found: HeldOut) -> dict[str, Any]:
             for error in found.errors[: 4 * _NAMED]
         ],
     }
-
-
-def _write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    with writing_below(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(lines)
 
 
 def _show(result: dict[str, Any]) -> None:

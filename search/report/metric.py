@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from models.metric_names import metric_label
 from search.text import plural as plural
 
-_LABELS = {"val_accuracy": "validation accuracy", "val_macro_f1": "validation macro-F1", "val_loss": "validation loss"}
 MINUS = "\N{MINUS SIGN}"
 """As wide as the plus sign, and never mistaken for a hyphen."""
 MANY_IMAGES = 2000
@@ -26,7 +26,7 @@ class Metric:
     @property
     def label(self) -> str:
         """The metric's name for people, e.g. `validation accuracy`."""
-        return _LABELS.get(self.name, self.name)
+        return f"validation {metric_label(self.name)}"
 
     @property
     def heading(self) -> str:

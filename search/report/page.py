@@ -21,6 +21,7 @@ from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
 from search.report.image_problems import ImageProblems
 from search.report.importance import RankParameters, rank_parameters
+from search.report.look_tables import class_table, measure_table
 from search.report.metric import percent, plural, show_time
 from search.report.observations import Observation, observe
 from search.report.parameter_effects import estimate_parameter_effects
@@ -177,5 +178,6 @@ def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tab
         "finalists": tables.finalist_table(facts),
         "looks": tables.look_table(facts),
         "commands": tables.command_table(facts),
-        "classes": tables.class_table(facts.test) if facts.test else None,
+        "classes": class_table(facts.test) if facts.test else None,
+        "measures": measure_table(facts.test) if facts.test else None,
     }

@@ -96,6 +96,7 @@ def _describe_stage(study: Study, stage: Stage) -> StageDefinition:
         pruner=stage.pruner,
         values=dict(stage.values),
         against=stage.against,
+        tries=tuple(stage.tries),
         space={parameter.name: asdict(parameter) for parameter in pin_space(stage.space_around(base))},
     )
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.stage.guesses import draw_near, guesses
+from search.stage.model_trials import model_trials
 from search.stage.pareto import AgainstCost
 from search.stage.seeds import derive_seed
+from search.store.optuna_private import show_only
 from search.store.pinned_stage import PinnedStage
 
 STARTUP_TRIALS = 10
@@ -56,9 +60,19 @@ class TrialSeeded(BaseSampler):
     chance.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], stage_seed: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], BaseSampler],
+        stage_seed: int,
+        *,
+        guesses: Mapping[str, float] | None = None,
+        startup: int = 0,
+    ) -> None:
+        """`make` makes a sampler from a seed. The first `startup` trials lie near `guesses`, by parameter."""
         self._make = make
         self._stage_seed = stage_seed
+        self._guesses = guesses or {}
+        self._startup = startup
         self._current: _Draws | None = None
         self._kept = make(stage_seed)
 
@@ -70,6 +84,10 @@ class TrialSeeded(BaseSampler):
             )
         return self._current
 
+    def _shown(self, study: Study) -> Study:
+        """The study with the trials that the model is made of."""
+        return show_only(study, model_trials(study.get_trials(deepcopy=False), maximize=_maximizes(study)))
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._kept.infer_relative_search_space(study, trial)
 
@@ -78,13 +96,16 @@ class TrialSeeded(BaseSampler):
     ) -> dict[str, Any]:
         draws = self._of(trial)
         if draws.done <= MODEL_DRAWS:
-            draws.proposed = draws.sampler.sample_relative(study, trial, search_space)
+            draws.proposed = draws.sampler.sample_relative(self._shown(study), trial, search_space)
         return {name: value for name, value in draws.proposed.items() if not draws.is_random(name)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         draws = self._of(trial)
+        guess = self._guesses.get(param_name) if trial.number < self._startup else None
+        if guess is not None and isinstance(param_distribution, FloatDistribution):
+            return draw_near(guess, param_distribution, derive_seed(draws.seed, param_name, draws.done))
         sampler = draws.anywhere if draws.is_random(param_name) else draws.sampler
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
@@ -95,6 +116,10 @@ class TrialSeeded(BaseSampler):
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._of(trial).sampler.after_trial(study, trial, state, values)
+
+
+def _maximizes(study: Study) -> bool:
+    return study.directions[0] == StudyDirection.MAXIMIZE
 
 
 def make_sampler(stage: PinnedStage) -> BaseSampler:
@@ -112,7 +137,7 @@ def make_sampler(stage: PinnedStage) -> BaseSampler:
             return CmaEsSampler(seed=seed, n_startup_trials=startup)
         return RandomSampler(seed=seed)
 
-    return TrialSeeded(make, stage.seed)
+    return TrialSeeded(make, stage.seed, guesses=guesses(stage), startup=startup)
 
 
 def looks_at_running(stage: PinnedStage) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from search.store.warm_start_record import WarmStart
-from studies.definition import ABLATION_STAGE, CONFIRM_STAGE, Ablation, Confirm, Metric
+from studies.definition import ABLATION_STAGE, CONFIRM_STAGE, Ablation, Confirm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class StageDefinition:
     """Fields of the configuration that the stage sets."""
     against: str | None = None
     """Name of the cost that the stage minimises as a second aim; None for a single aim."""
+    tries: tuple[Mapping[str, Any], ...] = ()
+    """Hand-picked parameters of the stage's first trials."""
     space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The pinned parameters around the start configuration, by name."""
 
@@ -43,7 +45,7 @@ class StudyDefinition:
     description: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Flat start configuration: a value for each field."""
-    metric: Metric = "val_accuracy"
+    metric: str = "val_accuracy"
     """Name of the metric that the study optimises."""
     seed: int = 0
     stages: tuple[StageDefinition, ...] = ()

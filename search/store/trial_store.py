@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy as deep_copy
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -38,9 +38,8 @@ from search.store.optuna_private import (
     TrialUserAttributeModel,
     TrialValueModel,
     database_id,
-    read_trials,
-    with_engine,
 )
+from search.store.read_trials import local_time, read_trials
 from search.store.retries import retried
 from search.store.tables import insert_new
 
@@ -67,7 +66,6 @@ class TrialStore(CachedStorage):
         self.outage_s = outage_s
         """Seconds that a call is repeated while the database is away."""
         self._reader = reading(backend.engine)
-        self._reading_backend = with_engine(backend, self._reader)
         self.fresh_s = 0.0
         """Seconds for which trials that were read are not read again, except by `read_now`."""
         self.reads_running = True
@@ -111,10 +109,10 @@ class TrialStore(CachedStorage):
         with self._lock:
             study, started_at = self._studies.setdefault(study_id, CachedStudy()), time.monotonic()
             if study_id not in self._newest:
-                self._keep(study_id, read_trials(self._reading_backend, study_id))
+                self._keep(study_id, read_trials(self._reader, study_id))
             elif changed := self._changed_ids(study_id, study):
                 newest = max(changed | {self._newest[study_id]})
-                self._keep(study_id, read_trials(self._reading_backend, study_id, ids=changed, newer_than=newest))
+                self._keep(study_id, read_trials(self._reader, study_id, ids=changed, newer_than=newest))
             self._read_at[study_id] = started_at  # Only now, because a read that failed updated nothing.
 
     @contextmanager
@@ -217,11 +215,6 @@ class TrialStore(CachedStorage):
                     connection.execute(_insertion(table, tuple(row), dialect), row)
         self._held = None
 
-    def remove_session(self) -> None:
-        """Close the calling thread's database sessions."""
-        self._reading_backend.remove_session()
-        super().remove_session()
-
     def report(self, connection: Connection, reports: Sequence[tuple[int, int, float]]) -> None:
         """Write intermediate values (trial id, step, value) as a part of the caller's transaction.
 
@@ -237,7 +230,7 @@ class TrialStore(CachedStorage):
 
     def start(self, connection: Connection, trial_id: int) -> None:
         """Set a waiting trial to RUNNING as part of the caller's transaction."""
-        now = {"state": TrialState.RUNNING, "datetime_start": datetime.now()}
+        now = {"state": TrialState.RUNNING, "datetime_start": _utc_now()}
         connection.execute(update(TrialModel).where(TrialModel.trial_id == trial_id).values(now))
 
     @retried
@@ -246,7 +239,7 @@ class TrialStore(CachedStorage):
         ended = (
             update(TrialModel)
             .where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
-            .values(state=state, datetime_complete=datetime.now())
+            .values(state=state, datetime_complete=_utc_now())
         )
         with self._backend.engine.begin() as connection:
             if connection.execute(ended).rowcount == 0:
@@ -290,7 +283,8 @@ class TrialStore(CachedStorage):
         if row.trial_id not in paused or row.trial_id == self._opening:
             return True
         if row.state == TrialState.PRUNED:
-            return bool(row.datetime_complete != paused[row.trial_id])  # It continued, and paused at another rung.
+            # It may have continued, and paused at another rung.
+            return local_time(row.datetime_complete) != paused[row.trial_id]
         return not (self.keeps_paused and row.state in (TrialState.RUNNING, TrialState.WAITING))
 
     def _keep(self, study_id: int, trials: list[FrozenTrial]) -> None:
@@ -325,6 +319,11 @@ for _name in (
     "set_trial_user_attr",
 ):
     setattr(TrialStore, _name, retried(getattr(CachedStorage, _name)))
+
+
+def _utc_now() -> datetime:
+    """The time as Optuna's tables hold it."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 @cache
