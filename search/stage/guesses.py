@@ -25,7 +25,8 @@ def guesses(stage: PinnedStage) -> dict[str, float]:
     found: dict[str, set[float | None]] = {}
     for parameter in (parameter for space in stage.spaces for parameter in space):
         found.setdefault(parameter.name, set()).add(parameter.guess)
-    return {name: min(values) for name, values in found.items() if len(values) == 1 and None not in values}  # type: ignore[type-var]
+    agreed = {name: values.pop() for name, values in found.items() if len(values) == 1}
+    return {name: guess for name, guess in agreed.items() if guess is not None}
 
 
 def draw_near(guess: float, distribution: FloatDistribution, seed: int) -> float:
@@ -38,7 +39,7 @@ def draw_near(guess: float, distribution: FloatDistribution, seed: int) -> float
     return float(min(max(math.exp(drawn), distribution.low), distribution.high))
 
 
-class GuidedRandomSampler(RandomSampler):  # type: ignore[misc]
+class GuidedRandomSampler(RandomSampler):
     """Random draws, which lie near the guess for parameters that have one."""
 
     def __init__(self, seed: int, guesses: Mapping[str, float]) -> None:
@@ -49,6 +50,7 @@ class GuidedRandomSampler(RandomSampler):  # type: ignore[misc]
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Draw a parameter that the study's trials do not share, near its guess if it has one."""
         guess = self._guesses.get(param_name)
         if guess is None or not isinstance(param_distribution, FloatDistribution):
             return super().sample_independent(study, trial, param_name, param_distribution)
