@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from random import Random
+from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
-from scipy.stats import truncnorm
 
 from search.stage.seeds import derive_seed
 from search.store.pinned_stage import PinnedStage
@@ -32,11 +32,9 @@ def guesses(stage: PinnedStage) -> dict[str, float]:
 def draw_near(guess: float, distribution: FloatDistribution, seed: int) -> float:
     """Draw from a log-normal distribution around a guess, cut to the range of `distribution`."""
     low, middle, high = (math.log(value) for value in (distribution.low, guess, distribution.high))
-    scale = (high - low) / (2 * REACH)
-    drawn = truncnorm.rvs(
-        (low - middle) / scale, (high - middle) / scale, middle, scale, random_state=np.random.default_rng(seed)
-    )
-    return float(min(max(math.exp(drawn), distribution.low), distribution.high))
+    normal = NormalDist(middle, (high - low) / (2 * REACH))
+    share = Random(seed).uniform(normal.cdf(low), normal.cdf(high))
+    return min(max(math.exp(normal.inv_cdf(share)), distribution.low), distribution.high)
 
 
 class GuidedRandomSampler(RandomSampler):
