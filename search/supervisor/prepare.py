@@ -23,6 +23,7 @@ from search.trials.artifacts import open_artifacts
 from studies.definition import Study
 from studies.flat import flatten
 from studies.overrides import fix_fields, scale_epochs, scale_trials
+from studies.probe import with_backbones
 from studies.registry import load_study
 
 MAX_WORKERS = 256
@@ -130,6 +131,8 @@ def fixed_values(options: argparse.Namespace) -> dict[str, str | int]:
 
 def change_study(study: Study, options: argparse.Namespace) -> Study:
     """The study with the changes that the command line asks for."""
+    if options.backbones:
+        study = with_backbones(study, options.backbones)
     study = fix_fields(study, fixed_values(options))
     if options.trials_scale != 1.0:
         study = scale_trials(study, options.trials_scale)
