@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import write_result
-from benchmarks.tables import EPOCHS, TABLES, VAL_IMAGES, Table, curves_file
+from benchmarks.tables import EPOCHS, TABLES, Table, curves_file
 from models.config import BackboneConfig
 from search import names
 from search.api import run
@@ -67,7 +67,7 @@ def main() -> None:
     if not options.keep:
         run(study, data=options.data, home=options.home, devices="cpu", workers=options.workers)
     curves = read_curves(options.home, table)
-    result = {"epochs": EPOCHS, "train_images": table.train_images, "val_images": VAL_IMAGES, "curves": curves}
+    result = {"epochs": EPOCHS, "train_images": table.train_images, "val_images": table.val_images, "curves": curves}
     print(write_result(curves_file(table.name), result))
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Key = tuple[Any, ...]
-Curves = Mapping[Key, Sequence[float]]
+"""The values of a configuration's parameters."""
+
+
+class Curves(Protocol):
+    """The validation accuracies of configurations after each epoch."""
+
+    def __getitem__(self, key: Key, /) -> Sequence[float]:
+        """The curve of a configuration."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -76,8 +83,3 @@ def replay(strategy: Strategy, curves: Curves, *, epochs: int, workers: int) -> 
         else:
             heapq.heappush(events, (now + 1, worker, training))
     return ledger
-
-
-def table_of(curves: Sequence[Mapping[str, Any]], parameters: Sequence[str]) -> dict[Key, Sequence[float]]:
-    """Stored curves by the values of their parameters."""
-    return {tuple(curve["params"][name] for name in parameters): curve["val_accuracy"] for curve in curves}

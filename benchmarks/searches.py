@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -13,8 +12,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from benchmarks.learning_curves import ARCHITECTURE, LEARNING_RATES, REGULARIZATION
-from benchmarks.replay import Key, Strategy, Training
+from benchmarks.landscape import Landscape
+from benchmarks.replay import Strategy, Training
 from models.config import TrainConfig
 from models.values import to_flat
 from search import names
@@ -23,8 +22,6 @@ from search.stage.samplers import make_pruner, make_sampler
 from search.stage.suggest import suggest_config
 from search.store.paused import RungState, RungTrial
 from search.store.pinned_stage import PinnedStage
-
-PARAMETERS = (*ARCHITECTURE, *REGULARIZATION)
 
 
 class StageSearch(Strategy, Protocol):
@@ -37,20 +34,19 @@ class StageSearch(Strategy, Protocol):
         """The stage's trials, as a following stage chooses its bases from them."""
 
 
-def cell(config: TrainConfig) -> Key:
-    """The table's cell of a configuration: that of the nearest learning rate."""
-    flat = to_flat(config)
-    rate = min(LEARNING_RATES, key=lambda known: abs(math.log(known / config.learning_rate)))
-    return tuple(rate if name == "learning_rate" else flat[name] for name in PARAMETERS)
-
-
 class EndingStage:
     """A stage whose pruner ends trials for good."""
 
     def __init__(
-        self, pinned: PinnedStage, *, sampler: BaseSampler | None = None, pruner: BasePruner | None = None
+        self,
+        landscape: Landscape,
+        pinned: PinnedStage,
+        *,
+        sampler: BaseSampler | None = None,
+        pruner: BasePruner | None = None,
     ) -> None:
         """`sampler` and `pruner` replace those of the service."""
+        self._landscape = landscape
         self.pinned = pinned
         self._study = optuna.create_study(
             direction="maximize", sampler=sampler or make_sampler(pinned), pruner=pruner or make_pruner(pinned)
@@ -64,7 +60,7 @@ class EndingStage:
         config = suggest_config(self.pinned, trial)
         trial.set_user_attr(names.CONFIG, to_flat(config))
         self.running += 1
-        return Training(key=cell(config), next=1, last=self.pinned.epochs, trial=trial)
+        return Training(key=self._landscape.key(config), next=1, last=self.pinned.epochs, trial=trial)
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
         trial = training.trial
@@ -114,7 +110,8 @@ class _Point:
 class RungStage:
     """A stage whose trials pause at rungs and continue."""
 
-    def __init__(self, pinned: PinnedStage, *, kind: Literal["tpe", "random"] = "tpe") -> None:
+    def __init__(self, landscape: Landscape, pinned: PinnedStage, *, kind: Literal["tpe", "random"] = "tpe") -> None:
+        self._landscape = landscape
         self.pinned = pinned
         self._sampler = make_sampler(pinned) if kind == "tpe" else optuna.samplers.RandomSampler(seed=pinned.seed)
         self._points: list[_Point] = []
@@ -134,7 +131,9 @@ class RungStage:
         return self._training(point)
 
     def _training(self, point: _Point) -> Training:
-        return Training(key=cell(point.config), next=len(point.values) + 1, last=self.pinned.epochs, trial=point)
+        return Training(
+            key=self._landscape.key(point.config), next=len(point.values) + 1, last=self.pinned.epochs, trial=point
+        )
 
     def _draw(self) -> _Point:
         study = optuna.create_study(direction="maximize", sampler=self._sampler)

@@ -13,9 +13,10 @@ from optuna.pruners import HyperbandPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 
-from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, LEARNING_RATES, REGULARIZATION, STUDY
-from benchmarks.replay import Curves, Key, Strategy, Training
+from benchmarks.landscape import Landscape
+from benchmarks.replay import Key, Strategy, Training
 from benchmarks.searches import EndingStage, RungStage, Stages, StageSearch
+from benchmarks.tables import EPOCHS, Table
 from models.config import TrainConfig
 from search.stage.bases import handed_on
 from search.stage.pinning import pin_search
@@ -34,17 +35,15 @@ NARROW = 8
 """Configurations whose ranges the narrowed second stage searches."""
 SCREENING_SHARE = 1 / 3
 """Share of the epochs for the first epoch of many configurations."""
+AROUND_RATE = 3.3
+"""Factor by which learning rates of a second stage around bases differ from the base's."""
 
-RATES: Space = {"learning_rate": FloatDistribution(LEARNING_RATES[0], LEARNING_RATES[-1], log=True)}
-FIRST: Space = {**ARCHITECTURE, **RATES}
-REGULARIZED: Space = {name: entry for name, entry in REGULARIZATION.items() if name != "learning_rate"}
-ALL: Space = {**ARCHITECTURE, **REGULARIZATION, **RATES}
-
-Make = Callable[[Curves, int, int], Strategy]
-"""Makes a strategy for a table, a number of epochs and a seed."""
+Make = Callable[[Landscape, int, int], Strategy]
+"""Makes a strategy for a landscape, a number of epochs and a seed."""
 
 
 def _pin(
+    table: Table,
     seed: int,
     space: Space | Callable[[TrainConfig], Space],
     around: Sequence[TrainConfig] = (),
@@ -52,8 +51,8 @@ def _pin(
 ) -> PinnedStage:
     """Pin a stage that never runs out of trials: the first one, or a second one around configurations."""
     stage = _stage(space, **settings)
-    study = replace(STUDY, stages=(replace(stage, name="first"), stage), seed=seed)
-    return pin_search(study, 1 if around else 0, stage, around or [STUDY.config])
+    study = replace(table.study, stages=(replace(stage, name="first"), stage), seed=seed)
+    return pin_search(study, 1 if around else 0, stage, around or [table.start])
 
 
 def _stage(space: Space | Callable[[TrainConfig], Space], **settings: Any) -> Stage:
@@ -62,67 +61,72 @@ def _stage(space: Space | Callable[[TrainConfig], Space], **settings: Any) -> St
 
 def flat(**settings: Any) -> Make:
     """All parameters at once."""
-    return lambda curves, epochs, seed: EndingStage(_pin(seed, ALL, **settings))
+    return lambda landscape, epochs, seed: EndingStage(
+        landscape, _pin(landscape.table, seed, landscape.table.space, **settings)
+    )
 
 
-def flat_blind(curves: Curves, epochs: int, seed: int) -> Strategy:
+def flat_blind(landscape: Landscape, epochs: int, seed: int) -> Strategy:
     """Flat TPE with median pruning, whose workers do not see what the others train."""
-    pinned = _pin(seed, ALL)
+    pinned = _pin(landscape.table, seed, landscape.table.space)
 
     def make(draw_seed: int) -> TPESampler:
         return TPESampler(seed=draw_seed, n_startup_trials=10, constant_liar=False)
 
-    return EndingStage(pinned, sampler=TrialSeeded(make, pinned.seed))
+    return EndingStage(landscape, pinned, sampler=TrialSeeded(make, pinned.seed))
 
 
 def hyperband(sampler: str) -> Make:
     """Hyperband (Li et al. 2018) with random draws, or with TPE as in BOHB (Falkner et al. 2018)."""
 
-    def make(curves: Curves, epochs: int, seed: int) -> Strategy:
+    def make(landscape: Landscape, epochs: int, seed: int) -> Strategy:
         pruner = HyperbandPruner(min_resource=1, max_resource=EPOCHS, reduction_factor=3)
-        return EndingStage(_pin(seed, ALL, sampler=sampler, pruner="hyperband"), pruner=pruner)
+        pinned = _pin(landscape.table, seed, landscape.table.space, sampler=sampler, pruner="hyperband")
+        return EndingStage(landscape, pinned, pruner=pruner)
 
     return make
 
 
 def flat_rungs(kind: Any) -> Make:
     """All parameters at once, with rungs."""
-    return lambda curves, epochs, seed: RungStage(_pin(seed, ALL, pruner="asha"), kind=kind)
+    return lambda landscape, epochs, seed: RungStage(
+        landscape, _pin(landscape.table, seed, landscape.table.space, pruner="asha"), kind=kind
+    )
 
 
-def staged_median(curves: Curves, epochs: int, seed: int) -> Strategy:
+def staged_median(landscape: Landscape, epochs: int, seed: int) -> Strategy:
     """Architecture and learning rate for a few epochs, then the rest around the best three."""
-    first = EndingStage(_pin(seed, FIRST, epochs=FIRST_STAGE_EPOCHS))
+    first = EndingStage(landscape, _pin(landscape.table, seed, landscape.table.first, epochs=FIRST_STAGE_EPOCHS))
 
     def second(trials: Sequence[FrozenTrial]) -> StageSearch:
         bases = _best(first.pinned, trials, 3)
-        return EndingStage(_pin(seed, _around, bases, bases=3))
+        return EndingStage(landscape, _pin(landscape.table, seed, _around(landscape.table), bases, bases=3))
 
     return Stages(first, round(epochs * MEDIAN_SHARE), second)
 
 
-def staged_rungs(curves: Curves, epochs: int, seed: int) -> Strategy:
+def staged_rungs(landscape: Landscape, epochs: int, seed: int) -> Strategy:
     """The same stages with rungs: most of the epochs go to the second."""
-    first = RungStage(_pin(seed, FIRST, pruner="asha"))
+    first = RungStage(landscape, _pin(landscape.table, seed, landscape.table.first, pruner="asha"))
 
     def second(trials: Sequence[FrozenTrial]) -> StageSearch:
         bases = _best(first.pinned, trials, 3)
-        return RungStage(_pin(seed, _around, bases, bases=3, pruner="asha"))
+        return RungStage(
+            landscape, _pin(landscape.table, seed, _around(landscape.table), bases, bases=3, pruner="asha")
+        )
 
     return Stages(first, round(epochs * RUNG_SHARE), second)
 
 
-def staged_narrow(curves: Curves, epochs: int, seed: int) -> Strategy:
+def staged_narrow(landscape: Landscape, epochs: int, seed: int) -> Strategy:
     """Stages with rungs; the second searches all parameters in the ranges that the best of the first hold."""
-    study = replace(
-        STUDY,
-        stages=(_stage(FIRST, name="first", pruner="asha"), _stage(REGULARIZED, narrow=NARROW, pruner="asha")),
-        seed=seed,
-    )
-    first = RungStage(pin_search(study, 0, study.stages[0], [study.config]))
+    table = landscape.table
+    stages = (_stage(table.first, name="first", pruner="asha"), _stage(table.second, narrow=NARROW, pruner="asha"))
+    study = replace(table.study, stages=stages, seed=seed)
+    first = RungStage(landscape, pin_search(study, 0, study.stages[0], [table.start]))
 
     def second(trials: Sequence[FrozenTrial]) -> StageSearch:
-        return RungStage(pin_search(study, 1, study.stages[1], _best(first.pinned, trials, NARROW)))
+        return RungStage(landscape, pin_search(study, 1, study.stages[1], _best(first.pinned, trials, NARROW)))
 
     return Stages(first, round(epochs * RUNG_SHARE), second)
 
@@ -131,18 +135,23 @@ def _best(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list
     return [config for _, config in handed_on(stage, trials, count)]
 
 
-def _around(base: TrainConfig) -> Space:
-    """Dropout and augmentation, and a learning rate within one step of the base's."""
-    rate, step = base.learning_rate, LEARNING_RATES[1] / LEARNING_RATES[0]
-    low, high = max(LEARNING_RATES[0], rate / step), min(LEARNING_RATES[-1], rate * step)
-    return {**REGULARIZATION, "learning_rate": FloatDistribution(low, high, log=True)}
+def _around(table: Table) -> Callable[[TrainConfig], Space]:
+    """The second stage's parameters, and a learning rate near that of the base."""
+    rates = table.space["learning_rate"]
+    assert isinstance(rates, FloatDistribution)
+
+    def space(base: TrainConfig) -> Space:
+        low, high = max(rates.low, base.learning_rate / AROUND_RATE), min(rates.high, base.learning_rate * AROUND_RATE)
+        return {**table.second, "learning_rate": FloatDistribution(low, high, log=True)}
+
+    return space
 
 
 class OneEpochThenBest:
     """One epoch of as many configurations as a third of the time allows, then the best to their end, best first."""
 
-    def __init__(self, curves: Curves, epochs: int, seed: int) -> None:
-        keys = random.Random(seed).sample(sorted(curves, key=str), k=len(curves))
+    def __init__(self, landscape: Landscape, epochs: int, seed: int) -> None:
+        keys = random.Random(seed).sample(sorted(landscape.known, key=str), k=len(landscape.known))
         self._screened: list[Key] = keys[: round(epochs * SCREENING_SHARE)]
         self._begun = self._ended = 0
         self._ranked: list[tuple[float, int, Key]] = []

@@ -17,7 +17,6 @@ from studies.definition import Confirm, Sampler, Space, Stage, Study, choice
 from studies.part_a import ACTIVATIONS
 
 EPOCHS = 9
-VAL_IMAGES = 1_500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +32,7 @@ class Table:
     second: Space
     """The parameters that its second stage adds."""
     train_images: int
+    val_images: int = 1_500
     sampler: Sampler = "grid"
     trained: Space | None = None
     """The space that was trained, where it differs from `first` and `second` together."""
@@ -66,8 +66,8 @@ class Table:
             config=self.start,
             stages=(stage,),
             confirm=Confirm(finalists=1, seeds=1, epochs=1),
-            train_images=self.train_images + VAL_IMAGES,
-            val_fraction=VAL_IMAGES / (self.train_images + VAL_IMAGES),
+            train_images=self.train_images + self.val_images,
+            val_fraction=self.val_images / (self.train_images + self.val_images),
         )
 
 
@@ -138,7 +138,7 @@ TABLES = {
         ),
         Table(
             name="part-a",
-            description="Random configurations of the first space of partA, at 32 pixels and with at most 32 filters.",
+            description="Random configurations of the first space of partA, at 32 pixels and with at most 16 filters.",
             start=FlexCNNConfig(
                 image_size=32,
                 conv_layers=3,
@@ -155,7 +155,7 @@ TABLES = {
                 "optimizer": choice("adam", "nadam", "radam", "adamw", "sgd"),
                 "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
                 "conv_layers": choice(3, 4, 5),
-                "filters": choice(8, 16, 32),
+                "filters": choice(8, 16),
                 "filter_factor": choice(0.5, 1.0, 2.0),
             },
             second={
@@ -166,7 +166,8 @@ TABLES = {
                 "dense_width": choice(128, 256, 512),
                 "batch_norm": choice(True, False),
             },
-            train_images=1_500,
+            train_images=1_000,
+            val_images=1_000,
             sampler="random",
             draws=640,
         ),

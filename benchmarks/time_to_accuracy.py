@@ -1,8 +1,8 @@
 """How much training each way of searching takes to a good classifier.
 
-    python -m benchmarks.time_to_accuracy [--seeds 40] [--only TEXT] [--json] [--save]
+    python -m benchmarks.time_to_accuracy --table small [--seeds 40] [--only TEXT] [--processes 1] [--json] [--save]
 
-A replay: every configuration of the grid was trained once (`benchmarks/learning_curves.py`), and each strategy is run
+A replay: the configurations of a table were trained once (`benchmarks/learning_curves.py`), and each strategy is run
 many times on those curves, with the service's own samplers, pruners and rungs, by 1, 4 and 8 simulated workers. Cost is
 counted in epochs, which all see the same number of images. A strategy that asks for a configuration a second time pays
 for it again.
@@ -19,53 +19,72 @@ from typing import Any
 
 import numpy as np
 import optuna
+from joblib import Parallel, delayed
 from optuna.exceptions import ExperimentalWarning
 
+from benchmarks.landscape import Grid, Landscape, Surrogate
 from benchmarks.machine import describe_machine
-from benchmarks.replay import Curves, replay, table_of
+from benchmarks.replay import replay
 from benchmarks.results import read_result, write_result
-from benchmarks.searches import PARAMETERS
 from benchmarks.strategies import DEFAULT, STRATEGIES
+from benchmarks.tables import TABLES, Table, curves_file
 from data.errors import UserError
 from search.cli import CommandParser, main_guard
 from search.terminal import print_json, say
 
-TABLE = "small"
-"""The name of the table: 192 networks with six parameters."""
 WORKERS = (1, 4, 8)
 BUDGET_EPOCHS = 360
-"""Forty whole trainings, of 192 that there are."""
+"""Forty whole trainings."""
 BELOW_BEST = 0.01
 """The target lies a point below the best accuracy of the table."""
 RESAMPLED = 2000
 """Bootstrap samples of the seeds."""
 
 
-def compare(curves: Curves, seeds: int, strategies: Sequence[str]) -> dict[str, Any]:
+def open_landscape(table: Table) -> Landscape:
+    """The stored curves of a grid, or a model of those of random configurations. Raises UserError without curves."""
+    stored = read_result(curves_file(table.name))
+    if stored is None:
+        raise UserError(
+            f"no benchmarks/results/{curves_file(table.name)}.json; run `python -m benchmarks.learning_curves --table "
+            f"{table.name}` first"
+        )
+    return Grid(table, stored["curves"]) if table.sampler == "grid" else Surrogate(table, stored["curves"])
+
+
+def compare(landscape: Landscape, seeds: int, strategies: Sequence[str], processes: int = 1) -> dict[str, Any]:
     """Run these strategies with every seed and every number of workers; their cost and what they found."""
-    target = max(max(curve) for curve in curves.values()) - BELOW_BEST
+    bests = [max(landscape[key]) for key in landscape.known]
+    target = max(bests) - BELOW_BEST
     results: dict[str, Any] = {}
     for name in strategies:
         by_workers = {}
         for workers in WORKERS:
-            runs = [
-                replay(STRATEGIES[name](curves, BUDGET_EPOCHS, seed), curves, epochs=BUDGET_EPOCHS, workers=workers)
-                for seed in range(seeds)
-            ]
-            figures = by_workers[str(workers)] = _figures([run.best_after for run in runs], target)
+            run = delayed(_best_after)
+            runs = Parallel(processes)(run(landscape, name, seed, workers) for seed in range(seeds))
+            figures = by_workers[str(workers)] = _figures(runs, target)
             reached = f"{figures['reached']:.0%} of {seeds} runs reached the target"
             say(f"{name}, {workers} at once: {figures['median_epochs']:.0f} epochs (median), {reached}")
         results[name] = {"workers": by_workers}
     return {
-        "table": TABLE,
+        "table": landscape.table.name,
         "target": target,
-        "configurations": len(curves),
-        "configurations_at_target": sum(max(curve) >= target for curve in curves.values()),
+        "configurations": len(bests),
+        "configurations_at_target": sum(best >= target for best in bests),
+        "surrogate": landscape.error() if isinstance(landscape, Surrogate) else None,
         "budget_epochs": BUDGET_EPOCHS,
         "seeds": seeds,
         "default": DEFAULT,
         "strategies": results,
     }
+
+
+def _best_after(landscape: Landscape, name: str, seed: int, workers: int) -> list[float]:
+    """The best accuracy after each epoch of one run."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        strategy = STRATEGIES[name](landscape, BUDGET_EPOCHS, seed)
+        return replay(strategy, landscape, epochs=BUDGET_EPOCHS, workers=workers).best_after
 
 
 def _figures(runs: Sequence[Sequence[float]], target: float) -> dict[str, Any]:
@@ -90,21 +109,19 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--table", required=True, choices=sorted(TABLES))
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--only", default="", help="run only the strategies whose name contains this text")
+    parser.add_argument("--processes", type=int, default=1, help="number of replays at the same time")
     parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args()
-    stored = read_result("learning-curves")
-    if stored is None:
-        raise UserError("no benchmarks/results/learning-curves.json; run `python -m benchmarks.learning_curves` first")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    landscape = open_landscape(TABLES[options.table])
     strategies = [name for name in STRATEGIES if options.only in name]
-    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        result = compare(table_of(stored["curves"], PARAMETERS), options.seeds, strategies)
+    result = compare(landscape, options.seeds, strategies, options.processes)
     result["machine"] = describe_machine()
     if options.save:
-        say(f"kept: {write_result(f'time-to-accuracy-{TABLE}', result)}")
+        say(f"kept: {write_result(f'time-to-accuracy-{options.table}', result)}")
     if options.json:
         print_json(result)
 

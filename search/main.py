@@ -30,6 +30,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command("search.run", "run a staged search to its champion; the same command continues a stopped one"),
+    "try": Command("search.try.__main__", "let a running study try a configuration that you pick"),
     "status": Command("search.status", "show the progress of every study, its workers and the GPUs"),
     "check-data": Command("search.check_data.__main__", "say what is wrong with a set of images, before a search"),
     "watch": Command("search.watch.__main__", "show studies in the browser while they run, as their reports"),

@@ -14,7 +14,7 @@ STUDY = Study(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
@@ -52,6 +52,25 @@ class When:
 
 
 Space = Mapping[str, BaseDistribution | When]
+
+
+class Around(FloatDistribution):  # type: ignore[misc]  # Optuna does not forbid it; only its own classes are stored.
+    """A range on a log scale with a guess in its middle: searches begin there and draw near it more often."""
+
+    def __init__(self, guess: float, factor: float) -> None:
+        super().__init__(guess / factor, guess * factor, log=True)
+        self.guess = guess
+
+
+def around(guess: float, factor: float = 10.0) -> Around:
+    """A positive number near a guess, at most `factor` times smaller or larger: `around(1e-3)` for a learning rate.
+
+    A stage begins with the guess. While its sampler has too few trials for a model, it draws from a log-normal
+    distribution around the guess, cut to the range, whose standard deviation is half the way to either end.
+    """
+    if guess <= 0 or factor <= 1:
+        raise UserError(f"around({guess}, {factor}): the guess is above 0 and the factor above 1")
+    return Around(guess, factor)
 
 
 def choice(*values: Value | tuple[Value, ...] | list[Value]) -> CategoricalDistribution:
@@ -97,6 +116,9 @@ class Stage:
     stage, or the confirmation, must then set the full size again."""
     against: Against | None = None
     """A cost to minimise in addition to the metric: the stage passes on the best configurations of the Pareto front."""
+    tries: Sequence[Mapping[str, Value]] = ()
+    """Hand-picked parameters for the first trials after those of the bases, such as `{"dropout": 0.2}`; the sampler
+    draws what they leave out. They are part of the budget."""
 
     @property
     def taken_over(self) -> int:
@@ -221,6 +243,7 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
         raise UserError(f"{where}: narrow searches one space; leave out bases and the grid sampler")
     base = _checked(where, config, stage.values)
     space = stage.space_around(base)
+    _check_tries(where, stage, base, space)
     if stage.against is not None:
         _check_against(where, stage, isinstance(base, FlexCNNConfig) and "model" not in space)
     for name, entry in space.items():
@@ -238,6 +261,16 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
             raise UserError(
                 f"{where}: a grid over {name} has no end, because its range has no step; give choices or a step"
             )
+
+
+def _check_tries(where: str, stage: Stage, base: TrainConfig, space: Space) -> None:
+    if stage.tries and stage.sampler == "grid":
+        raise UserError(f"{where}: a grid trains every cell; leave out tries")
+    for chosen in stage.tries:
+        for name in chosen:
+            if name not in space and not stage.narrow:
+                raise UserError(f"{where}: tries: the stage does not search {name!r}, but {', '.join(space)}")
+        _checked(where, base, chosen)
 
 
 def _check_against(where: str, stage: Stage, is_flexcnn: bool) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from search import names
 from search.report import html_tables as tables
 from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import front as pareto
@@ -119,6 +120,9 @@ def _lead(stage: StageFacts, facts: StudyFacts) -> str:
     lead = f"{plural(pinned.trials, 'trial')} around {around}, {pinned.sampler} sampler, {pinned.pruner} pruner{aims}."
     if warm and stage.record.position == 0:
         lead += f" Warm start: {plural(len(warm.taken), 'trial')} with the best configurations of study {warm.study}."
+    picked = [f"#{trial.number}" for trial in stage.optuna_trials if trial.user_attrs.get(names.HAND_PICKED)]
+    if picked:
+        lead += f" {plural(len(picked), 'trial')} picked by hand with `sieve try`: {', '.join(picked)}."
     return lead
 
 

@@ -98,6 +98,7 @@ def _describe_stage(study: Study, stage: Stage) -> StageDefinition:
         values=dict(stage.values),
         against=stage.against,
         probe_images=stage.images if isinstance(stage, Probe) else 0,
+        tries=tuple(stage.tries),
         space={parameter.name: asdict(parameter) for parameter in pin_space(stage.space_around(base))},
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.distributions import (
     BaseDistribution,
+    FloatDistribution,
     check_distribution_compatibility,
     distribution_to_json,
     json_to_distribution,
@@ -21,12 +22,14 @@ from models.values import from_flat, to_flat, with_values
 from search import names
 from search.stage.distributions import count, describe_distribution, holds, steps
 from search.stage.feasibility import DRAWS, Feasible, anything
+from search.stage.guesses import GuidedRandomSampler, guesses
+from search.stage.hand_picked import inside
 from search.stage.narrowing import narrowed_space
 from search.stage.rungs import rung_epochs
 from search.stage.seeds import derive_seed
 from search.stage.suggest import suggest_config
 from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
-from studies.definition import Ablation, Confirm, Space, Stage, Study, When
+from studies.definition import Ablation, Around, Confirm, Space, Stage, Study, When
 from studies.probe import Probe
 
 HANDED_ON = 3
@@ -47,8 +50,9 @@ def pin_search(
     """Fix the settings of a search stage around its base configurations.
 
     A grid has one trial for each cell, and `stage.trials` is not used. Any other stage with at least as many trials as
-    there are different configurations trains each of them once. `first` are the parameters of trials that follow
-    those of the bases, within the budget. The parameters of a random search are all drawn here, infeasible ones again.
+    there are different configurations trains each of them once. The stage's `tries` follow the bases, then trials with
+    the parameters `first`, all within the budget. The parameters of a random search are
+    all drawn here, infeasible ones again.
     A stage that narrows has the best base alone, and begins with the parameters of the best few.
     """
     if stage.narrow and position:
@@ -71,7 +75,8 @@ def pin_search(
         if every is not None and len(every) <= stage.trials:
             queue = _starts_first(queue, every)
         elif any(spaces):
-            queue = [*queue, *first, *_free(spaces, stage.trials)][: stage.trials]
+            tries = [_tried(spaces, flat, chosen) for chosen in stage.tries]
+            queue = [*queue, *tries, *first, *_free(spaces, stage.trials)][: stage.trials]
     pinned = PinnedStage(
         name=stage.name,
         trials=len(queue),
@@ -142,21 +147,22 @@ def _pin_last(study: Study, ending: Confirm | Ablation, configs: Sequence[TrainC
 
 def pin_space(space: Space) -> tuple[PinnedParameter, ...]:
     """The parameters of a space in a form that JSON can hold, in the order in which they are drawn."""
-    pinned = []
-    for name, entry in space.items():
-        if isinstance(entry, When):
-            pinned.append(
-                PinnedParameter(
-                    name=name,
-                    distribution=distribution_to_json(entry.distribution),
-                    when=entry.parameter,
-                    when_values=tuple(entry.values),
-                )
-            )
-        else:
-            pinned.append(PinnedParameter(name=name, distribution=distribution_to_json(entry)))
+    pinned = [
+        _pin_parameter(name, entry.distribution, when=entry.parameter, when_values=tuple(entry.values))
+        if isinstance(entry, When)
+        else _pin_parameter(name, entry)
+        for name, entry in space.items()
+    ]
     # A parameter is drawn after the parameter that its condition depends on.
     return tuple(sorted(pinned, key=lambda parameter: parameter.when is not None))
+
+
+def _pin_parameter(name: str, distribution: BaseDistribution, **condition: Any) -> PinnedParameter:
+    guess = None
+    if isinstance(distribution, Around):
+        guess = distribution.guess
+        distribution = FloatDistribution(distribution.low, distribution.high, log=True)
+    return PinnedParameter(name=name, distribution=distribution_to_json(distribution), guess=guess, **condition)
 
 
 def _most_epochs(stage: Stage, spaces: Sequence[Sequence[PinnedParameter]]) -> int:
@@ -171,16 +177,24 @@ def _most_epochs(stage: Stage, spaces: Sequence[Sequence[PinnedParameter]]) -> i
 
 
 def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: int) -> Values:
-    """The parameters of a trial with the base's own values, where the space allows them.
+    """The parameters of a trial with the base's own values, where the space allows them, or with the user's guesses.
 
     With this trial, no stage ends below its starting point.
     """
     fixed = {names.BASE: index} if bases > 1 else {}
     for parameter in space:
         distribution = json_to_distribution(parameter.distribution)
-        if parameter.exists_for(base) and holds(distribution, base[parameter.name]):
-            fixed[parameter.name] = base[parameter.name]
+        value = base[parameter.name] if parameter.guess is None else parameter.guess
+        if parameter.exists_for(base) and holds(distribution, value):
+            fixed[parameter.name] = value
     return fixed
+
+
+def _tried(spaces: Sequence[Sequence[PinnedParameter]], bases: Sequence[Values], chosen: Mapping[str, Any]) -> Values:
+    """The parameters of a hand-picked trial around the base whose space holds most of them."""
+    fitting = [inside(space, base, chosen) for space, base in zip(spaces, bases, strict=True)]
+    index = max(range(len(fitting)), key=lambda position: len(fitting[position]))
+    return {**({names.BASE: index} if len(spaces) > 1 else {}), **fitting[index]}
 
 
 def all_combinations(
@@ -260,7 +274,7 @@ def _check_compatible(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -
 
 def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
     """Draw all trials of a random search in advance, so that they do not depend on the number of workers."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=pinned.seed))
+    study = optuna.create_study(sampler=GuidedRandomSampler(pinned.seed, guesses(pinned)))
     queue = []
     for fixed in pinned.queue:
         for _ in range(DRAWS):

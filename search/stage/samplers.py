@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.stage.guesses import draw_near, guesses
 from search.stage.pareto import AgainstCost
 from search.stage.seeds import derive_seed
 from search.store.pinned_stage import PinnedStage
@@ -56,9 +57,19 @@ class TrialSeeded(BaseSampler):
     chance.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], stage_seed: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], BaseSampler],
+        stage_seed: int,
+        *,
+        guesses: Mapping[str, float] | None = None,
+        startup: int = 0,
+    ) -> None:
+        """`make` makes a sampler from a seed. The first `startup` trials lie near `guesses`, by parameter."""
         self._make = make
         self._stage_seed = stage_seed
+        self._guesses = guesses or {}
+        self._startup = startup
         self._current: _Draws | None = None
         self._kept = make(stage_seed)
 
@@ -85,6 +96,9 @@ class TrialSeeded(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         draws = self._of(trial)
+        guess = self._guesses.get(param_name) if trial.number < self._startup else None
+        if guess is not None and isinstance(param_distribution, FloatDistribution):
+            return draw_near(guess, param_distribution, derive_seed(draws.seed, param_name, draws.done))
         sampler = draws.anywhere if draws.is_random(param_name) else draws.sampler
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
@@ -112,7 +126,7 @@ def make_sampler(stage: PinnedStage) -> BaseSampler:
             return CmaEsSampler(seed=seed, n_startup_trials=startup)
         return RandomSampler(seed=seed)
 
-    return TrialSeeded(make, stage.seed)
+    return TrialSeeded(make, stage.seed, guesses=guesses(stage), startup=startup)
 
 
 def looks_at_running(stage: PinnedStage) -> bool:

@@ -24,6 +24,8 @@ class PinnedParameter:
     """Name of the parameter that this one depends on; None if it always exists."""
     when_values: tuple[Any, ...] = ()
     """Values of the parameter `when` for which this parameter exists."""
+    guess: float | None = None
+    """The user's guess in the middle of a range on a log scale; None without one."""
 
     def exists_for(self, values: Mapping[str, Any]) -> bool:
         return self.when is None or values[self.when] in self.when_values

@@ -29,6 +29,8 @@ class StageDefinition:
     """Name of the cost that the stage minimises as a second aim; None for a single aim."""
     probe_images: int = 0
     """In a probe stage, the most training images that pass each backbone; 0 in other stages."""
+    tries: tuple[Mapping[str, Any], ...] = ()
+    """Hand-picked parameters of the stage's first trials."""
     space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The pinned parameters around the start configuration, by name."""
 

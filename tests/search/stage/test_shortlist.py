@@ -33,7 +33,7 @@ def stage(**changes: Any) -> PinnedStage:
 def trials(pinned: PinnedStage) -> list[FrozenTrial]:
     made = []
     for number, (name, params) in enumerate(zip((*PROBED, "vgg16", "googlenet"), pinned.queue, strict=True)):
-        attributes = {names.CONFIG: to_flat(pinned.config(params))}
+        attributes: dict[str, Any] = {names.CONFIG: to_flat(pinned.config(params))}
         if name in PROBED:
             done: dict[str, Any] = {"state": TrialState.COMPLETE, "value": PROBED[name]}
             attributes[names.MACS] = MACS[name]

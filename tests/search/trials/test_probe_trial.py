@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -78,7 +79,7 @@ def test_a_backbone_that_memory_cannot_hold_is_left_out(
     class Free:
         available = 2**20
 
-    monkeypatch.setattr(probe_trial.psutil, "virtual_memory", Free)
+    monkeypatch.setattr(psutil, "virtual_memory", Free)
     stage = probe_stage(sqlite, "mobilenet_v3_small=none")
     reason = stage.run(stage.claim(), context).attributes[names.REASON]
     assert reason == "mobilenet_v3_small needs 23 MiB to be loaded; 1 MiB are free"

@@ -1,0 +1,55 @@
+"""Draws near a user's guess, for `around(...)`: the prior of samplers that have no model yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial
+from scipy.stats import truncnorm
+
+from search.stage.seeds import derive_seed
+from search.store.pinned_stage import PinnedStage
+
+REACH = 2.0
+"""Standard deviations from the guess to either end of the range."""
+
+
+def guesses(stage: PinnedStage) -> dict[str, float]:
+    """The user's guesses by parameter. Around several bases, guesses may differ, and those have none here."""
+    found: dict[str, set[float | None]] = {}
+    for parameter in (parameter for space in stage.spaces for parameter in space):
+        found.setdefault(parameter.name, set()).add(parameter.guess)
+    return {name: min(values) for name, values in found.items() if len(values) == 1 and None not in values}  # type: ignore[type-var]
+
+
+def draw_near(guess: float, distribution: FloatDistribution, seed: int) -> float:
+    """Draw from a log-normal distribution around a guess, cut to the range of `distribution`."""
+    low, middle, high = (math.log(value) for value in (distribution.low, guess, distribution.high))
+    scale = (high - low) / (2 * REACH)
+    drawn = truncnorm.rvs(
+        (low - middle) / scale, (high - middle) / scale, middle, scale, random_state=np.random.default_rng(seed)
+    )
+    return float(min(max(math.exp(drawn), distribution.low), distribution.high))
+
+
+class GuidedRandomSampler(RandomSampler):  # type: ignore[misc]
+    """Random draws, which lie near the guess for parameters that have one."""
+
+    def __init__(self, seed: int, guesses: Mapping[str, float]) -> None:
+        super().__init__(seed=seed)
+        self._seed = seed
+        self._guesses = guesses
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        guess = self._guesses.get(param_name)
+        if guess is None or not isinstance(param_distribution, FloatDistribution):
+            return super().sample_independent(study, trial, param_name, param_distribution)
+        return draw_near(guess, param_distribution, derive_seed(self._seed, param_name, trial.number))

@@ -1,0 +1,110 @@
+"""Hand-picked parameters: the user's text as values of a pinned space, and the trials that may take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    IntDistribution,
+    json_to_distribution,
+)
+
+from data.errors import UserError
+from models.spelling import did_you_mean
+from search import names
+from search.stage.distributions import describe_distribution, holds
+from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
+
+
+def for_waiting_slots(stage: PinnedStage, chosen: Mapping[str, str]) -> dict[int, Values]:
+    """The parameters that each trial of a stage would get, for the trials whose parameters are not fixed.
+
+    `chosen` holds parameters as text; the sampler draws the others. Raises UserError if the stage has fixed all its
+    trials, or if its space does not hold a parameter or a value.
+    """
+    if not _draws(stage):
+        raise UserError(f"{stage.name} trains every combination of its space; there is no trial that could be replaced")
+    fitting: dict[int, Values] = {}
+    problem: UserError | None = None
+    for index, space in enumerate(stage.spaces):
+        try:
+            parameters = _parsed(stage, space, stage.bases[index], chosen)
+        except UserError as error:
+            problem = problem or error
+            continue
+        based = {names.BASE: index} if len(stage.bases) > 1 else {}
+        fitting |= {
+            slot: {**based, **parameters}
+            for slot in _free_slots(stage)
+            if stage.queue[slot].get(names.BASE, index) == index
+        }
+    if not fitting:
+        raise problem or UserError(f"{stage.name} has no trial whose parameters are free")
+    return fitting
+
+
+def inside(space: Sequence[PinnedParameter], base: Values, chosen: Mapping[str, Any]) -> Values:
+    """The hand-picked parameters that a space holds around a base; others are left to the sampler."""
+    values: Values = {}
+    for parameter in space:
+        if parameter.name not in chosen or not parameter.exists_for({**base, **values, **chosen}):
+            continue
+        if holds(json_to_distribution(parameter.distribution), chosen[parameter.name]):
+            values[parameter.name] = chosen[parameter.name]
+    return values
+
+
+def _draws(stage: PinnedStage) -> bool:
+    """Whether the stage has trials whose parameters are drawn."""
+    return not stage.is_final and stage.sampler != "grid" and bool(_free_slots(stage))
+
+
+def _free_slots(stage: PinnedStage) -> list[int]:
+    """Trials whose parameters the sampler draws; of a random search, all but those of the bases."""
+    if stage.sampler == "random":
+        return list(range(len(stage.bases), stage.trials))
+    return [slot for slot, fixed in enumerate(stage.queue) if not fixed.keys() - {names.BASE} and slot]
+
+
+def _parsed(stage: PinnedStage, space: Sequence[PinnedParameter], base: Values, chosen: Mapping[str, str]) -> Values:
+    by_name = {parameter.name: parameter for parameter in space}
+    values: Values = {}
+    for name, text in chosen.items():
+        if name not in by_name:
+            known = ", ".join(by_name)
+            raise UserError(f"{stage.name} does not search {name!r}, but {known}.{did_you_mean(name, list(by_name))}")
+        values[name] = _value(stage.name, name, json_to_distribution(by_name[name].distribution), text)
+    for name in values:
+        if not by_name[name].exists_for({**base, **values}):
+            condition = by_name[name]
+            allowed = " or ".join(map(str, condition.when_values))
+            raise UserError(f"{name} exists only with {condition.when}={allowed}: give that too")
+    return values
+
+
+def _value(stage: str, name: str, distribution: BaseDistribution, text: str) -> Any:
+    value = _read(distribution, text)
+    if value is None or not holds(distribution, value):
+        raise UserError(f"{name}={text}: {stage} searches {describe_distribution(distribution)}")
+    return value
+
+
+def _read(distribution: BaseDistribution, text: str) -> Any:
+    """The text as a value of the distribution's type; None if it is not one."""
+    if isinstance(distribution, CategoricalDistribution):
+        same = [value for value in distribution.choices if str(value).lower() == text.lower()]
+        if same:
+            return same[0]
+        number = _number(float, text)
+        return next((value for value in distribution.choices if value == number and value is not True), None)
+    return _number(int if isinstance(distribution, IntDistribution) else float, text)
+
+
+def _number(kind: type[int] | type[float], text: str) -> int | float | None:
+    try:
+        return kind(text)
+    except ValueError:
+        return None
