@@ -46,6 +46,7 @@ class Grid:
         }
 
     def key(self, config: TrainConfig) -> Key:
+        """The cell that is nearest to a configuration."""
         flat = to_flat(config)
         return tuple(self._nearest(name, flat[name]) for name in self.table.parameters)
 
@@ -75,6 +76,7 @@ class Surrogate:
         self._predicted: dict[Key, Sequence[float]] = {}
 
     def key(self, config: TrainConfig) -> Key:
+        """The configuration's own values, since the model has a curve for each."""
         flat = to_flat(config)
         return tuple(flat[name] for name in self.table.parameters)
 

@@ -17,26 +17,43 @@ from data.draws import Moves, Rectangles, draw_bends, draw_colors, draw_moves, d
 
 
 class AugmentationFields(Protocol):
-    """Whatever names its augmentation as `TrainConfig` does."""
+    """A configuration with the augmentation fields of `TrainConfig`."""
 
     @property
-    def flip(self) -> float: ...
+    def flip(self) -> float:
+        """Probability of a horizontal flip."""
+
     @property
-    def flip_alternating(self) -> bool: ...
+    def flip_alternating(self) -> bool:
+        """Whether each image is flipped in every other epoch instead of at random."""
+
     @property
-    def crop_padding(self) -> int: ...
+    def crop_padding(self) -> int:
+        """Pixels that are reflected at each side before a random crop."""
+
     @property
-    def resized_crop(self) -> float: ...
+    def resized_crop(self) -> float:
+        """Smallest share of the area that a random resized crop keeps; 1 switches it off."""
+
     @property
-    def rotation(self) -> float: ...
+    def rotation(self) -> float:
+        """Largest rotation in degrees, in either direction."""
+
     @property
-    def color_jitter(self) -> float: ...
+    def color_jitter(self) -> float:
+        """Strength of random changes of brightness, contrast and saturation, 0 to 1."""
+
     @property
-    def erasing(self) -> float: ...
+    def erasing(self) -> float:
+        """Probability of blanking a random rectangle."""
+
     @property
-    def mixup(self) -> float: ...
+    def mixup(self) -> float:
+        """Alpha of the Beta distribution for mixing two images; 0 switches it off."""
+
     @property
-    def cutmix(self) -> float: ...
+    def cutmix(self) -> float:
+        """Alpha of the Beta distribution for the size of a pasted rectangle; 0 switches it off."""
 
 
 @dataclass(frozen=True, kw_only=True)

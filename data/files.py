@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,25 @@ def write_json(path: Path, value: Any) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """Write a table with a header, so that a reader sees the old file or the new one, never half of one.
+
+    Raises UserError if it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with writing_below(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # A file name need not be text in any encoding.
+            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(header)
+                writer.writerows(lines)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -38,14 +38,14 @@ def output_folder(folder: Path) -> Iterator[Path]:
             _remove_empty(created)
 
 
-def check_output_file(path: Path, marker: bytes) -> None:
+def check_output_file(path: Path, marker: bytes, option: str = "--output") -> None:
     """Raise UserError if `path` is a folder, or a file whose first 4 KiB lack `marker`, so not one that Sieve wrote."""
     if path.is_dir():
-        raise UserError(f"{path}: is a folder; give the name of a file with --output")
+        raise UserError(f"{path}: is a folder; give the name of a file with {option}")
     if path.exists():
         with path.open("rb") as file:
             if marker not in file.read(4096):
-                raise UserError(f"{path}: exists and was not written by Sieve; choose another --output or remove it")
+                raise UserError(f"{path}: exists and was not written by Sieve; choose another {option} or remove it")
 
 
 def _check(folder: Path) -> None:

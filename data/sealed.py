@@ -28,6 +28,8 @@ class SealedTest:
     """The test images, decoded as the search decoded its own."""
 
     images: ImageSet
+    names: tuple[str, ...]
+    """File name of each image."""
     classes: tuple[str, ...]
     fingerprint: str
     """Hash over names, sizes and contents of the test files."""
@@ -82,6 +84,7 @@ def open_test_images(
         images=ImageSet(
             pool_NHWC=pool_NHWC, rows_M=rows_M, labels_M=np.array([files[row].label for row in rows_M], dtype=np.int64)
         ),
+        names=tuple(files[row].name for row in rows_M),
         classes=classes,
         fingerprint=partition.sealed_fingerprint,
         search_fingerprint=partition.fingerprint,

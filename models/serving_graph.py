@@ -21,6 +21,7 @@ class ServingGraph(nn.Module):
         self.register_buffer("std_C", torch.tensor(classifier.std).view(1, -1, 1, 1))
 
     def forward(self, images_NHWC: Tensor) -> Tensor:
+        """Return class probabilities (N, classes) of uint8 images (N, H, W, channels)."""
         images_NCHW = images_NHWC.permute(0, 3, 1, 2).float() / 255
         probabilities_NC: Tensor = self.model((images_NCHW - self.mean_C) / self.std_C).softmax(dim=1)
         return probabilities_NC

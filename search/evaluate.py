@@ -19,7 +19,9 @@ from data.arrays import ImageSet
 from data.errors import SieveError, UserError
 from data.progress import Progress
 from data.sealed import open_test_images
+from search import names
 from search.cli import CommandParser, command_parser, main_guard
+from search.pictures.answers import write_answers
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.report.make import try_report
 from search.settings import Settings, from_arguments
@@ -31,6 +33,7 @@ from search.store.seal import close_look, looks_by_others, open_look, whoami
 from search.store.storage import open_storage
 from search.terminal import DataProgress, print_json, say
 from search.tracking.model_registry import LoadedChampion, load_champion, log_test_result
+from search.verdict.measures import measure
 from search.verdict.scores import score, show
 
 BATCH_IMAGES = 256
@@ -67,12 +70,14 @@ def evaluate(
         close_look(storage, study, number, result)
     finally:
         storage.close()
+    table = names.answers_file(settings.home, study, number)
     try:
         save_predictions(predictions, look_file(settings.home, study, number))
-    except OSError as error:  # The result is stored all the same; the pictures keep showing validation images.
-        say(f"the result is stored, but its predictions for the pictures could not be written: {error}")
+        write_answers(predictions, table)
+    except (OSError, UserError) as error:  # The result is stored all the same; the pictures show what there is.
+        say(f"the result is stored, but the predictions for pictures and table could not be written: {error}")
     try:
-        log_test_result(settings, champion.registered, result)
+        log_test_result(settings, champion.registered, result, table)
     except SieveError as error:  # The look is over and its result is stored; MLflow only shows it.
         say(f"the result is stored, but MLflow does not show it: {error}")
     return result
@@ -96,9 +101,13 @@ def _measure(
         progress=progress,
     )
     probabilities_NC = _predict(champion, test.images, progress)
-    predictions = predictions_of(test.images, probabilities_NC, champion.classes, f"test images (look {look})")
+    predictions = predictions_of(
+        test.images, probabilities_NC, champion.classes, f"test images (look {look})", test.names
+    )
+    scores = score(predictions.labels_N, predictions.predicted_N, champion.classes)
     result = LookResult(
-        **vars(score(predictions.labels_N, predictions.predicted_N, champion.classes)),
+        **vars(scores),
+        measures=measure(scores, predictions.labels_N, probabilities_NC, record.definition.metric),
         look=look,
         classes=tuple(champion.classes),
         model_uri=champion.registered.uri,
@@ -143,6 +152,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_json(result.to_json())
     else:
         show(arguments.study, result)
+    table = names.answers_file(settings.home, arguments.study, result.look)
+    if table.exists():
+        say(f"answers {table}")
     if report := try_report(settings, arguments.study, pictures=True):
         say(f"report {report}")
 

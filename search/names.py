@@ -88,9 +88,19 @@ def registered_model(study: str) -> str:
     return study if allowed == study else f"{allowed or 'study'}-{sha256(study.encode()).hexdigest()[:6]}"
 
 
+def metric_key(metric: str) -> str:
+    """A metric's name with the characters that MLflow allows: the name of a class may have others."""
+    return re.sub(r"[^\w.:-]+", "_", metric)
+
+
 def study_folder(home: Path, study: str) -> Path:
     """The folder with a study's files."""
     return home / "studies" / study
+
+
+def answers_file(home: Path, study: str, look: int) -> Path:
+    """The table of a study's answers at one look at the test set."""
+    return study_folder(home, study) / f"look-{look}.csv"
 
 
 def trial_folder(home: Path, study: str, stage: str, number: int) -> Path:

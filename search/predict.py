@@ -1,6 +1,7 @@
 """Classify new images with a study's champion.
 
     sieve predict --study NAME photo.jpg more-photos/
+    sieve predict --study NAME photos/ --csv answers.csv
 
 A folder stands for all images in it and in its subfolders. An image that cannot be read is listed with the reason.
 """
@@ -19,7 +20,9 @@ from rich.text import Text
 from data.arrays import UInt8Array
 from data.decode import UnreadableImage, decode, pillow_warnings
 from data.errors import UserError
+from data.files import write_csv
 from data.find_pictures import find_pictures
+from data.outputs import check_output_file
 from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
@@ -28,6 +31,8 @@ from search.terminal import open_console, print_json
 from search.tracking.model_registry import LoadedChampion, load_champion
 
 BATCH_IMAGES = 256
+CSV_HEADER = ("path", "answer", "probability")
+"""The first columns of the table; a file that begins with them was written by this command."""
 
 
 def predict(settings: Settings, study: str, places: Sequence[Path], *, top: int = 3) -> dict[str, Any]:
@@ -81,6 +86,23 @@ def _decode(champion: LoadedChampion, path: Path) -> UInt8Array | str:
         return error.strerror or str(error)
 
 
+def write_table(result: dict[str, Any], path: Path) -> None:
+    """Write what `predict` returned as a table: a line for each image, and two columns for each likely class.
+
+    Raises UserError if the table cannot be written.
+    """
+    answers = result["predictions"]
+    shown = max(len(answer.get("classes", ())) for answer in answers)
+    more = [f"{column}_{place}" for place in range(2, shown + 1) for column in ("answer", "probability")]
+    lines = []
+    for answer in answers:
+        cells = [
+            cell for entry in answer.get("classes", ()) for cell in (entry["class"], f"{entry['probability']:.4f}")
+        ]
+        lines.append((answer["path"], *cells, *[""] * (2 * shown - len(cells)), answer.get("error", "")))
+    write_csv(path, (*CSV_HEADER, *more, "error"), lines)
+
+
 def _likeliest(champion: LoadedChampion, probabilities: np.ndarray[Any, Any], top: int) -> list[dict[str, Any]]:
     order = np.argsort(-probabilities, kind="stable")[:top]
     return [{"class": champion.classes[index], "probability": float(probabilities[index])} for index in order]
@@ -104,6 +126,7 @@ def build_parser() -> CommandParser:
         "places", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="images, or folders that hold images"
     )
     parser.add_argument("--top", metavar="N", type=int, default=3, help="show the N most likely classes (default: 3)")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the answers to a CSV file")
     return parser
 
 
@@ -112,7 +135,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     if arguments.top < 1:
         raise UserError(f"--top {arguments.top}: give a number of 1 or more")
+    if arguments.csv:
+        check_output_file(arguments.csv, ",".join(CSV_HEADER).encode(), option="--csv")
     result = predict(from_arguments(arguments), arguments.study, arguments.places, top=arguments.top)
+    if arguments.csv:
+        write_table(result, arguments.csv)
     if arguments.json:
         print_json(result)
     else:

@@ -4,7 +4,7 @@
     sieve resume --study NAME --trial confirm-0 --epoch 2
 
 Training continues with the trial's configuration, images and seed. On one CPU thread the final weights equal the
-trial's, bit for bit. The trial itself is not changed: the new classifier goes to a folder of its own.
+trial's, bit for bit. The trial itself is not changed: the new classifier is written to a separate folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from optuna.trial import FrozenTrial
 from data.errors import UserError
 from data.files import writing_below
 from models.bundle import save_bundle
+from models.metric_names import bind_metric
 from models.registry import resolved
 from models.training.checkpoint import kept_checkpoint, read_history
 from models.training.fit import fit
@@ -121,10 +121,11 @@ def _train(
     history = read_history(checkpoint)
     for metrics in fit(
         work.learning, work.train, work.val, config,
-        classes=len(data.search.classes), device=device, seed=seed, metric=stage.metric, checkpoint=checkpoint,
+        classes=len(data.search.classes), device=device, seed=seed,
+        metric=bind_metric(stage.metric, data.search.classes), checkpoint=checkpoint,
     ):  # fmt: skip
         history.append(metrics)
-        say(f"epoch {metrics.epoch}/{config.epochs} {stage.metric} {getattr(metrics, stage.metric):.4f}")
+        say(f"epoch {metrics.epoch}/{config.epochs} {stage.metric} {metrics.value_of(stage.metric):.4f}")
     save_bundle(
         output, work.model, config,
         classes=data.search.classes, input_shape=data.input_shape,
@@ -132,7 +133,7 @@ def _train(
         pixel_rule=data.search.pixel_rule,
     )  # fmt: skip
     say(f"best epoch {best_epoch(history, stage.metric)} of {len(history)}")
-    return [asdict(metrics) for metrics in history]
+    return [metrics.measured() for metrics in history]
 
 
 def build_parser() -> CommandParser:

@@ -24,13 +24,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
+from models.metric_names import split_metric
 from models.values import with_values
 from studies.ablation import ABLATION_STAGE as ABLATION_STAGE
 from studies.ablation import Ablation as Ablation
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Pruner = Literal["median", "asha", "successive_halving", "hyperband", "none"]
-Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 Against = Literal["macs", "parameters"]
 Value = str | int | float | bool
 
@@ -166,7 +166,10 @@ class Study:
     """An ablation, which takes the place of the confirmation."""
     data: str | None = None
     """A name in `data.catalog.DATASETS`; None if the user must give `--data`."""
-    metric: Metric = "val_accuracy"
+    metric: str = "val_accuracy"
+    """What to optimise on validation images: `val_accuracy`, `val_macro_f1`, `val_balanced_accuracy`, `val_auroc` (one
+    class against the rest, mean over classes), `val_loss`, `val_top_k:5`, or of one class `val_recall:bees`,
+    `val_f1:bees`."""
     seed: int = 0
     val_fraction: float = 0.2
     folds: int = 0
@@ -187,7 +190,10 @@ class Study:
             raise UserError(f"{self.name}: folds is 0 or at least 2, and train_images 0 or more")
         if not 0 < self.val_fraction < 1 or self.seed < 0:
             raise UserError(f"{self.name}: val_fraction lies between 0 and 1, and seed is 0 or more")
-        _check_option(self.name, "metric", self.metric, get_args(Metric))
+        try:
+            split_metric(self.metric)
+        except UserError as error:
+            raise UserError(f"{self.name}: {error}") from None
         if not 1 <= self.imbalance < inf:
             raise UserError(f"{self.name}: imbalance={self.imbalance}: give a number of 1 or more")
         if not self.stages and self.ablation is None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from models.config import BackboneConfig, TrainConfig
+from models.metric_names import VAL_ACCURACY, Measure
 from models.training.agreement import Groups
 from models.training.batch_protocols import Alternating, PickedTraining, PickedValidation
 from models.training.capture import Capture
@@ -101,14 +102,15 @@ class BranchGang:
         device: torch.device,
         dtype: torch.dtype,
         capture: Capture,
-        metric: str = "val_accuracy",
+        metric: Measure = VAL_ACCURACY,
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_batch` is called whenever a step of all branches, or a batch of validation, is launched. `dtype` is the
-        result of `precision.compute_dtype` for any of the networks. The images must be on the device.
+        result of `precision.compute_dtype` for any of the networks. The images must be on the device, and
+        the metric recordable (`metric_names.is_recordable`).
         """
-        best_epoch([], metric)  # This raises for an unknown metric.
-        self._train, self._val, self._capture, self._metric = train, val, capture, metric
+        self._train, self._val, self._capture = train, val, capture
+        self._metric, self._measure = metric.name, metric
         self._on_batch = on_batch
         self._classes, self._device, self._dtype = classes, device, dtype
         self._key: tuple[FlatValue, ...] | None = None
@@ -204,6 +206,7 @@ class BranchGang:
             val_loss=judged.loss,
             val_accuracy=judged.accuracy,
             val_macro_f1=judged.macro_f1,
+            val_metric=judged.measured,
             learning_rate=learning_rate(member.epoch * steps - 1, member.config, steps),
             duration_s=duration_s,
             images_per_s=images_per_s,
@@ -264,7 +267,12 @@ class BranchGang:
             self._capture,
             [
                 ValidationBranch(
-                    self._val, state.judged_model, classes=self._classes, device=self._device, dtype=self._dtype
+                    self._val,
+                    state.judged_model,
+                    classes=self._classes,
+                    device=self._device,
+                    dtype=self._dtype,
+                    measure=self._measure,
                 )
                 for state in states
             ],

@@ -12,6 +12,7 @@ from torch import nn
 
 from data.errors import TrainingDiverged
 from models.config import TrainConfig
+from models.metric_names import VAL_ACCURACY, Measure
 from models.training.batch_protocols import TrainingBatches, ValidationBatches
 from models.training.capture import CaptureChoice, chosen_capture
 from models.training.checkpoint import kept_checkpoint, load_checkpoint, save_checkpoint
@@ -35,7 +36,7 @@ def fit(
     classes: int,
     device: torch.device,
     seed: int,
-    metric: str = "val_accuracy",
+    metric: Measure = VAL_ACCURACY,
     checkpoint: Path | None = None,
     on_batch: Callable[[], None] = lambda: None,
     capture: CaptureChoice = "auto",
@@ -65,9 +66,8 @@ def fit(
     recording fails. `EpochMetrics.steps` says how steps were run, and why.
 
     Raises TrainingDiverged if a loss is NaN or infinite, InfeasibleConfig if memory is too small for micro-batches,
-    too, and UserError for an unknown metric, a checkpoint of another training, or a checkpoint that cannot be written.
+    too, and UserError for a checkpoint of another training, or one that cannot be written.
     """
-    best_epoch([], metric)  # This raises for an unknown metric, before hours are spent.
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -77,14 +77,16 @@ def fit(
     if recorder is not None and config.epochs * len(train) < recorder.worthwhile_steps:
         recorder = None
     state = TrainingState(model, train, config, classes=classes, device=device, dtype=dtype, capture=recorder)
-    validation = captured_validation(recorder, val, state.judged_model, classes=classes, device=device, dtype=dtype)
-    identity = {**to_flat(config), "classes": classes, "seed": seed, "metric": metric}
+    validation = captured_validation(
+        recorder, val, state.judged_model, classes=classes, device=device, dtype=dtype, measure=metric
+    )
+    identity = {**to_flat(config), "classes": classes, "seed": seed, "metric": metric.name}
     if checkpoint is not None and (saved := load_checkpoint(checkpoint, identity, device)):
         state.restore(saved)
 
     try:
         while (finished := len(state.history)) < config.epochs:
-            if config.patience and finished - best_epoch(state.history, metric) >= config.patience:
+            if config.patience and finished - best_epoch(state.history, metric.name) >= config.patience:
                 break
             epoch = finished + 1
             started_s = time.perf_counter()
@@ -95,7 +97,13 @@ def fit(
                 (val_scores,) = validation.scores(on_batch)
             else:
                 val_scores = evaluate(
-                    state.judged_model, val, classes=classes, device=device, dtype=dtype, on_batch=on_batch
+                    state.judged_model,
+                    val,
+                    classes=classes,
+                    device=device,
+                    dtype=dtype,
+                    measure=metric,
+                    on_batch=on_batch,
                 )
             _refuse_divergence(val_scores, f"epoch {epoch}: the validation loss", config)
             metrics = EpochMetrics(
@@ -105,6 +113,7 @@ def fit(
                 val_loss=val_scores.loss,
                 val_accuracy=val_scores.accuracy,
                 val_macro_f1=val_scores.macro_f1,
+                val_metric=val_scores.measured,
                 learning_rate=learning_rate(epoch * len(train) - 1, config, len(train)),
                 duration_s=time.perf_counter() - started_s,
                 images_per_s=train_scores.images / (trained_s - started_s),
@@ -112,7 +121,7 @@ def fit(
                 micro_batches=state.micro_batches.count,
                 steps=state.steps,
             )
-            state.finish_epoch(metrics, metric)
+            state.finish_epoch(metrics, metric.name)
             if checkpoint is not None:
                 saved = state.checkpoint(identity)
                 if config.keep_checkpoints:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from models.config import BackboneConfig
 from models.flexcnn import ACTIVATIONS
+from models.metric_names import VAL_ACCURACY, Measure
 from models.training.class_weights import class_weights
 from models.training.epoch_seeds import epoch_seeds
 from models.training.features import FeatureEvalBatches, FeatureTrainBatches
@@ -79,18 +80,18 @@ class Gang:
         classes: int,
         device: torch.device,
         seeds: Sequence[int],
-        metric: str = "val_accuracy",
+        metric: Measure = VAL_ACCURACY,
     ) -> None:
         """`heads` come from `models.finetuning.build_head`. Raises ValueError unless all `configs` have one key."""
         keys = {gang_key(config) for config in configs}
         if len(keys) != 1 or None in keys:
             raise ValueError(f"{len(configs)} configurations with the gang keys {keys}: one key is needed")
-        best_epoch([], metric)  # This raises for an unknown metric.
         self._slots = [
             _Slot(number=number, head=head, config=config, seed=seed)
             for number, (head, config, seed) in enumerate(zip(heads, configs, seeds, strict=True))
         ]
-        self._train, self._val, self._classes, self._device, self._metric = train, val, classes, device, metric
+        self._train, self._val, self._classes, self._device, self._metric = train, val, classes, device, metric.name
+        self._measure = metric
         self._weights = {
             name: torch.stack([head.get_parameter(name).detach() for head in heads]).to(device).requires_grad_()
             for name, _ in heads[0].named_parameters()
@@ -118,6 +119,7 @@ class Gang:
                     val_loss=judged.loss,
                     val_accuracy=judged.accuracy,
                     val_macro_f1=judged.macro_f1,
+                    val_metric=judged.measured,
                     learning_rate=learning_rate(epoch * steps - 1, slot.config, steps),
                     duration_s=(ended_s - started_s) / len(slots),
                     images_per_s=learned.images * len(slots) / (trained_s - started_s),
@@ -152,7 +154,7 @@ class Gang:
 
     @torch.inference_mode()
     def _validate(self) -> GangTally:
-        tally = GangTally(len(self._slots), self._classes, self._device)
+        tally = GangTally(len(self._slots), self._classes, self._device, self._measure)
         for batch in self._val:
             labels_GB = batch.labels_N.expand(len(self._slots), -1)
             logits_GBC = self._logits(batch.images_NCHW.flatten(1).expand(len(self._slots), -1, -1), None)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.training.metrics import Scores, macro_f1
+from models.metric_names import Measure
+from models.training.metrics import Scores, Tally, macro_f1
 
 
 def gang_losses(logits_GBC: Tensor, labels_GB: Tensor, class_weights_C: Tensor, smoothing_G: Tensor) -> Tensor:
@@ -31,8 +32,9 @@ def gang_cross_entropy(logits_GBC: Tensor, labels_GB: Tensor) -> Tensor:
 class GangTally:
     """A `Tally` for each slot, kept on the device and read once."""
 
-    def __init__(self, slots: int, classes: int, device: torch.device) -> None:
+    def __init__(self, slots: int, classes: int, device: torch.device, measure: Measure | None = None) -> None:
         self._classes = classes
+        self._measured = [Tally(classes, device, measure) for _ in range(slots)] if measure and measure.is_extra else []
         self._loss_sum_G = torch.zeros(slots, dtype=torch.float64, device=device)
         self._counts_K = torch.zeros(3 * slots * classes, dtype=torch.float64, device=device)
         """Hits, labels and predictions, each of every slot and class."""
@@ -47,19 +49,25 @@ class GangTally:
             start = kind * len(self._loss_sum_G) * self._classes
             self._counts_K.index_add_(0, (start + self._offset_G1 + classes_GB).flatten(), counts)
         self._loss_sum_G += mean_loss_G * labels_GB.shape[1]
+        for slot, tally in enumerate(self._measured):
+            tally.add(logits_GBC[slot], labels_GB[slot], mean_loss_G[slot])
 
     def read(self) -> list[Scores]:
-        """The scores of each slot so far, in one transfer from the device."""
+        """The scores of each slot so far, in one transfer from the device, or one for each slot with a measure."""
         slots = len(self._loss_sum_G)
         figures = torch.cat([self._loss_sum_G, self._counts_K]).cpu()
         hits_GC, labels_GC, answers_GC = figures[slots:].view(3, slots, self._classes)
         images = int(labels_GC[0].sum())
+        measured = [tally.read().measured for tally in self._measured] or [None] * slots
         return [
             Scores(
                 loss=float(loss_sum) / images,
                 accuracy=float(hits_C.sum()) / images,
                 macro_f1=macro_f1(hits_C, seen_C),
                 images=images,
+                measured=of_slot,
             )
-            for loss_sum, hits_C, seen_C in zip(figures[:slots], hits_GC, labels_GC + answers_GC, strict=True)
+            for loss_sum, hits_C, seen_C, of_slot in zip(
+                figures[:slots], hits_GC, labels_GC + answers_GC, measured, strict=True
+            )
         ]

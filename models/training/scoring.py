@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.batches import Batch
+from models.metric_names import Measure
 from models.training.batch_protocols import ValidationBatches
 from models.training.metrics import Scores, Tally
 from models.training.micro_batches import MicroBatches
@@ -22,13 +23,15 @@ def evaluate(
     classes: int,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    measure: Measure | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Score `model`, in eval mode and in `dtype`, on all images. The loss is the mean cross-entropy.
 
-    Leaves the network in eval mode. Calls `on_batch` after each batch. Raises InfeasibleConfig if memory runs out.
+    `measure` is a metric to compute in addition. Leaves the network in eval mode. Calls `on_batch` after each batch.
+    Raises InfeasibleConfig if memory runs out.
     """
-    step = EvalStep(model, classes=classes, device=device, dtype=dtype)
+    step = EvalStep(model, classes=classes, device=device, dtype=dtype, measure=measure)
     model.eval()
     for batch in batches:
         step(batch)
@@ -39,8 +42,16 @@ def evaluate(
 class EvalStep:
     """Adds a network's predictions for a batch to a tally; the network must be in eval mode."""
 
-    def __init__(self, model: nn.Module, *, classes: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.tally = Tally(classes, device)
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        classes: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        measure: Measure | None = None,
+    ) -> None:
+        self.tally = Tally(classes, device, measure)
         self.micro_batches = MicroBatches()
         self._model, self._device, self._dtype = model, device, dtype
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from models.metric_names import Measure, is_recordable
 from models.training.agreement import Groups
 from models.training.batch_protocols import PickedValidation, ValidationBatches
 from models.training.capture import Branch, Capture
@@ -19,10 +20,17 @@ class ValidationBranch:
     """The validation of one network."""
 
     def __init__(
-        self, val: PickedValidation, model: nn.Module, *, classes: int, device: torch.device, dtype: torch.dtype
+        self,
+        val: PickedValidation,
+        model: nn.Module,
+        *,
+        classes: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        measure: Measure | None = None,
     ) -> None:
         self.model = model
-        self.step = EvalStep(model, classes=classes, device=device, dtype=dtype)
+        self.step = EvalStep(model, classes=classes, device=device, dtype=dtype, measure=measure)
         self.batch_size = val.batch_size
         images = len(val.images.labels_M)
         self.full, self.rest = divmod(images, val.batch_size)
@@ -110,8 +118,15 @@ def captured_validation(
     classes: int,
     device: torch.device,
     dtype: torch.dtype,
+    measure: Measure | None = None,
 ) -> CapturedValidation | None:
-    """The recorded validation of one network; None without a recorder, or if the images are not on the device."""
+    """The recorded validation of one network.
+
+    None without a recorder, if the images are not on the device, or for a measure that cannot be recorded.
+    """
     if capture is None or not isinstance(val, PickedValidation) or not val.resident:
         return None
-    return CapturedValidation(capture, [ValidationBranch(val, model, classes=classes, device=device, dtype=dtype)])
+    if measure is not None and not is_recordable(measure.name):
+        return None
+    branch = ValidationBranch(val, model, classes=classes, device=device, dtype=dtype, measure=measure)
+    return CapturedValidation(capture, [branch])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from search.pictures.predictions import Predictions
 from search.pictures.sheet import FAINT, INK, RIGHT, Sheet
-from search.verdict.scores import CONFIDENCE_LEVEL
+from search.verdict.intervals import CONFIDENCE_LEVEL
 
 BINS = 15
 _SIDE_IN = 4.6

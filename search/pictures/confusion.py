@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.arrays import IntArray
+from data.files import write_csv
 from search.pictures.predictions import Predictions
 from search.pictures.sheet import INK, Sheet, elide
 
@@ -66,14 +66,14 @@ def confusion_picture(predictions: Predictions) -> Sheet:
 
 
 def write_confusion(predictions: Predictions, path: Path) -> None:
-    """Write the whole matrix as CSV, a line for each cell that is not 0. Raises OSError if it cannot be written."""
+    """Write the whole matrix as CSV, a line for each cell that is not 0. Raises UserError if it cannot be written."""
     every = len(predictions.classes)
     cells, counts = np.unique(predictions.labels_N * every + predictions.predicted_N, return_counts=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("true_class", "predicted_class", "images"))
-        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
-            writer.writerow((predictions.classes[cell // every], predictions.classes[cell % every], count))
+    lines = (
+        (predictions.classes[cell // every], predictions.classes[cell % every], count)
+        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)
+    )
+    write_csv(path, ("true_class", "predicted_class", "images"), lines)
 
 
 def _most_confused(predictions: Predictions) -> IntArray:

@@ -80,8 +80,7 @@ def draw_pictures(
     paths = _write(sheets(classifier, predictions, doubtful), place)
     if doubtful:
         doubtful.write(place / LABEL_ERROR_FILE)
-    with writing_below(place):
-        write_confusion(predictions, place / CONFUSION_FILE)
+    write_confusion(predictions, place / CONFUSION_FILE)
     try:
         log_pictures(settings, champion.registered, paths, of_looks[-1].stem if of_looks else "validation")
     except SieveError as error:  # The files exist; MLflow only shows them.
@@ -126,7 +125,8 @@ def _predict_validation(
             progress("validation images", start + len(rows), len(data.val))
     refit = record.champion is not None and record.champion.refit_images is not None
     source = "images of the first fold, on which it was trained," if refit else "validation images"
-    return predictions_of(data.val, np.concatenate(probabilities), data.classes, source)
+    image_names = [data.names[row] for row in data.val.rows_M.tolist()]
+    return predictions_of(data.val, np.concatenate(probabilities), data.classes, source, image_names)
 
 
 def sheets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from data.arrays import IntArray
+from data.ignored import shown_name
 from search.pictures.predictions import Predictions
 from search.pictures.sheet import RIGHT, WRONG, Sheet, elide
 
@@ -10,6 +11,7 @@ COLUMNS = 10
 TILE_IN = 1.05
 _GAP_IN = 0.12
 _LABEL_IN = 0.42
+_NAME_IN = 0.14
 _LEGEND = "First line: true class; second line: predicted class and its probability (✓ blue: correct, ✗ orange: wrong)."
 
 
@@ -32,9 +34,13 @@ def mistakes_grid(predictions: Predictions) -> Sheet | None:
     which = f"The {len(chosen)} most confident of {wrong:,}" if len(chosen) < wrong else f"All {wrong}"
     caption = (
         f"{which} mistakes among {len(predictions):,} {predictions.source}, most confident first. "
-        "First line: true class; second line: predicted class and its probability."
+        f"First line: true class; second line: predicted class and its probability{_file_line(predictions)}."
     )
-    return _grid(predictions, chosen, "Most confident mistakes", caption)
+    return _grid(predictions, chosen, "Most confident mistakes", caption, named=predictions.names_N is not None)
+
+
+def _file_line(predictions: Predictions) -> str:
+    return "" if predictions.names_N is None else "; third line: file"
 
 
 def tile_places(count: int, row_in: float) -> list[tuple[float, float]]:
@@ -59,8 +65,15 @@ def label_tile(sheet: Sheet, predictions: Predictions, image: int, left_in: floa
     )
 
 
-def _grid(predictions: Predictions, chosen: IntArray, title: str, caption: str) -> Sheet:
-    row_in = TILE_IN + _LABEL_IN
+def name_tile(sheet: Sheet, name: str, left_in: float, top_in: float) -> None:
+    """Write the last part of an image's file name below the classes of its tile."""
+    shown = elide(shown_name(name.rpartition("/")[2]), 18)
+    middle_in = left_in + TILE_IN / 2
+    sheet.text(middle_in, top_in + 0.35, shown, size=6, horizontalalignment="center", verticalalignment="top")
+
+
+def _grid(predictions: Predictions, chosen: IntArray, title: str, caption: str, *, named: bool = False) -> Sheet:
+    row_in = TILE_IN + _LABEL_IN + (_NAME_IN if named else 0)
     rows = -(-len(chosen) // COLUMNS)
     sheet = Sheet(title, caption, width_in=COLUMNS * (TILE_IN + _GAP_IN) - _GAP_IN, height_in=rows * row_in)
     images = predictions.images(chosen)
@@ -68,4 +81,6 @@ def _grid(predictions: Predictions, chosen: IntArray, title: str, caption: str) 
         frame = RIGHT if predictions.is_right_N[image] else WRONG
         sheet.tile(left_in, top_in, TILE_IN, pixels_HWC, frame)
         label_tile(sheet, predictions, int(image), left_in, top_in + TILE_IN)
+        if named and predictions.names_N is not None:
+            name_tile(sheet, str(predictions.names_N[image]), left_in, top_in + TILE_IN)
     return sheet

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.pictures.grids import COLUMNS, TILE_IN, tile_places
+from search.pictures.grids import COLUMNS, TILE_IN, name_tile, tile_places
 from search.pictures.sheet import WRONG, Sheet, elide
 from search.verdict.held_out import HeldOut
 
@@ -33,5 +33,5 @@ def label_errors_picture(found: HeldOut | None) -> Sheet | None:
         sheet.text(middle_in, below_in + 0.05, elide(error.label, 16), **style)
         suggestion = f"{elide(error.suggestion, 12)}, {error.suggested_probability:.0%}"
         sheet.text(middle_in, below_in + 0.2, suggestion, color=WRONG, weight="bold", **style)
-        sheet.text(middle_in, below_in + 0.35, elide(error.name.rpartition("/")[2], 18), **{**style, "size": 6})
+        name_tile(sheet, error.name, left_in, below_in)
     return sheet

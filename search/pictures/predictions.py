@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Predictions:
     """Indices of the images whose pixels are kept, ascending."""
     images_KHWC: UInt8Array
     """Pixels of the kept images."""
+    names_N: npt.NDArray[np.str_] | None = None
+    """File name of each image; None in files of versions that did not keep it."""
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -62,7 +65,7 @@ class Predictions:
     @property
     def mistakes(self) -> IntArray:
         """Indices of the mistakes that are shown, most confident first."""
-        return most_confident_mistakes(self.labels_N, self.probabilities_NC)
+        return ranked_mistakes(self.labels_N, self.probabilities_NC)[:MISTAKES]
 
     def images(self, chosen: IntArray) -> UInt8Array:
         """The pixels of `chosen` images, indices from `grid` or `mistakes`; shape (chosen, H, W, C)."""
@@ -70,11 +73,18 @@ class Predictions:
 
 
 def predictions_of(
-    images: ImageSet, probabilities_NC: npt.NDArray[np.float32], classes: tuple[str, ...], source: str
+    images: ImageSet,
+    probabilities_NC: npt.NDArray[np.float32],
+    classes: tuple[str, ...],
+    source: str,
+    names: Sequence[str] | None = None,
 ) -> Predictions:
-    """Collect what the pictures need: all predictions, and the pixels of the images that are shown."""
+    """Collect what the pictures need: all predictions, and the pixels of the images that are shown.
+
+    `names` holds the file name of each image.
+    """
     grid = choose_grid(images.labels_M, len(classes))
-    kept_K = np.union1d(grid, most_confident_mistakes(images.labels_M, probabilities_NC))
+    kept_K = np.union1d(grid, ranked_mistakes(images.labels_M, probabilities_NC)[:MISTAKES])
     return Predictions(
         source=source,
         classes=classes,
@@ -82,6 +92,7 @@ def predictions_of(
         probabilities_NC=probabilities_NC,
         kept_K=kept_K,
         images_KHWC=images.pool_NHWC[images.rows_M[kept_K]],
+        names_N=None if names is None else np.array(names, dtype=np.str_),
     )
 
 
@@ -99,12 +110,10 @@ def choose_grid(labels_N: IntArray, classes: int, count: int = GRID_IMAGES) -> I
     return np.array(in_turn[:count], dtype=np.int64)
 
 
-def most_confident_mistakes(
-    labels_N: IntArray, probabilities_NC: npt.NDArray[np.float32], count: int = MISTAKES
-) -> IntArray:
+def ranked_mistakes(labels_N: IntArray, probabilities_NC: npt.NDArray[np.float32]) -> IntArray:
     """Indices of wrongly predicted images, the highest probability of the predicted class first."""
     wrong = np.flatnonzero(probabilities_NC.argmax(axis=1) != labels_N)
-    return wrong[np.argsort(-probabilities_NC[wrong].max(axis=1), kind="stable")][:count].astype(np.int64)
+    return wrong[np.argsort(-probabilities_NC[wrong].max(axis=1), kind="stable")].astype(np.int64)
 
 
 def look_file(home: Path, study: str, look: int) -> Path:
@@ -116,7 +125,8 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
     """Write predictions to a file, completely or not at all. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    arrays: dict[str, Any] = {field.name: np.asarray(getattr(predictions, field.name)) for field in fields(predictions)}
+    values = {field.name: getattr(predictions, field.name) for field in fields(predictions)}
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in values.items() if value is not None}
     try:
         with part.open("wb") as file:
             np.savez_compressed(file, **arrays)

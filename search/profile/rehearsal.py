@@ -35,7 +35,7 @@ from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
-from studies.definition import Metric, Stage, Study
+from studies.definition import Stage, Study
 
 START_MLFLOW = "start MLflow"
 """The supervisor does this while workers train."""
@@ -49,7 +49,7 @@ class Subject:
     trial: str
     config: TrainConfig
     spec: DataSpec
-    metric: Metric
+    metric: str
 
 
 @contextmanager

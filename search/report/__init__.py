@@ -10,6 +10,7 @@ parameter_effects.py   the effect of each parameter with all others held equal
 observations.py        sentences about the data; hints.py: smaller findings
 figures/               plotly figures, one subject for each file
 html_tables.py         the tables; strategy_table.py: fine-tuning strategies
+look_tables.py         the tables of a look at the test set
 sections.py            the chapter of each stage
 ablation_chapter.py    the chapter on an ablation, for ablation.html.j2
 page.py                the whole page, from page.html.j2, page.css and page.js

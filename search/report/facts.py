@@ -47,6 +47,7 @@ class StageFacts:
 
     @property
     def name(self) -> str:
+        """The stage's name in its study."""
         return self.record.name
 
     @property
@@ -74,6 +75,7 @@ class StudyFacts:
 
     @property
     def all_stages(self) -> tuple[StageFacts, ...]:
+        """The search stages in order, followed by the confirmation or ablation if there is one."""
         return self.stages if self.confirmation is None else (*self.stages, self.confirmation)
 
     @cached_property
@@ -154,7 +156,7 @@ def _read_stage(storage: Storage, record: StageRecord) -> StageFacts:
         optuna_trials=tuple(trials),
         trials=pd.DataFrame([_trial_row(trial, pinned) for trial in trials], index=index, columns=_TRIAL_COLUMNS),
         params=pd.DataFrame([t.params for t in trials], index=index, columns=_param_names(pinned), dtype=object),
-        epochs=_read_epochs(storage, trials),
+        epochs=_read_epochs(storage, trials, record.pinned.metric),
     )
 
 
@@ -199,7 +201,8 @@ def _param_names(pinned: PinnedStage) -> list[str]:
     return [*names_in_order, *base]
 
 
-def _read_epochs(storage: Storage, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
+def _read_epochs(storage: Storage, trials: Sequence[FrozenTrial], metric: str) -> pd.DataFrame:
+    """A row for each epoch, where `metric` is the name of the study's metric."""
     numbers = {database_id(trial): trial.number for trial in trials}
     query = (
         select(epoch_table.c.trial_id, epoch_table.c.metrics)
@@ -208,7 +211,8 @@ def _read_epochs(storage: Storage, trials: Sequence[FrozenTrial]) -> pd.DataFram
     )
     with storage.reader.begin() as connection:
         rows = [{"trial": numbers[trial_id], **metrics} for trial_id, metrics in connection.execute(query)]
-    return pd.DataFrame(rows, columns=None if rows else ["trial", "epoch"])
+    epochs = pd.DataFrame(rows, columns=None if rows else ["trial", "epoch"])
+    return epochs.rename(columns={"val_metric": metric})
 
 
 def _configs(stage: StageFacts) -> pd.DataFrame:

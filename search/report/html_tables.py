@@ -20,10 +20,8 @@ from search.report.facts import StageFacts, StudyFacts
 from search.report.metric import Metric, percent, plural, show_time, show_value
 from search.report.spent import StageTime
 from search.stage.snapshot import rank_trials
-from search.store.look_result import LookResult
 from search.store.pinned_stage import PinnedStage
 from search.verdict.champion import ties
-from search.verdict.scores import show_mistake
 
 BEST_SHOWN = 12
 """Rows of a table of best configurations."""
@@ -38,6 +36,7 @@ class Cell:
 
     @property
     def is_number(self) -> bool:
+        """Whether the cell holds a number, which is aligned right and sorted by value."""
         return not isinstance(self.key, str)
 
 
@@ -52,6 +51,7 @@ class Table:
     """Whether a click on a heading sorts the rows."""
 
     def is_number(self, column: int) -> bool:
+        """Return whether every cell of a column holds a number."""
         return all(row[column].is_number for row in self.rows)
 
 
@@ -163,7 +163,7 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
                 Cell(
                     text=_searched(stage.pinned, "epochs") or str(stage.pinned.epochs), key=float(stage.pinned.epochs)
                 ),
-                *(_count(count) for count in counts),
+                *(count_cell(count) for count in counts),
                 Cell(text=facts.metric.show(snapshot.best), key=snapshot.best or 0.0),
                 Cell(text=show_time(time.worker_s), key=time.worker_s),
                 Cell(text=show_time(time.wall_s), key=time.wall_s),
@@ -241,7 +241,7 @@ def look_table(facts: StudyFacts) -> Table | None:
         rows.append(
             (
                 text_cell(look.study),
-                _count(look.number),
+                count_cell(look.number),
                 text_cell(_when(look.opened_at)),
                 text_cell(look.by),
                 text_cell(look.reason),
@@ -281,26 +281,6 @@ def command_table(facts: StudyFacts) -> Table | None:
     )
 
 
-def class_table(test: LookResult) -> Table:
-    """Scores of each class in a look at the test set."""
-    rows = []
-    for label, entry in enumerate(test.per_class):
-        rows.append(
-            (
-                text_cell(entry.name),
-                _count(entry.support),
-                *(Cell(text=percent(value), key=value) for value in (entry.recall, entry.precision, entry.f1)),
-                text_cell(show_mistake(test, label)),
-            )
-        )
-    return Table(
-        caption="Test images by class. Recall is the accuracy on the images of the class. Click a heading to sort.",
-        headings=("class", "images", "recall", "precision", "F1", "most often mistaken for"),
-        rows=tuple(rows),
-        sorts=True,
-    )
-
-
 def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
@@ -310,7 +290,8 @@ def text_cell(text: str) -> Cell:
     return Cell(text=text, key=text)
 
 
-def _count(count: int) -> Cell:
+def count_cell(count: int) -> Cell:
+    """The cell of a number of things, which sorts by it."""
     return Cell(text=f"{count:,}", key=float(count))
 
 

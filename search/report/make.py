@@ -15,6 +15,7 @@ from search.pictures.draw_all import draw_pictures
 from search.report.compare_page import render_comparison
 from search.report.embedded_pictures import read_pictures
 from search.report.facts import StudyFacts, read_facts
+from search.report.image_problems import read_image_problems
 from search.report.importance import RankParameters, rank_parameters
 from search.report.notes import leave_notes
 from search.report.page import render
@@ -61,7 +62,8 @@ def render_study(settings: Settings, facts: StudyFacts, rank: RankParameters = r
     if last is not None:
         ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
     pictures = read_pictures(settings.home, facts.record.name, is_tested=facts.test is not None)
-    return render(facts, pictures, ablation, rank=rank)
+    problems = read_image_problems(settings.home, facts.record)
+    return render(facts, pictures, ablation, problems=problems, rank=rank)
 
 
 def make_comparison(settings: Settings, studies: Sequence[str], output: Path | None = None) -> Path:

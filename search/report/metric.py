@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from models.metric_names import metric_label
 from search.text import plural as plural
 
-_LABELS = {"val_accuracy": "validation accuracy", "val_macro_f1": "validation macro-F1", "val_loss": "validation loss"}
 MINUS = "\N{MINUS SIGN}"
 """As wide as the plus sign, and never mistaken for a hyphen."""
 MANY_IMAGES = 2000
@@ -25,7 +25,8 @@ class Metric:
 
     @property
     def label(self) -> str:
-        return _LABELS.get(self.name, self.name)
+        """The metric's name for people, e.g. `validation accuracy`."""
+        return f"validation {metric_label(self.name)}"
 
     @property
     def heading(self) -> str:
@@ -34,10 +35,12 @@ class Metric:
 
     @property
     def maximize(self) -> bool:
+        """Whether a higher value is better."""
         return self.name != "val_loss"
 
     @property
     def is_share(self) -> bool:
+        """Whether values are shares from 0 to 1, which are shown in percent."""
         return self.name != "val_loss"
 
     @property
@@ -47,6 +50,7 @@ class Metric:
 
     @property
     def digits(self) -> int:
+        """Decimals of a shown percentage: one more if there are many validation images."""
         return 2 if self.images >= MANY_IMAGES else 1
 
     def show(self, value: float | None) -> str:

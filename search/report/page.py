@@ -19,7 +19,9 @@ from search.report.facts import StudyFacts
 from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
+from search.report.image_problems import ImageProblems
 from search.report.importance import RankParameters, rank_parameters
+from search.report.look_tables import class_table, measure_table
 from search.report.metric import percent, plural, show_time
 from search.report.observations import Observation, observe
 from search.report.parameter_effects import estimate_parameter_effects
@@ -80,6 +82,7 @@ def render(
     pictures: Sequence[Picture],
     ablation: AblationResult | None = None,
     *,
+    problems: ImageProblems | None = None,
     rank: RankParameters = rank_parameters,
 ) -> Page:
     """Render the report as self-contained HTML that loads nothing from elsewhere; `rank` is that of `gather`."""
@@ -89,6 +92,7 @@ def render(
         facts=facts,
         metric=facts.metric,
         pictures=pictures,
+        problems=problems or ImageProblems(),
         ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition.to_json(), indent=2),
@@ -175,5 +179,6 @@ def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tab
         "finalists": tables.finalist_table(facts),
         "looks": tables.look_table(facts),
         "commands": tables.command_table(facts),
-        "classes": tables.class_table(facts.test) if facts.test else None,
+        "classes": class_table(facts.test) if facts.test else None,
+        "measures": measure_table(facts.test) if facts.test else None,
     }

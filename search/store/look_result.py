@@ -39,6 +39,27 @@ class ClassScores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasureScore:
+    """A measure beyond accuracy, such as AUROC."""
+
+    name: str
+    """Name for people."""
+    value: float
+    interval: tuple[float, float] | None
+    """95 % confidence interval; None if the images do not give one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that a stored result holds for the measure."""
+        return {"name": self.name, "value": self.value, "interval": self.interval and list(self.interval)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> MeasureScore:
+        """Read a stored object."""
+        interval = stored["interval"]
+        return cls(name=stored["name"], value=stored["value"], interval=interval and (interval[0], interval[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Scores of a classifier on a set of labelled images."""
 
@@ -116,6 +137,8 @@ class LookResult(Scores):
     """Hash of the test images."""
     note: str = ""
     """Remark for people on where the test images come from."""
+    measures: tuple[MeasureScore, ...] = ()
+    """Measures beyond accuracy; empty in results of versions that did not have them."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that the database row and `search.evaluate --json` hold."""
@@ -133,6 +156,7 @@ class LookResult(Scores):
             "model_uri": self.model_uri,
             "fingerprint": self.fingerprint,
             "note": self.note,
+            "measures": [entry.to_json() for entry in self.measures],
         }
 
     @classmethod
@@ -143,6 +167,7 @@ class LookResult(Scores):
         nested = {
             "interval": (low, high),
             "per_class": tuple(ClassScores.from_json(entry) for entry in stored.get("per_class", ())),
+            "measures": tuple(MeasureScore.from_json(entry) for entry in stored.get("measures", ())),
             "confusion": tuple(tuple(row) for row in stored.get("confusion", ())),
             "cells": tuple((truth, answer, count) for truth, answer, count in stored.get("cells", ())),
         }

@@ -28,6 +28,7 @@ class PinnedParameter:
     """The user's guess in the middle of a range on a log scale; None without one."""
 
     def exists_for(self, values: Mapping[str, Any]) -> bool:
+        """Return whether the parameter exists for these values of the parameter that it depends on."""
         return self.when is None or values[self.when] in self.when_values
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from search.store.warm_start_record import WarmStart
-from studies.definition import ABLATION_STAGE, CONFIRM_STAGE, Ablation, Confirm, Metric
+from studies.definition import ABLATION_STAGE, CONFIRM_STAGE, Ablation, Confirm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class StudyDefinition:
     description: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Flat start configuration: a value for each field."""
-    metric: Metric = "val_accuracy"
+    metric: str = "val_accuracy"
     """Name of the metric that the study optimises."""
     seed: int = 0
     stages: tuple[StageDefinition, ...] = ()

@@ -19,6 +19,7 @@ from data.batches import to_device
 from data.spec import DataSpec
 from data.splits import thin_out
 from models.bundle import save_bundle
+from models.metric_names import VAL_LOSS
 from models.registry import resolved
 from models.training.fit import fit
 from models.values import from_flat, with_values
@@ -38,7 +39,7 @@ def refit(
     classes = data.search.classes
     training = fit(
         work.learning, work.train, work.val, chosen,
-        classes=len(classes), device=device, seed=derive_seed(study_seed, "refit"), metric="val_loss",
+        classes=len(classes), device=device, seed=derive_seed(study_seed, "refit"), metric=VAL_LOSS,
     )  # fmt: skip
     for _ in training:
         pass

@@ -13,8 +13,9 @@ from dataclasses import replace
 from types import FrameType
 
 from data.arrays import SearchData
-from data.cache import open_search_data
+from data.cache import label_distribution, open_search_data
 from data.progress import Progress
+from models.metric_names import check_metric
 from models.registry import resolved
 from search import names
 from search.command_line import command_line
@@ -106,10 +107,13 @@ def _test_once(storage: Storage, settings: Settings, study: str, open_seal: Open
 
 
 def open_data(request: Request) -> SearchData:
-    """Open the images of the start configuration. They are decoded here, with a progress bar; workers only map them."""
+    """Open the images of the start configuration. They are decoded here, with a progress bar; workers only map them.
+
+    Raises UserError if the study's metric cannot be measured on them.
+    """
     config, settings = resolved(request.study.config), request.settings
     with DataProgress() as progress:
-        return open_search_data(
+        data = open_search_data(
             request.spec,
             image_size=config.image_size,
             image_fit=config.image_fit,
@@ -118,6 +122,8 @@ def open_data(request: Request) -> SearchData:
             progress=progress,
             limit=settings.cache_limit,
         )
+    check_metric(request.study.metric, data.classes, label_distribution(data)["val"])
+    return data
 
 
 def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:

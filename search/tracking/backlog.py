@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
+from search import names
 from search.settings import Settings
 from search.stage.snapshot import is_over, stage_trials
 from search.store.optuna_private import database_id
@@ -49,7 +50,8 @@ def show_looks(settings: Settings, storage: Storage, study: str) -> int:
     behind = looks_behind(settings, storage, study)
     for look in behind:
         assert look.result is not None
-        log_test_result(settings, version_of(look.model_uri), look.result)
+        table = names.answers_file(settings.home, study, look.number)
+        log_test_result(settings, version_of(look.model_uri), look.result, table)
     return len(behind)
 
 

@@ -71,7 +71,7 @@ def trial_results(stage: StageRecord, trial: FrozenTrial) -> list[Metric]:
     """Metrics of a finished trial as a whole: best value, duration, epochs, number of parameters."""
     results = {key: trial.user_attrs[key] for key in _TRIAL_RESULTS if key in trial.user_attrs}
     if trial.values:
-        results[f"best_{stage.pinned.metric}"] = trial.values[0]
+        results[names.metric_key(f"best_{stage.pinned.metric}")] = trial.values[0]
     return metrics(results, step=0, time_s=end_s(trial))
 
 

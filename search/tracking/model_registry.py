@@ -132,19 +132,22 @@ def download_bundle(settings: Settings, uri: str, folder: Path) -> Path:
     return folder
 
 
-def log_test_result(settings: Settings, registered: RegisteredModel, result: LookResult) -> None:
+def log_test_result(settings: Settings, registered: RegisteredModel, result: LookResult, table: Path) -> None:
     """Add the result of a look at the test set to the measured version and its run.
 
-    The call can be repeated: the number of the look is written last, when all else is stored. Raises SieveError if
-    MLflow does not answer.
+    `table` is the file of the answers, if it exists. The call can be repeated: the number of the look is written last,
+    when all else is stored. Raises SieveError if MLflow does not answer.
     """
     summary = {"test_accuracy": result.accuracy, "test_macro_f1": result.macro_f1}
+    summary |= {names.metric_key(f"test_{entry.name}"): entry.value for entry in result.measures}
     stored = result.to_json()
     with answering(settings.tracking_url) as client:
         run_id = str(client.get_model_version(registered.name, registered.version).run_id)
         for key in ("per_class", "confusion" if result.confusion else "cells"):
             content = {"classes": stored["classes"], key: stored[key]}
             client.log_dict(run_id, content, f"test/look-{result.look}/{key}.json")
+        if table.exists():
+            client.log_artifact(run_id, str(table), f"test/look-{result.look}")
         for key, value in {**summary, tags.TEST_LOOKS: result.look}.items():
             client.log_metric(run_id, key, value, step=result.look)
             client.set_model_version_tag(registered.name, registered.version, key, str(value))

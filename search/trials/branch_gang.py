@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from models.config import TrainConfig
+from models.metric_names import bind_metric, is_recordable
 from models.training.batch_protocols import PickedTraining, PickedValidation
 from models.training.branch_limit import branch_limit
 from models.training.branches import FREE_FIELDS, BranchGang, branch_key
@@ -47,11 +48,11 @@ def shape_key(config: TrainConfig, context: TrialContext) -> tuple[object, ...] 
 def branches_that_pay(runs: Sequence[TrialRun]) -> int:
     """Return how many of these trials to train at once, measured for their network shape and remembered by the worker.
 
-    Returns 1 where the images do not lie on the device or a step cannot be recorded there.
+    Returns 1 where the images do not lie on the device, or where steps or the stage's metric cannot be recorded.
     """
     context, config = runs[0].context, runs[0].draw()
     epochs = sum(run.draw().epochs for run in runs)
-    if epochs < _WORTHWHILE_EPOCHS:
+    if epochs < _WORTHWHILE_EPOCHS or not is_recordable(runs[0].stage.metric):
         return 1
     key = (branch_key(config), *runs[0].stage.folds_of(runs[0].claim.number))
     if key not in context.branch_limits:
@@ -72,7 +73,7 @@ def open_branches(runs: Sequence[TrialRun], fold: int) -> OpenGang:
     gang = BranchGang(
         first.train, first.val,
         classes=len(data.search.classes), device=context.device, dtype=_dtype(first, configs[0], context.device),
-        capture=capture, metric=runs[0].stage.metric, on_batch=context.on_batch,
+        capture=capture, metric=bind_metric(runs[0].stage.metric, data.search.classes), on_batch=context.on_batch,
     )  # fmt: skip
     for work, config, run in zip(works, configs, runs, strict=True):
         gang.admit(work.learning, config, run.seed)

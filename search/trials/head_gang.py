@@ -9,6 +9,7 @@ from torch import nn
 
 from models.config import BackboneConfig, TrainConfig
 from models.finetuning import BackboneClassifier, build_head
+from models.metric_names import bind_metric
 from models.training.features import FeatureEvalBatches, FeatureTrainBatches
 from models.training.gang import Gang, gang_key
 from models.weights import NONE
@@ -31,12 +32,13 @@ def open_heads(runs: Sequence[TrialRun], fold: int) -> OpenGang:
         data = context.workloads.open_data(configs[0], fold)
         work = context.workloads.prepare(configs[0], data, runs[0].seed)
     model, classes = work.model, len(data.search.classes)
+    metric = bind_metric(stage.metric, data.search.classes)
     assert isinstance(model, BackboneClassifier)
     assert isinstance(work.train, FeatureTrainBatches) and isinstance(work.val, FeatureEvalBatches)
     heads = [_head(model, config, run.seed, classes) for config, run in zip(configs, runs, strict=True)]
     gang = Gang(
         heads, work.train, work.val, configs,
-        classes=classes, device=context.device, seeds=[run.seed for run in runs], metric=stage.metric,
+        classes=classes, device=context.device, seeds=[run.seed for run in runs], metric=metric,
     )  # fmt: skip
 
     def classifier(slot: int) -> nn.Module:

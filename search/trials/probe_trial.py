@@ -7,7 +7,7 @@ with the same frozen backbone find them there.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from data.errors import InfeasibleConfig, UserError
 from data.files import disk_trouble
 from data.splits import stratified_sample
 from models.config import BackboneConfig, TrainConfig
+from models.metric_names import bind_metric
 from models.network_cost import network_cost
 from models.registry import fetch_weights
 from models.training.features import FeatureEvalBatches, FeatureTrainBatches
@@ -62,9 +63,8 @@ def run_probe(run: TrialRun) -> Result:
             data = sampled(run.context.workloads.open_data(own, fold), run.stage.probe_images, run.stage.seed)
             work = run.context.workloads.prepare(own, data, run.seed)
         run.attributes |= network_size(work.model, own, data)
-        classes = len(data.search.classes)
         run.attributes[names.MACS] = network_cost(own).macs + _head_of(work).weight.numel()
-        for metrics in run.context.epochs(_fit(run, work, classes, started_s)):
+        for metrics in run.context.epochs(_fit(run, work, data.search.classes, started_s)):
             run.record(metrics, config)
             run.end_fold([metrics])
     return run.complete()
@@ -102,21 +102,24 @@ def sampled(data: TrialData, count: int, seed: int) -> TrialData:
     return replace(data, search=replace(data.search, train=few(data.search.train), val=few(data.search.val)))
 
 
-def _fit(run: TrialRun, work: Workload, classes: int, started_s: float) -> Iterator[EpochMetrics]:
+def _fit(run: TrialRun, work: Workload, classes: Sequence[str], started_s: float) -> Iterator[EpochMetrics]:
     """Fit the classifier and yield its metrics as those of a single epoch. Its weights go into the network's head."""
     train, val, device = work.train, work.val, run.context.device
+    metric, on_batch = bind_metric(run.stage.metric, classes), run.context.on_batch
     if not isinstance(train, FeatureTrainBatches) or not isinstance(val, FeatureEvalBatches):
         raise InfeasibleConfig("its features do not fit into the feature store; free some disk space below --home")
     extracted_s = time.perf_counter()
     scores: dict[nn.Linear, Scores] = {}
 
     def judge(head: nn.Linear) -> tuple[float, ...]:
-        scores[head] = evaluate(head, val, classes=classes, device=device, on_batch=run.context.on_batch)
-        value = float(getattr(scores[head], run.stage.metric.removeprefix("val_")))
-        return (value if run.stage.maximize else -value), -scores[head].loss
+        found = evaluate(head, val, classes=len(classes), device=device, measure=metric, on_batch=on_batch)
+        scores[head] = found
+        value = getattr(found, run.stage.metric.removeprefix("val_"), found.measured)
+        assert value is not None
+        return (value if run.stage.maximize else -value), -found.loss
 
     every_M = torch.from_numpy(np.arange(len(train.images.labels_M))).to(train.images.rows_M.device)
-    probe = fit_probes(*train.take(every_M), classes, judge, on_step=run.context.on_batch)
+    probe = fit_probes(*train.take(every_M), len(classes), judge, on_step=on_batch)
     _head_of(work).load_state_dict(probe.head.state_dict())
     run.attributes[names.PROBE] = _describe(probe, len(every_M), extracted_s - started_s, extracted_s)
     yield _metrics(probe, scores[probe.head], len(every_M), started_s, device)
@@ -141,6 +144,7 @@ def _metrics(probe: FittedProbe, val: Scores, images: int, started_s: float, dev
         val_loss=val.loss,
         val_accuracy=val.accuracy,
         val_macro_f1=val.macro_f1,
+        val_metric=val.measured,
         learning_rate=1.0,  # That of L-BFGS, before its line search.
         duration_s=duration_s,
         images_per_s=images / duration_s,

@@ -6,11 +6,12 @@ and `models.training.fit` (the training itself).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.errors import InfeasibleConfig, TrainingDiverged
 from models.config import TrainConfig
+from models.metric_names import bind_metric
 from models.training.checkpoint import read_history
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics
@@ -67,7 +68,7 @@ def _train(run: TrialRun) -> Result:
         if not run.reported:
             checkpoint.unlink(missing_ok=True)  # Left by a study of this name in a database that is gone.
         history: list[EpochMetrics] = []
-        training = _all_epochs(run, work, len(data.search.classes), config, checkpoint)
+        training = _all_epochs(run, work, data.search.classes, config, checkpoint)
         for metrics in run.context.epochs(training):
             history.append(metrics)
             if result := run.record(metrics, config):
@@ -81,15 +82,15 @@ def _train(run: TrialRun) -> Result:
 
 
 def _all_epochs(
-    run: TrialRun, work: Workload, classes: int, config: TrainConfig, checkpoint: Path
+    run: TrialRun, work: Workload, classes: Sequence[str], config: TrainConfig, checkpoint: Path
 ) -> Iterator[EpochMetrics]:
     """Yield the epochs that an earlier owner of the trial trained, from the checkpoint, then those trained now."""
     for metrics in read_history(checkpoint):
         run.clock.resumed_s += metrics.duration_s
         yield metrics
     training = fit(
-        work.learning, work.train, work.val, config, classes=classes, device=run.context.device, seed=run.seed,
-        metric=run.stage.metric, checkpoint=checkpoint, on_batch=run.context.on_batch,
+        work.learning, work.train, work.val, config, classes=len(classes), device=run.context.device, seed=run.seed,
+        metric=bind_metric(run.stage.metric, classes), checkpoint=checkpoint, on_batch=run.context.on_batch,
     )  # fmt: skip
     for metrics in training:
         run.context.artifacts.back_up(checkpoint)

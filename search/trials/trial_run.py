@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -117,7 +117,7 @@ class TrialRun:
     def _report(self, step: int, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
         self.context.on_epoch(self.claim, metrics, config)
         value = fmean(self._value(entry) for entry in (*self.best_epochs, metrics))
-        self.context.epoch_log.report(self.trial, step, asdict(metrics), value)
+        self.context.epoch_log.report(self.trial, step, metrics.measured(), value)
         if self.stage.is_final or metrics.epoch == config.epochs:  # Finalists are compared by whole runs.
             return None
         if self.stage.rungs and (result := self._result_at(step, config)):
@@ -175,4 +175,4 @@ class TrialRun:
         return Result(outcome=outcome, value=value, attributes=known)
 
     def _value(self, metrics: EpochMetrics) -> float:
-        return float(getattr(metrics, self.stage.metric))
+        return metrics.value_of(self.stage.metric)

@@ -1,8 +1,7 @@
-"""Label errors among a study's images, from what its finalists said of images that they were not trained on."""
+"""Label errors among a study's images, from its finalists' predictions on images that they were not trained on."""
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 
 from data.arrays import IntArray, SearchData, UInt8Array
 from data.cache import open_search_data
-from data.files import writing_below
+from data.files import write_csv
 from data.progress import Progress
 from models.registry import resolved
 from models.values import from_flat
@@ -47,12 +46,7 @@ class HeldOut:
 
     def write(self, path: Path) -> None:
         """Write the list as CSV. Raises UserError if it cannot be written."""
-        with writing_below(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(LabelError._fields)
-                writer.writerows(_line(error) for error in self.errors)
+        write_csv(path, LabelError._fields, (_line(error) for error in self.errors))
 
 
 def _line(error: LabelError) -> tuple[object, ...]:

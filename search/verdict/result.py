@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from models.metric_names import metric_label
 from search.durations import show_duration
 from search.stage.pareto import FrontTrial, front_trials
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials
@@ -149,6 +150,9 @@ def _print_champion(result: StudyResult, console: Console) -> None:
     else:
         images = f"{champion.refit_images:,} images"
         console.print(f"validation {accuracy}, mean of {runs} folds; then trained on all {images}")
+    if champion.metric != "val_accuracy":
+        value = _with_interval(champion.value, champion.value_interval)
+        console.print(f"           {metric_label(champion.metric)} {value}, which was optimised", markup=False)
     if champion.ties:
         console.print(f"           these seeds do not separate it from {_tied(result)}", soft_wrap=True)
 

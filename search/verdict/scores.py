@@ -10,12 +10,11 @@ import numpy.typing as npt
 from rich.table import Table
 from rich.text import Text
 
-from search.store.look_result import DENSE_CLASSES, ClassScores, LookResult, Scores
+from search.store.look_result import DENSE_CLASSES, ClassScores, LookResult, MeasureScore, Scores
 from search.store.seal import describe_look
 from search.terminal import open_console
 from search.trials.validation_predictions import ValidationPredictions
-
-CONFIDENCE_LEVEL = 0.95
+from search.verdict.intervals import CONFIDENCE_LEVEL
 
 
 def score(labels_N: npt.NDArray[np.int64], predictions_N: npt.NDArray[np.int64], classes: Sequence[str]) -> Scores:
@@ -68,8 +67,14 @@ def show(study: str, result: LookResult) -> None:
     console.print(Text.assemble((study, "bold"), f": {result.model_uri} on {result.images} sealed test images"))
     accuracy = (f"{result.accuracy:.2%}", "bold")
     console.print(Text.assemble("accuracy ", accuracy, f" (95 % interval {low:.2%} to {high:.2%})"))
-    console.print(f"macro-F1 {result.macro_f1:.4f}, {describe_look(result)}\n", soft_wrap=True)
+    for entry in result.measures or (MeasureScore(name="macro-F1", value=result.macro_f1, interval=None),):
+        console.print(f"{entry.name} {entry.value:.4f}{_shown(entry.interval)}", markup=False, soft_wrap=True)
+    console.print(f"{describe_look(result)}\n", soft_wrap=True)
     console.print(_class_table(result))
+
+
+def _shown(interval: tuple[float, float] | None) -> str:
+    return f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
 
 
 def _class_table(result: LookResult) -> Table:

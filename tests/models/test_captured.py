@@ -93,7 +93,7 @@ def _same_training(make: MakeSplits, config: TrainConfig, one: CaptureChoice, ot
 
 
 @pytest.mark.parametrize("fields", CONFIGS, ids=str)
-def test_captured_steps_are_the_eager_ones_bit_for_bit(
+def test_captured_steps_equal_eager_steps_bit_for_bit(
     splits: MakeSplits, tiny: FlexCNNConfig, fields: dict[str, Any]
 ) -> None:
     config = dataclasses.replace(tiny, **{"epochs": 3, **fields})

@@ -88,7 +88,7 @@ def _assert_same(config: TrainConfig, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("fields", CONFIGS, ids=str)
-def test_captured_steps_are_the_eager_ones(tiny: FlexCNNConfig, fields: dict[str, Any]) -> None:
+def test_captured_steps_equal_eager_steps(tiny: FlexCNNConfig, fields: dict[str, Any]) -> None:
     _assert_same(dataclasses.replace(tiny, epochs=3, precision="fp32", **fields), tolerance=2e-3)
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from data.batches import EvalBatches, TrainBatches
-from data.errors import TrainingDiverged, UserError
+from data.errors import TrainingDiverged
 from models.config import ClassWeights, FlexCNNConfig, Scheduler, TrainConfig
+from models.metric_names import VAL_LOSS, bind_metric
 from models.registry import build_model
 from models.training.checkpoint import kept_checkpoint
 from models.training.class_weights import inverse_frequency
@@ -117,7 +118,7 @@ def test_in_the_end_the_model_holds_the_weights_of_the_best_epoch(splits: MakeSp
     train, val = splits(config)
     model = _new_model(config)
     history, weights = [], []
-    for metrics in fit(model, train, val, config, classes=3, device=CPU, seed=3, metric="val_loss"):
+    for metrics in fit(model, train, val, config, classes=3, device=CPU, seed=3, metric=VAL_LOSS):
         history.append(metrics)
         weights.append(_weights(model))
 
@@ -134,7 +135,7 @@ def test_with_a_moving_average_it_is_the_average_that_is_validated_and_kept(
     train, val = splits(config)
     model = _new_model(config)
     history, raw = [], {}
-    for metrics in fit(model, train, val, config, classes=3, device=CPU, seed=0, metric="val_loss"):
+    for metrics in fit(model, train, val, config, classes=3, device=CPU, seed=0, metric=VAL_LOSS):
         history.append(metrics)
         raw = _weights(model)
 
@@ -148,11 +149,11 @@ def test_training_stops_after_as_many_epochs_without_improvement_as_patience_all
 ) -> None:
     config = dataclasses.replace(tiny, epochs=30, patience=2, learning_rate=0.02, scheduler="constant")
 
-    history = _train(splits, config, metric="val_loss", checkpoint=tmp_path / "c.pt")
+    history = _train(splits, config, metric=VAL_LOSS, checkpoint=tmp_path / "c.pt")
 
     assert len(history) < 30
     assert len(history) == best_epoch(history, "val_loss") + 2
-    assert _train(splits, config, metric="val_loss", checkpoint=tmp_path / "c.pt") == []
+    assert _train(splits, config, metric=VAL_LOSS, checkpoint=tmp_path / "c.pt") == []
 
 
 def test_a_loss_that_is_no_longer_finite_is_reported_as_divergence(splits: MakeSplits, tiny: FlexCNNConfig) -> None:
@@ -205,9 +206,16 @@ def test_class_weights_are_taken_from_the_training_labels(splits: MakeSplits, ti
     assert weighted != trained_with(of_val)
 
 
-def test_an_unknown_metric_is_refused_before_anything_is_trained(splits: MakeSplits, tiny: FlexCNNConfig) -> None:
-    with pytest.raises(UserError, match="unknown metric 'accuracy'"):
-        _train(splits, tiny, metric="accuracy")
+@pytest.mark.parametrize("name", ["val_balanced_accuracy", "val_auroc", "val_top_k:2", "val_recall:b", "val_f1:b"])
+def test_the_best_epoch_is_chosen_by_any_metric(splits: MakeSplits, tiny: FlexCNNConfig, name: str) -> None:
+    train, val = splits(tiny)
+    model, metric = _new_model(tiny), bind_metric(name, ("a", "b", "c"))
+    history = list(fit(model, train, val, tiny, classes=3, device=CPU, seed=3, metric=metric))
+
+    values = [metrics.value_of(name) for metrics in history]
+    assert values[best_epoch(history, name) - 1] == max(values)
+    kept = evaluate(model, val, classes=3, device=CPU, measure=metric)
+    assert kept.measured == max(values)
 
 
 def test_a_training_resumes_from_any_epoch_that_was_kept(

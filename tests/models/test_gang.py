@@ -10,6 +10,7 @@ from torch import nn
 
 from models.config import BackboneConfig, Optimizer
 from models.finetuning import build_head
+from models.metric_names import VAL_LOSS, bind_metric
 from models.training.feature_store import FeatureStore, FloatArray
 from models.training.features import FeatureEvalBatches, Features, FeatureTrainBatches
 from models.training.fit import fit
@@ -74,7 +75,7 @@ def _gang(configs: list[BackboneConfig], batches: Batches, **options: Any) -> tu
 def _numbers(metrics: EpochMetrics) -> list[float]:
     """All that must be the same: everything but times and memory."""
     measured = ("duration_s", "images_per_s", "memory_mib", "steps")
-    return [value for name, value in dataclasses.asdict(metrics).items() if name not in measured]
+    return [value for name, value in metrics.measured().items() if name not in measured]
 
 
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))
@@ -124,7 +125,7 @@ def test_when_all_slots_are_dropped_the_gang_is_over(batches: Batches) -> None:
     assert list(gang) == []
 
 
-def test_a_slot_that_diverges_ends_alone_and_says_so(batches: Batches) -> None:
+def test_a_slot_that_diverges_ends_alone_with_its_reason(batches: Batches) -> None:
     configs = [_config(optimizer="sgd"), _config(optimizer="sgd", learning_rate=1e38)]
     gang, _ = _gang(configs, batches)
 
@@ -137,14 +138,24 @@ def test_a_slot_that_diverges_ends_alone_and_says_so(batches: Batches) -> None:
 
 def test_patience_ends_a_slot_when_it_would_end_it_alone(batches: Batches) -> None:
     configs = [_config(epochs=30, learning_rate=0.3, patience=2), _config(epochs=30)]
-    gang, heads = _gang(configs, batches, metric="val_loss")
+    gang, heads = _gang(configs, batches, metric=VAL_LOSS)
     epochs = [epoch[0] for epoch in gang if 0 in epoch]
 
     head = _head(configs[0], 0)
-    alone = list(fit(head, *batches, configs[0], classes=CLASSES, device=CPU, seed=0, metric="val_loss"))
+    alone = list(fit(head, *batches, configs[0], classes=CLASSES, device=CPU, seed=0, metric=VAL_LOSS))
 
     assert len(epochs) == len(alone) < 30
     torch.testing.assert_close(heads[0].output.weight, head.output.weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["val_auroc", "val_top_k:2", "val_recall:b"])
+def test_any_metric_is_measured_as_it_would_be_alone(batches: Batches, name: str) -> None:
+    configs, metric = [_config(epochs=2), _config(epochs=2, learning_rate=0.01)], bind_metric(name, ("a", "b", "c"))
+    gang, _ = _gang(configs, batches, metric=metric)
+    together = [epoch[0].value_of(name) for epoch in gang]
+
+    alone = fit(_head(configs[0], 0), *batches, configs[0], classes=CLASSES, device=CPU, seed=0, metric=metric)
+    assert together == pytest.approx([metrics.value_of(name) for metrics in alone], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from search.pictures.predictions import (
     Predictions,
     choose_grid,
     load_predictions,
-    most_confident_mistakes,
     predictions_of,
+    ranked_mistakes,
     save_predictions,
 )
 from search.pictures.sheet import RIGHT, WRONG, Sheet, elide
@@ -40,7 +41,8 @@ def make_predictions(
     probabilities[np.arange(images), predicted] = confidence
     pool = generator.integers(0, 255, (images, 8, 8, channels), dtype=np.uint8)
     image_set = ImageSet(pool_NHWC=pool, rows_M=np.arange(images), labels_M=labels)
-    return predictions_of(image_set, probabilities.astype(np.float32), classes, "validation images")
+    names = [f"{classes[label]}/{image}.png" for image, label in enumerate(labels)]
+    return predictions_of(image_set, probabilities.astype(np.float32), classes, "validation images", names)
 
 
 def texts(sheet: Sheet) -> list[str]:
@@ -81,8 +83,7 @@ def test_with_many_classes_each_is_shown_at_most_once() -> None:
 def test_mistakes_are_sorted_by_confidence() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]], dtype=np.float32)
     labels = np.array([0, 0, 0, 1])
-    assert most_confident_mistakes(labels, probabilities).tolist() == [1, 2, 3]
-    assert most_confident_mistakes(labels, probabilities, count=1).tolist() == [1]
+    assert ranked_mistakes(labels, probabilities).tolist() == [1, 2, 3]
 
 
 def test_the_kept_pixels_are_those_of_the_images_shown() -> None:
@@ -103,6 +104,8 @@ def test_predictions_come_back_from_their_file(tmp_path: Path) -> None:
     found = load_predictions(path)
     assert (found.source, found.classes) == (predictions.source, predictions.classes)
     assert np.array_equal(found.probabilities_NC, predictions.probabilities_NC)
+    assert found.names_N is not None
+    assert found.names_N.tolist()[:2] == ["cat/0.png", "cat/1.png"]
     assert np.array_equal(found.images(found.mistakes), predictions.images(predictions.mistakes))
     assert [file.name for file in path.parent.iterdir()] == ["look-1.npz"]
 
@@ -121,6 +124,16 @@ def test_the_calibration_error_is_the_weighted_distance_of_confidence_and_accura
 def test_bins_without_images_are_left_out_and_an_edge_belongs_below() -> None:
     found = reliability(np.array([0.5, 0.51]), np.array([True, True]), bins=4)
     assert found.bin_B.tolist() == [1, 2]
+
+
+def test_mistakes_carry_the_names_of_their_files() -> None:
+    predictions = make_predictions()
+    sheet = mistakes_grid(predictions)
+    assert sheet is not None
+    assert [text for text in texts(sheet) if text.endswith(".png")] == [f"{n}.png" for n in predictions.mistakes]
+    nameless = mistakes_grid(replace(predictions, names_N=None))
+    assert nameless is not None
+    assert not [text for text in texts(nameless) if text.endswith(".png")]
 
 
 def test_correct_and_wrong_predictions_differ_in_colour_and_mark() -> None:

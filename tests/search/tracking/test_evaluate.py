@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from sklearn.metrics import f1_score
 import search.evaluate as module
 from data.errors import SealBroken, UserError
 from models.bundle import load_bundle
+from search import names
 from search.cli import main_guard
 from search.evaluate import evaluate
 from search.store.records import read_study, update_study
@@ -73,7 +75,7 @@ def test_the_look_is_on_record_before_a_test_image_is_opened(finished, monkeypat
         evaluate(finished, "partA")
 
 
-def test_a_second_look_is_refused_with_what_the_first_one_saw(finished, monkeypatch):
+def test_a_second_look_is_refused_with_the_result_of_the_first(finished, monkeypatch):
     first = evaluate(finished, "partA")
     monkeypatch.setattr(module, "open_test_images", lambda *a, **k: pytest.fail("looked"))
     with pytest.raises(SealBroken) as refused:
@@ -111,7 +113,22 @@ def test_the_result_is_shown_on_the_model_version_and_its_run(finished):
     assert version.tags["test_looks"] == "1"
     assert client.get_run(version.run_id).data.metrics["test_macro_f1"] == result.macro_f1
     shown = {Path(file.path).name for file in client.list_artifacts(version.run_id, "test/look-1")}
-    assert shown == {"per_class.json", "confusion.json"}
+    assert shown == {"per_class.json", "confusion.json", "look-1.csv"}
+
+
+def test_a_look_writes_its_answers_as_a_table(finished, pictures):
+    result = evaluate(finished, "partA")
+    with names.answers_file(finished.home, "partA", 1).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [pictures / line["path"] for line in lines] == sorted((pictures / "test").glob("*/*.png"))
+    assert all(line["truth"] == Path(line["path"]).parent.name for line in lines)
+    wrong = [line for line in lines if line["answer"] != line["truth"]]
+    assert len(wrong) == round(21 * (1 - result.accuracy)) > 1
+    by_rank = sorted(wrong, key=lambda line: int(line["mistake_rank"]))
+    assert [line["mistake_rank"] for line in by_rank] == [str(rank + 1) for rank in range(len(wrong))]
+    confidences = [float(line["probability"]) for line in by_rank]
+    assert confidences == sorted(confidences, reverse=True)
+    assert all(line["mistake_rank"] == "" for line in lines if line["answer"] == line["truth"])
 
 
 def test_images_that_changed_since_the_search_do_not_cost_the_look(finished, pictures, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -35,6 +36,41 @@ def test_a_picture_of_any_size_and_mode_is_answered(finished, tmp_path):
     Image.new("L", (40, 25), 90).save(tmp_path / "gray.jpg")
     (answer,) = predict(finished, "partA", [tmp_path / "gray.jpg"], top=1)["predictions"]
     assert len(answer["classes"]) == 1
+
+
+def test_the_answers_are_written_as_a_table(finished, pictures, tmp_path, capsys):
+    shutil.copy(pictures / "test" / "bees" / "0.png", tmp_path / "b.png")
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    table = tmp_path / "answers.csv"
+    arguments = ["--home", str(finished.home), "--study", "partA", str(tmp_path), "--csv", str(table), "--json"]
+    for _ in range(2):  # The second call replaces the table of the first.
+        assert main_guard(lambda: module.main(arguments)) == 0
+    likeliest = json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"][1]["classes"]
+    with table.open(newline="") as file:
+        header, unreadable, answered = csv.reader(file)
+    assert header == [
+        "path",
+        "answer",
+        "probability",
+        "answer_2",
+        "probability_2",
+        "answer_3",
+        "probability_3",
+        "error",
+    ]
+    assert unreadable[:-1] == [str(tmp_path / "a.png"), *[""] * 6]
+    assert unreadable[-1]
+    expected = [cell for entry in likeliest for cell in (entry["class"], f"{entry['probability']:.4f}")]
+    assert answered == [str(tmp_path / "b.png"), *expected, ""]
+
+
+def test_a_file_that_is_not_a_table_of_answers_is_kept(finished, pictures, tmp_path, capsys):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("my,notes\n")
+    arguments = ["--home", str(finished.home), "--study", "partA", str(pictures / "test"), "--csv", str(mine)]
+    assert main_guard(lambda: module.main(arguments)) == 2
+    assert "choose another --csv" in capsys.readouterr().err
+    assert mine.read_text() == "my,notes\n"
 
 
 def test_an_unreadable_picture_is_listed_with_the_reason(finished, pictures, tmp_path):
