@@ -24,6 +24,7 @@ from studies.definition import Study
 from studies.flat import flatten
 from studies.load import load_study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
+from studies.probe import with_backbones
 
 MAX_WORKERS = 256
 """The most workers on one machine; a larger number is taken for a typing error."""
@@ -130,6 +131,8 @@ def fixed_values(options: argparse.Namespace) -> dict[str, str | int]:
 
 def change_study(study: Study, options: argparse.Namespace) -> Study:
     """The study with the changes that the command line asks for."""
+    if options.backbones:
+        study = with_backbones(study, options.backbones)
     study = fix_fields(study, fixed_values(options))
     if options.trials_scale != 1.0:
         study = scale_trials(study, options.trials_scale)

@@ -163,6 +163,9 @@ def _search(document: Document, contents: Contents) -> None:
         document.add(f"### {section.title}", section.lead)
         for plot in section.plots:
             document.figure(plot)
+        if section.probes:
+            document.table(section.probes)
+            continue
         _importance(document, section)
         document.table(section.best)
 
