@@ -95,10 +95,12 @@ def service_cost_table(results: Mapping[str, Result]) -> str:
 
 
 def time_to_accuracy_table(results: Mapping[str, Result]) -> str:
-    """Return a Markdown table of the epochs that each strategy needs to reach the target."""
-    result = results.get("time-to-accuracy-small")
-    if result is None:
-        return "Not measured yet."
+    """Return a Markdown table for each table of learning curves: the epochs that strategies need to the target."""
+    measured = [results[name] for name in sorted(results, reverse=True) if name.startswith("time-to-accuracy-")]
+    return "\n\n".join(map(_strategies, measured)) or "Not measured yet."
+
+
+def _strategies(result: Result) -> str:
     rows = []
     for name, by_strategy in result["strategies"].items():
         cells = []
@@ -107,9 +109,10 @@ def time_to_accuracy_table(results: Mapping[str, Result]) -> str:
             cells.append(f"{figure['median_epochs']:.0f} ({low:.0f} to {high:.0f}), {figure['reached']:.0%}")
         rows.append((f"**{name}**" if name == result["default"] else name, *cells))
     return (
-        f"Target {result['target']:.4f}, which {result['configurations_at_target']} of {result['configurations']} "
-        f"configurations reach; {result['seeds']} seeds. Median epochs to the target with its 95 % bootstrap interval, "
-        f"and the share of runs that reach it within {result['budget_epochs']} epochs.\n\n"
+        f"Table `{result['table']}`: target {result['target']:.4f}, which {result['configurations_at_target']} of "
+        f"{result['configurations']} configurations reach; {result['seeds']} seeds. Median epochs to the target with "
+        "its 95 % bootstrap interval, and the share of runs that reach it within "
+        f"{result['budget_epochs']} epochs.\n\n"
         f"{_table(('strategy', '1 worker', '4 workers', '8 workers'), rows)}"
     )
 

@@ -38,7 +38,7 @@ def read_wide_color(image: Image.Image, again: Image.Image) -> npt.NDArray[np.ui
         for tile in again.tile  # type: ignore[attr-defined]
     ]
     upper_HWC, lower_HWC = np.asarray(image, dtype=np.uint16), np.asarray(again, dtype=np.uint16)
-    return upper_HWC << 8 | lower_HWC
+    return (upper_HWC << np.uint16(8)) | lower_HWC
 
 
 def alpha_to_8_bits(alpha_HW1: npt.NDArray[np.uint16]) -> UInt8Array:

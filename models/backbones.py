@@ -17,6 +17,7 @@ from models.finetuning import BackboneClassifier, Body, build_head, children_in_
 from models.preprocessing import Preprocessing
 from models.shapes import InputShape
 from models.spelling import did_you_mean
+from models.stochastic_depth import set_stochastic_depth
 from models.weights import NONE
 
 BACKBONES = tuple(torchvision_bodies.FAMILIES)
@@ -83,6 +84,8 @@ def build_classifier(config: BackboneConfig, input_shape: InputShape, classes: i
         last = branch.classifier.get_submodule(branch.last_layer)
         assert isinstance(last, nn.Linear)
         setattr(branch.classifier, branch.last_layer, nn.Linear(last.in_features, classes))
+    if config.stochastic_depth != "published":
+        set_stochastic_depth(body.network, config.stochastic_depth)
     head = build_head(config, body.features, classes)
     return BackboneClassifier(config, body.network, head, body.auxiliary)
 

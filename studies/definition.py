@@ -54,7 +54,7 @@ class When:
 Space = Mapping[str, BaseDistribution | When]
 
 
-class Around(FloatDistribution):  # type: ignore[misc]  # Optuna does not forbid it; only its own classes are stored.
+class Around(FloatDistribution):
     """A range on a log scale with a guess in its middle: searches begin there and draw near it more often."""
 
     def __init__(self, guess: float, factor: float) -> None:

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from search.report import html_tables as tables
 from search.report import spent as cost
-from search.report.ablation_chapter import ablation_chapter
+from search.report.ablation_chapter import AblationChapter
 from search.report.embedded_pictures import Picture
 from search.report.facts import StudyFacts
 from search.report.figures import outcome
@@ -31,7 +31,6 @@ from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
 from search.store.seal import describe_look
 from search.store.software import GIT_COMMIT, software
-from search.verdict.ablation_result import AblationResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,7 @@ def gather(facts: StudyFacts, rank: RankParameters = rank_parameters) -> Content
 def render(
     facts: StudyFacts,
     pictures: Sequence[Picture],
-    ablation: AblationResult | None = None,
+    ablation: AblationChapter | None = None,
     *,
     problems: ImageProblems | None = None,
     rank: RankParameters = rank_parameters,
@@ -93,7 +92,7 @@ def render(
         metric=facts.metric,
         pictures=pictures,
         problems=problems or ImageProblems(),
-        ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
+        ablation=ablation,
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition.to_json(), indent=2),
         made_at=datetime.now(UTC),

@@ -184,7 +184,7 @@ def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: i
     fixed = {names.BASE: index} if bases > 1 else {}
     for parameter in space:
         distribution = json_to_distribution(parameter.distribution)
-        value = base[parameter.name] if parameter.guess is None else parameter.guess
+        value: Any = base[parameter.name] if parameter.guess is None else parameter.guess
         if parameter.exists_for(base) and holds(distribution, value):
             fixed[parameter.name] = value
     return fixed

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container, Sequence
-from typing import Any
+from typing import Any, cast
 
 from optuna import Study, Trial
 from optuna.storages._cached_storage import _CachedStorage as CachedStorage
@@ -95,5 +95,4 @@ class _Shown:
 
 def show_only(study: Study, trials: Sequence[FrozenTrial]) -> Study:
     """A view of a study for a sampler's draw, in which the study has these trials."""
-    view: Any = _Shown(study, trials)
-    return view
+    return cast(Study, _Shown(study, trials))

@@ -33,6 +33,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"ema_decay": 0.9, "gradient_clip": 1.0, "class_weights": "inverse_frequency", "label_smoothing": 0.1},
     {"mixup": 0.2, "cutmix": 1.0, "focal_gamma": 2.0, "sampling": "balanced"},
     {"rotation": 15.0, "resized_crop": 0.6, "color_jitter": 0.2, "crop_padding": 1, "erasing": 0.5},
+    {"auto_augment": "trivial_augment"},
+    {"auto_augment": "rand_augment", "flip": 0.5},
 ]
 
 
