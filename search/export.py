@@ -1,6 +1,7 @@
 """Write a study's champion as plain files: an ONNX model, and its weights with their configuration.
 
     sieve export --study NAME --output FOLDER
+    sieve export --study NAME --int8
 
 `model.onnx` takes uint8 images (N, height, width, channels), normalises them itself and returns class probabilities.
 `models.bundle.load_bundle` reads `weights.safetensors` and `classifier.json`.
@@ -10,8 +11,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from rich.table import Table
 
 from data.errors import UserError
 from data.outputs import output_folder
@@ -20,30 +24,40 @@ from search.names import study_folder
 from search.settings import Settings, from_arguments
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
-from search.terminal import print_json
+from search.terminal import open_console, print_json
 from search.tracking.model_registry import download_bundle
 
 ONNX_FILE = "model.onnx"
 
 
-def export(settings: Settings, study: str, output: Path | None = None) -> dict[str, Any]:
+def export(settings: Settings, study: str, output: Path | None = None, *, int8: bool = False) -> dict[str, Any]:
     """Write the champion's files to `output` (default: `export/` in the study's folder); return what `--json` prints.
+
+    With `int8` also `model-int8.onnx`, and the speed and validation accuracy of every file and of the finalists.
 
     Raises UserError if there is no such study or champion, if the extra `export` is missing, or as
     `output_folder` does.
     """
     storage = open_storage(settings.storage_url, create=False)
     try:
-        champion = find_champion(find_study(storage, study))
+        record = find_study(storage, study)
+        champion = find_champion(record)
+        _check_onnx(int8=int8)
+        folder = output or study_folder(settings.home, study) / "export"
+        figures: list[dict[str, Any]] = []
+        with output_folder(folder) as part:
+            download_bundle(settings, champion.model_uri, part)
+            write_onnx(part, part / ONNX_FILE)
+            if int8:
+                from search.verdict.exported_files import add_int8  # Here: it needs torch, which takes seconds.
+
+                measured = add_int8(settings, storage, record, champion, part, ONNX_FILE)
+                figures = [figure.to_json() for figure in measured]
+            written = sorted(path.name for path in part.iterdir())
     finally:
         storage.close()
-    _check_onnx()
-    folder = output or study_folder(settings.home, study) / "export"
-    with output_folder(folder) as part:
-        download_bundle(settings, champion.model_uri, part)
-        write_onnx(part, part / ONNX_FILE)
-        written = sorted(path.name for path in part.iterdir())
-    return {"study": study, "model_uri": champion.model_uri, "files": [str(folder / name) for name in written]}
+    files = [str(folder / name) for name in written]
+    return {"study": study, "model_uri": champion.model_uri, "files": files, "figures": figures}
 
 
 def write_onnx(bundle: Path, path: Path) -> None:
@@ -63,12 +77,10 @@ def write_onnx(bundle: Path, path: Path) -> None:
     )  # fmt: skip
 
 
-def _check_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError:
-        raise UserError("export needs the packages onnx and onnxscript: pip install 'sieve-search[export]'") from None
+def _check_onnx(*, int8: bool) -> None:
+    needed = ("onnx", "onnxscript", "onnxruntime") if int8 else ("onnx", "onnxscript")
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise UserError(f"export needs the packages {' and '.join(missing)}: pip install 'sieve-search[export]'")
 
 
 def build_parser() -> CommandParser:
@@ -78,17 +90,32 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--output", metavar="FOLDER", type=Path, help="folder for the files (default: export/ in the study's folder)"
     )
+    parser.add_argument(
+        "--int8", action="store_true",
+        help="also write model-int8.onnx, quantised with validation images, and time every file at batch 1 and 64",
+    )  # fmt: skip
     return parser
+
+
+def _print_figures(figures: list[dict[str, Any]]) -> None:
+    table = Table("file", "size", "val. accuracy", "ms for 1 image", "ms for 64", title="on this machine")
+    for figure in figures:
+        accuracy, (one, many) = figure["val_accuracy"], figure["latency_ms"].values()
+        shown = "-" if accuracy is None else f"{accuracy:.4f}"
+        table.add_row(figure["file"], f"{figure['size_bytes'] / 2**20:.1f} MiB", shown, f"{one:.1f}", f"{many:.1f}")
+    open_console().print(table)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    result = export(from_arguments(options), options.study, options.output)
+    result = export(from_arguments(options), options.study, options.output, int8=options.int8)
     if options.json:
         print_json(result)
     else:
         print("\n".join(result["files"]))
+        if result["figures"]:
+            _print_figures(result["figures"])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution
 
 from data.errors import UserError
 from models.config import BackboneConfig, FlexCNNConfig
+from models.values import to_flat
 from search.stage.pinning import pin_search
 from studies.definition import Stage, Study, choice
 from studies.flat import flatten
@@ -27,12 +28,13 @@ def study(*backbones: str, **changes: object) -> Study:
 def test_each_backbone_is_a_trial_with_its_own_weights() -> None:
     made = study("resnet18", "timm/a=a.pt", "resnet18=none")
     pinned = pin_search(made, 0, made.stages[0], [CONFIG])
-    assert [(pinned.config(p).backbone, pinned.config(p).weights) for p in pinned.queue] == [
+    configs = [to_flat(pinned.config(params)) for params in pinned.queue]
+    assert [(config["backbone"], config["weights"]) for config in configs] == [
         ("resnet18", "default"),
         ("timm/a", "a.pt"),
         ("resnet18", "none"),
     ]
-    assert all(pinned.config(params).dropout == 0.1 for params in pinned.queue)
+    assert all(config["dropout"] == 0.1 for config in configs)
     assert (pinned.trials, pinned.epochs, pinned.is_probe, pinned.probe_images) == (3, 1, True, 5000)
 
 
