@@ -1,4 +1,4 @@
-"""The images of a workload as a folder of its own, so that every contender reads the very same split."""
+"""Lay out a workload's images in a folder, so that every contender reads the same split."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SEED = 0
 def lay_out(source: Path, target: Path, *, images: int, val_share: float) -> dict[str, int]:
     """Link a stratified part of `source`'s training images as `target/train`, `target/val` and `target/test`.
 
-    The test part is there because Sieve seals one: an image per class, which nobody reads. Byte-wise copies are left
-    out first, as Sieve does. Returns how many images each part holds. Raises UserError for a folder without images.
+    Sieve needs a test part to seal: it holds one image per class, which no contender reads. Byte-wise copies are left
+    out first, as in Sieve. Returns the number of images in each part. Raises UserError for a folder without images.
     """
     layout = scan_folder(source)
     files = _without_copies(source, [file for file in layout.files if file.part == "train"])

@@ -1,10 +1,10 @@
-"""64 heads on a frozen backbone: on stored features against passing every image through the backbone in every epoch.
+"""Train 64 heads on a frozen backbone: from stored features, and with every image through the backbone in every epoch.
 
     python -m benchmarks.frozen_heads --data FOLDER --backbone timm/tf_efficientnet_lite0 --weights FILE [--json]
 
-Stored: the extraction and 64 trainings of 20 epochs, as the search runs them, in gangs of 16. Not stored: two epochs of
-one training are timed after a warm-up, and multiplied, since every epoch does the same work; the result says so.
-One thread, one process, no search service on either side.
+Stored: the extraction and 64 trainings of 20 epochs are timed, in gangs of 16 as in a search. Not stored: two epochs of
+one training are timed after a warm-up and multiplied, since every epoch does the same work; the result's name says so.
+Both run in one process with one thread, without the search service.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ TIMED_EPOCHS = 2
 
 
 def config_of(backbone: str, weights: str) -> BackboneConfig:
+    """Return the configuration of one head on the frozen backbone, with the weights' own image size."""
     config = resolved(BackboneConfig(backbone=backbone, weights=weights, epochs=EPOCHS, batch_size=32, dropout=0.2))
     assert isinstance(config, BackboneConfig)
     return config
 
 
 def stored_s(workloads: WorkloadBuilder, config: BackboneConfig) -> tuple[float, float]:
-    """Seconds of the extraction, and of all trainings."""
+    """Return the seconds that extracting the features takes, and those of all trainings on them."""
     started = time.perf_counter()
     data = workloads.open_data(config)
     work = workloads.prepare(config, data, seed=0)
@@ -63,7 +64,7 @@ def stored_s(workloads: WorkloadBuilder, config: BackboneConfig) -> tuple[float,
 
 
 def not_stored_epoch_s(workloads: WorkloadBuilder, config: BackboneConfig) -> float:
-    """Seconds of one epoch through the whole network."""
+    """Return the seconds of one epoch that passes every image through the whole network."""
     data = workloads.open_data(config)
     torch.manual_seed(0)
     model = workloads.build(config, data)
@@ -77,6 +78,7 @@ def not_stored_epoch_s(workloads: WorkloadBuilder, config: BackboneConfig) -> fl
 
 
 def main() -> None:
+    """Measure both ways and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--backbone", default="resnet18")
@@ -89,7 +91,7 @@ def main() -> None:
         home = Path(scratch)
         settings = Settings(home=home, storage_url="", tracking_url="", artifact_location=None, data_home=home / "data")
         workloads = open_workload_builder(DataSpec(source=str(Path(options.data).resolve())), settings, CPU)
-        workloads.open_data(config)  # Decoding is the same for both and not counted.
+        workloads.open_data(config)  # Decode first: decoding is the same for both and is not counted.
         extraction, training = stored_s(workloads, config)
         epoch = not_stored_epoch_s(workloads, config)
     result = {

@@ -1,8 +1,8 @@
-"""What contender A is worth on a frozen backbone, for every configuration, without its hours.
+"""Contender A's accuracy on a frozen backbone for every configuration, from features that are computed once.
 
-A's frozen network makes the same of an image in every epoch, so its loop gives the same accuracies on features that are
-computed once: same loader, same shuffling and dropout draws, same optimiser, float32. It decides the validity gate,
-where A itself finishes too few trials; on those that it finishes, both have to agree.
+A's frozen network computes the same features of an image in every epoch, so A's loop reaches the same accuracies on
+stored features: same loader, same shuffling and dropout draws, same optimizer, float32. The validity gate compares with
+these accuracies, because A itself finishes too few trials; on the trials that A finishes, both have to agree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ CLASSIFIER_BATCH = 32
 
 
 def reference_accuracies(task: Task) -> list[float]:
-    """The best epoch's validation accuracy of each configuration; all have the same backbone, frozen whole."""
+    """Return the validation accuracy of each configuration's best epoch.
+
+    All configurations must have the same, completely frozen backbone.
+    """
     train_set, valid_set = task.datasets()
     first = _classifier(task, 0, len(train_set.classes))
     train, valid = _features(first, train_set), _features(first, valid_set)

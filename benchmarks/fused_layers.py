@@ -1,10 +1,10 @@
-"""What fusing norm, activation and pooling gives on a GPU: milliseconds, and the share of the memory's bandwidth.
+"""Measure fused norm, activation and pooling on a GPU: milliseconds, and the share of the memory's bandwidth.
 
     python -m benchmarks.fused_layers [--device cuda:0] [--without-compile] [--tune] [--json]
 
 Everything is timed as a replayed CUDA graph, forward and backward, in bfloat16 and channels_last. Bytes are counted
 from the tensors that each kernel has to read and write; the bandwidth is that of a copy within the card's memory.
-`--tune` times each pass with other block sizes than `models/fused/kernel_calls.py` has.
+`--tune` times each pass with other block sizes than those in `models/fused/kernel_calls.py`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ REDUCED_BLOCKS = [(2048, 4), (2048, 8), (4096, 4), (4096, 8), (8192, 8)]
 
 
 def measure(device: torch.device, *, with_compile: bool = True) -> dict[str, object]:
-    """All figures but the tuning's, by name; times in milliseconds. Takes about a minute, half of it torch.compile."""
+    """Return all figures but the tuning's, by name; times are in milliseconds.
+
+    Takes about a minute, half of it for torch.compile.
+    """
     bandwidth = copy_bytes_per_s(device)
     figures: dict[str, object] = {"machine": describe_machine(), "copy_gb_per_s": bandwidth / 1e9}
     for activation in ("relu", "gelu"):
@@ -46,7 +49,7 @@ def measure(device: torch.device, *, with_compile: bool = True) -> dict[str, obj
 
 
 def measure_block(device: torch.device, activation: str, bandwidth: float, *, with_compile: bool) -> dict[str, object]:
-    """The tail of the first block at 224 px: fused, layer by layer and compiled; and each kernel by itself."""
+    """Time the tail of the first block at 224 px: fused, layer by layer and compiled; and each kernel alone."""
     figures: dict[str, object] = {**compare_block(device, activation, IMAGE_SIZE)}
     if with_compile:
         figures |= compiled_block(device, activation)
@@ -63,7 +66,7 @@ def measure_block(device: torch.device, activation: str, bandwidth: float, *, wi
 
 
 def compare_block(device: torch.device, activation: str, image_size: int) -> dict[str, float]:
-    """Forward and backward of one block's tail, fused whatever its size, and layer by layer."""
+    """Time forward and backward of one block's tail, fused at any size and layer by layer."""
     x, layers = _block(device, activation, image_size)
     _, norm, tail = find_tail(layers, 0)
     assert tail
@@ -74,7 +77,7 @@ def compare_block(device: torch.device, activation: str, image_size: int) -> dic
 
 
 def compiled_block(device: torch.device, activation: str) -> dict[str, float]:
-    """The same by `torch.compile`, and what compiling takes: once for each network, unless its cache has it."""
+    """Time a block's tail under `torch.compile`, and the compilation, which its cache may shorten."""
     x, layers = _block(device, activation, IMAGE_SIZE)
     step = _step(torch.compile(nn.Sequential(*layers)), x, layers)
     started_s = time.perf_counter()
@@ -84,7 +87,7 @@ def compiled_block(device: torch.device, activation: str) -> dict[str, float]:
 
 
 def measure_network(device: torch.device) -> dict[str, float]:
-    """Five convolutions at 224 px, forward, loss and backward under autocast: images per second."""
+    """Measure images per second of five convolutions at 224 px: forward, loss and backward under autocast."""
     config = FlexCNNConfig(conv_layers=5, filters=WIDTH)
     torch.manual_seed(0)
     model = FlexCNN(config, (3, IMAGE_SIZE, IMAGE_SIZE), 10).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -108,19 +111,19 @@ def measure_network(device: torch.device) -> dict[str, float]:
 
 
 def bytes_moved(geometry: Geometry) -> dict[str, int]:
-    """Bytes that each pass has to read and write for max-pooling, in the order in which they run."""
+    """Return the bytes that each pass has to read and write for max-pooling, in the order of the passes."""
     item = geometry.dtype.itemsize
     x, y = geometry.rows * geometry.channels * item, geometry.windows * geometry.channels * item
     return {
         "statistics": x,
-        "forward": x + 2 * y,  # The output, and the values that were chosen.
-        "reduction": 2 * y,  # Those values, and the output's gradient.
+        "forward": x + 2 * y,  # The output, and the values that pooling chose.
+        "reduction": 2 * y,  # The chosen values, and the output's gradient.
         "backward": 2 * x + y,
     }
 
 
 def fused_passes(device: torch.device, activation: str) -> dict[str, Callable[[], object]]:
-    """Each pass over memory as a call, by the names of `bytes_moved`."""
+    """Return each pass over memory as a callable, by the names of `bytes_moved`."""
     x, layers = _block(device, activation, IMAGE_SIZE)
     x = x.detach()
     norm = layers[0]
@@ -138,7 +141,7 @@ def fused_passes(device: torch.device, activation: str) -> dict[str, Callable[[]
 
 
 def tune(device: torch.device) -> dict[str, dict[str, float]]:
-    """Milliseconds of each pass, at 224 px with ReLU, by values and warps of a block."""
+    """Time each pass at 224 px with ReLU, in milliseconds, for several numbers of values and warps per block."""
     times: dict[str, dict[str, float]] = {}
     for kind, blocks, names in (
         ("_MAPPED", MAPPED_BLOCKS, ("forward", "backward")),
@@ -157,7 +160,7 @@ def tune(device: torch.device) -> dict[str, dict[str, float]]:
 
 
 def timed_ms(step: Callable[[], object]) -> float:
-    """Milliseconds of a step as a replayed CUDA graph, on average."""
+    """Return the mean milliseconds of a step that is replayed as a CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -179,7 +182,7 @@ def timed_ms(step: Callable[[], object]) -> float:
 
 
 def copy_bytes_per_s(device: torch.device) -> float:
-    """Bytes read and written per second by a copy of 1 GiB."""
+    """Return the bytes per second that a copy of 1 GiB reads and writes."""
     source = torch.empty(2**30, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / (timed_ms(lambda: target.copy_(source)) / 1e3)
@@ -209,6 +212,7 @@ def _step(run: Callable[[Tensor], Tensor | None], x: Tensor, layers: list[nn.Mod
 
 
 def main() -> None:
+    """Measure the fused layers, or the block sizes with `--tune`, and print the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fused_layers", description="Fused layers on a GPU.")
     parser.add_argument("--device", default="cuda:0", help="cuda:N (default: cuda:0)")
     parser.add_argument(
@@ -221,7 +225,7 @@ def main() -> None:
         print("benchmarks.fused_layers: no CUDA device here; run it on a machine with an NVIDIA GPU", file=sys.stderr)
         sys.exit(2)
     device = torch.device(arguments.device)
-    with torch.cuda.device(device):  # Streams and graphs are those of the current one.
+    with torch.cuda.device(device):  # Streams and graphs belong to the current device.
         figures = tune(device) if arguments.tune else measure(device, with_compile=not arguments.without_compile)
     print(json.dumps(figures, indent=None if arguments.json else 2))
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import cross_val_predict
 
@@ -24,9 +25,13 @@ FOLDS = 5
 class Landscape(Curves, Protocol):
     """The curve of every configuration of a table's space."""
 
-    table: Table
-    known: Sequence[Key]
-    """The configurations that were trained."""
+    @property
+    def table(self) -> Table:
+        """The table."""
+
+    @property
+    def known(self) -> Sequence[Key]:
+        """The configurations that were trained."""
 
     def key(self, config: TrainConfig) -> Key:
         """The key of a configuration's curve."""
@@ -46,6 +51,7 @@ class Grid:
         }
 
     def key(self, config: TrainConfig) -> Key:
+        """The cell that is nearest to a configuration."""
         flat = to_flat(config)
         return tuple(self._nearest(name, flat[name]) for name in self.table.parameters)
 
@@ -75,6 +81,7 @@ class Surrogate:
         self._predicted: dict[Key, Sequence[float]] = {}
 
     def key(self, config: TrainConfig) -> Key:
+        """The configuration's own values, since the model has a curve for each."""
         flat = to_flat(config)
         return tuple(flat[name] for name in self.table.parameters)
 
@@ -87,10 +94,9 @@ class Surrogate:
         """How well the model predicts the last epoch of configurations that it was not fitted to."""
         predicted = cross_val_predict(_new_model(), self._inputs, self._outputs, cv=FOLDS)[:, -1]
         measured = self._outputs[:, -1]
-        ranks = [np.argsort(np.argsort(values)) for values in (predicted, measured)]
         return {
             "mean_absolute_error": float(np.abs(predicted - measured).mean()),
-            "rank_correlation": float(np.corrcoef(*ranks)[0, 1]),
+            "rank_correlation": float(spearmanr(predicted, measured).statistic),
         }
 
     def _encoded(self, key: Key) -> list[float]:

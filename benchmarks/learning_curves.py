@@ -48,6 +48,7 @@ def read_curves(home: Path, table: Table) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    """Train a table, or keep what has been trained of it."""
     parser = CommandParser(
         prog="python -m benchmarks.learning_curves",
         description=__doc__,
@@ -68,7 +69,7 @@ def main() -> None:
         run(study, data=options.data, home=options.home, devices="cpu", workers=options.workers)
     curves = read_curves(options.home, table)
     result = {"epochs": EPOCHS, "train_images": table.train_images, "val_images": table.val_images, "curves": curves}
-    print(write_result(curves_file(table.name), result))
+    print(write_result(curves_file(table.name), result, indent=None))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The hardware and versions that a figure was measured with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Hardware and versions, for the file of results."""
+    """Return hardware and versions, for the file of results."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "cpu": _cpu_name(),
@@ -28,7 +28,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_gpu() -> dict[str, str | None]:
-    """Versions that decide how fast a GPU computes."""
+    """Return the versions that decide how fast a GPU computes."""
     cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
     return {
         "cuda": torch.version.cuda,

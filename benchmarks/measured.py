@@ -1,4 +1,4 @@
-"""A command run to its end, with the time, processor time and memory that it and all its processes took."""
+"""Run a command to its end and measure the time, processor time and memory of all its processes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ LOG_TAIL_LINES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a command took."""
+    """Time, processor time and memory of a command that has ended."""
 
     started_at: float
-    """Seconds since the epoch."""
+    """Unix time in seconds."""
     wall_s: float
     cpu_s: float
-    """Of all processes that were waited for."""
+    """Processor time in seconds of all child processes that were waited for."""
     peak_rss_mib: float
-    """The most that all its processes held at once; pages that they share count in each."""
+    """Peak of the processes' summed resident memory in MiB; a shared page counts in each process."""
 
 
 def run_measured(command: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Measured:
-    """Run a command of this project to its end; its output goes to `log`. Raises SieveError if it fails."""
+    """Run a command of this project to its end and write its output to `log`. Raises SieveError if it fails."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     full = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore", **(environment or {})}
     before = _children_cpu_s()
@@ -65,7 +65,7 @@ def _children_cpu_s() -> float:
 
 
 class _PeakMemory(threading.Thread):
-    """Samples the resident memory of a process and all that descend from it."""
+    """Samples the resident memory of a process and all its descendants."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -74,10 +74,12 @@ class _PeakMemory(threading.Thread):
         self._closing = threading.Event()
 
     def close(self) -> None:
+        """Stop sampling and wait for the thread to end."""
         self._closing.set()
         self.join()
 
     def run(self) -> None:
+        """Sample the memory until `close`."""
         while not self._closing.wait(SAMPLE_S):
             self.peak_bytes = max(self.peak_bytes, _tree_rss_bytes(self._pid))
 

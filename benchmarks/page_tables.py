@@ -1,4 +1,4 @@
-"""The tables of docs/benchmarks.md, made of the stored results and of nothing else.
+"""Write the tables of docs/benchmarks.md from the stored results.
 
 python -m benchmarks.page_tables
 """
@@ -19,17 +19,18 @@ Result = Mapping[str, Any]
 
 
 def main() -> None:
+    """Write the page's tables anew from the stored results."""
     text = PAGE.read_text()
     PAGE.write_text(with_tables(text, stored_results()))
 
 
 def stored_results() -> dict[str, Result]:
-    """Every stored result, by its file's name."""
+    """Read every stored result, by its file's name without `.json`."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 
 
 def with_tables(page: str, results: Mapping[str, Result]) -> str:
-    """The page with what lies between its marks made anew. Raises KeyError for a mark that nothing is made for."""
+    """Return the page with every table between two marks written anew. Raises KeyError for an unknown mark."""
 
     def replace(match: re.Match[str]) -> str:
         return f"{match['begin']}\n{TABLES[match['name']](results)}\n{match['end']}"
@@ -39,6 +40,7 @@ def with_tables(page: str, results: Mapping[str, Result]) -> str:
 
 
 def throughput_table(results: Mapping[str, Result]) -> str:
+    """Return a Markdown table of the contenders for every measured workload."""
     measured = [result for name, result in results.items() if name.startswith("throughput-")]
     return "\n\n".join(map(_throughput, measured)) or "Not measured yet."
 
@@ -64,14 +66,15 @@ def _throughput(result: Result) -> str:
             )
         )
     columns = (
-        "contender", "trials/hour", "warm", "ours is faster by", "finished", "images/s", "of the limit",
-        "CPU s a trial", "memory, MiB", "accuracy", "against A, points (pairs)",
+        "contender", "trials/hour", "warm", "ratio of ours", "finished trials", "images/s", "share of limit",
+        "CPU s per trial", "memory, MiB", "accuracy", "difference from A, points (pairs)",
     )  # fmt: skip
     gate = "passed" if result["gate"] else "not passed"
     return f"{heading}\n\n{_table(columns, rows)}\n\nValidity gate: {gate}."
 
 
 def service_cost_table(results: Mapping[str, Result]) -> str:
+    """Return a Markdown table of the service's cost per trial, by storage and size of the study."""
     measured = [result for name, result in results.items() if name.startswith("service-cost-")]
     rows = [
         (
@@ -86,15 +89,18 @@ def service_cost_table(results: Mapping[str, Result]) -> str:
         for cost in result["costs"]
     ]
     columns = (
-        "storage", "trials in the study", "ms a trial", "worker CPU, ms", "supervisor CPU, ms", "filling the queue, ms",
+        "storage", "trials in the study", "ms per trial", "worker CPU, ms", "supervisor CPU, ms", "queueing, ms",
     )  # fmt: skip
     return f"{_table(columns, rows)}\n\n{_measured(measured[0])}" if measured else "Not measured yet."
 
 
 def time_to_accuracy_table(results: Mapping[str, Result]) -> str:
-    result = results.get("time-to-accuracy-small")
-    if result is None:
-        return "Not measured yet."
+    """Return a Markdown table for each table of learning curves: the epochs that strategies need to the target."""
+    measured = [results[name] for name in sorted(results, reverse=True) if name.startswith("time-to-accuracy-")]
+    return "\n\n".join(map(_strategies, measured)) or "Not measured yet."
+
+
+def _strategies(result: Result) -> str:
     rows = []
     for name, by_strategy in result["strategies"].items():
         cells = []
@@ -103,14 +109,16 @@ def time_to_accuracy_table(results: Mapping[str, Result]) -> str:
             cells.append(f"{figure['median_epochs']:.0f} ({low:.0f} to {high:.0f}), {figure['reached']:.0%}")
         rows.append((f"**{name}**" if name == result["default"] else name, *cells))
     return (
-        f"Target {result['target']:.4f}, which {result['configurations_at_target']} of {result['configurations']} "
-        f"configurations reach; {result['seeds']} seeds. Median epochs to the target with its 95 % bootstrap interval, "
-        f"and the share of runs that reach it within {result['budget_epochs']} epochs.\n\n"
+        f"Table `{result['table']}`: target {result['target']:.4f}, which {result['configurations_at_target']} of "
+        f"{result['configurations']} configurations reach; {result['seeds']} seeds. Median epochs to the target with "
+        "its 95 % bootstrap interval, and the share of runs that reach it within "
+        f"{result['budget_epochs']} epochs.\n\n"
         f"{_table(('strategy', '1 worker', '4 workers', '8 workers'), rows)}"
     )
 
 
 def gpu_table(results: Mapping[str, Result]) -> str:
+    """Return the Markdown tables of the GPU benchmark, and a line for each part that failed."""
     result = results.get("gpu")
     if result is None:
         return "Not measured yet."
@@ -133,7 +141,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _images(counts: Mapping[str, int]) -> str:
-    return f"{counts['train']:,} images train, {counts['val']:,} validate"
+    return f"{counts['train']:,} images for training, {counts['val']:,} for validation"
 
 
 def _measured(result: Result) -> str:

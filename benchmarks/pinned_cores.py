@@ -1,4 +1,4 @@
-"""Whether CPU workers train faster when each is pinned to a core of its own.
+"""Measure whether CPU workers train faster when each is pinned to its own core.
 
     python -m benchmarks.pinned_cores [--rounds 4] [--json] [--save]
 
@@ -32,7 +32,10 @@ SECONDS, WARM_UP_STEPS = 10.0, 5
 
 
 def train(core: int | None, start: Any, speeds: Any) -> None:
-    """Train for a while, on that core alone if one is given; puts images/s into the queue."""
+    """Train for `SECONDS` and put images per second into `speeds`.
+
+    `core` is the core that the process is pinned to; None leaves the choice to the scheduler. `start` is a barrier.
+    """
     if core is not None:
         os.sched_setaffinity(0, {core})
     tune_process(threads=1)
@@ -62,7 +65,7 @@ def train(core: int | None, start: Any, speeds: Any) -> None:
 
 
 def images_per_s(*, pinned: bool) -> float:
-    """Of all processes together."""
+    """Return the summed images per second of one process per core."""
     context = multiprocessing.get_context("spawn")
     cores = sorted(os.sched_getaffinity(0))[: cpu_cores()]
     speeds, start = context.SimpleQueue(), context.Barrier(len(cores))
@@ -76,6 +79,7 @@ def images_per_s(*, pinned: bool) -> float:
 
 
 def main() -> None:
+    """Measure both in turns and print the ratio."""
     parser = CommandParser(
         prog="python -m benchmarks.pinned_cores",
         description=__doc__,
@@ -87,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     measured: dict[bool, list[float]] = {False: [], True: []}
     for number in range(options.rounds):
-        for pinned in (number % 2 == 1, number % 2 == 0):  # Each goes first as often as the other.
+        for pinned in (number % 2 == 1, number % 2 == 0):  # Both go first equally often.
             measured[pinned].append(images_per_s(pinned=pinned))
             say(f"{'pinned' if pinned else 'free'}: {measured[pinned][-1]:,.0f} images/s")
     result = {

@@ -1,9 +1,9 @@
-"""A worker of the service whose training only waits; all else that it does is real.
+"""A worker of the service whose training only waits; everything else is real.
 
     python -m benchmarks.pretend_worker LOG EPOCH_S --study NAME --home FOLDER
 
-Notes in LOG, as JSON, when each trial's training began and how long it waited, and the processor time of its process.
-Each trial is a little better than those before it at every epoch, so that the pruner is asked and never cuts.
+It writes to LOG, as JSON, when each trial's training began, how long it waited, and the processor time of its process.
+Each trial is a little better than those before it at every epoch, so that the pruner runs but never prunes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from search import worker
 from search.cli import main_guard
 
 _begun: list[tuple[float, float]] = []
-"""Of each trial, when its training began (seconds since the epoch) and how long it took."""
+"""When each trial's training began (Unix time in seconds), and how many seconds it took."""
 
 
 def pretended_fit(epoch_s: float) -> Any:
+    """Return a stand-in for `models.training.fit.fit` whose epochs only wait `epoch_s` seconds."""
+
     def fit(model: object, train: object, val: object, config: TrainConfig, **others: object) -> Iterator[EpochMetrics]:
         began_at, trained_s = time.time(), 0.0
         for epoch in range(1, config.epochs + 1):
@@ -45,13 +47,14 @@ def pretended_fit(epoch_s: float) -> Any:
                 images_per_s=0.0,
                 memory_mib=0.0,
             )
-        if config.epochs > 1:  # Not the confirmation, before which a worker waits for the others.
+        if config.epochs > 1:  # The confirmation is left out: a worker waits for the others before it.
             _begun.append((began_at, trained_s))
 
     return fit
 
 
 def main() -> None:
+    """Run the worker with the stand-in and write its log."""
     log, epoch_s, *arguments = sys.argv[1:]
     search.trials.run_trial.fit = pretended_fit(float(epoch_s))  # type: ignore[attr-defined]
     try:

@@ -1,4 +1,4 @@
-"""Where results are kept: one JSON file each, with the machine and versions they were measured on."""
+"""Store results in `benchmarks/results`: one JSON file each, with the machine and versions of the measurement."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from benchmarks.machine import describe_machine
 FOLDER = Path(__file__).with_name("results")
 
 
-def write_result(name: str, result: Mapping[str, Any], folder: Path = FOLDER) -> Path:
-    """Keep a result as `benchmarks/results/NAME.json`, or in another folder; the last one of a name counts."""
+def write_result(name: str, result: Mapping[str, Any], folder: Path = FOLDER, *, indent: int | None = 1) -> Path:
+    """Write a result to `NAME.json` in `benchmarks/results` or another folder, and replace an earlier result."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     stored = {**result, "measured_on": time.strftime("%Y-%m-%d"), "machine": describe_machine()}
-    path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(stored, indent=indent, ensure_ascii=False) + "\n")
     return path
 
 
 def read_result(name: str, folder: Path = FOLDER) -> dict[str, Any] | None:
-    """A stored result, or None."""
+    """Read a stored result; None if there is none of that name."""
     path = folder / f"{name}.json"
     if not path.exists():
         return None

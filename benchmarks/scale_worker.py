@@ -1,6 +1,7 @@
-"""Some workers of `benchmarks.scale` as threads of one process: STORAGE_URL OPTUNA_STUDY EPOCH_S THREADS.
+"""Run some workers of `benchmarks.scale` as threads: arguments STORAGE_URL OPTUNA_STUDY EPOCH_S THREADS.
 
-Says "ready" once all are connected, starts at the first line of input, and prints the seconds of each call as JSON.
+The process prints "ready" once all are connected, starts at the first line of input, and prints the seconds of each
+call as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ METRICS = {"val_accuracy": 0.5, "val_loss": 1.0, "train_loss": 1.0, "duration_s"
 
 
 def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[str, list[float]]:
-    """Claim, report and finish as `search.worker` and `search.trials.trial_run` do; the seconds of each call."""
+    """Claim, report and finish trials as `search.worker` does until none waits; return the seconds of each call."""
     record = next(stage for stage in read_stages(storage, name.rsplit("/", 1)[0]) if stage.optuna_study == name)
     stage = record.pinned
     study = storage.load_study(name, sampler=make_sampler(stage), pruner=make_pruner(stage))
@@ -53,6 +54,7 @@ def work(storage: Storage, name: str, epoch_s: float, start: Barrier) -> dict[st
 
 
 def main() -> None:
+    """Connect all threads, wait for the start line, and print the times."""
     url, name, epoch_s, threads = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     storages = [open_storage(url, create=False) for _ in range(threads)]
     start = Barrier(threads + 1)

@@ -1,11 +1,11 @@
-"""What the service itself costs a trial: everything but training.
+"""Measure what the service itself costs per trial: everything but training.
 
     python -m benchmarks.service_cost [--trials 10,1000,5000] [--storage URL] [--json] [--save]
 
-A real `search.run` supervises four real workers whose training only waits (20 epochs of 10 ms). What a worker spends
-besides is the cost: claiming, drawing parameters, building the network, writing each epoch and each result, asking the
-pruner, saying what it does; with the supervisor and its MLflow mirror at work on the same machine. The checkpoint that
-a real training writes is part of training here.
+A real `search.run` supervises four real workers whose training only waits (20 epochs of 10 ms). The cost is the rest of
+a worker's time: claiming, drawing parameters, building the network, writing each epoch and each result, asking the
+pruner, and updating its status, with the supervisor and its MLflow mirror on the same machine. The checkpoint that a
+real training writes is not counted.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ TARGET_MS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a study of so many trials."""
+    """The service's cost in a study of `trials` trials, in milliseconds per trial."""
 
     trials: int
     ms_per_trial: float
-    """What a worker spends on a trial besides its training."""
+    """A worker's wall time per trial without its training."""
     filling_ms_per_trial: float
-    """What the supervisor spends to put a trial into the queue, before the first is claimed."""
+    """The supervisor's wall time to put a trial into the queue, before the first is claimed."""
     worker_cpu_ms_per_trial: float
     supervisor_cpu_ms_per_trial: float
 
 
 def study_of(trials: int) -> Study:
-    """A usual space, the default sampler and pruner, and no images to speak of."""
+    """Return a study of `trials` trials with a usual space, the default sampler and pruner, and tiny images."""
     stage = Stage(
         name="pretended",
         trials=trials,
@@ -77,7 +77,11 @@ def study_of(trials: int) -> Study:
 
 
 def measure(trials: int, home: Path, storage_url: str | None) -> Cost:
-    """Run a study of that size in an empty home, and database. Raises SieveError where the service fails."""
+    """Run a study of `trials` trials in an empty home and return its cost.
+
+    `storage_url` names an empty database; None uses SQLite in `home`. Raises SieveError if a process of the service
+    fails.
+    """
     study = study_of(trials)
     command = [*search_command(study, "digits", home, "cpu"), "--workers", "0"]
     logs = [home / f"worker-{index}.json" for index in range(WORKERS)]
@@ -115,7 +119,7 @@ def _worker_command(log: Path, study: str) -> list[str]:
 
 
 def _wait_for_stage(supervisor: psutil.Popen, home: Path, storage_url: str | None, study: str) -> float:
-    """Until the queue is full; returns the seconds that this took."""
+    """Wait until the queue is full and return the seconds that filling it took."""
     url = storage_url or f"sqlite:///{home / names.STORAGE_FILE}"
     while supervisor.poll() is None:
         time.sleep(0.05)
@@ -135,7 +139,7 @@ def _wait_for_stage(supervisor: psutil.Popen, home: Path, storage_url: str | Non
 
 
 def _cost(trials: int, filling_s: float, supervisor_cpu_s: float, noted: Sequence[Mapping[str, Any]]) -> Cost:
-    """Between the begin of its first training and that of its last, a worker served all its trials but one."""
+    """Compute the cost. Between the starts of its first and last training, a worker served all its trials but one."""
     spent_s, served, cpu_s = 0.0, 0, 0.0
     for worker in noted:
         cpu_s += worker["cpu_s"]
@@ -152,6 +156,7 @@ def _cost(trials: int, filling_s: float, supervisor_cpu_s: float, noted: Sequenc
 
 
 def main() -> None:
+    """Measure each size of study and print or keep the costs."""
     parser = CommandParser(
         prog="python -m benchmarks.service_cost",
         description=__doc__,

@@ -1,17 +1,18 @@
-"""How long a user waits: from the command to the first training step.
+"""Measure the time from the command to the first training step.
 
     python -m benchmarks.start_up [--study quickstart] [--runs 5] [--beside FOLDER] [--json]
     python -m benchmarks.start_up --study cifar10 --data FOLDER --devices cpu --beside ../before
 
-Each run starts `python -m search.run` in a home of its own and is stopped after its first epoch. The first step is when
-the database says the first epoch began: its end less its duration, so what lies between an epoch's end and its record
-counts as waiting. One run before the first warms the disk and is not counted.
+Each run starts `python -m search.run` in an empty home and is stopped after its first epoch. The first step's time is
+the recorded end of the first epoch less its duration, so a delay between an epoch's end and its record counts as
+waiting. A run before the first warms the disk and is not counted.
 
 `--beside` names another checkout of this repository, made with `git worktree add ../before COMMIT`: each run is
-followed by one of that, so that what else the machine does meets both, and the ratio of the medians is reported.
+followed by a run of that checkout, so that other load on the machine affects both, and the ratio of the medians is
+reported.
 
-Beside each run a plain `python -c "import torch, optuna, mlflow"` is timed: on a machine that does other work as well,
-the ratio of the two still says something when the seconds do not.
+Before each run, `python -c "import torch, optuna, mlflow"` is timed: on a busy machine, the ratio of the two times
+is comparable where the seconds are not.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def first_step_s(options: Sequence[str], checkout: Path = HERE) -> dict[str, float]:
-    """Seconds from the command, run in a checkout, to the first training step and to the end of the first epoch."""
+    """Run the command in a checkout; return the seconds to its first training step and to its first epoch's end."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     with tempfile.TemporaryDirectory() as home, (Path(home) / "output").open("wb") as output:
         command = [sys.executable, "-m", "search.run", *options, "--home", home]
@@ -59,7 +60,10 @@ def first_step_s(options: Sequence[str], checkout: Path = HERE) -> dict[str, flo
 
 
 def wait_for_epoch(database: Path, process: subprocess.Popen[bytes]) -> dict[str, float]:
-    """When the epoch that began first did so, and when it ended, in seconds since the epoch of clocks."""
+    """Wait for the first epoch and return its begin and end (Unix time in seconds).
+
+    Raises TimeoutError if no epoch is recorded within `TIMEOUT_S` or the process ends without one.
+    """
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         if database.exists() and (epochs := read_epochs(database)):
@@ -69,11 +73,12 @@ def wait_for_epoch(database: Path, process: subprocess.Popen[bytes]) -> dict[str
 
 
 def read_epochs(database: Path) -> list[dict[str, float]]:
+    """Read the begin and end (Unix time in seconds) of every recorded epoch."""
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
         rows = connection.execute("SELECT metrics, finished_at FROM sieve_epoch").fetchall()
     except sqlite3.OperationalError:
-        return []  # The tables are not there yet, or somebody writes.
+        return []  # The tables do not exist yet, or another process writes.
     finally:
         connection.close()
     return [
@@ -82,7 +87,7 @@ def read_epochs(database: Path) -> list[dict[str, float]]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """The second Ctrl-C ends a search at once, and its workers with it."""
+    """End a search and its workers with repeated interrupts (the second ends it at once), then kill it."""
     deadline = time.monotonic() + STOP_S
     while process.poll() is None and time.monotonic() < deadline:
         process.send_signal(signal.SIGINT)
@@ -92,16 +97,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def imports_s() -> float:
+    """Return the seconds that a new Python process takes to import the heavy libraries."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", f"import {', '.join(LIBRARIES)}"], check=True)
     return time.perf_counter() - started
 
 
 def medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the median over the runs of each figure."""
     return {key: round(statistics.median(run[key] for run in runs), 3) for key in runs[0]}
 
 
 def main() -> None:
+    """Measure the runs in turn and print their medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", default="quickstart")
     parser.add_argument("--runs", type=int, default=5)

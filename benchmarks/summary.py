@@ -1,4 +1,4 @@
-"""From the blocks of a benchmark to its figures: trials per hour, ratios, and whether the accuracies are as good."""
+"""Compute a benchmark's figures from its blocks: trials per hour, ratios, and whether the accuracies are as good."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.workloads import TRIALS, Workload
 
 REFERENCE = "A"
 TOLERANCE = 0.005
-"""Validation accuracy may lie so far below the reference's, on average, before a speed counts no more."""
+"""How far the mean validation accuracy may lie below the reference's before a speed no longer counts."""
 
 
 Accuracies = Mapping[tuple[int, int], float]
-"""What configurations are worth, by block and place in its table."""
+"""The best epoch's validation accuracy of each configuration, by block and row in its table."""
 
 
 def summarise(
@@ -26,7 +26,7 @@ def summarise(
     devices: int,
     reference: Accuracies | None = None,
 ) -> dict[str, Any]:
-    """The figures of all contenders that had a turn, and those of ours against each other one.
+    """Compute the figures of all contenders that had a turn, and the ratios of ours to each of the others.
 
     Accuracies are compared with `reference`, or else with the trials that contender A finished.
     """
@@ -57,14 +57,14 @@ def summarise(
 
 
 def passes(difference: dict[str, float]) -> bool:
-    """Whether accuracies are the reference's, or better."""
+    """Return whether accuracies are at most `TOLERANCE` below the reference's, on average over at least one pair."""
     return difference["pairs"] > 0 and difference["mean"] >= -TOLERANCE
 
 
 def accuracy_difference(values: Accuracies, reference: Accuracies) -> dict[str, float]:
-    """Over configurations that both finished: the mean difference of what a configuration is worth, and its error.
+    """Return the mean accuracy difference over the configurations that both finished, and its standard error.
 
-    A configuration is worth its best epoch, for all contenders; both started from the same weights.
+    The accuracy is that of the best epoch, for all contenders; both started from the same weights.
     """
     differences = [value - reference[key] for key, value in values.items() if key in reference]
     if not differences:
@@ -74,7 +74,7 @@ def accuracy_difference(values: Accuracies, reference: Accuracies) -> dict[str, 
 
 
 def values_of(blocks: Sequence[Block]) -> dict[tuple[int, int], float]:
-    """What each finished configuration is worth."""
+    """Return the best epoch's validation accuracy of each finished configuration."""
     return {(block.number, trial.slot): max(trial.val_accuracy) for block in blocks for trial in block.trials}
 
 
@@ -86,7 +86,7 @@ def _figures(workload: Workload, blocks: Sequence[Block], *, train_images: int, 
     limit = workload.images_per_s_limit
     whole_trial_s = trial_s / workload.epochs_share
     return {
-        # Cold: all configurations of the definition, at the speed at which those of the blocks were finished.
+        # With a cold start: all configurations of the definition, at the speed of those that the blocks finished.
         "trials_per_hour": 3600 * TRIALS / (startup_s + TRIALS * whole_trial_s),
         "trials_per_hour_warm": 3600 / whole_trial_s,
         "finished_trials": trials,

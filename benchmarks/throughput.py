@@ -1,13 +1,13 @@
-"""Finished trials per hour, against what people use today.
+"""Measure finished trials per hour, compared with other libraries.
 
     python -m benchmarks.throughput --workload W1 --data FOLDER_OF_CIFAR10 [--contenders A,A+,B,C,ours,ours-alone]
 
-W1 and W2 run on a CPU, W3 to W5 need a GPU. W2 and W5 take `--backbone` and `--weights`. The machine must have nothing
-else to do. Contenders take turns; each trains as many of the 64 configurations as fit into its time, and trials per
-hour are those of the trials it finished. `--save` keeps the result in `benchmarks/results`.
+W1 and W2 run on a CPU, W3 to W5 need a GPU. W2 and W5 take `--backbone` and `--weights`. The machine must be otherwise
+idle. Contenders take turns; each trains as many of the 64 configurations as fit into its time, and trials per hour
+count the trials that it finished. `--save` keeps the result in `benchmarks/results`.
 
-A short run, `--epochs 2 --trials 1`: one trial of each other contender and one turn of ours, of two epochs each. Trials
-per hour are those of whole trials at the speed seen. The accuracies of so few epochs say little.
+`--epochs 2 --trials 1` makes a short run: one trial of each other contender and one turn of ours, of two epochs each.
+Trials per hour are then computed for whole trials at the measured speed. The accuracies of so few epochs mean little.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from search.terminal import print_json, say
 
 
 def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch: Path) -> dict[str, Any]:
-    """Run the benchmark on the images below `source`; everything it writes lies below `scratch`."""
+    """Run the benchmark on the images below `source` and return its figures; all files are written below `scratch`."""
     counts = lay_out(source, scratch / "images", images=workload.images, val_share=workload.val_share)
     say(f"{counts['train']} images train, {counts['val']} validate")
     blocks: list[Block] = []
@@ -55,7 +55,7 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
         blocks.append(block)
     reference = None
     if isinstance(workload.config, BackboneConfig) and workload.config.freezing == "freeze_all":
-        say("the gate's reference: A's loop on what its frozen network makes of the images")
+        say("training the gate's reference: A's loop on stored features of its frozen network")
         every = replace(workload, others_trials=None)
         task = task_of(every, 0, scratch / "images", scratch / "reference.jsonl", box_s=0.0)
         reference = {(0, slot): accuracy for slot, accuracy in enumerate(reference_accuracies(task))}
@@ -70,7 +70,7 @@ def measure(workload: Workload, contenders: Sequence[str], source: Path, scratch
 
 
 def order_of_turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[str, int]]:
-    """Contender and table of each block: the others in turn, in every round, and ours after each of them."""
+    """Return contender and table of each block: in every round the others in turn, with ours after each of them."""
     others = [name for name in contenders if name != OURS]
     theirs = [(name, number) for number in range(workload.rounds) for name in others]
     if OURS not in contenders:
@@ -81,6 +81,7 @@ def order_of_turns(workload: Workload, contenders: Sequence[str]) -> list[tuple[
 
 
 def main() -> None:
+    """Measure the workload and print or keep the result."""
     parser = CommandParser(
         prog="python -m benchmarks.throughput",
         description=__doc__,
@@ -88,15 +89,15 @@ def main() -> None:
     )
     parser.add_argument("--workload", required=True, choices=WORKLOADS)
     parser.add_argument("--data", required=True, type=Path, help="train/<class>/* or <class>/*")
-    parser.add_argument("--contenders", help=f"comma-separated, of {', '.join(CONTENDERS)} (default: the workload's)")
-    parser.add_argument("--configs", type=_at_least_one, help="configurations of a block")
-    parser.add_argument("--epochs", type=_at_least_one, help="of each trial, fewer than the workload's")
-    parser.add_argument(
-        "--trials", type=_at_least_one, help="most trials of each other contender; ours then has one turn, at the end"
-    )
-    parser.add_argument("--box", type=_seconds, help="seconds after which another contender begins no further trial")
-    parser.add_argument("--backbone", help="for W2 and W5, such as timm/tf_efficientnet_lite0")
-    parser.add_argument("--weights", help="for W2 and W5: a file of the backbone's weights")
+    contenders_help = f"contenders, separated by commas: {', '.join(CONTENDERS)} (default: the workload's)"
+    parser.add_argument("--contenders", help=contenders_help)
+    parser.add_argument("--configs", type=_at_least_one, help="number of configurations in a block")
+    parser.add_argument("--epochs", type=_at_least_one, help="epochs of each trial, fewer than the workload's")
+    trials_help = "maximum trials of each other contender; ours then has a single turn, at the end"
+    parser.add_argument("--trials", type=_at_least_one, help=trials_help)
+    parser.add_argument("--box", type=_seconds, help="seconds after which other contenders start no further trial")
+    parser.add_argument("--backbone", help="backbone of W2 and W5, e.g. timm/tf_efficientnet_lite0")
+    parser.add_argument("--weights", help="file of the backbone's weights, for W2 and W5")
     parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args()
@@ -110,9 +111,9 @@ def main() -> None:
     contenders = options.contenders.split(",") if options.contenders else workload.contenders
     unknown = [name for name in contenders if name not in CONTENDERS]
     if unknown:
-        raise UserError(f"--contenders {','.join(unknown)}: known are {', '.join(CONTENDERS)}")
+        raise UserError(f"--contenders {','.join(unknown)}: not a contender; choose from {', '.join(CONTENDERS)}")
     if workload.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"{options.workload} needs a GPU, and torch sees none here; W1 and W2 run on a CPU")
+        raise UserError(f"{options.workload} needs a GPU, but torch finds none; W1 and W2 run on a CPU")
     with tempfile.TemporaryDirectory(prefix="sieve-benchmark-") as scratch:
         result = {"workload": options.workload, **measure(workload, contenders, options.data, Path(scratch))}
     if options.save:
@@ -127,7 +128,7 @@ def _changed(workload: Workload, backbone: str | None, weights: str | None) -> W
     asked = {"backbone": backbone, "weights": weights}
     given = {name: str(Path(value).resolve()) if name == "weights" else value for name, value in asked.items() if value}
     if given and not isinstance(workload.config, BackboneConfig):
-        raise UserError(f"--{' and --'.join(given)}: this workload has no backbone")
+        raise UserError(f"--{' and --'.join(given)}: this workload has no backbone; W2 and W5 have")
     return replace(workload, config=with_values(workload.config, given))
 
 
@@ -143,7 +144,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, more than 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds greater than 0")
     return seconds
 
 

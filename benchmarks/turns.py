@@ -1,4 +1,4 @@
-"""One turn of one contender: its command is run, timed, and what it finished is read."""
+"""Run one turn of one contender: start its command, time it, and read the trials that it finished."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ CONTENDERS = (*SCRIPTS, OURS, OURS_ALONE)
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What a contender did in one turn."""
+    """The trials that a contender finished in one turn, and what the turn cost."""
 
     contender: str
     number: int
-    """Which of the pre-drawn tables it trained."""
+    """Number of the table of configurations that it trained, from 0."""
     trials: tuple[FinishedTrial, ...]
     measured: Measured
 
     @property
     def startup_s(self) -> float:
-        """From the command to the first trial."""
+        """Seconds from the command to the start of the first finished trial."""
         return min(trial.started_at for trial in self.trials) - self.measured.started_at
 
     @property
     def training_s(self) -> float:
-        """From the begin of the first finished trial to the end of the last."""
+        """Seconds from the start of the first finished trial to the end of the last."""
         return max(trial.ended_at for trial in self.trials) - min(trial.started_at for trial in self.trials)
 
 
 def task_of(workload: Workload, number: int, folder: Path, log: Path, *, box_s: float) -> Task:
-    """What a contender that is not ours is given in one turn."""
+    """Return the task of one turn for a contender other than ours, which writes finished trials to `log`."""
     pinned = pinned_block(study_of(workload, number))
     return Task(
         folder=str(folder),
@@ -61,7 +61,7 @@ def task_of(workload: Workload, number: int, folder: Path, log: Path, *, box_s: 
 
 
 def run_block(contender: str, workload: Workload, number: int, folder: Path, scratch: Path) -> Block:
-    """Give a contender its turn on a table of configurations. Raises SieveError where it fails or finishes nothing."""
+    """Run a contender on a table of configurations. Raises SieveError if it fails or finishes no trial."""
     place = scratch / f"{contender}-{number}"
     place.mkdir(parents=True)
     study = study_of(workload, number)

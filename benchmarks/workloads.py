@@ -1,7 +1,7 @@
-"""What is trained in the throughput benchmark: five workloads, each 64 configurations drawn in advance.
+"""The five workloads of the throughput benchmark, each with 64 configurations drawn in advance.
 
-The configurations are the trials of a random stage, which Sieve draws when it pins the stage: every contender is given
-that table, with its seeds, and builds the same networks from it.
+The configurations are the trials of a random stage, which Sieve draws when it pins the stage. Every contender receives
+this table with its seeds and builds the same networks from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from search.store.pinned_stage import PinnedStage
 from studies.definition import Confirm, Space, Stage, Study, choice
 
 TRIALS = 64
-"""Configurations of the definition; slow contenders are measured on as many as their time allows."""
+"""Configurations in a workload; slow contenders train as many of them as their time allows."""
 
 _SPACE: Space = {
     "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
@@ -29,36 +29,36 @@ _SPACE: Space = {
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One benchmark: data, network, and how long each contender is watched."""
+    """One workload: data, network, and the time that each contender gets."""
 
     title: str
     device: Literal["cpu", "cuda"]
     images: int
-    """Training and validation images taken from the data, by class; all of it where the data has fewer."""
+    """Training and validation images to take from the data, stratified by class; all images if there are fewer."""
     val_share: float
     config: TrainConfig
     contenders: tuple[str, ...]
-    """Measured unless others are asked for."""
+    """Contenders that are measured by default."""
     box_s: dict[str, float]
-    """Per block of a contender: after so many seconds it begins no further trial."""
+    """Seconds after which a contender starts no further trial in a block, by contender."""
     block_trials: int
-    """Of a block; ours trains all of them, the others as many as their time allows."""
+    """Configurations in a block; ours trains all of them, the others as many as their time allows."""
     rounds: int
-    """How often each contender has its turn, and ours after each of them: noise of the machine hits all alike."""
+    """Turns of each contender, each followed by a turn of ours, so that other load on the machine affects all alike."""
     limit_s: float
-    """Wall time of the whole benchmark: a block that would not fit any more is left out."""
+    """Wall time of the whole benchmark in seconds; a block that no longer fits is left out."""
     images_per_s_limit: float | None
-    """What one core, or one GPU, does at most: see `docs/benchmarks.md`."""
+    """Highest possible images per second of one core or GPU; see `docs/benchmarks.md`."""
     targets: dict[str, float]
-    """Contender -> how many times its trials per hour ours should reach."""
+    """Ratio of our trials per hour to another contender's that we aim for, by contender."""
     epochs_share: float = 1.0
-    """Epochs trained, over those of the whole workload. The rates of a short run are those of whole trials."""
+    """Trained epochs as a share of the whole workload's. Rates are always computed for whole trials."""
     others_trials: int | None = None
-    """Most trials of each other contender in a block, ours then having one turn only; None: as many as time allows."""
+    """Maximum trials of each other contender in a block, with a single turn of ours; None: as many as time allows."""
 
 
 _FIVE_CONV = FlexCNNConfig(image_size=32, conv_layers=5, filters=32, filter_factor=1.0, batch_size=128, epochs=10)
-# A trial of A takes minutes here, and one is enough: `benchmarks.frozen_reference` knows what the others are worth.
+# A trial of A takes minutes here, and one is enough: `benchmarks.frozen_reference` computes A's other accuracies.
 _HEAD_BOX_S = {"A": 120.0, "A+": 120.0, "B": 120.0, "C": 120.0}
 _HEAD = BackboneConfig(backbone="resnet18", image_size=160, freezing="freeze_all", batch_size=32, epochs=20)
 _SHORT_BOX_S = {"A": 150.0, "A+": 40.0, "B": 100.0, "C": 100.0}
@@ -154,7 +154,10 @@ def shortened(
     box_s: float | None = None,
     configs: int | None = None,
 ) -> Workload:
-    """The workload with fewer epochs, trials of the others, seconds for them, or configurations; None leaves each."""
+    """Return the workload with other epochs, trials and seconds of other contenders, or configurations per block.
+
+    None leaves a value as it is.
+    """
     short = replace(
         workload,
         block_trials=configs or workload.block_trials,
@@ -172,13 +175,13 @@ def shortened(
 
 
 def study_of(workload: Workload, block: int) -> Study:
-    """The study that trains a block of the workload's configurations; another block draws others."""
+    """Return the study that trains a block of the workload's configurations; every block draws its own."""
     stage = Stage(
         name="block",
         trials=workload.block_trials,
         epochs=workload.config.epochs,
         sampler="random",
-        pruner="none",  # What is compared is finished trials.
+        pruner="none",  # The benchmark compares finished trials.
         space=_SPACE,
     )
     return Study(
@@ -192,5 +195,5 @@ def study_of(workload: Workload, block: int) -> Study:
 
 
 def pinned_block(study: Study) -> PinnedStage:
-    """The configurations of a block and their seeds, as the service pins them."""
+    """Pin a block's configurations and seeds as the service does."""
     return pin_search(study, 0, study.stages[0], [study.config])

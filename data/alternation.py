@@ -18,9 +18,12 @@ class Placed(Protocol):
     """Where images are, and where their positions are asked for."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """The device of the images."""
+
     @property
-    def index_device(self) -> torch.device: ...
+    def index_device(self) -> torch.device:
+        """The device on which positions of images are expected."""
 
 
 class Alternation:

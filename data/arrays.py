@@ -76,4 +76,5 @@ class SearchData:
 
     @property
     def channels(self) -> int:
+        """Channels of the images: 1 for gray, 3 for colour."""
         return self.train.image_shape[2]

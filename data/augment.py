@@ -14,29 +14,52 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from data.draws import Moves, Rectangles, draw_bends, draw_colors, draw_moves, draw_rectangles
+from data.operations import apply_choices
+from data.policies import Choices, Policy, draw_choices
 
 
 class AugmentationFields(Protocol):
-    """Whatever names its augmentation as `TrainConfig` does."""
+    """A configuration with the augmentation fields of `TrainConfig`."""
 
     @property
-    def flip(self) -> float: ...
+    def flip(self) -> float:
+        """Probability of a horizontal flip."""
+
     @property
-    def flip_alternating(self) -> bool: ...
+    def flip_alternating(self) -> bool:
+        """Whether each image is flipped in every other epoch instead of at random."""
+
     @property
-    def crop_padding(self) -> int: ...
+    def crop_padding(self) -> int:
+        """Pixels that are reflected at each side before a random crop."""
+
     @property
-    def resized_crop(self) -> float: ...
+    def resized_crop(self) -> float:
+        """Smallest share of the area that a random resized crop keeps; 1 switches it off."""
+
     @property
-    def rotation(self) -> float: ...
+    def rotation(self) -> float:
+        """Largest rotation in degrees, in either direction."""
+
     @property
-    def color_jitter(self) -> float: ...
+    def auto_augment(self) -> Policy:
+        """Policy that draws further operations for each image."""
+
     @property
-    def erasing(self) -> float: ...
+    def color_jitter(self) -> float:
+        """Strength of random changes of brightness, contrast and saturation, 0 to 1."""
+
     @property
-    def mixup(self) -> float: ...
+    def erasing(self) -> float:
+        """Probability of blanking a random rectangle."""
+
     @property
-    def cutmix(self) -> float: ...
+    def mixup(self) -> float:
+        """Alpha of the Beta distribution for mixing two images; 0 switches it off."""
+
+    @property
+    def cutmix(self) -> float:
+        """Alpha of the Beta distribution for the size of a pasted rectangle; 0 switches it off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +76,8 @@ class Augmentation:
     """Smallest share of the area kept by a random resized crop; 1 switches it off."""
     rotation: float = 0.0
     """Largest rotation in degrees, either way."""
+    auto_augment: Policy = "none"
+    """The policy that draws further operations."""
     color_jitter: float = 0.0
     """Strength of random brightness, contrast and saturation."""
     erasing: float = 0.0
@@ -71,6 +96,7 @@ class Augmentation:
             crop_padding=config.crop_padding,
             resized_crop=config.resized_crop,
             rotation=config.rotation,
+            auto_augment=config.auto_augment,
             color_jitter=config.color_jitter,
             erasing=config.erasing,
             mixup=config.mixup,
@@ -87,7 +113,8 @@ def augment(
 ) -> Tensor:
     """Apply all that changes one picture by itself (`mixup` and `cutmix` follow in `data.mixing`).
 
-    Takes and returns uint8 of shape (N, H, W, C), square; `fill_C` is the uint8 colour that blanks a rectangle.
+    Takes and returns uint8 of shape (N, H, W, C), square; `fill_C` is the uint8 colour that blanks a rectangle,
+    or what a policy's move uncovers.
     `mirrored_N` states which images this epoch mirrors where the flip alternates; without it every second one is, at
     random.
     """
@@ -99,6 +126,8 @@ def augment(
         images_NHWC = flip_and_crop(images_NHWC, draws.moves)
     if draws.bends_N23 is not None:
         images_NHWC = crop_and_rotate(images_NHWC, draws.bends_N23)
+    if draws.choices:
+        images_NHWC = apply_choices(images_NHWC, draws.choices, fill_C)
     if draws.colors_3N is not None:
         images_NHWC = jitter_color(images_NHWC, draws.colors_3N)
     if draws.rectangles:
@@ -113,6 +142,8 @@ class Draws(NamedTuple):
     bends_N23: Tensor | None
     colors_3N: Tensor | None
     rectangles: Rectangles | None
+    choices: Choices | None = None
+    """Operations of a policy, between bends and colours."""
 
 
 def draw(
@@ -126,6 +157,7 @@ def draw(
     flip = 0.5 if augmentation.flip_alternating else augmentation.flip
     given_N = mirrored_N if augmentation.flip_alternating else None
     padding, bends = augmentation.crop_padding, augmentation.resized_crop < 1 or augmentation.rotation
+    policy = augmentation.auto_augment
     return Draws(
         moves=draw_moves(count, flip, padding, generator, device, given_N) if flip or padding else None,
         bends_N23=draw_bends(count, augmentation.resized_crop, augmentation.rotation, generator, device)
@@ -135,6 +167,7 @@ def draw(
         if augmentation.color_jitter
         else None,
         rectangles=draw_rectangles(count, augmentation.erasing, generator, device) if augmentation.erasing else None,
+        choices=draw_choices(policy, count, generator, device) if policy != "none" else None,
     )
 
 

@@ -47,9 +47,13 @@ class PlacedImages(Protocol):
     """An image set that batches can be made of, wherever its pictures come from."""
 
     @property
-    def labels_M(self) -> Tensor: ...
+    def labels_M(self) -> Tensor:
+        """The labels, one per image."""
+
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """The device on which batches are made."""
+
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Height, width, channels."""

@@ -17,6 +17,7 @@ class Archive:
 
     @property
     def file_name(self) -> str:
+        """The last part of the URL, under which the archive is stored."""
         return self.url.rsplit("/", 1)[-1]
 
 

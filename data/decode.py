@@ -16,6 +16,7 @@ from data.arrays import UInt8Array
 from data.heif import register_heif
 from data.pixel_rule import DEFAULT_RULE, ImageFit, PixelRule
 from data.plain_jpeg import decode_plain_jpeg, plain_jpeg
+from data.wide_colour import alpha_to_8_bits, is_wide_color, read_wide_color
 
 __all__ = ["ImageFit", "PixelFormat", "PixelRule"]
 
@@ -93,7 +94,8 @@ def decode(
         if plain is not None:
             return plain
     # A JPEG is decoded at a fraction of its size, but at least twice what is needed.
-    with _reasons(rule), _opened(content, rule, 2 * image_size) as image:
+    with _reasons(rule), _opened(content, rule, 2 * image_size) as opened:
+        image = _narrowed(opened, content, rule)
         if _orientation(image) != 1:
             ImageOps.exif_transpose(image, in_place=True)
         flat = _flatten(image, "L" if channels == 1 else "RGB", rule)
@@ -103,7 +105,8 @@ def decode(
 
 def decode_whole(content: bytes, rule: PixelRule = DEFAULT_RULE) -> UInt8Array:
     """Decode one picture as it is: shape (height, width, 3), RGB. Otherwise as `decode`."""
-    with _reasons(rule), _opened(content, rule, None) as image:
+    with _reasons(rule), _opened(content, rule, None) as opened:
+        image = _narrowed(opened, content, rule)
         if _orientation(image) != 1:
             ImageOps.exif_transpose(image, in_place=True)
         return np.array(_flatten(image, "RGB", rule))
@@ -115,16 +118,20 @@ def read_header(content: bytes) -> Header:
     if plain is not None:
         return Header(*plain)
     with _reasons(PixelRule()), _identified(content) as image:
-        return Header(image.size, image.mode in _GRAY_MODES, image.has_transparency_data, image.mode in _WIDE_MODES)
+        is_wide = image.mode in _WIDE_MODES or is_wide_color(image)
+        return Header(image.size, image.mode in _GRAY_MODES, image.has_transparency_data, is_wide)
 
 
 def read_range(content: bytes, rule: PixelRule) -> tuple[float, float] | None:
     """The least and the largest finite value of a picture of wider values; None for any other and an unreadable one."""
     try:
         with _reasons(rule), _opened(content, rule, None) as image:
-            if image.mode not in _WIDE_MODES:
+            if is_wide_color(image):
+                values = read_wide_color(image, _identified(content))[..., :3]
+            elif image.mode in _WIDE_MODES:
+                values = np.asarray(image)
+            else:
                 return None
-            values = np.asarray(image)
             finite = values[np.isfinite(values)]
             return (float(finite.min()), float(finite.max())) if finite.size else None
     except UnreadableImage:
@@ -145,6 +152,17 @@ def _opened(content: bytes, rule: PixelRule, draft_size: int | None) -> Image.Im
     if pixels > allowed or drafted > rule.max_pixels:
         raise Image.DecompressionBombError(f"{pixels / 1e6:,.0f} megapixels")
     return image
+
+
+def _narrowed(image: Image.Image, content: bytes, rule: PixelRule) -> Image.Image:
+    """A 16-bit colour picture with 8 bits by the rule's range; any other picture as it is."""
+    if not is_wide_color(image):
+        return image
+    values_HWC = read_wide_color(image, _identified(content))
+    parts = [_to_8_bits(values_HWC[..., :3], image.mode, rule), alpha_to_8_bits(values_HWC[..., 3:])]
+    narrow = Image.fromarray(np.concatenate(parts, axis=2))
+    narrow.info |= {name: image.info[name] for name in ("exif",) if name in image.info}
+    return narrow
 
 
 def _orientation(image: Image.Image) -> int:

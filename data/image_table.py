@@ -1,4 +1,4 @@
-"""A folder of images with a table of their labels: written by `data.hf` and `data.items`, read by `data.tables`."""
+"""A folder of images with a table of labels: written by `data.hf` and `data.items`, read by `data.label_tables`."""
 
 from __future__ import annotations
 

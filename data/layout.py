@@ -57,6 +57,7 @@ class FolderReader:
     root: Path
 
     def __call__(self, name: str) -> bytes:
+        """Return the content of the file with this relative path. Raises OSError if it cannot be read."""
         # Without pathlib and a buffer: half the time of a small file.
         with open(f"{self.root}{os.sep}{name}", "rb", buffering=0) as stream:
             return stream.read()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ _MIN_DETAIL_CORRELATION = 0.8
 _LEAST_STD = 3.0
 """Gray levels: below, a picture shows nothing by which it could be compared."""
 _BLOCK = 1024
+_TILE = (32, 4096)
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 FloatArray = npt.NDArray[np.float32]
@@ -79,15 +81,27 @@ def near_pairs(one: Signatures, other: Signatures | None = None) -> IntArray:
     found = [np.empty((0, 2), dtype=np.int64)]
     for start in range(0, len(one), _BLOCK):
         first_row = start if other is None else 0
-        block_B1 = one.hashes_N[start : start + _BLOCK, None]
-        distances_BM = np.bitwise_count(block_B1 ^ second.hashes_N[None, first_row:])
-        rows_P2 = np.argwhere(distances_BM <= _MAX_BITS) + np.array((start, first_row))
+        rows_P2 = _close_pairs(one.hashes_N[start : start + _BLOCK], second.hashes_N[first_row:])
+        rows_P2 += np.array((start, first_row))
         if other is None:
             rows_P2 = rows_P2[rows_P2[:, 0] < rows_P2[:, 1]]
         for part_P2 in np.array_split(rows_P2, len(rows_P2) // _BLOCK + 1):
             is_near_P = _are_near(one.thumbs_NHWC[part_P2[:, 0]], second.thumbs_NHWC[part_P2[:, 1]])
             found.append(part_P2[is_near_P])
     return np.concatenate(found)
+
+
+def _close_pairs(one_N: npt.NDArray[np.uint64], other_M: npt.NDArray[np.uint64]) -> IntArray:
+    """Pairs of hashes that differ in few bits, in order. Tiles that fit into a core's cache halve the time."""
+    found = [np.empty((0, 2), dtype=np.int64)]
+    tile, counts = np.empty(_TILE, np.uint64), np.empty(_TILE, np.uint8)
+    for row, column in product(range(0, len(one_N), _TILE[0]), range(0, len(other_M), _TILE[1])):
+        rows_B1, columns_1C = one_N[row : row + _TILE[0], None], other_M[None, column : column + _TILE[1]]
+        place = np.s_[: len(rows_B1), : columns_1C.shape[1]]
+        np.bitwise_count(np.bitwise_xor(rows_B1, columns_1C, out=tile[place]), out=counts[place])
+        found.append(np.argwhere(counts[place] <= _MAX_BITS) + np.array((row, column)))
+    pairs_P2 = np.concatenate(found)
+    return pairs_P2[np.lexsort((pairs_P2[:, 1], pairs_P2[:, 0]))]
 
 
 def clusters(pairs_P2: IntArray) -> list[list[int]]:

@@ -29,6 +29,7 @@ class Normalise:
         self._dtype = dtype
 
     def __call__(self, images_NHWC: Tensor) -> Tensor:
+        """Return uint8 images of shape (N, H, W, C) normalised by mean and deviation, in the same shape."""
         rows_NHX = images_NHWC.flatten(2).to(torch.float32)
         return torch.addcmul(self._shift_WC, rows_NHX, self._scale_WC).to(self._dtype).view(images_NHWC.shape)
 

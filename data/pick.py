@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch import Generator, Tensor
 
 from data.augment import Augmentation, Draws, augment, draw
+from data.operations import apply_choices
 
 _BLOCK = 1024
 """Elements of a picture that a program works on."""
@@ -39,11 +40,13 @@ class Pool:
 
 def pick_batch(pool: Pool, index_N: Tensor, draws: Draws) -> Tensor:
     """Pictures rows_M[index_N] with the draws applied, normalised, of shape (N, H, W, C)."""
-    if draws.colors_3N is None:
+    if draws.colors_3N is None and draws.choices is None:
         return _launch(pool, pool.images_MHWC, index_N, draws)
-    # In two steps: what the contrast changes is seen only when the picture is where it will be.
+    # In two steps: what the contrast or a policy changes is seen only when the picture is where it will be.
     moved = draws._replace(colors_3N=None, rectangles=None)
     images_NHWC = _launch(pool, pool.images_MHWC, index_N, moved, is_last=False)
+    if draws.choices:
+        images_NHWC = apply_choices(images_NHWC, draws.choices, pool.fill_C)
     return _launch(pool, images_NHWC, None, draws._replace(moves=None, bends_N23=None))
 
 
@@ -101,6 +104,8 @@ def agrees(pool: Pool, augmentation: Augmentation, normalise: Callable[[Tensor],
     Draws from generators of its own. Not to be captured: it compiles, and waits for the device.
     """
     device, count = pool.images_MHWC.device, min(8, len(pool.rows_M))
+    # Both ways apply a policy by the same torch code, which can make a large difference of a level.
+    augmentation = replace(augmentation, auto_augment="none")
     index_N = torch.arange(count, device=device)
     try:
         draws = draw(augmentation, count, Generator(device).manual_seed(0), device)

@@ -16,9 +16,9 @@ from data.hf import PREFIX, fetch_hub, has_parquet, unpack_parquet
 from data.ignored import check_utf8
 from data.image_table import TABLE
 from data.items import absolute_function, is_function, write_items
+from data.label_tables import find_tables, read_tables
 from data.layout import Layout, scan_folder
 from data.progress import Progress
-from data.tables import find_tables, read_tables
 
 
 def find_layout(source: str, data_home: Path, progress: Progress | None = None, *, columns: str = "") -> Layout:

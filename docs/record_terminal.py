@@ -22,7 +22,7 @@ COLUMNS, ROWS = 96, 30
 FRAME_S = 0.5
 """Seconds between two frames at least: a smaller file, and still a moving bar."""
 LAST_S = 6.0
-SPEED = 2.0
+SPEED = 5.0
 """The recording plays this much faster than it happened."""
 FONT_PX, PAD = 13, 12
 PAPER, INK = (20, 23, 27), (228, 231, 235)

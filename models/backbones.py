@@ -17,6 +17,7 @@ from models.finetuning import BackboneClassifier, Body, build_head, children_in_
 from models.preprocessing import Preprocessing
 from models.shapes import InputShape
 from models.spelling import did_you_mean
+from models.stochastic_depth import set_stochastic_depth
 from models.weights import NONE
 
 BACKBONES = tuple(torchvision_bodies.FAMILIES)
@@ -76,27 +77,30 @@ def build_classifier(config: BackboneConfig, input_shape: InputShape, classes: i
     image_size = input_shape[1]
     check_image_size(config, image_size)
     if config.weights == NONE:
-        body = _random_body(config, image_size)
+        body = untrained_body(config, image_size)
     else:
         body = deepcopy(_trained_body(config.backbone, config.weights, image_size))
     for branch in body.auxiliary.values():
         last = branch.classifier.get_submodule(branch.last_layer)
         assert isinstance(last, nn.Linear)
         setattr(branch.classifier, branch.last_layer, nn.Linear(last.in_features, classes))
+    if config.stochastic_depth != "published":
+        set_stochastic_depth(body.network, config.stochastic_depth)
     head = build_head(config, body.features, classes)
     return BackboneClassifier(config, body.network, head, body.auxiliary)
 
 
 def describe_children(config: BackboneConfig) -> list[str]:
     """The backbone's children in order, one line each: position, name, parameters. Nothing is downloaded."""
-    body = _random_body(config, resolved(config).image_size)
+    body = untrained_body(config, resolved(config).image_size)
     return [
         f"{position} {name} ({sum(parameter.numel() for parameter in child.parameters()):,} parameters)"
         for position, (name, child) in enumerate(children_in_order(body.network), start=1)
     ]
 
 
-def _random_body(config: BackboneConfig, image_size: int) -> Body:
+def untrained_body(config: BackboneConfig, image_size: int) -> Body:
+    """The backbone with random weights. Raises InfeasibleConfig for an image size that it cannot process."""
     body: Body = _source(config.backbone).build_body(config.backbone, NONE, image_size)
     if config.stem == "small":
         first = body.network.get_submodule("conv1")

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from data.policies import Policy
+
 Optimizer = Literal["adam", "nadam", "radam", "adamw", "sgd"]
 Scheduler = Literal["constant", "cosine", "step", "one_cycle"]
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "mish", "elu"]
@@ -67,6 +69,9 @@ class TrainConfig:
     """Smallest share of the area kept by a random resized crop; 1 switches it off."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Largest rotation in degrees, in either direction."""
+    auto_augment: Policy = "none"
+    """Policy of further operations: `trivial_augment`, a random operation of random strength for each image (Müller and
+    Hutter 2021); `rand_augment`, two operations of medium strength (Cubuk et al. 2020)."""
     color_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Strength of random brightness, contrast and saturation."""
     erasing: Probability = 0.0
@@ -196,6 +201,9 @@ class BackboneConfig(TrainConfig):
     """Train batch norms in frozen children too, and update their statistics."""
     head_epochs: Probability = 0.3
     """`head_first`, `gradual`: share of the epochs in which only the head is trained."""
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] | Literal["published"] = "published"
+    """Probability with which the last residual block is skipped in training, falling linearly towards the first block
+    (Huang et al. 2016); `published`: as the backbone's library builds it. No effect on backbones without it."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate of a child divided by that of the next child; 1: the same rate for all. The head uses
     `learning_rate`."""

@@ -60,6 +60,7 @@ class BackboneClassifier(nn.Module):
         self.begin_epoch(1)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Return the logits (N, classes) of normalised images (N, channels, H, W)."""
         logits_NC: Tensor = self.head(self.body(in_color(images_NCHW)))
         return logits_NC
 
@@ -88,6 +89,7 @@ class BackboneClassifier(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation mode; frozen children stay in evaluation mode."""
         super().train(mode)
         for _, child in self.children_in_order()[: self._frozen]:
             child.eval()
@@ -145,6 +147,7 @@ class InColor(nn.Module):
     """`in_color` as a layer."""
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Return images (N, 3, H, W); gray images get three equal channels."""
         return in_color(images_NCHW)
 
 

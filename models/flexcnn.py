@@ -42,6 +42,7 @@ class FlexCNN(nn.Module):
             self.apply(_he_normal)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Return the logits (N, classes) of normalised images (N, channels, H, W)."""
         return run_layers(self.children(), images_NCHW)
 
 

@@ -22,6 +22,7 @@ class ServingGraph(nn.Module):
         self.register_buffer("std_C", torch.tensor(classifier.std).view(1, -1, 1, 1))
 
     def forward(self, images_NHWC: Tensor) -> Tensor:
+        """Return class probabilities (N, classes) of uint8 images (N, H, W, channels)."""
         images_NCHW = images_NHWC.permute(0, 3, 1, 2).float() / 255
         logits_NC = self.model((images_NCHW - self.mean_C) / self.std_C)
         probabilities_NC: Tensor = (logits_NC / self.temperature).softmax(dim=1)

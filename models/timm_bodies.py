@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+import requests
 import torch
 from torch import nn
 
@@ -16,6 +20,7 @@ from models.spelling import did_you_mean
 from models.weights import DEFAULT, NONE, load_fitting, read_weights
 
 PREFIX = "timm/"
+_HUB_TIMEOUT_S = 5.0
 
 
 def preprocessing(backbone: str) -> Preprocessing:
@@ -79,7 +84,8 @@ def _create(backbone: str, *, pretrained: bool) -> Any:
     level = hub.level
     hub.setLevel(logging.ERROR)  # It logs each of a dozen attempts; the last error is enough.
     try:
-        return _timm().create_model(backbone.removeprefix(PREFIX), pretrained=pretrained, num_classes=0)
+        with nullcontext() if not pretrained or _hub_answers() else _only_cached():
+            return _timm().create_model(backbone.removeprefix(PREFIX), pretrained=pretrained, num_classes=0)
     except Exception as error:
         if not pretrained:
             raise
@@ -91,6 +97,30 @@ def _create(backbone: str, *, pretrained: bool) -> Any:
         ) from error
     finally:
         hub.setLevel(level)
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    """Whether the hub can be reached. Without network, its client tries for about 50 s for each file, kept or not."""
+    from huggingface_hub import constants
+
+    try:
+        requests.head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
+    except requests.RequestException:
+        return False
+    return True
+
+
+@contextmanager
+def _only_cached() -> Iterator[None]:
+    """Let the hub's client read kept files only."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _metadata(backbone: str) -> Any:

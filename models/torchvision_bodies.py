@@ -130,6 +130,11 @@ def preprocessing(backbone: str) -> Preprocessing:
     )
 
 
+def published_top1(backbone: str) -> float:
+    """Top-1 accuracy on ImageNet-1K of the default weights, in percent, as torchvision states it."""
+    return float(zoo.get_model_weights(backbone).DEFAULT.meta["_metrics"]["ImageNet-1K"]["acc@1"])
+
+
 def check_image_size(backbone: str, image_size: int) -> None:
     """Raise InfeasibleConfig for an image size that the network cannot process."""
     if FAMILIES[backbone].patches:

@@ -3,7 +3,7 @@
     sieve init --storage postgresql://USER@HOST/NAME
 
 Run it once before several machines use a Postgres database, and after each upgrade of Sieve, while no search runs. For
-a SQLite file it is not needed: every command creates or upgrades one itself. Running it again changes nothing.
+a SQLite file it is not needed: every command creates or upgrades its file itself. Running it again changes nothing.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ COMMANDS = {
     "run": Command("search.run", "run a staged search to its champion; the same command continues a stopped one"),
     "try": Command("search.try.__main__", "let a running study try a configuration that you pick"),
     "status": Command("search.status", "show the progress of every study, its workers and the GPUs"),
-    "check-data": Command("search.check_data.__main__", "say what is wrong with a set of images, before a search"),
-    "watch": Command("search.watch.__main__", "show studies in the browser while they run, as their reports"),
+    "check-data": Command("search.check_data.__main__", "report problems in a set of images, before a search"),
+    "watch": Command("search.watch.__main__", "show studies' reports in the browser, up to date while they run"),
     "evaluate": Command("search.evaluate", "open the seal: measure the champion on the test images, once"),
     "report": Command("search.report.__main__", "write a study's report as one HTML file"),
     "pictures": Command("search.pictures.__main__", "draw the champion's mistakes, filters and feature maps"),
@@ -96,7 +96,7 @@ def _completion_script(shell: str) -> str:
     """A script with which `shell` completes commands, their options, files, and the names of studies."""
     import shtab
 
-    from studies.registry import STUDIES
+    from studies.load import STUDIES
 
     parser = build_parser()
     commands = parser.add_subparsers()

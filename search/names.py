@@ -53,6 +53,8 @@ the database, asking the pruner). It is one attribute because each attribute cos
 PARAMETERS = "parameters"
 MACS = "macs"
 """Attribute: multiply-accumulates for one image, for networks that Sieve can count."""
+PROBE = "probe"
+"""Attribute: how a backbone was probed, e.g. the weight decay of its classifier and the seconds of the extraction."""
 LEARNING_PARAMETERS = "learning_parameters"
 """Attribute: the number of parameters that training changes."""
 WORKER = "worker"

@@ -4,7 +4,7 @@
     sieve resume --study NAME --trial confirm-0 --epoch 2
 
 Training continues with the trial's configuration, images and seed. On one CPU thread the final weights equal the
-trial's, bit for bit. The trial itself is not changed: the new classifier goes to a folder of its own.
+trial's, bit for bit. The trial itself is not changed: the new classifier is written to a separate folder.
 """
 
 from __future__ import annotations

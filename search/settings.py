@@ -56,10 +56,12 @@ class Settings:
 
     @property
     def cache_home(self) -> Path:
+        """The folder of decoded images."""
         return self.home / names.CACHE_FOLDER
 
     @property
     def features_home(self) -> Path:
+        """The folder of features that frozen backbones have computed."""
         return self.home / names.FEATURES_FOLDER
 
 

@@ -4,7 +4,7 @@
     sieve status --study NAME --watch
 
 It prints once. With --watch it updates the display until every study is done, or until Ctrl-C, which ends only the
-display. An update is a few short queries, whatever the size of the study.
+display. An update takes a few short queries, whatever the size of the study.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Standing:
 
     @property
     def is_over(self) -> bool:
+        """Whether the study is done."""
         return self.record.state == "done"
 
     @property
@@ -62,6 +63,7 @@ class Standing:
         return "naming the champion" if self.record.state == "promoting" else show_eta(self.eta_s)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the study's state, stages, workers and times as a dict for JSON."""
         return {
             "study": self.record.name,
             "state": self.record.state,

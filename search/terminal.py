@@ -93,6 +93,7 @@ class DataProgress:
         self._clear()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` items of a step named `what` are finished, with the time left."""
         left = self._left(what, done, total)
         if not self._console.is_terminal:
             if time.monotonic() >= self._next_line_at:

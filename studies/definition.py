@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -53,7 +54,7 @@ class When:
 Space = Mapping[str, BaseDistribution | When]
 
 
-class Around(FloatDistribution):  # type: ignore[misc]  # Optuna does not forbid it; only its own classes are stored.
+class Around(FloatDistribution):
     """A range on a log scale with a guess in its middle: searches begin there and draw near it more often."""
 
     def __init__(self, guess: float, factor: float) -> None:
@@ -95,6 +96,9 @@ class Stage:
     """One search space with its trials. It searches around the best `bases` configurations of the stage before, or
     narrows the space of the stages before.
     """
+
+    is_probe: ClassVar[bool] = False
+    """Whether it compares backbones by linear classifiers: `studies.probe.Probe`."""
 
     name: str
     space: Space | Callable[[TrainConfig], Space]
@@ -204,6 +208,10 @@ class Study:
                     f"{self.name}/{stage.name}: pruner 'asha' compares trials at single epochs, which {self.folds} "
                     "folds do not have; use pruner='median'"
                 )
+        if any(first.is_probe and then.narrow for first, then in pairwise(self.stages)):
+            raise UserError(
+                f"{self.name}: a probe hands on backbones, not ranges; use bases instead of narrow after it"
+            )
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
         epochs = {} if self.confirm.epochs is None else {"epochs": self.confirm.epochs}
@@ -273,6 +281,8 @@ def _check_tries(where: str, stage: Stage, base: TrainConfig, space: Space) -> N
 
 def _check_against(where: str, stage: Stage, is_flexcnn: bool) -> None:
     _check_option(where, "against", str(stage.against), get_args(Against))
+    if stage.is_probe:
+        return
     if stage.against == "macs" and not is_flexcnn:
         raise UserError(f"{where}: macs are counted for flexcnn only; use against='parameters' for other networks")
     if stage.sampler not in ("tpe", "random", "grid"):

@@ -17,17 +17,20 @@ def flatten(study: Study) -> Study:
     """A study with one stage that searches the parameters of all stages, with the same total of planned epochs.
 
     A trial has the epochs of the last stage. A parameter of several stages has the space of the first of them, because
-    later stages narrow it. Fields that a stage sets are set for all trials. The name ends in `-flat`, so that both
-    studies can be compared. Raises UserError if there is nothing to flatten.
+    later stages narrow it. The backbones of a probe become choices. Fields that a stage sets are set for all trials.
+    The name ends in `-flat`, so that both studies can be compared. Raises UserError if there is nothing to flatten.
     """
-    if len(study.stages) < 2 or any(stage.sampler == "grid" for stage in study.stages):
+    searched = [stage for stage in study.stages if not stage.is_probe]
+    if len(searched) < 2 or any(stage.sampler == "grid" for stage in searched):
         raise UserError(f"--flat: {study.name} has no two stages that are searched; leave it out")
     values: dict[str, Value] = {name: value for stage in study.stages for name, value in stage.values.items()}
     base, last = with_values(study.config, values), study.stages[-1]
     space: dict[str, BaseDistribution | When] = {}
     for stage in study.stages:
+        if stage.is_probe and "weights" in stage.space_around(base):
+            raise UserError(f"--flat: backbones of {stage.name} have weights of their own; leave it out")
         space |= {name: entry for name, entry in stage.space_around(base).items() if name not in space}
-    epochs = sum(stage.trials * stage.epochs for stage in study.stages)
+    epochs = sum(stage.trials * stage.epochs for stage in searched)
     flat = Stage(
         name=FLAT_STAGE,
         trials=max(1, round(epochs / last.epochs)),

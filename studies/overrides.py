@@ -11,14 +11,20 @@ from data.errors import UserError
 from models.config import TrainConfig
 from models.values import with_values
 from studies.definition import Ablation, Confirm, Space, Study, When
+from studies.probe import without_probes
 
 MIN_TRIALS = 2
 
 
 def fix_fields(study: Study, values: Mapping[str, object]) -> Study:
-    """Set fields of the start configuration and remove them from every space, so that they keep these values."""
+    """Set fields of the start configuration and remove them from every space, so that they keep these values.
+
+    A study whose backbone is fixed has no probe.
+    """
     if not values:
         return study
+    if "backbone" in values:
+        study = without_probes(study)
     config = with_values(study.config, values)
     stages = tuple(
         replace(

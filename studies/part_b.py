@@ -1,4 +1,4 @@
-"""Part B of the coursework: pre-trained backbones. Searches backbone and freezing, then the head, then the schedule."""
+"""Part B of the coursework: pre-trained backbones. Probes backbones, then searches freezing, head and schedule."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from optuna.distributions import FloatDistribution
 
 from models.config import BackboneConfig, TrainConfig
 from studies.definition import Confirm, Space, Stage, Study, choice, when
+from studies.probe import Probe
 
 
 def head_space(base: TrainConfig) -> Space:
@@ -34,7 +35,7 @@ def schedule_space(base: TrainConfig) -> Space:
 
 PART_B = Study(
     name="partB",
-    description="Fine-tuning on iNaturalist-12K or any image folder: backbone and freezing, head, schedule.",
+    description="Fine-tuning on iNaturalist-12K or any image folder: backbone, freezing, head, schedule.",
     data="inaturalist-12k",
     config=BackboneConfig(
         backbone="resnet50",
@@ -47,14 +48,13 @@ PART_B = Study(
         epochs=10,
     ),
     stages=(
+        Probe(name="backbone"),
         Stage(
-            name="backbone",
-            trials=40,
+            name="freezing",
+            trials=30,
             epochs=5,
+            bases=3,
             space={
-                "backbone": choice(
-                    "resnet50", "vgg16", "inception_v3", "googlenet", "efficientnet_v2_s", "vit_b_16", "convnext_tiny"
-                ),
                 "freezing": choice("freeze_all", "freeze_partial", "unfreeze_all"),
                 "trainable_children": when(choice(1, 2, 3), freezing="freeze_partial"),
                 "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),

@@ -89,7 +89,7 @@ def test_every_container_of_ours_runs_as_an_ordinary_user_without_privileges(nam
 
 
 @pytest.mark.parametrize("name", ["supervisor", "worker"])
-def test_pictures_are_mounted_read_only_where_the_settings_look_for_them(name):
+def test_pictures_are_mounted_read_only_where_the_settings_expect_them(name):
     service = SERVICES[name]
     assert service["volumes"] == ["runs:/home/sieve/runs", "${SIEVE_DATA:-./datasets}:/datasets:ro"]
     assert service["environment"]["SIEVE_DATA"] == "/datasets"
@@ -101,7 +101,7 @@ def test_named_volumes_are_declared_and_used():
     assert {source for source in mounted if "$" not in source} == set(COMPOSE["volumes"])
 
 
-def test_mlflow_answers_its_clients_by_name_with_the_port_and_tells_nobody():
+def test_mlflow_answers_its_clients_by_name_with_the_port_and_sends_no_telemetry():
     environment = SERVICES["mlflow"]["environment"]
     assert "mlflow:5000" in environment["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert SERVICES["worker"]["environment"]["SIEVE_TRACKING"] == "http://mlflow:5000"

@@ -86,7 +86,7 @@ def test_every_file_of_the_project_that_a_page_names_exists(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_page_of_hyperparameters_is_what_the_configuration_says() -> None:
+def test_the_page_of_hyperparameters_equals_the_configurations_fields() -> None:
     script = ROOT / "docs" / "hyperparameters.py"
     spec = importlib.util.spec_from_file_location("hyperparameters", script)
     assert spec is not None and spec.loader is not None

@@ -92,7 +92,7 @@ def test_pods_run_as_an_ordinary_user_and_hold_no_password(job: str) -> None:
 
 
 @pytest.mark.parametrize(("job", "container"), CONTAINERS)
-def test_containers_have_no_privileges_and_write_only_where_they_are_told(job: str, container: dict[str, Any]) -> None:
+def test_containers_have_no_privileges_and_write_only_to_their_volumes(job: str, container: dict[str, Any]) -> None:
     security = container["securityContext"]
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert security["readOnlyRootFilesystem"] and not security["allowPrivilegeEscalation"]
@@ -114,7 +114,7 @@ def test_containers_run_commands_that_exist_with_options_that_they_know(job: str
         assert parser.parse_args(shlex.split(options)).workers == 0
 
 
-def test_the_configuration_is_in_words_that_the_settings_read() -> None:
+def test_the_configuration_uses_names_that_the_settings_read() -> None:
     (configuration,) = [entry["data"] for entry in OBJECTS if entry["kind"] == "ConfigMap"]
     settings = (ROOT / "search" / "settings.py").read_text()
     read = set(re.findall(r'environment\.get\("(SIEVE_\w+)"\)', settings)) | {"SIEVE_STUDY"}

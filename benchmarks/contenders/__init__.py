@@ -1,4 +1,4 @@
-"""What people use today: one small file each, written from its library's documentation, and ours.
+"""The contenders of the throughput benchmark: one small file per library, written from its documentation, and Sieve.
 
-Each reads a `Task`, trains its configurations in order until the time is up, and notes every finished trial.
+Each reads a `Task`, trains its configurations in order until the time is up, and records every finished trial.
 """

@@ -1,8 +1,8 @@
 """A: Optuna's own PyTorch example, with only the network and the data exchanged.
 
-Source: https://github.com/optuna/optuna-examples/blob/main/pytorch/pytorch_simple.py. Of it are kept the objective, its
-loops, the report after each epoch, and `study.optimize` with a timeout. Exchanged are network, data, the parameters
-(drawn in advance) and the loss that goes with logits; the loaders have a worker process per core.
+Source: https://github.com/optuna/optuna-examples/blob/main/pytorch/pytorch_simple.py. The objective, its loops, the
+report after each epoch, and `study.optimize` with a timeout are the example's. The network, the data, the parameters
+(drawn in advance) and the loss (on logits) are the benchmark's; the loaders have a worker process per core.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from benchmarks.contenders.task import OPTIMIZERS, read_task
 
 
 def main() -> None:
+    """Train the configurations of the task whose file the command names, until its time is up."""
     task = read_task()
     device = torch.device(task.device)
     train_set, valid_set = task.datasets()

@@ -1,4 +1,4 @@
-"""A+: the same script as an expert writes it.
+"""A+: contender A's script as an expert writes it.
 
 On top of A: autocast in bfloat16 and channels_last (https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html
 and https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html), loaders that are made once and keep
@@ -18,6 +18,7 @@ from benchmarks.contenders.task import OPTIMIZERS, read_task
 
 
 def main() -> None:
+    """Train the configurations of the task whose file the command names, until its time is up."""
     task = read_task()
     device = torch.device(task.device)
     torch.backends.cudnn.benchmark = True

@@ -2,8 +2,9 @@
 
 Sources: https://docs.ray.io/en/latest/tune/examples/tune-pytorch-cifar.html for the training function, its loaders and
 reports, and https://docs.ray.io/en/latest/tune/tutorials/tune-resources.html for `tune.with_resources`: a CPU core for
-each trial, or a quarter of a GPU, so that several run at once. Exchanged as in A. Trials come from a `Searcher` instead
-of a grid, because a grid cannot be told to begin no more of them once the time is up.
+each trial, or a quarter of a GPU, so that several run at once. The network, the data and the parameters are those of
+contender A. Trials come from a `Searcher` instead of a grid, because a grid cannot stop starting trials once the time
+is up.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TRIALS_PER_GPU = 4
 
 
 class TableSearcher(Searcher):
-    """The next row of the table, until the time is up."""
+    """Suggest the rows of the configuration table in order, until the time is up."""
 
     def __init__(self, rows: int, box_s: float) -> None:
         super().__init__(metric="val_accuracy", mode="max")
@@ -36,14 +37,16 @@ class TableSearcher(Searcher):
         self._end = time.monotonic() + box_s
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+        """Return the next row as `{"slot": row}`, or `Searcher.FINISHED` after the last or once the time is up."""
         slot = next(self._rows, None)
         return Searcher.FINISHED if slot is None or time.monotonic() > self._end else {"slot": slot}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        pass
+        """Do nothing: the table's order does not depend on results. `Searcher` requires the method."""
 
 
 def train(params: dict[str, Any], task: Task) -> None:
+    """Train the configuration in row `params["slot"]` and report its validation accuracy after each epoch."""
     started_at = time.time()
     slot: int = params["slot"]
     config = task.config(slot)
@@ -83,6 +86,7 @@ def train(params: dict[str, Any], task: Task) -> None:
 
 
 def main() -> None:
+    """Train the configurations of the task whose file the command names, until its time is up."""
     task = read_task()
     ray.init(num_cpus=task.cores, include_dashboard=False, log_to_driver=False)
     share = {"cpu": 1.0} if task.device == "cpu" else {"cpu": 1.0, "gpu": 1 / TRIALS_PER_GPU}

@@ -1,4 +1,4 @@
-"""Ours: `python -m search.run` with a study file, on a home of its own; what it finished is read from its database."""
+"""Ours: `python -m search.run` with a study file and an empty home; finished trials are read from its database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STUDY = {study!r}
 
 
 def search_command(study: Study, data: str, home: Path, device: str) -> list[str]:
-    """The command that runs a study in `home`, where its study file is written."""
+    """Write the study's file into `home` and return the command that runs it there."""
     home.mkdir(parents=True, exist_ok=True)
     study_file = home / "study.py"
     study_file.write_text(_STUDY_FILE.format(study=study))
@@ -33,7 +33,7 @@ def search_command(study: Study, data: str, home: Path, device: str) -> list[str
 
 
 def read_trials(study: Study, home: Path) -> list[FinishedTrial]:
-    """The trials that the search finished, its short confirmation left out."""
+    """Read the search's finished trials from the database in `home`, without the short confirmation."""
     storage = open_storage(f"sqlite:///{home / names.STORAGE_FILE}", create=False)
     try:
         block, *_ = read_stages(storage, study.name)

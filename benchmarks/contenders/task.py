@@ -1,4 +1,4 @@
-"""What a contender is given, and what it gives back: files, since each runs as a process of its own."""
+"""The files between the benchmark and a contender's process: its task, and its log of finished trials."""
 
 from __future__ import annotations
 
@@ -27,38 +27,39 @@ class FinishedTrial:
     """One configuration trained to its end."""
 
     slot: int
-    """Its place in the block's table."""
+    """The configuration's row in the block's table, from 0."""
     started_at: float
-    """Seconds since the epoch."""
+    """Unix time in seconds."""
     ended_at: float
     val_accuracy: tuple[float, ...]
-    """After each epoch."""
+    """Validation accuracy after each epoch, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A block of configurations, and the data."""
+    """A block of configurations to train, and the images to train them on."""
 
     folder: str
-    """Holds `train/<class>/*` and `val/<class>/*`."""
+    """The folder that holds `train/<class>/*` and `val/<class>/*`."""
     flat_configs: tuple[dict[str, FlatValue], ...]
     seeds: tuple[int, ...]
     box_s: float
-    """After so many seconds no further trial is begun."""
+    """Seconds after which no further trial starts."""
     device: str
     cores: int
     log: str
-    """The file that takes a line of JSON for each finished trial."""
+    """Path of the file to which each finished trial is appended as a line of JSON."""
 
     def config(self, slot: int) -> TrainConfig:
+        """Return the configuration in a row of the table."""
         return from_flat(self.flat_configs[slot])
 
     def datasets(self) -> tuple[ImageFolder, ImageFolder]:
-        """Training and validation images, decoded, resized and normalised whenever they are asked for."""
+        """Return training and validation images; each access decodes, resizes and normalises an image again."""
         config = self.config(0)
         seen = preprocessing(config)
         mean, std = (seen.mean, seen.std) if seen else (CIFAR_MEAN, CIFAR_STD)
-        interpolation = seen.interpolation if seen else "bilinear"  # As the weights were trained, for all alike.
+        interpolation = seen.interpolation if seen else "bilinear"  # That of the weights' training.
         transform = transforms.Compose(
             [
                 transforms.Resize(config.image_size, transforms.InterpolationMode(interpolation)),
@@ -70,26 +71,26 @@ class Task:
         return ImageFolder(f"{self.folder}/train", transform), ImageFolder(f"{self.folder}/val", transform)
 
     def build_model(self, slot: int, classes: int) -> nn.Module:
-        """The network, with the weights that it starts from in Sieve too."""
+        """Build a row's network, with the same initial weights as in Sieve."""
         config = self.config(slot)
         torch.manual_seed(self.seeds[slot])
         return build_model(config, (3, config.image_size, config.image_size), classes)
 
     def finished(self, slot: int, started_at: float, val_accuracy: Sequence[float]) -> None:
-        """Note a trial that has just ended."""
+        """Append a trial that has just ended to the log. `started_at` is Unix time in seconds."""
         trial = FinishedTrial(slot=slot, started_at=started_at, ended_at=time.time(), val_accuracy=tuple(val_accuracy))
         with open(self.log, "a") as file:
             file.write(json.dumps(asdict(trial)) + "\n")
 
 
 def read_task() -> Task:
-    """The task whose file the command names."""
+    """Read the task from the file that the command line names."""
     stored = json.loads(Path(sys.argv[1]).read_text())
     return Task(**{**stored, "flat_configs": tuple(stored["flat_configs"]), "seeds": tuple(stored["seeds"])})
 
 
 def read_log(path: Path) -> list[FinishedTrial]:
-    """The trials that a contender finished."""
+    """Read a contender's finished trials from its log; an empty list if there is no log."""
     if not path.exists():
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,1 +1,1 @@
-"""All figures of a GPU in one command, `python -m benchmarks.gpu`: a file for each part of it."""
+"""The GPU benchmark, `python -m benchmarks.gpu`, with a file for each of its parts."""

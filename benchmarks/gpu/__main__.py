@@ -1,13 +1,13 @@
-"""All figures of a GPU in one command of under five minutes.
+"""Measure all figures of a GPU in under five minutes.
 
     python -m benchmarks.gpu --data CIFAR10 --large PICTURES [--parts steps,gang,W3] [--json] [--save [FOLDER]]
 
-Parts: steps (images per second of the training core, by network), gang (summed over trials that train at once), memory
-(the limit that memory traffic sets), fused (fused layers against torch's), W3, W4, W5 (short runs against the other
-contenders), time-to-accuracy (seconds to 94 and 95 % on CIFAR-10's validation images). A part that fails or takes too
-long is reported, and the others go on. `--save` writes gpu.json after each piece of figures, to benchmarks/results or
-another folder; figures of other parts that are there from the same GPU stay. `--smoke` is a dry run on any machine:
-every part, as small as it can be.
+Parts: steps (images per second of the training core, by network), gang (images per second summed over trials that train
+at once), memory (the limit set by memory traffic), fused (fused layers compared with torch's), W3, W4, W5 (short runs
+compared with the other contenders), time-to-accuracy (seconds to 94 and 95 % on CIFAR-10's validation images). If a
+part fails or takes too long, this is reported and the others continue. `--save` updates gpu.json in benchmarks/results
+or another folder after each measurement, and keeps other parts' figures of the same GPU. `--smoke` is a dry run of
+every part on any machine, as small as possible.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ RESULT = "gpu"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the parts in turn, store and print their figures. Raises SieveError at the end if a part failed."""
     options = _parse(argv)
     folder: Path | None = options.save
     machine = describe_machine()
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def merge(result: dict[str, Any], figures: Mapping[str, Any]) -> None:
-    """Put figures into the result, level by level; what is there already under the same name is replaced."""
+    """Merge figures into the result, mapping by mapping; a figure replaces an earlier one of the same name."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
             inner = result.setdefault(name, {})
@@ -74,7 +75,7 @@ def merge(result: dict[str, Any], figures: Mapping[str, Any]) -> None:
 
 
 def add_shares(result: dict[str, Any]) -> None:
-    """What share of its limit each network reaches, where both were measured."""
+    """Add the share of its limit that each network reaches, where both were measured."""
     for name, limit in result.get("memory_limit", {}).items():
         if name in result.get("images_per_s", {}):
             limit["share"] = result["images_per_s"][name] / limit["images_per_s"]
@@ -84,17 +85,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", type=_parts, default=list(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="CIFAR-10, as train/<class>/*")
-    parser.add_argument("--large", type=Path, metavar="FOLDER", help="10,000 pictures of about 224 px, likewise")
+    parser.add_argument("--parts", type=_parts, default=list(PARTS), help=f"parts to measure: {', '.join(PARTS)}")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="CIFAR-10 as train/<class>/*")
+    parser.add_argument("--large", type=Path, metavar="FOLDER", help="10,000 pictures of about 224 px, as for --data")
     parser.add_argument("--smoke", action="store_true", help="a dry run on any machine; its figures mean nothing")
-    parser.add_argument(
-        "--save", type=Path, nargs="?", const=FOLDER, metavar="FOLDER", help="keep gpu.json in benchmarks/results"
-    )
+    save_help = "keep gpu.json in FOLDER (default: benchmarks/results)"
+    parser.add_argument("--save", type=Path, nargs="?", const=FOLDER, metavar="FOLDER", help=save_help)
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args(argv)
     if not options.smoke and not torch.cuda.is_available():
-        raise UserError("torch sees no GPU here; --smoke makes a dry run without one")
+        raise UserError("torch finds no GPU; use --smoke for a dry run without a GPU")
     if options.smoke and options.save == FOLDER:
         raise UserError("--smoke --save: the figures of a dry run are not kept; name another folder")
     for option in ("data", "large"):
@@ -108,7 +108,7 @@ def _parts(text: str) -> list[str]:
     asked = text.split(",")
     unknown = [name for name in asked if name not in PARTS]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{','.join(unknown)}: known are {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"{','.join(unknown)}: not a part; choose from {', '.join(PARTS)}")
     return [name for name in PARTS if name in asked]
 
 
@@ -132,5 +132,5 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)  # So that the part in measurement is ended too.
+    signal.signal(signal.SIGTERM, _end)  # An exit also ends the running part's process.
     sys.exit(main_guard(main))

@@ -1,7 +1,7 @@
-"""Seconds of training to 94 and 95 % on CIFAR-10's validation images, with the start configuration of a study.
+"""Measure the seconds to 94 and 95 % on CIFAR-10's validation images, with a study's start configuration.
 
-The test images are never read. Counted are training and validation, captures and checks among them; not counted are the
-imports and the decoding, whose seconds stand beside.
+The time includes training, validation, and the capture of steps with its checks. It excludes imports, and decoding,
+which is reported as `data_s`. The test images are never read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEED = 0
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields after each epoch what was reached so far: seconds, or None."""
+    """Yield the seconds to each target after every epoch; None for targets that were not reached yet."""
     study = RESNET_CIFAR10
     config = with_values(study.config, {"epochs": 1, "batch_size": 16}) if setting.smoke else study.config
     with setting.pictures("data") as pictures:
@@ -61,7 +61,7 @@ def measure(setting: Setting) -> Iterator[Figures]:
 
 
 def _open(pictures: Path, val_fraction: float, image_size: int, setting: Setting) -> TrialData:
-    """Training and validation images as a search has them, decoded into a cache that is thrown away."""
+    """Open training and validation images as a search does, with a temporary cache."""
     spec = DataSpec(source=str(pictures.resolve()), val_fraction=val_fraction)
     with tempfile.TemporaryDirectory(prefix="sieve-benchmark-") as cache:
         search = open_search_data(

@@ -1,4 +1,4 @@
-"""W3, W4 and W5 of `benchmarks.throughput` as short runs: one trial of A and of A+, one turn of ours, few epochs."""
+"""Short runs of `benchmarks.throughput`'s W3, W4 and W5: one trial of A and of A+, one turn of ours, few epochs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPOCHS = 2
 CONTENDERS = ("A", "A+", "ours")
 KEPT = ("title", "images", "trials_per_hour", "ratio_warm", "val_accuracy_difference", "contenders")
 _FIELDS: dict[str, dict[str, Any]] = {"W5": {"weights": "none"}}
-"""W5's speed does not depend on its weights, and a machine without a network has none to start from."""
+"""Changed fields by workload. W5 trains from random weights: its speed is the same, and nothing is downloaded."""
 _SMOKE_FIELDS: dict[str, dict[str, Any]] = {
     "W3": {"image_size": 16},
     "W4": {"image_size": 32, "filters": 2},
@@ -26,17 +26,17 @@ _SMOKE_FIELDS: dict[str, dict[str, Any]] = {
 
 
 def measure_w3(setting: Setting) -> Iterator[Figures]:
-    """ResNet-18 with a small stem at 32 px."""
+    """Measure W3: ResNet-18 with a small stem at 32 px."""
     yield from _measure("W3", "data", setting)
 
 
 def measure_w4(setting: Setting) -> Iterator[Figures]:
-    """Five convs at 224 px."""
+    """Measure W4: five convolutions at 224 px."""
     yield from _measure("W4", "large", setting)
 
 
 def measure_w5(setting: Setting) -> Iterator[Figures]:
-    """A ResNet-50 of which the last child learns, at 224 px."""
+    """Measure W5: a ResNet-50 at 224 px whose last child is trained."""
     yield from _measure("W5", "large", setting)
 
 

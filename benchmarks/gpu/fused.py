@@ -1,4 +1,4 @@
-"""The fused layers against those of torch: whatever `benchmarks.fused_layers` measures."""
+"""Compare the fused layers with those of torch, by `benchmarks.fused_layers`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.gpu.setting import Figures, Setting
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields its figures as they are, `torch.compile` left out: it takes half a minute. None without a GPU."""
+    """Yield the figures of `benchmarks.fused_layers` without the half minute of `torch.compile`; nothing on a CPU."""
     fused_layers = import_module("benchmarks.fused_layers")
     if setting.device.type == "cuda":
         yield {"fused": fused_layers.measure(setting.device, with_compile=False)}

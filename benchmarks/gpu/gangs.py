@@ -1,4 +1,4 @@
-"""Images per second summed over trials of one shape that train at once, each with its own learning rate and seed."""
+"""Measure images per second summed over trials of one shape that train at once with different rates and seeds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MEASURED_EPOCHS = 3
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields the figure of each size of gang, and the best so far."""
+    """Yield the images per second of each gang size, and the highest so far."""
     net = network(NETWORK, setting)
     data = random_data(setting.device, train=net.train_images, val=1, image_size=net.config.image_size)
     images = net.train_images // net.config.batch_size * net.config.batch_size
     best = 0.0
     for size in SIZES[: setting.choose(len(SIZES), 2)]:
         epochs = _epochs(_rates(net.config, size), data, setting)
-        next(epochs)  # Warms up.
+        next(epochs)  # A warm-up.
         best_s = float("inf")
         for _ in range(setting.choose(MEASURED_EPOCHS, 1)):
             wait_for(setting.device)
@@ -42,11 +42,11 @@ def measure(setting: Setting) -> Iterator[Figures]:
         rate = size * images / best_s
         best = max(best, rate)
         yield {"gangs": {str(size): rate}, "images_per_s": {f"{NETWORK}-gang": best}}
-        epochs.close()  # What it has recorded is given back.
+        epochs.close()  # This frees the recorded graph's memory.
 
 
 def _epochs(configs: Sequence[TrainConfig], data: TrialData, setting: Setting) -> Generator[object]:
-    """Train them as branches of one recorded step, an epoch of all at a time; in turn where nothing can be recorded."""
+    """Train all configurations for an epoch per item: as branches of one recorded step, or in turn on a CPU."""
     capture = chosen_capture("auto", setting.device)
     if capture is None:
         trainings = [train(config, data, setting, {}) for config in configs]
@@ -67,10 +67,10 @@ def _epochs(configs: Sequence[TrainConfig], data: TrialData, setting: Setting) -
         gang.admit(model, config, seed=slot)
     for metrics in gang:
         if gang.steps != CAPTURED:
-            raise SieveError(f"a gang of {len(configs)} ran {gang.steps}")
+            raise SieveError(f"a gang of {len(configs)} was not captured; its steps: {gang.steps}")
         yield metrics
 
 
 def _rates(config: TrainConfig, size: int) -> list[TrainConfig]:
-    """The configuration with as many learning rates, over a factor of four."""
+    """Copy the configuration with `size` learning rates that span a factor of four."""
     return [replace(config, learning_rate=config.learning_rate * 4 ** (slot / size - 0.5)) for slot in range(size)]

@@ -1,15 +1,15 @@
-"""How many images per second memory traffic allows: bytes of a step from tensor sizes, over the bandwidth of a copy.
+"""Compute the images per second that memory traffic allows: a copy's bandwidth over a training step's bytes.
 
-Counted is what remains where all element-wise work of a block is fused, but a convolution, the statistics of a batch
-norm and what needs them are separate passes. A block's convolution takes x to y, and its norm, activation and pooling
-take y to p; a tensor's bytes are those of bfloat16.
+The bytes follow from tensor sizes, assuming that all element-wise work of a block is fused, and that a convolution, the
+statistics of a batch norm and the work that needs them are separate passes. A block's convolution takes x to y, and
+its norm, activation and pooling take y to p; tensors are bfloat16.
 
     forward   convolution: read x, write y; statistics: read y; normalise, activate, pool: read y, write p
     backward  sums of the norm: read y and p's gradient; gradient of y: read the same, write y's gradient;
               weights: read x and y's gradient; input: read y's gradient, write x's (not for the first block)
 
-Pictures are read as uint8 and written normalised. Parameters, gradients and AdamW's moments are float32. What a cache
-keeps between two passes is not taken off, so a step of small tensors can be faster than this.
+Pictures are read as uint8 and written normalised. Parameters, gradients and AdamW's moments are float32. Hits in the
+GPU's cache are not modelled, so a step of small tensors can be faster than this limit.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ CHANNELS = 3
 _BF16, _FP32 = 2, 4
 _COPIES = 20
 _PASSES_OVER_PARAMETERS = 8
-"""Weight, gradient and two moments read, and written: the gradient is written before it is read."""
+"""Weight, gradient and two moments are each read once and written once per step."""
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields the limit of the network at 224 px; what share of it is reached is known beside its images per second."""
+    """Yield the limit of the network at 224 px; the command computes the reached share from its images per second."""
     config = network(NETWORK, setting).config
     assert isinstance(config, FlexCNNConfig)
     bandwidth, each = copy_bandwidth(setting), bytes_per_image(config)
@@ -43,9 +43,12 @@ def measure(setting: Setting) -> Iterator[Figures]:
 
 
 def bytes_per_image(config: FlexCNNConfig) -> float:
-    """Memory traffic of a training step, over its images. Needs batch norm and a pooling after each block."""
+    """Return a training step's memory traffic in bytes per image.
+
+    Raises ValueError for a network without batch norm or without pooling after each block.
+    """
     if not config.batch_norm or config.pooling == "none":
-        raise ValueError("counted for blocks with batch norm and pooling alone")
+        raise ValueError("memory traffic is only counted for blocks with batch norm and pooling")
     size = config.image_size
     shape = network_shape(config, (CHANNELS, size, size), CLASSES)
     x = CHANNELS * size * size * _BF16
@@ -62,7 +65,7 @@ def bytes_per_image(config: FlexCNNConfig) -> float:
 
 
 def copy_bandwidth(setting: Setting) -> float:
-    """Bytes per second that a copy of a large tensor reads and writes, the best of several."""
+    """Return the bytes per second that the fastest of several copies of a large tensor reads and writes."""
     source = torch.empty(setting.choose(2**31, 2**22), dtype=torch.uint8, device=setting.device)
     target = torch.empty_like(source)
     best_s = float("inf")

@@ -1,4 +1,4 @@
-"""The networks whose images per second are measured, by the name under which the figures are kept."""
+"""The networks whose images per second are measured, by their names in the result."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from models.values import with_values
 from studies.cifar10 import CIFAR10
 
 _EPOCHS = 100
-"""More than are ever measured: the schedules are constant, so the number does not matter."""
+"""More epochs than are ever measured; schedules are constant, so the number does not change a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network, its batch size, and the number of images of an epoch."""
+    """A network's title and configuration, and the number of images in an epoch."""
 
     title: str
     config: TrainConfig
@@ -72,7 +72,7 @@ NETWORKS = {
 
 
 def network(name: str, setting: Setting) -> Network:
-    """A network by its name; in a dry run with few images, filters and pixels."""
+    """Return a network by its name; in a dry run with few images, filters and pixels."""
     whole = NETWORKS[name]
     if not setting.smoke:
         return whole

@@ -1,4 +1,4 @@
-"""The parts by name, and how one is measured: in a process of its own, which may fail, hang or crash the driver.
+"""The parts by name, and a function that measures a part in its own process, which may fail, hang or crash the driver.
 
 python -m benchmarks.gpu.parts NAME SETTING
 """
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class PartEntry:
-    """Where a part lives, and how long it may take."""
+    """Module and function that measure a part, and its time limit in seconds."""
 
     module: str
     function: str
@@ -42,13 +42,13 @@ PARTS = {
     "time-to-accuracy": PartEntry("accuracy", "measure", 100),
     "W5": PartEntry("contenders", "measure_w5", 100),
 }
-"""In the order in which they are measured."""
+"""All parts, in the order in which they are measured."""
 
 
 def run_part(name: str, setting: dict[str, Any], limit_s: float) -> Iterator[dict[str, Any]]:
-    """Measure a part. Yields its figures as they come, and last, under `parts`, its seconds and its error or None.
+    """Measure a part and yield its figures as they arrive; the last item holds its seconds and its error or None.
 
-    After `limit_s` the part's process is killed, with all that it started.
+    After `limit_s` seconds the part's process and its children are killed.
     """
     started_s = time.monotonic()
     command = [sys.executable, "-m", "benchmarks.gpu.parts", name, json.dumps(setting)]
@@ -74,12 +74,12 @@ def run_part(name: str, setting: dict[str, Any], limit_s: float) -> Iterator[dic
             process.wait()
         finally:
             timer.cancel()
-            _kill(process)  # Also where the reader was interrupted: nothing that it started may go on.
+            _kill(process)  # Also after an interrupt, so that no child process stays.
     code = process.returncode
     if late.is_set():
         error = f"took longer than {limit_s:g} s"
     elif code and not error:
-        error = f"its process ended with {code}"
+        error = f"its process ended with exit code {code}"
     yield {"parts": {name: {"seconds": round(time.monotonic() - started_s, 1), "error": error}}}
 
 
@@ -89,10 +89,10 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def main() -> None:
-    """What the part's process does: a line of JSON on stdout for each piece of figures, and nothing else there."""
+    """Measure the part that the command line names and print its figures as lines of JSON, and nothing else."""
     name, setting = sys.argv[1], json.loads(sys.argv[2])
     lines = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # Whatever else is printed, here or by what this starts, is for people.
+    os.dup2(2, 1)  # All other output, of child processes too, goes to stderr.
     try:
         _measure(name, setting, lines.write)
     except Exception as error:
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def _measure(name: str, options: dict[str, Any], write: Any) -> None:
-    os.environ.setdefault("TEARDOWN_CUPTI", "0")  # torch's profiler, ended and begun again, breaks on CUDA graphs.
+    os.environ.setdefault("TEARDOWN_CUPTI", "0")  # A restarted torch profiler breaks on CUDA graphs.
     import torch
 
     from benchmarks.gpu.setting import Setting

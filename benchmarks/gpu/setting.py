@@ -1,4 +1,4 @@
-"""What every part is given, and the data that it trains on."""
+"""The settings that every part receives, and the data that it trains on."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from search.trials.data_source import TrialData
 CLASSES = 10
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 SEEN = Preprocessing(image_size=0, mean=MEAN, std=STD, interpolation="bilinear")
-"""What random pictures are normalised with."""
+"""Mean and deviation that random pictures are normalised with."""
 _DISTINCT = 1_000
-"""Random pictures that are drawn; a set of more repeats them."""
+"""Number of different random pictures; larger sets repeat them."""
 _SMOKE_PICTURES = 12
-"""Pictures per class that a dry run makes up: of each, one is sealed and a few validate."""
+"""Pictures per class in a dry run; one per class is sealed and a few validate."""
 
 Figures = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Where a part measures, how much, and on which pictures."""
+    """The device, pictures and size of a measurement."""
 
     device: torch.device
     smoke: bool
-    """A dry run: everything is done once, as small as it can be; the figures mean nothing."""
+    """Whether this is a dry run: each part runs once, as small as possible, and its figures mean nothing."""
     data: Path | None
     """CIFAR-10 as a folder of `train/<class>/*`."""
     large: Path | None
-    """A folder of the same kind with pictures of about 224 px."""
+    """Pictures of about 224 px as a folder of `train/<class>/*`."""
 
     def choose(self, whole: int, smoke: int) -> int:
-        """A size, or that of a dry run."""
+        """Return `smoke` in a dry run, `whole` otherwise."""
         return smoke if self.smoke else whole
 
     @contextmanager
     def pictures(self, option: str) -> Iterator[Path]:
-        """The folder given as `--data` or `--large`; a dry run makes its own. Raises UserError where there is none."""
+        """Yield the folder of `--data` or `--large`; a dry run makes its own. Raises UserError if there is none."""
         given: Path | None = getattr(self, option)
         if given is not None:
             yield given
@@ -62,13 +62,14 @@ class Setting:
 
 
 class Part(Protocol):
-    """Yields its figures as it gets them: what was yielded before a failure is kept."""
+    """A function that measures a part and yields figures as it gets them; those before a failure are kept."""
 
-    def __call__(self, setting: Setting) -> Iterator[Figures]: ...
+    def __call__(self, setting: Setting) -> Iterator[Figures]:
+        """Measure the part in this setting."""
 
 
 def random_data(device: torch.device, *, train: int, val: int, image_size: int) -> TrialData:
-    """Random pictures and labels on the device, as a trial is given its own."""
+    """Return `train` and `val` random pictures and labels on the device, in the form in which a trial gets its data."""
     generator = np.random.default_rng(0)
     shape = (min(_DISTINCT, max(train, val)), image_size, image_size, 3)
     pool_NHWC = generator.integers(0, 256, shape, dtype=np.uint8)
@@ -85,7 +86,7 @@ def random_data(device: torch.device, *, train: int, val: int, image_size: int) 
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when a GPU has done all that it was given."""
+    """Wait until a GPU has finished all launched work; return at once on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,4 +1,4 @@
-"""Images per second of the training core, by network; how much of a step the device works; the batches alone."""
+"""Measure the training core by network: images per second, the device's busy share of a step, and batches alone."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from models.training.metrics import EpochMetrics
 from search.trials.data_source import TrialData
 
 WAYS: dict[str, dict[str, Any]] = {"captured": {}, "eager": {"capture": "never"}}
-"""How a step is run: the name of each way, and what `fit` is given for it. The first is the core's default."""
+"""Ways to run a step, with the arguments of `fit` for each; the first is the training core's default."""
 MEASURED_S = 1.0
-"""Epochs are trained until they took so long together; the one before them warms up."""
+"""Minimum seconds of the measured epochs together; an epoch before them warms up."""
 PROFILED_STEPS = 40
 
 
 def measure(setting: Setting) -> Iterator[Figures]:
-    """Yields the speed of each network, and when all are known how much of a step the device works."""
+    """Yield the speed of each network, and after all of them the device's busy share of a step."""
     data: dict[tuple[int, int, int], TrialData] = {}
     step_s: dict[tuple[str, str], float] = {}
     for name in NETWORKS:
         net = network(name, setting)
         sizes = net.train_images, net.val_images, net.config.image_size
         if sizes not in data:
-            data.clear()  # Large pictures take a gigabyte.
+            data.clear()  # A set of large pictures takes a gigabyte.
             data[sizes] = random_data(setting.device, train=sizes[0], val=sizes[1], image_size=sizes[2])
         yield _figures(name, title=net.title, batches_alone=_batches_per_s(net.config, data[sizes], setting))
         for way, options in WAYS.items():
@@ -42,7 +42,7 @@ def measure(setting: Setting) -> Iterator[Figures]:
             own = {"images_per_s": {name: speed["images_per_s"]}} if way == next(iter(WAYS)) else {}
             yield {**own, **_figures(name, ways={way: speed})}
     data.clear()
-    if setting.device.type == "cuda":  # Last: what is launched after a profile may take longer.
+    if setting.device.type == "cuda":  # Last, since launches after a profile may take longer.
         for (name, way), seconds in step_s.items():
             yield _figures(name, ways={way: _profile(network(name, setting), setting, WAYS[way], step_s=seconds)})
 
@@ -52,7 +52,7 @@ def _figures(name: str, **figures: Any) -> Figures:
 
 
 def train(config: TrainConfig, data: TrialData, setting: Setting, options: dict[str, Any]) -> Iterator[EpochMetrics]:
-    """The epochs of a network on random pictures; close the iterator to stop."""
+    """Iterate over the training epochs of a network on random pictures; close the iterator to stop."""
     torch.manual_seed(0)
     return fit(
         build_model(config, data.input_shape, CLASSES),
@@ -67,7 +67,7 @@ def train(config: TrainConfig, data: TrialData, setting: Setting, options: dict[
 
 
 def _speed(net: Network, data: TrialData, setting: Setting, options: dict[str, Any]) -> dict[str, Any]:
-    """Images per second in training alone and over all that an epoch takes, and how its steps were run in fact."""
+    """Measure images per second in training alone and in whole epochs, and report how steps were really run."""
     epochs = train(net.config, data, setting, options)
     next(epochs)
     steps = net.train_images // net.config.batch_size
@@ -82,9 +82,9 @@ def _speed(net: Network, data: TrialData, setting: Setting, options: dict[str, A
 
 
 def _batches_per_s(config: TrainConfig, data: TrialData, setting: Setting) -> float:
-    """Images per second that are picked, augmented and normalised, with no network to take them."""
+    """Return the images per second that are picked, augmented and normalised without a network."""
     batches = data.train_batches(config, SEEN)
-    for epoch in (0, 1):  # The first one warms up.
+    for epoch in (0, 1):  # The first epoch warms up.
         wait_for(setting.device)
         started_s = time.perf_counter()
         for _ in batches.epoch(torch.Generator(setting.device).manual_seed(epoch)):
@@ -94,9 +94,9 @@ def _batches_per_s(config: TrainConfig, data: TrialData, setting: Setting) -> fl
 
 
 def _profile(net: Network, setting: Setting, options: dict[str, Any], *, step_s: float) -> dict[str, float]:
-    """Kernels of a step, and the share of a step's time in which the device computes any of them.
+    """Count a step's kernels and compute the share of its time in which the device runs any of them.
 
-    The step's time is that of the run that was not profiled. One batch of validation is counted with the steps.
+    `step_s` is a step's time in seconds without the profiler. One batch of validation is counted with the steps.
     """
     size, config = net.config.batch_size, net.config
     few = random_data(setting.device, train=PROFILED_STEPS * size, val=1, image_size=config.image_size)
@@ -120,7 +120,7 @@ def _profile(net: Network, setting: Setting, options: dict[str, Any], *, step_s:
 
 
 def covered(spans: list[tuple[float, float]]) -> float:
-    """Length of the union of intervals: kernels that run at the same time count once."""
+    """Return the length of the intervals' union, in which kernels that overlap count once."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, reached))

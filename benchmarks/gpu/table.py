@@ -1,4 +1,4 @@
-"""The table of docs/benchmarks.md that shows gpu.json."""
+"""The tables of docs/benchmarks.md that show gpu.json."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Rows = list[tuple[str, ...]]
 
 
 def gpu_sections(result: Result) -> list[tuple[Sequence[str], Rows]]:
-    """Columns and rows of each table, as far as the parts were measured."""
+    """Return columns and rows of the table of each part that was measured."""
     sections = [
-        (("network", "steps", "images/s", "with validation", "device busy", "kernels a step", "batches alone"),
+        (("network", "steps", "images/s", "with validation", "device busy", "kernels per step", "batches alone"),
          _networks(result)),
         (("trials at once", "images/s over all of them"), _gangs(result)),
-        (("limit", "bytes an image", "bytes/s of a copy", "images/s", "reached"), _limits(result)),
-        (("short run", "faster than A", "faster than A+", "gate", "points against A (pairs)"), _contenders(result)),
+        (("limit", "bytes per image", "copied bytes/s", "images/s", "reached"), _limits(result)),
+        (("short run", "times A", "times A+", "gate", "difference from A, points (pairs)"), _contenders(result)),
         (("validation accuracy", "seconds of training"), _accuracy(result)),
     ]  # fmt: skip
     return [(columns, rows) for columns, rows in sections if rows]

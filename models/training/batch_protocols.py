@@ -22,9 +22,13 @@ class TrainingBatches(Protocol):
     """Shuffled batches, in a new order in every epoch."""
 
     @property
-    def images(self) -> Labelled: ...
+    def images(self) -> Labelled:
+        """The images that batches are made of."""
+
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Images per batch."""
+
     def __len__(self) -> int:
         """Steps per epoch."""
 
@@ -66,9 +70,13 @@ class PickedValidation(ValidationBatches, Protocol):
     """Validation batches that can be picked by the positions of their images."""
 
     @property
-    def images(self) -> Labelled: ...
+    def images(self) -> Labelled:
+        """The images that batches are made of."""
+
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Images per batch; the last batch may be smaller."""
+
     @property
     def resident(self) -> bool:
         """Whether the data that `pick` reads are all on the device."""

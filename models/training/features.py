@@ -219,10 +219,11 @@ def _hash_weights(module: nn.Module) -> str:
 
 
 def _named(augmentation: Augmentation) -> dict[str, object]:
-    """The fields that decide a view. A flip that does not alternate is omitted, so that arrays stay valid which were
-    stored before there was an alternating flip.
+    """The fields that decide a view. Fields of later versions are omitted where they change nothing, so that arrays
+    stay valid which were stored before.
     """
-    return {name: value for name, value in asdict(augmentation).items() if name != "flip_alternating" or value}
+    unchanged = {"flip_alternating": False, "auto_augment": "none"}
+    return {name: value for name, value in asdict(augmentation).items() if value != unchanged.get(name, ...)}
 
 
 def _key(parts: dict[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""Finds what is wrong with a set of images, before a search spends hours on it.
+"""Reports problems in a set of images, before a search spends hours on it.
 
 sieve check-data --data photos
 """

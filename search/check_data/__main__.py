@@ -1,12 +1,12 @@
-"""Say what is wrong with a set of images, before hours are spent on it.
+"""Report problems in a set of images, before you spend hours on a search.
 
     sieve check-data --data photos
     sieve check-data --data photos --study NAME
 
-Looks for near-duplicates within and across training, validation and the sealed part, images under two labels, images of
+It finds near-duplicates within and across training, validation and the sealed part, images under two labels, images of
 one colour, outliers in size, brightness and sharpness, unreadable images and small classes. With --study it also ranks
-probable label errors by what the study's finalists said of images that they were not trained on; the more folds the
-study has, the more images these are. Lists go to CSV files.
+probable label errors by the finalists' predictions on images that they were not trained on; a study with more folds has
+more such images. All lists are written as CSV files.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from data.arrays import SearchData
 from data.cache import open_search_data
 from data.class_folders import listed
 from data.errors import UserError
-from data.files import write_csv
+from data.files import write_csv, write_json, writing_below
 from data.ignored import shown_name
 from data.outliers import Outlier, find_outliers
 from data.progress import Progress
 from data.source import find_layout
 from data.spec import DataSpec
+from search import names
 from search.cli import CommandParser, command_parser, main_guard
+from search.report.image_problems import CHECK_FOLDER, SUMMARY_FILE
 from search.settings import Settings, add_cache_argument, from_arguments
 from search.store.find import find_study
 from search.store.storage import open_storage
@@ -48,7 +50,10 @@ _NAMED = 5
 def check_data(
     settings: Settings, spec: DataSpec, *, study: str | None = None, folder: Path | None = None, progress: Progress
 ) -> dict[str, Any]:
-    """What is wrong with the images of `spec`, or of a study's, as `--json` prints it; writes lists to `folder`.
+    """What is wrong with the images of `spec`, or of a study's, as `--json` prints it.
+
+    Writes lists and the result to `folder`, by default in the home or, with a study, in its folder, where its report
+    finds them.
 
     Raises UserError for images that cannot be searched, and for a study that is not there.
     """
@@ -75,12 +80,13 @@ def check_data(
     )
     rows_M = np.concatenate([data.train.rows_M, data.val.rows_M])
     outliers = find_outliers(data.train.pool_NHWC, rows_M, data.names, layout.read, progress)
-    folder = folder or settings.home / "check-data"
+    own = names.study_folder(settings.home, study) if study else settings.home
+    folder = folder or own / CHECK_FOLDER
     write_csv(folder / "near-duplicates.csv", ("cluster", "image", "part"), _cluster_lines(data))
     write_csv(folder / "outliers.csv", Outlier._fields, outliers)
     if errors:
         errors.write(folder / FILE)
-    return {
+    result = {
         "data": {"source": spec.source, "classes": len(data.classes), "train": len(data.train), "val": len(data.val)},
         "notes": list(data.notes),
         "near_duplicates": {
@@ -93,6 +99,9 @@ def check_data(
         "label_errors": None if errors is None else _error_summary(errors),
         "folder": str(folder),
     }
+    with writing_below(folder):
+        write_json(folder / SUMMARY_FILE, result)
+    return result
 
 
 def small_classes(data: SearchData) -> dict[str, int]:
@@ -156,8 +165,10 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.check_data", __doc__)
     add_data_arguments(parser)
-    parser.add_argument("--study", metavar="NAME", help="check a study's images, their labels by its finalists too")
-    parser.add_argument("--output", metavar="FOLDER", type=Path, help="folder for the lists (default: in --home)")
+    parser.add_argument("--study", metavar="NAME", help="check a study's images, and their labels with its finalists")
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=Path, help="folder for the lists (default: in --home or the study's folder)"
+    )
     add_cache_argument(parser)
     return parser
 

@@ -32,6 +32,7 @@ class Found:
     """The reason for each picture that could not be read."""
 
     def to_json(self) -> dict[str, Any]:
+        """Return the record as a dict for JSON."""
         return asdict(self)
 
 

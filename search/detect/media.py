@@ -62,6 +62,7 @@ class Pictures(Medium):
         self.unreadable = {}
 
     def frames(self) -> Iterator[Frame]:
+        """Yield each picture as a frame; unreadable pictures are skipped. Raises UserError if none can be read."""
         for path in self._paths:
             name = path.relative_to(self._root).as_posix()
             try:
@@ -75,6 +76,7 @@ class Pictures(Medium):
             raise UserError(f"{self._root / name}: {reason}; none of {self.total} pictures can be read")
 
     def write(self, frame: Frame, drawn_HWC: UInt8Array, folder: Path) -> None:
+        """Save a picture with its drawn boxes as JPEG below `folder`, under its own relative path."""
         suffix = "" if frame.name.lower().endswith((".jpg", ".jpeg")) else ".jpg"
         path = folder / f"{frame.name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)

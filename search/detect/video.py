@@ -36,6 +36,7 @@ class Video(Medium):
         self._output: av.container.OutputContainer | None = None
 
     def frames(self) -> Iterator[Frame]:
+        """Yield every n-th frame with its time in seconds. Raises UserError if no frame can be decoded."""
         seen = 0
         with self._reasons():
             for number, frame in enumerate(self._source.decode(self._stream)):
@@ -47,6 +48,7 @@ class Video(Medium):
             raise UserError(f"{self.source}: no frame can be read")
 
     def write(self, frame: Frame, drawn_HWC: UInt8Array, folder: Path) -> None:
+        """Append a frame with its drawn boxes to the video in `folder`; odd sides lose their last row or column."""
         height, width = (side - side % 2 for side in drawn_HWC.shape[:2])  # H.264 needs even sides.
         if self._output is None:
             self._output = av.open(str(folder / f"{self.source.stem}.mp4"), "w")
@@ -56,6 +58,7 @@ class Video(Medium):
         self._output.mux(self._track.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
 
     def close(self) -> None:
+        """Finish the output video, if one was started, and release the source."""
         self._source.close()
         if self._output is not None:
             self._output.mux(self._track.encode())

@@ -4,7 +4,7 @@
     sieve doctor --mend
 
 It changes nothing. With --mend it first makes the repairs that are safe: it upgrades a SQLite file of an older version,
-requeues trials whose workers are gone, deletes checkpoints of finished trials and useless files of the cache, and
+requeues trials whose workers are gone, deletes checkpoints of finished trials and unused files of the cache, and
 brings MLflow up to date. The exit code is 1 if something is broken.
 """
 

@@ -3,8 +3,8 @@
     sieve export-runs --study NAME
     sieve export-runs --study NAME --output FOLDER
 
-The folder gets one folder for each trial with its curves, hyperparameters and result as TensorBoard's event files, and
-epochs.csv with a row for each epoch of every trial. Nothing is sent anywhere, and no account is needed.
+The output folder has a folder for each trial with its curves, hyperparameters and result as event files of TensorBoard,
+and epochs.csv with a row for each epoch of every trial. Nothing is sent anywhere, and no account is needed.
 
     tensorboard --logdir FOLDER
     wandb sync FOLDER/architecture-3

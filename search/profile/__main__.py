@@ -43,7 +43,7 @@ from search.supervisor.data_options import data_spec
 from search.supervisor.prepare import fixed_values
 from search.terminal import open_console, print_json
 from search.trials.workload import open_workload_builder
-from studies.registry import load_study
+from studies.load import load_study
 
 EPOCHS = 3
 START_UP = ("imports", "open the database", "open the data", "build the network", "first step")

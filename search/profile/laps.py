@@ -72,6 +72,7 @@ class TimedTrialRun(TrialRun):
     laps: Laps
 
     def record(self, metrics: EpochMetrics, config: TrainConfig) -> Result | None:
+        """Record the epoch; count the time before it as `checkpoint` and the recording as `storage`."""
         self.laps.end("checkpoint")
         result = super().record(metrics, config)
         self.laps.end("storage")
@@ -88,12 +89,14 @@ class TimedWorkloadBuilder:
         """Images trained on after the first step."""
 
     def open_data(self, config: TrainConfig, fold: int = 0) -> TrialData:
+        """Open the trial's data and count the time as `open the data`."""
         self._laps.end("storage")
         data = self._workloads.open_data(config, fold)
         self._laps.end("open the data")
         return data
 
     def prepare(self, config: TrainConfig, data: TrialData, seed: int) -> Workload:
+        """Build the network and count its time, and time every batch and forward pass from then on."""
         work = self._workloads.prepare(config, data, seed)
         self._laps.end("build the network")
         _time_forward(work.learning, self._laps)

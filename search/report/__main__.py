@@ -9,8 +9,8 @@
 You can write it at any time, also while the study runs. The study's page in optuna-dashboard gets a short summary as
 its note. --compare writes one page with several studies side by side.
 
---format md writes a folder with a Markdown text and its pictures; pdf adds the text as PDF; csv: a row for each trial;
-card: a model card in Hugging Face's format. --text writes a text that you have edited as PDF.
+--format md writes a folder with a Markdown text and its pictures; pdf also writes the text as PDF; csv writes a row for
+each trial; card writes a model card in Hugging Face's format. --text writes a text that you have edited as PDF.
 """
 
 from __future__ import annotations

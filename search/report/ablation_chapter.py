@@ -11,7 +11,9 @@ from search.report.figures.style import Plot
 from search.report.html_tables import Cell, Table
 from search.report.metric import Metric, percent, plural, show_p, signed
 from search.report.observations import Observation, Strength
-from search.verdict.ablation_result import METHOD, AblationResult, CellResult, mean_scores
+from search.settings import Settings
+from search.trials.artifacts import open_artifacts
+from search.verdict.ablation_result import METHOD, AblationResult, CellResult, mean_scores, read_ablation
 from search.verdict.factorial import Contrast, Effect
 from studies.ablation import describe_level
 
@@ -30,6 +32,15 @@ class AblationChapter:
     cells: Table
     plots: tuple[Plot, ...]
     classes: Table | None
+
+
+def read_chapter(settings: Settings, facts: StudyFacts) -> AblationChapter | None:
+    """Read the chapter of a study that ends with an ablation; None for any other study."""
+    last = facts.confirmation
+    if last is None:
+        return None
+    result = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
+    return ablation_chapter(facts, result, last) if result else None
 
 
 def ablation_chapter(facts: StudyFacts, result: AblationResult, stage: StageFacts) -> AblationChapter:

@@ -32,6 +32,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
+        """Whether the interval of the difference excludes zero."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 

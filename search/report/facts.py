@@ -47,6 +47,7 @@ class StageFacts:
 
     @property
     def name(self) -> str:
+        """The stage's name in its study."""
         return self.record.name
 
     @property
@@ -74,6 +75,7 @@ class StudyFacts:
 
     @property
     def all_stages(self) -> tuple[StageFacts, ...]:
+        """The search stages in order, followed by the confirmation or ablation if there is one."""
         return self.stages if self.confirmation is None else (*self.stages, self.confirmation)
 
     @cached_property

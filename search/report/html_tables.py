@@ -36,6 +36,7 @@ class Cell:
 
     @property
     def is_number(self) -> bool:
+        """Whether the cell holds a number, which is aligned right and sorted by value."""
         return not isinstance(self.key, str)
 
 
@@ -50,6 +51,7 @@ class Table:
     """Whether a click on a heading sorts the rows."""
 
     def is_number(self, column: int) -> bool:
+        """Return whether every cell of a column holds a number."""
         return all(row[column].is_number for row in self.rows)
 
 

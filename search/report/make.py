@@ -12,9 +12,11 @@ from data.outputs import check_output_file
 from search import names
 from search.command_line import command_line
 from search.pictures.draw_all import draw_pictures
+from search.report.ablation_chapter import read_chapter
 from search.report.compare_page import render_comparison
 from search.report.embedded_pictures import read_pictures
 from search.report.facts import StudyFacts, read_facts
+from search.report.image_problems import read_image_problems
 from search.report.importance import RankParameters, rank_parameters
 from search.report.notes import leave_notes
 from search.report.page import render
@@ -22,8 +24,6 @@ from search.report.pieces import Page
 from search.settings import Settings
 from search.store.storage import open_storage
 from search.terminal import DataProgress, say
-from search.trials.artifacts import open_artifacts
-from search.verdict.ablation_result import read_ablation
 
 REPORT_FILE = "report.html"
 COMPARISONS = "comparisons"
@@ -57,11 +57,10 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
 
 def render_study(settings: Settings, facts: StudyFacts, rank: RankParameters = rank_parameters) -> Page:
     """The report's page with the study's ablation and pictures; `rank` estimates the importance of parameters."""
-    last, ablation = facts.confirmation, None
-    if last is not None:
-        ablation = read_ablation(facts.record, last.record, last.optuna_trials, open_artifacts(settings).root)
+    ablation = read_chapter(settings, facts)
     pictures = read_pictures(settings.home, facts.record.name, is_tested=facts.test is not None)
-    return render(facts, pictures, ablation, rank=rank)
+    problems = read_image_problems(settings.home, facts.record)
+    return render(facts, pictures, ablation, problems=problems, rank=rank)
 
 
 def make_comparison(settings: Settings, studies: Sequence[str], output: Path | None = None) -> Path:

@@ -25,6 +25,7 @@ class Metric:
 
     @property
     def label(self) -> str:
+        """The metric's name for people, e.g. `validation accuracy`."""
         return f"validation {metric_label(self.name)}"
 
     @property
@@ -34,10 +35,12 @@ class Metric:
 
     @property
     def maximize(self) -> bool:
+        """Whether a higher value is better."""
         return self.name != "val_loss"
 
     @property
     def is_share(self) -> bool:
+        """Whether values are shares from 0 to 1, which are shown in percent."""
         return self.name != "val_loss"
 
     @property
@@ -47,6 +50,7 @@ class Metric:
 
     @property
     def digits(self) -> int:
+        """Decimals of a shown percentage: one more if there are many validation images."""
         return 2 if self.images >= MANY_IMAGES else 1
 
     def show(self, value: float | None) -> str:

@@ -13,12 +13,13 @@ from plotly.offline import get_plotlyjs
 
 from search.report import html_tables as tables
 from search.report import spent as cost
-from search.report.ablation_chapter import ablation_chapter
+from search.report.ablation_chapter import AblationChapter
 from search.report.embedded_pictures import Picture
 from search.report.facts import StudyFacts
 from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
+from search.report.image_problems import ImageProblems
 from search.report.importance import RankParameters, rank_parameters
 from search.report.look_tables import calibration_table, class_table, measure_table, selective_table
 from search.report.metric import percent, plural, show_time
@@ -30,7 +31,6 @@ from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
 from search.store.seal import describe_look
 from search.store.software import GIT_COMMIT, software
-from search.verdict.ablation_result import AblationResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,9 @@ def gather(facts: StudyFacts, rank: RankParameters = rank_parameters) -> Content
 def render(
     facts: StudyFacts,
     pictures: Sequence[Picture],
-    ablation: AblationResult | None = None,
+    ablation: AblationChapter | None = None,
     *,
+    problems: ImageProblems | None = None,
     rank: RankParameters = rank_parameters,
 ) -> Page:
     """Render the report as self-contained HTML that loads nothing from elsewhere; `rank` is that of `gather`."""
@@ -90,7 +91,8 @@ def render(
         facts=facts,
         metric=facts.metric,
         pictures=pictures,
-        ablation=ablation and facts.confirmation and ablation_chapter(facts, ablation, facts.confirmation),
+        problems=problems or ImageProblems(),
+        ablation=ablation,
         commit_key=GIT_COMMIT,
         definition=json.dumps(facts.record.definition.to_json(), indent=2),
         made_at=datetime.now(UTC),

@@ -57,6 +57,7 @@ class ParameterEffects:
 
     @property
     def is_enough(self) -> bool:
+        """Whether enough trials are complete to estimate the effects."""
         return self.trials >= self.trials_needed
 
 

@@ -18,7 +18,9 @@ from search.report.importance import MIN_TRIALS, Importance, RankParameters, ran
 from search.report.metric import plural
 from search.report.observations import Observation
 from search.report.pooling import pool_trials
+from search.report.probe_table import probe_table
 from search.report.spaces import parameters_of
+from studies.definition import Confirm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class Section:
     needed: int = MIN_TRIALS
     """Number of complete trials that the estimate of importance needs."""
     best: tables.Table | None = None
+    probes: tables.Table | None = None
+    """The backbones of a probe stage, which has no parameters to be shown."""
 
 
 def sections_of(
@@ -47,7 +51,8 @@ def sections_of(
     for stage in facts.stages:
         if not stage.trials.empty:
             own = tuple(found for found in observations if found.about == stage.name)
-            yield _stage_section(stage, facts, own, rank)
+            is_probe = stage.pinned.is_probe
+            yield _probe_section(stage, facts, own) if is_probe else _stage_section(stage, facts, own, rank)
     if len(facts.stages) > 1 and any(not stage.complete.empty for stage in facts.stages):
         yield _pooled_section(facts, rank)
 
@@ -82,6 +87,30 @@ def _stage_section(
         needed=trials_needed(len(parameters)),
         best=tables.best_table([stage], metric),
     )
+
+
+def _probe_section(stage: StageFacts, facts: StudyFacts, observations: tuple[Observation, ...]) -> Section:
+    plots = (pareto.front_plot(stage, facts.metric),)
+    return Section(
+        key=f"stage-{stage.record.position + 1}",
+        title=f"Stage {stage.record.position + 1}: {stage.name}",
+        lead=(
+            f"{plural(stage.pinned.trials, 'backbone')}, each judged by a linear classifier on its features of at most "
+            f"{stage.pinned.probe_images:,} training images."
+        ),
+        observations=observations,
+        plots=tuple(plot for plot in plots if plot),
+        probes=probe_table(stage, facts.metric, _taken_over(stage, facts)),
+    )
+
+
+def _taken_over(stage: StageFacts, facts: StudyFacts) -> int:
+    """The number of configurations that the stage after this one takes over."""
+    following = facts.record.definition.stages[stage.record.position + 1 :]
+    if following:
+        return following[0].narrow or following[0].bases
+    ending = facts.record.definition.ending
+    return ending.finalists if isinstance(ending, Confirm) else 1
 
 
 def _lead(stage: StageFacts, facts: StudyFacts) -> str:

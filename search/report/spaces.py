@@ -26,6 +26,7 @@ class Parameter:
 
     @property
     def is_choice(self) -> bool:
+        """Whether the parameter has a list of choices instead of a range."""
         return isinstance(self.distribution, CategoricalDistribution)
 
     @property
@@ -38,6 +39,7 @@ class Parameter:
 
     @property
     def is_log(self) -> bool:
+        """Whether the parameter is searched on a logarithmic scale."""
         return isinstance(self.distribution, FloatDistribution | IntDistribution) and self.distribution.log
 
 

@@ -49,6 +49,7 @@ class StageTime:
 
     @property
     def worker_s(self) -> float:
+        """The workers' summed time in the stage, in seconds."""
         return self.training_s + self.validation_s + self.checkpoint_s + self.service_s + self.other_s
 
 

@@ -30,7 +30,7 @@ def strategy_of(config: Mapping[str, Any]) -> str:
 def strategy_table(facts: StudyFacts) -> Table | None:
     """A row for each strategy with its best single run; None for a study with fewer than two strategies."""
     by_strategy: dict[str, list[FrozenTrial]] = {}
-    for stage in facts.stages:
+    for stage in (stage for stage in facts.stages if not stage.pinned.is_probe):
         for trial in rank_trials(stage.optuna_trials, maximize=facts.metric.maximize):
             by_strategy.setdefault(strategy_of(trial.user_attrs[names.CONFIG]), []).append(trial)
     if len(by_strategy) < 2:

@@ -10,12 +10,15 @@ from models.config import TrainConfig
 from models.values import from_flat
 from search import names
 from search.stage.pareto import front
+from search.stage.shortlist import shortlist
 from search.stage.snapshot import rank_trials
 from search.store.pinned_stage import PinnedStage
 
 
 def handed_on(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
     """The best `count` configurations that a stage hands on, best first; of paused trials too if it has rungs."""
+    if stage.is_probe:
+        return [(trial, from_flat(trial.user_attrs[names.CONFIG])) for trial, _ in shortlist(stage, trials, count)]
     best = best_configs(trials, count, maximize=stage.maximize, against=stage.against)
     if stage.rungs:
         taken = [config for _, config in best]

@@ -20,6 +20,7 @@ from search.store.study_data import StudyData
 from search.store.study_definition import StageDefinition, StudyDefinition
 from search.store.warm_start_record import WarmStart
 from studies.definition import Stage, Study
+from studies.probe import Probe
 
 MAX_CHANGES_SHOWN = 3
 
@@ -96,6 +97,7 @@ def _describe_stage(study: Study, stage: Stage) -> StageDefinition:
         pruner=stage.pruner,
         values=dict(stage.values),
         against=stage.against,
+        probe_images=stage.images if isinstance(stage, Probe) else 0,
         tries=tuple(stage.tries),
         space={parameter.name: asdict(parameter) for parameter in pin_space(stage.space_around(base))},
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from random import Random
+from statistics import NormalDist
 from typing import Any
 
-import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
-from scipy.stats import truncnorm
 
 from search.stage.seeds import derive_seed
 from search.store.pinned_stage import PinnedStage
@@ -25,20 +25,19 @@ def guesses(stage: PinnedStage) -> dict[str, float]:
     found: dict[str, set[float | None]] = {}
     for parameter in (parameter for space in stage.spaces for parameter in space):
         found.setdefault(parameter.name, set()).add(parameter.guess)
-    return {name: min(values) for name, values in found.items() if len(values) == 1 and None not in values}  # type: ignore[type-var]
+    agreed = {name: values.pop() for name, values in found.items() if len(values) == 1}
+    return {name: guess for name, guess in agreed.items() if guess is not None}
 
 
 def draw_near(guess: float, distribution: FloatDistribution, seed: int) -> float:
     """Draw from a log-normal distribution around a guess, cut to the range of `distribution`."""
     low, middle, high = (math.log(value) for value in (distribution.low, guess, distribution.high))
-    scale = (high - low) / (2 * REACH)
-    drawn = truncnorm.rvs(
-        (low - middle) / scale, (high - middle) / scale, middle, scale, random_state=np.random.default_rng(seed)
-    )
-    return float(min(max(math.exp(drawn), distribution.low), distribution.high))
+    normal = NormalDist(middle, (high - low) / (2 * REACH))
+    share = Random(seed).uniform(normal.cdf(low), normal.cdf(high))
+    return min(max(math.exp(normal.inv_cdf(share)), distribution.low), distribution.high)
 
 
-class GuidedRandomSampler(RandomSampler):  # type: ignore[misc]
+class GuidedRandomSampler(RandomSampler):
     """Random draws, which lie near the guess for parameters that have one."""
 
     def __init__(self, seed: int, guesses: Mapping[str, float]) -> None:
@@ -49,6 +48,7 @@ class GuidedRandomSampler(RandomSampler):  # type: ignore[misc]
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Draw a parameter that the study's trials do not share, near its guess if it has one."""
         guess = self._guesses.get(param_name)
         if guess is None or not isinstance(param_distribution, FloatDistribution):
             return super().sample_independent(study, trial, param_name, param_distribution)

@@ -30,6 +30,7 @@ from search.stage.seeds import derive_seed
 from search.stage.suggest import suggest_config
 from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Around, Confirm, Space, Stage, Study, When
+from studies.probe import Probe
 
 HANDED_ON = 3
 """A stage that narrows begins with so many configurations of the stage before."""
@@ -60,7 +61,9 @@ def pin_search(
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
     _check_compatible(f"{study.name}/{stage.name}", spaces)
     seed = derive_seed(study.seed, f"{position + 1}-{stage.name}")
-    if stage.sampler == "grid":
+    if isinstance(stage, Probe):
+        queue = [dict(candidate) for candidate in stage.queue(bases[0])]
+    elif stage.sampler == "grid":
         queue = _grid(spaces, [to_flat(base) for base in bases])
     else:
         flat = [to_flat(base) for base in bases]
@@ -90,6 +93,7 @@ def pin_search(
         folds=study.folds,
         rungs=rung_epochs(_most_epochs(stage, spaces)) if stage.pruner == "asha" else (),
         against=stage.against,
+        probe_images=stage.images if isinstance(stage, Probe) else 0,
     )
     return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
 
@@ -180,7 +184,7 @@ def _inside(space: Sequence[PinnedParameter], base: Values, index: int, bases: i
     fixed = {names.BASE: index} if bases > 1 else {}
     for parameter in space:
         distribution = json_to_distribution(parameter.distribution)
-        value = base[parameter.name] if parameter.guess is None else parameter.guess
+        value: Any = base[parameter.name] if parameter.guess is None else parameter.guess
         if parameter.exists_for(base) and holds(distribution, value):
             fixed[parameter.name] = value
     return fixed

@@ -10,11 +10,14 @@ from optuna import Study
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.stage.guesses import draw_near, guesses
+from search.stage.model_trials import model_trials
 from search.stage.pareto import AgainstCost
 from search.stage.seeds import derive_seed
+from search.store.optuna_private import show_only
 from search.store.pinned_stage import PinnedStage
 
 STARTUP_TRIALS = 10
@@ -81,6 +84,10 @@ class TrialSeeded(BaseSampler):
             )
         return self._current
 
+    def _shown(self, study: Study) -> Study:
+        """The study with the trials that the model is made of."""
+        return show_only(study, model_trials(study.get_trials(deepcopy=False), maximize=_maximizes(study)))
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._kept.infer_relative_search_space(study, trial)
 
@@ -89,7 +96,7 @@ class TrialSeeded(BaseSampler):
     ) -> dict[str, Any]:
         draws = self._of(trial)
         if draws.done <= MODEL_DRAWS:
-            draws.proposed = draws.sampler.sample_relative(study, trial, search_space)
+            draws.proposed = draws.sampler.sample_relative(self._shown(study), trial, search_space)
         return {name: value for name, value in draws.proposed.items() if not draws.is_random(name)}
 
     def sample_independent(
@@ -109,6 +116,10 @@ class TrialSeeded(BaseSampler):
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._of(trial).sampler.after_trial(study, trial, state, values)
+
+
+def _maximizes(study: Study) -> bool:
+    return study.directions[0] == StudyDirection.MAXIMIZE
 
 
 def make_sampler(stage: PinnedStage) -> BaseSampler:

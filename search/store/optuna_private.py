@@ -7,11 +7,11 @@ version, add it here and there, and run that test: it names each assumption that
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Any
+import copy
+from collections.abc import Container, Sequence
+from typing import Any, cast
 
 from optuna import Study, Trial
-from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage as CachedStorage
 from optuna.storages._cached_storage import _StudyInfo as CachedStudy
 from optuna.storages._rdb.models import StudyModel as StudyModel
@@ -21,9 +21,7 @@ from optuna.storages._rdb.models import TrialParamModel as TrialParamModel
 from optuna.storages._rdb.models import TrialSystemAttributeModel as TrialSystemAttributeModel
 from optuna.storages._rdb.models import TrialUserAttributeModel as TrialUserAttributeModel
 from optuna.storages._rdb.models import TrialValueModel as TrialValueModel
-from optuna.trial import FrozenTrial
-from sqlalchemy import Engine
-from sqlalchemy.orm import scoped_session, sessionmaker
+from optuna.trial import FrozenTrial, TrialState
 
 TESTED = ("5.0",)
 """Minor versions of Optuna that the assumptions below were tested with."""
@@ -46,9 +44,8 @@ __all__ = [
     "database_id",
     "draw_again",
     "frozen_copy",
-    "read_trials",
+    "show_only",
     "study_database_id",
-    "with_engine",
 ]
 
 
@@ -76,17 +73,26 @@ def draw_again(trial: Trial) -> None:
     trial.study.sampler.before_trial(trial.study, frozen)
 
 
-def with_engine(backend: RDBStorage, engine: Engine) -> RDBStorage:
-    """A view of `backend` whose sessions use `engine`; it shares everything else and opens no connection itself."""
-    view = RDBStorage.__new__(RDBStorage)  # The constructor would connect, and check the tables again.
-    view.__dict__.update(vars(backend))
-    view.scoped_session = scoped_session(sessionmaker(bind=engine))
-    return view
+class _Shown:
+    """An Optuna study of which a sampler sees only some trials."""
+
+    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
+        self._study = study
+        self._trials = trials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        chosen = [trial for trial in self._trials if states is None or trial.state in states]
+        return copy.deepcopy(chosen) if deepcopy else chosen
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return self.get_trials(deepcopy, states)
 
 
-def read_trials(
-    backend: RDBStorage, study_id: int, *, ids: Set[int] = frozenset(), newer_than: int = -1
-) -> list[FrozenTrial]:
-    """Read a study's trials with these database ids, and all whose id is greater than `newer_than`."""
-    trials: list[Any] = backend._get_trials(study_id, None, set(ids), newer_than)
-    return trials
+def show_only(study: Study, trials: Sequence[FrozenTrial]) -> Study:
+    """A view of a study for a sampler's draw, in which the study has these trials."""
+    return cast(Study, _Shown(study, trials))

@@ -28,6 +28,7 @@ class PinnedParameter:
     """The user's guess in the middle of a range on a log scale; None without one."""
 
     def exists_for(self, values: Mapping[str, Any]) -> bool:
+        """Return whether the parameter exists for these values of the parameter that it depends on."""
         return self.when is None or values[self.when] in self.when_values
 
 
@@ -60,6 +61,8 @@ class PinnedStage:
     """In an ablation, the level of each factor for each base; empty in other stages."""
     rungs: tuple[int, ...] = ()
     """Epochs after which trials pause, with the pruner `asha`; see `search.stage.rungs`."""
+    probe_images: int = 0
+    """In a probe stage, the most training images that pass each backbone; 0 in other stages."""
     against: str | None = None
     """Name of the trial attribute to minimise as a second aim; None for a single aim."""
 
@@ -69,6 +72,11 @@ class PinnedStage:
         champion.
         """
         return self.name in names.LAST_STAGES
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether each trial fits a linear classifier to the features of one backbone."""
+        return self.probe_images > 0
 
     @property
     def maximize(self) -> bool:

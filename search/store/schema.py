@@ -31,6 +31,7 @@ class Schema:
 
     @property
     def state(self) -> State:
+        """Whether the tables are absent, current, or of an older or newer version."""
         if self.revision is None:
             return "absent"
         if self.revision not in REVISIONS:

@@ -27,6 +27,8 @@ class StageDefinition:
     """Fields of the configuration that the stage sets."""
     against: str | None = None
     """Name of the cost that the stage minimises as a second aim; None for a single aim."""
+    probe_images: int = 0
+    """In a probe stage, the most training images that pass each backbone; 0 in other stages."""
     tries: tuple[Mapping[str, Any], ...] = ()
     """Hand-picked parameters of the stage's first trials."""
     space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

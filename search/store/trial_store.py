@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy as deep_copy
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -38,9 +38,8 @@ from search.store.optuna_private import (
     TrialUserAttributeModel,
     TrialValueModel,
     database_id,
-    read_trials,
-    with_engine,
 )
+from search.store.read_trials import local_time, read_trials
 from search.store.retries import retried
 from search.store.tables import insert_new
 
@@ -67,7 +66,6 @@ class TrialStore(CachedStorage):
         self.outage_s = outage_s
         """Seconds that a call is repeated while the database is away."""
         self._reader = reading(backend.engine)
-        self._reading_backend = with_engine(backend, self._reader)
         self.fresh_s = 0.0
         """Seconds for which trials that were read are not read again, except by `read_now`."""
         self.reads_running = True
@@ -89,6 +87,7 @@ class TrialStore(CachedStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
+        """Return a study's trials, read from the database again at most every `fresh_s` seconds."""
         if time.monotonic() - self._read_at.get(study_id, -1e9) >= self.fresh_s:
             self.read_now(study_id)
         chosen = self._in_states(study_id, tuple(TrialState) if states is None else states)
@@ -110,10 +109,10 @@ class TrialStore(CachedStorage):
         with self._lock:
             study, started_at = self._studies.setdefault(study_id, CachedStudy()), time.monotonic()
             if study_id not in self._newest:
-                self._keep(study_id, read_trials(self._reading_backend, study_id))
+                self._keep(study_id, read_trials(self._reader, study_id))
             elif changed := self._changed_ids(study_id, study):
                 newest = max(changed | {self._newest[study_id]})
-                self._keep(study_id, read_trials(self._reading_backend, study_id, ids=changed, newer_than=newest))
+                self._keep(study_id, read_trials(self._reader, study_id, ids=changed, newer_than=newest))
             self._read_at[study_id] = started_at  # Only now, because a read that failed updated nothing.
 
     @contextmanager
@@ -128,6 +127,7 @@ class TrialStore(CachedStorage):
 
     @retried
     def get_trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial from the cache if it has ended, else from the database."""
         if trial_id != self._opening:
             return super().get_trial(trial_id)
         with self._lock:
@@ -163,6 +163,7 @@ class TrialStore(CachedStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
+        """Store a drawn parameter, or hold it back while a draw writes all its parameters in one transaction."""
         if self._held is None:
             super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
             return
@@ -181,6 +182,7 @@ class TrialStore(CachedStorage):
 
     @retried
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Store a system attribute, or hold it back while a draw writes all of them in one transaction."""
         if self._held is None:
             super().set_trial_system_attr(trial_id, key, value)
             self._read_at.clear()  # Pruners keep their rungs there, and read those of the gang's other trials at once.
@@ -213,10 +215,6 @@ class TrialStore(CachedStorage):
                     connection.execute(_insertion(table, tuple(row), dialect), row)
         self._held = None
 
-    def remove_session(self) -> None:
-        self._reading_backend.remove_session()
-        super().remove_session()
-
     def report(self, connection: Connection, reports: Sequence[tuple[int, int, float]]) -> None:
         """Write intermediate values (trial id, step, value) as a part of the caller's transaction.
 
@@ -232,7 +230,7 @@ class TrialStore(CachedStorage):
 
     def start(self, connection: Connection, trial_id: int) -> None:
         """Set a waiting trial to RUNNING as part of the caller's transaction."""
-        now = {"state": TrialState.RUNNING, "datetime_start": datetime.now()}
+        now = {"state": TrialState.RUNNING, "datetime_start": _utc_now()}
         connection.execute(update(TrialModel).where(TrialModel.trial_id == trial_id).values(now))
 
     @retried
@@ -241,7 +239,7 @@ class TrialStore(CachedStorage):
         ended = (
             update(TrialModel)
             .where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
-            .values(state=state, datetime_complete=datetime.now())
+            .values(state=state, datetime_complete=_utc_now())
         )
         with self._backend.engine.begin() as connection:
             if connection.execute(ended).rowcount == 0:
@@ -285,7 +283,8 @@ class TrialStore(CachedStorage):
         if row.trial_id not in paused or row.trial_id == self._opening:
             return True
         if row.state == TrialState.PRUNED:
-            return bool(row.datetime_complete != paused[row.trial_id])  # It continued, and paused at another rung.
+            # It may have continued, and paused at another rung.
+            return local_time(row.datetime_complete) != paused[row.trial_id]
         return not (self.keeps_paused and row.state in (TrialState.RUNNING, TrialState.WAITING))
 
     def _keep(self, study_id: int, trials: list[FrozenTrial]) -> None:
@@ -320,6 +319,11 @@ for _name in (
     "set_trial_user_attr",
 ):
     setattr(TrialStore, _name, retried(getattr(CachedStorage, _name)))
+
+
+def _utc_now() -> datetime:
+    """The time as Optuna's tables hold it."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 @cache

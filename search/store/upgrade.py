@@ -37,7 +37,7 @@ def upgrade_tables(engine: Engine) -> None:
     with engine.begin() as connection:
         old = read_schema(connection).revision
         backup = back_up_sqlite(sqlite_file(url)) if is_sqlite(url) else None
-        _run_migrations(connection)
+        run_migrations(connection)
     kept = f"; {backup} is the file as it was before" if backup else ""
     say(f"{redact(url)}: upgraded from schema {old} to {NEWEST}{kept}")
 
@@ -63,7 +63,8 @@ def back_up_sqlite(file: Path) -> Path:
         part.unlink(missing_ok=True)
 
 
-def _run_migrations(connection: Connection) -> None:
+def run_migrations(connection: Connection) -> None:
+    """Apply all newer migrations to Sieve's tables in the connection's transaction."""
     from alembic import command  # Here, since an ordinary start needs no migration.
     from alembic.config import Config
 

@@ -38,6 +38,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warm-start", metavar="NAME", help="start with the best configurations of the earlier study NAME"
     )
+    parser.add_argument(
+        "--backbones", metavar="LIST", default="",
+        help="backbones that the study's probe stage compares, e.g. resnet50,timm/NAME,timm/NAME=FILE",
+    )  # fmt: skip
     parser.add_argument("--plan", action="store_true", help="print stages, spaces, trials and expected time, then exit")
     parser.add_argument("--budget", metavar="TIME", help="time limit for the whole run, e.g. 10m or 2h")
     parser.add_argument(

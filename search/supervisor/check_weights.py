@@ -12,14 +12,21 @@ from models.config import BackboneConfig, TrainConfig
 from models.registry import fetch_weights
 from models.values import with_values
 from models.weights import DEFAULT, NONE
+from search.supervisor.check_probe import check_probe
 from studies.definition import Space, Study, When
+from studies.probe import Probe
 
 
 def check_weights(study: Study) -> None:
     """Fetch the weights of the first stage's start configuration, and try weights from files on every backbone.
 
+    Of a study that begins with a probe, only one of its backbones needs weights that can be had.
+
     Raises UserError for weights that cannot be had or do not fit, and for images that the backbone cannot process.
     """
+    if study.stages and isinstance(study.stages[0], Probe):
+        check_probe(study, study.stages[0])
+        return
     for config in dict.fromkeys(_first_configs(study)):
         try:
             fetch_weights(config)

@@ -44,7 +44,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--max-megapixels", metavar="N", type=float,
-        help=f"read images of up to N megapixels, e.g. 200 (default: {MAX_PIXELS / 1e6:.0f}, JPEGs four times that)",
+        help=f"largest image that is read, e.g. 200 (default: {MAX_PIXELS / 1e6:.0f}; four times that for JPEG files)",
     )  # fmt: skip
 
 

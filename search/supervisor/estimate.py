@@ -17,8 +17,10 @@ from models.training.fit import fit
 from models.values import with_values
 from search.stage.pinning import pin_search
 from search.stage.rungs import expected_epochs
+from search.supervisor.estimate_probe import probe_s, typical_candidate
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Stage, Study
+from studies.probe import Probe
 
 MEASURED_BATCHES = 4
 DRAWS = 2
@@ -64,6 +66,9 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
 
     costs = []
     for position, stage in enumerate(study.stages):
+        if isinstance(stage, Probe):
+            costs.append(_probe_cost(study, position, stage, workloads, device, workers))
+            continue
         epoch_s = measure(_sample(study, position, DRAWS))
         folds = max(1, study.folds)
         epochs = folds * fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
@@ -77,6 +82,15 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
     runs, epochs = ending.candidates * ending.seeds, ending.epochs or costs[-1].epochs / max(1, study.folds)
     wall_s = runs * epochs * epoch_s / min(workers, runs)
     return [*costs, StageCost(name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
+
+
+def _probe_cost(
+    study: Study, position: int, probe: Probe, workloads: WorkloadBuilder, device: torch.device, workers: int
+) -> StageCost:
+    folds = max(1, study.folds)
+    seconds = probe_s(study, probe, _handed_on(study, position), workloads, device)
+    wall_s = probe.trials * seconds / min(workers, probe.trials)  # Folds share their features.
+    return StageCost(name=probe.name, trials=probe.trials, epochs=folds, epoch_s=seconds / folds, wall_s=wall_s)
 
 
 def _share_trained(stage: Stage, trials: int) -> float:
@@ -103,8 +117,14 @@ def _sample(study: Study, position: int, draws: int) -> list[TrainConfig]:
 
 
 def _handed_on(study: Study, position: int) -> TrainConfig:
-    """The start configuration with the values that the stages before this position set."""
-    return with_values(study.config, {k: v for stage in study.stages[:position] for k, v in stage.values.items()})
+    """The start configuration with the values that the stages before this position set.
+
+    After a probe it has a backbone of medium size.
+    """
+    earlier = study.stages[:position]
+    config = with_values(study.config, {k: v for stage in earlier for k, v in stage.values.items()})
+    probes = [stage for stage in earlier if isinstance(stage, Probe)]
+    return typical_candidate(probes[-1], config) if probes else config
 
 
 def _epoch_s(config: TrainConfig, workloads: WorkloadBuilder, device: torch.device) -> float | None:

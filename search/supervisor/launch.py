@@ -61,6 +61,7 @@ class WorkerProcess:
 
     @property
     def lived_s(self) -> float:
+        """Seconds since the worker was started."""
         return time.monotonic() - self.started_at
 
     @property

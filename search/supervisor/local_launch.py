@@ -40,15 +40,18 @@ class LocalLauncher:
         self._stopping = False
 
     def prepare(self) -> None:
+        """Start the worker processes; they import their libraries and wait for `start`."""
         self._running = {index: self._launch(index) for index in range(len(self._device_of))}
 
     def start(self) -> None:
+        """Let the workers begin, and start them first if `prepare` was not called."""
         if not self._running:
             self.prepare()
         for worker in self._running.values():
             worker.begin()
 
     def restart_dead(self) -> int:
+        """Replace workers that have ended and return how many ended."""
         died = {index: worker for index, worker in self._running.items() if worker.process.poll() is not None}
         for index, worker in died.items():
             del self._running[index]
@@ -77,11 +80,13 @@ class LocalLauncher:
         say(f"{self._device_of[index]} has no room for another worker; its log ends with: {worker.log_tail}")
 
     def drain(self) -> None:
+        """Ask all workers to stop after their current trials."""
         self._stopping = True
         for worker in self._running.values():
             worker.process.send_signal(signal.SIGTERM)
 
     def alive(self) -> int:
+        """Return the number of running workers."""
         return sum(worker.process.poll() is None for worker in self._running.values())
 
     def stop(self) -> None:

@@ -107,8 +107,8 @@ def _fields(values: Mapping[str, object]) -> str:
 
 
 def _print_children(study: Study, console: Console) -> None:
-    """Print the children of the backbone that freezing counts, if the study uses a backbone."""
-    if isinstance(study.config, BackboneConfig):
+    """Print the children of the backbone that freezing counts, if the study uses a backbone and does not choose it."""
+    if isinstance(study.config, BackboneConfig) and not any(stage.is_probe for stage in study.stages):
         heading = (f"children of {study.config.backbone}", "bold")
         console.print(Text.assemble("\n", heading, ", as the freezing options count them"))
         for line in describe_children(study.config):

@@ -22,8 +22,9 @@ from search.tracking.precheck import check_tracking
 from search.trials.artifacts import open_artifacts
 from studies.definition import Study
 from studies.flat import flatten
+from studies.load import load_study
 from studies.overrides import fix_fields, scale_epochs, scale_trials
-from studies.registry import load_study
+from studies.probe import with_backbones
 
 MAX_WORKERS = 256
 """The most workers on one machine; a larger number is taken for a typing error."""
@@ -130,6 +131,8 @@ def fixed_values(options: argparse.Namespace) -> dict[str, str | int]:
 
 def change_study(study: Study, options: argparse.Namespace) -> Study:
     """The study with the changes that the command line asks for."""
+    if options.backbones:
+        study = with_backbones(study, options.backbones)
     study = fix_fields(study, fixed_values(options))
     if options.trials_scale != 1.0:
         study = scale_trials(study, options.trials_scale)
@@ -153,7 +156,8 @@ def check_name(name: str) -> None:
     """Raise UserError for a study's name that cannot name a folder, or does not fit into the database."""
     if name in ("", ".", "..") or "/" in name or not name.isprintable() or name != name.strip():
         raise UserError(
-            f"study name {name[:MAX_NAME]!r}: give printable characters, no slash, no blank at an end, not . or .."
+            f"study name {name[:MAX_NAME]!r}: use printable characters without a slash, no space at the start or "
+            "end, and not . or .. alone"
         )
     if len(name) > MAX_NAME or len(name.encode()) > MAX_NAME_BYTES:
         raise UserError(

@@ -121,10 +121,12 @@ class RayLauncher:
         """Nothing to do early: an actor reserves resources of the cluster, which it should not before there is work."""
 
     def start(self) -> None:
+        """Connect to the cluster and start the workers as actors."""
         self._connection.enter_context(connected())
         self._running = {index: self._launch(index) for index in range(self._workers)}
 
     def restart_dead(self) -> int:
+        """Replace workers that have ended and return how many ended."""
         self._send_signals()
         died = self._ended()
         for index in died:
@@ -137,9 +139,11 @@ class RayLauncher:
         return len(died)
 
     def drain(self) -> None:
+        """Ask all workers to stop after their current trials. It only counts up, so a signal handler may call it."""
         self._signals += 1  # Sent by the next other call: a signal handler calls this one.
 
     def alive(self) -> int:
+        """Return the number of running workers."""
         self._send_signals()
         return len(self._running) - len(self._ended())
 

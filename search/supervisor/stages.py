@@ -17,6 +17,7 @@ from models.config import TrainConfig
 from search import names
 from search.stage.bases import handed_on
 from search.stage.budget import Budget
+from search.stage.shortlist import probe_lines
 from search.stage.snapshot import stage_trials
 from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, pin_stage, read_stages, update_stage
@@ -48,11 +49,12 @@ class StageRunner:
         """`is_interrupted`: whether the user asked to stop; called several times a second.
 
         `on_tick` is called as often, and before a stage is pinned: it shows progress, and raises whatever has to end
-        the supervisor. `say` prints a line about what the time budget cut.
+        the supervisor. `say` prints a line about what the time budget cut, and about what a probe chose.
         """
         self._storage = storage
         self._study = study
         self._budget = budget
+        self._say = say
         self._on_tick = on_tick
         self._pinner = StagePinner(storage, study, budget, say)
         self._wait = StageWait(storage, launcher, is_interrupted=is_interrupted, on_tick=on_tick, timing=timing)
@@ -70,6 +72,9 @@ class StageRunner:
             following = study.stages[position + 1 :]
             wanted = following[0].taken_over if following else study.confirm.finalists
             best = self._best(record, wanted)
+            if record.pinned.is_probe:
+                for line in probe_lines(record.pinned, stage_trials(self._storage, record), wanted):
+                    self._say(line)
             bases = [config for _, config in best]
         if study.ablation is not None:
             return self._run(len(study.stages), partial(pinner.pin_ablation, study.ablation, bases[0]))

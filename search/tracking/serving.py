@@ -26,6 +26,7 @@ class SieveClassifier(PythonModel):
     classifier: Classifier
 
     def load_context(self, context: PythonModelContext) -> None:
+        """Load the classifier from the model version's files onto the GPU if there is one, else onto the CPU."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.classifier = load_bundle(Path(context.artifacts["classifier"]), device)
 

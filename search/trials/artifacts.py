@@ -69,14 +69,17 @@ class SharedFolder:
         self.root = root
 
     def check(self) -> None:
+        """Create the folder if necessary. Raises UserError if it cannot be written to."""
         with writing_below(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
 
     def announce(self, study: StudyRecord) -> None:
+        """Write the mark of the study's supervisor, which `check_shared` reads."""
         with writing_below(self.root):
             write_json(self._mark(study), study.created_at)
 
     def check_shared(self, study: StudyRecord) -> None:
+        """Raise UserError if the supervisor's mark is missing, so that it writes to another folder."""
         if read_json(self._mark(study)) != study.created_at:
             raise UserError(
                 f"{self.root}: the supervisor of study {study.name} writes to another folder and would not find this "
@@ -113,6 +116,7 @@ class ObjectStore:
         self._backed_up_at = time.monotonic()
 
     def check(self) -> None:
+        """Write and remove a small object. Raises UserError if the store refuses either."""
         probe = f"{self._path}/.probe-{uuid.uuid4().hex}"
         try:
             self._fs.pipe_file(probe, b"")
@@ -127,12 +131,14 @@ class ObjectStore:
         """Nothing to check: every machine reaches the store at the same URL."""
 
     def fetch(self, folder: Path) -> None:
+        """Download the objects of a trial's folder. Raises ArtifactsAway if the store does not answer."""
         for found in self._list(folder):
             path = folder / unquote(found.removeprefix(f"{self._at(folder)}/"))
             path.parent.mkdir(parents=True, exist_ok=True)
             self._with_retries(self._fs.get_file, found, str(path))
 
     def back_up(self, checkpoint: Path) -> None:
+        """Upload a checkpoint unless the last upload was a moment ago; errors are logged."""
         if time.monotonic() - self._backed_up_at < self._timing.back_up_s:
             return
         try:
@@ -142,10 +148,12 @@ class ObjectStore:
         self._backed_up_at = time.monotonic()
 
     def upload(self, folder: Path) -> None:
+        """Upload the files of a folder. Raises ArtifactsAway if the store does not answer."""
         for path in sorted(folder.iterdir()):
             self._with_retries(self._fs.put_file, str(path), self._at(path))
 
     def remove_checkpoints(self, folder: Path) -> None:
+        """Remove the uploaded checkpoints of a trial; errors are logged."""
         try:
             for found in self._list(folder):
                 if not (folder / unquote(found.removeprefix(f"{self._at(folder)}/"))).exists():

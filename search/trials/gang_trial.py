@@ -41,6 +41,8 @@ Ended = tuple[Claim, Result]
 
 def gang_limit(stage: PinnedStage, gang_size: int, device: torch.device) -> int:
     """The number of the stage's trials that may be trained together, at most `gang_size`; 1 if none can be."""
+    if stage.is_probe:
+        return 1
     if all(base["model"] == "backbone" for base in stage.bases):
         return max(1, min(gang_size, stage.trials // ROUNDS))
     if not may_branch(stage, device):

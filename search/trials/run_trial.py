@@ -22,6 +22,7 @@ from search.trials.faults import first_line, raise_unless_trial_at_fault, traceb
 from search.trials.finalist_files import save_finalist
 from search.trials.interruption import TimeIsUp
 from search.trials.network_size import network_size
+from search.trials.probe_trial import run_probe
 from search.trials.trial_run import TrialRun
 from search.trials.workload import Workload
 
@@ -36,7 +37,7 @@ def run_trial(run: TrialRun) -> Result:
         run.folder.mkdir(parents=True, exist_ok=True)
         if run.reported:
             run.context.artifacts.fetch(run.folder)
-        return _train(run)
+        return run_probe(run) if run.stage.is_probe else _train(run)
     except InfeasibleConfig as error:
         return _infeasible(run, str(error))
     except TrainingDiverged as error:

@@ -85,6 +85,7 @@ class AblationResult:
     effects: tuple[Effect, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the cells, effects and interactions as a dict for JSON."""
         return {
             "metric": self.metric,
             "method": METHOD,

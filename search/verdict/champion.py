@@ -41,6 +41,7 @@ class Finalist:
 
     @property
     def mean(self) -> float:
+        """Mean of the metric over the finalist's seeds."""
         return statistics.fmean(self.values.values())
 
     @property

@@ -1,4 +1,4 @@
-"""Label errors among a study's images, from what its finalists said of images that they were not trained on."""
+"""Label errors among a study's images, from its finalists' predictions on images that they were not trained on."""
 
 from __future__ import annotations
 

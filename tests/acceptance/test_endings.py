@@ -28,7 +28,7 @@ def test_a_search_ends_with_its_report_and_the_command_that_gave_it(finished: Se
     assert "tiny.py --workers 1" in page
 
 
-def test_a_search_that_is_done_tells_so(finished: Search, server: Server) -> None:
+def test_a_search_that_is_done_notifies(finished: Search, server: Server) -> None:
     arguments = ("--study", str(STUDY_FILES / "tiny.py"), "--json", "--notify", server.url)
     ended = finished.service.run("search.run", *arguments)
     ((_, told),) = server.posts
@@ -36,7 +36,7 @@ def test_a_search_that_is_done_tells_so(finished: Search, server: Server) -> Non
     assert (told["outcome"], told["test"]) == ("done", finished.result["test"]["accuracy"])
 
 
-def test_a_search_that_fails_tells_so_and_keeps_its_exit_code(service: Service, server: Server) -> None:
+def test_a_search_that_fails_notifies_and_keeps_its_exit_code(service: Service, server: Server) -> None:
     arguments = ("--study", str(STUDY_FILES / "tiny.py"), "--workers", "1", "--notify", server.url)
     ended = service.start("search.run", *arguments, fault="broken_network").wait()
     ((_, told),) = server.posts

@@ -43,7 +43,7 @@ def test_a_search_with_all_faults_ends_with_a_champion_and_an_exact_budget(searc
     assert search.service.query("SELECT * FROM sieve_lease") == []
 
 
-def test_a_trial_that_hangs_is_failed_and_says_where(told: Callable[..., Any]) -> None:
+def test_a_trial_that_hangs_is_failed_with_the_line_where_it_hangs(told: Callable[..., Any]) -> None:
     assert told(5, "reason").startswith("no batch was finished in 3 s")
     assert "time.sleep(1000)" in told(5, "reason")
 

@@ -47,7 +47,7 @@ def test_a_run_without_test_leaves_the_seal_closed(twins: tuple[Search, Search])
     assert twins[1].service.query("SELECT * FROM sieve_look") == []
 
 
-def test_a_second_look_is_refused_and_told_when_and_by_whom_the_first_was(finished: Search, tmp_path: Path) -> None:
+def test_a_second_look_is_refused_with_time_and_user_of_the_first(finished: Search, tmp_path: Path) -> None:
     before = len(finished.service.query("SELECT * FROM sieve_look"))
 
     ended = _run(finished, tmp_path, "search.evaluate", "--study", "tiny", "--json")

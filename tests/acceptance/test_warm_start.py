@@ -25,7 +25,7 @@ def after(finished: Search, tmp_path: Path) -> Iterator[Service]:
     made.end()
 
 
-def test_it_runs_them_first_within_its_budget_and_says_so(after: Service) -> None:
+def test_a_warm_start_is_trained_first_within_the_budget_and_reported(after: Service) -> None:
     plan = after.run(*WARMED, "--warm-start", "tiny", "--plan").json()["warm_start"]
     ended = after.run(*WARMED, "--warm-start", "tiny")
     result = ended.json()

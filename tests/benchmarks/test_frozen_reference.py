@@ -29,7 +29,7 @@ def lay_out(folder: Path) -> None:
                 Image.fromarray(pixels).save(place / f"{number}.png")
 
 
-def test_on_stored_features_a_is_worth_what_it_is_worth_on_images(tmp_path: Path) -> None:
+def test_contender_a_reaches_the_same_accuracy_on_stored_features_as_on_images(tmp_path: Path) -> None:
     lay_out(tmp_path / "images")
     config = BackboneConfig(backbone="resnet18", weights="none", image_size=SIZE, batch_size=8, epochs=3)
     configs = [

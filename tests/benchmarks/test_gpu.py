@@ -55,7 +55,7 @@ def test_the_bytes_of_a_step_are_those_of_its_tensors() -> None:
     assert bytes_per_image(config) == picture + first + second + 8 * 4 * parameters / 8
 
 
-def test_a_part_that_fails_says_why_and_one_that_hangs_is_ended() -> None:
+def test_a_part_that_fails_reports_why_and_a_part_that_hangs_is_ended() -> None:
     *_, failed = run_part("memory", SETTING | {"device": "nonsense"}, limit_s=60)
     assert failed["parts"]["memory"]["error"].startswith("RuntimeError: ")
     *_, late = run_part("memory", SETTING, limit_s=0.1)
@@ -77,7 +77,7 @@ def test_figures_are_kept_as_they_come_and_those_of_other_parts_stay(tmp_path: P
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_there_is_only_a_dry_run() -> None:
-    with pytest.raises(UserError, match="torch sees no GPU here; --smoke makes a dry run"):
+    with pytest.raises(UserError, match="torch finds no GPU; use --smoke for a dry run"):
         main([])
 
 
@@ -87,12 +87,12 @@ def test_a_dry_run_is_not_kept_among_the_results() -> None:
 
 
 def test_an_unknown_part_is_refused() -> None:
-    with pytest.raises(UserError, match="stepps: known are steps, gang"):
+    with pytest.raises(UserError, match="stepps: not a part; choose from steps, gang"):
         main(["--smoke", "--parts", "stepps"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and the parts then need pictures")
-def test_a_part_without_its_pictures_says_which_option_it_needs() -> None:
+def test_a_part_without_its_pictures_names_the_option_that_it_needs() -> None:
     *_, failed = run_part("time-to-accuracy", SETTING | {"smoke": False}, limit_s=60)
     assert failed["parts"]["time-to-accuracy"]["error"].startswith("UserError: this part needs --data FOLDER")
 

@@ -1,38 +1,45 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from benchmarks.learning_curves import ARCHITECTURE, EPOCHS, REGULARIZATION
-from benchmarks.replay import Key, Training, replay, table_of
-from benchmarks.searches import PARAMETERS
+from benchmarks.landscape import Grid, Surrogate
+from benchmarks.replay import Key, Training, replay
 from benchmarks.strategies import STRATEGIES
+from benchmarks.tables import EPOCHS, TABLES, Table
+from models.values import with_values
 
 BUDGET = 60
+SMALL = TABLES["small"]
 
 
-def made_up_curves() -> dict[Key, list[float]]:
-    """Every cell of the grid; the later a value stands in its parameter's choices, the better."""
+def made_up_grid() -> Grid:
+    """Every cell of the small table; the later a value stands in its parameter's choices, the better."""
+    assert SMALL.trained is not None
     choices = []
-    for distribution in {**ARCHITECTURE, **REGULARIZATION}.values():
+    for name in SMALL.parameters:
+        distribution = SMALL.trained[name]
         assert isinstance(distribution, CategoricalDistribution)
         choices.append(distribution.choices)
-    curves = {}
+    curves = []
     for cell in itertools.product(*choices):
         quality = sum(options.index(value) for value, options in zip(cell, choices, strict=True)) / 20
-        curves[cell] = [quality * epoch / EPOCHS for epoch in range(1, EPOCHS + 1)]
-    return curves
+        accuracies = [quality * epoch / EPOCHS for epoch in range(1, EPOCHS + 1)]
+        curves.append({"params": dict(zip(SMALL.parameters, cell, strict=True)), "val_accuracy": accuracies})
+    return Grid(SMALL, curves)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_spends_the_whole_budget_and_no_more(name: str, workers: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    curves = made_up_curves()
-    ledger = replay(STRATEGIES[name](curves, BUDGET, 0), curves, epochs=BUDGET, workers=workers)
+    grid = made_up_grid()
+    ledger = replay(STRATEGIES[name](grid, BUDGET, 0), grid, epochs=BUDGET, workers=workers)
     assert ledger.spent == len(ledger.best_after) == BUDGET
     assert ledger.best_after == sorted(ledger.best_after)
 
@@ -50,7 +57,7 @@ class InTurn:
         return False
 
 
-def test_an_epoch_costs_one_and_brings_what_the_table_says() -> None:
+def test_an_epoch_costs_one_and_brings_what_the_table_holds() -> None:
     curves = {("a",): [0.1, 0.3], ("b",): [0.2, 0.25]}
     assert replay(InTurn(("a",), ("b",)), curves, epochs=3, workers=1).best_after == [0.1, 0.3, 0.3]
 
@@ -60,7 +67,28 @@ def test_two_workers_train_side_by_side() -> None:
     assert replay(InTurn(("a",), ("b",)), curves, epochs=4, workers=2).best_after == [0.1, 0.2, 0.3, 0.3]
 
 
-def test_a_table_is_read_from_stored_curves_by_its_parameters() -> None:
-    params = {name: index for index, name in enumerate(reversed(PARAMETERS))}
-    key = tuple(params[name] for name in PARAMETERS)
-    assert table_of([{"params": params, "val_accuracy": [0.5]}], PARAMETERS) == {key: [0.5]}
+def test_a_continuous_parameter_stands_for_the_nearest_value_of_the_grid_by_ratio() -> None:
+    grid = made_up_grid()
+    cells = [grid.key(with_values(SMALL.start, {"learning_rate": rate, "conv_layers": 2})) for rate in (1.7e-3, 1.8e-3)]
+    assert [dict(zip(SMALL.parameters, cell, strict=True))["learning_rate"] for cell in cells] == [1e-3, 3e-3]
+    assert all(len(grid[cell]) == EPOCHS for cell in cells)
+
+
+def test_a_surrogate_predicts_curves_near_those_it_was_fitted_to_and_states_its_error() -> None:
+    drawn = np.random.default_rng(0).uniform(np.log(1e-5), np.log(1e-2), size=60)
+    table = replace(TABLES["part-a"], first={"learning_rate": TABLES["part-a"].first["learning_rate"]}, second={})
+    curves = [
+        {"params": {"learning_rate": float(np.exp(rate))}, "val_accuracy": [0.5 - abs(rate + 7) / 20] * EPOCHS}
+        for rate in drawn
+    ]
+    surrogate = Surrogate(table, curves)
+    predicted = surrogate[surrogate.key(replace(table.start, learning_rate=float(np.exp(-7.0))))]
+    assert predicted == pytest.approx([0.5] * EPOCHS, abs=0.02)
+    assert surrogate.error()["mean_absolute_error"] < 0.02 and surrogate.error()["rank_correlation"] > 0.95
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_table_s_study_trains_the_parameters_that_its_stages_search(table: Table) -> None:
+    (stage,) = table.study.stages
+    assert set(stage.space_around(table.start)) == set(table.parameters)
+    assert not table.first.keys() & table.second.keys()

@@ -30,13 +30,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("workload", ["W3", "W4", "W5"])
-def test_a_workload_for_a_gpu_says_so_where_there_is_none(workload: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workload_for_a_gpu_is_refused_without_one(workload: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=f"{workload} needs a GPU"):
         run(monkeypatch, "--workload", workload, "--data", "nowhere")
 
 
 def test_an_unknown_contender_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"--contenders D: known are A, A\+, B, C, ours"):
+    with pytest.raises(UserError, match=r"--contenders D: not a contender; choose from A, A\+, B, C, ours"):
         run(monkeypatch, "--workload", "W1", "--data", "nowhere", "--contenders", "A,D")
 
 

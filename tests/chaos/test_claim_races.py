@@ -61,7 +61,7 @@ def reap_all(storage: Storage, study: str) -> list[int]:
     return reap(storage, [study])
 
 
-def test_eight_claim_and_four_tell_the_same_trials_twenty_times(storage: Storage, figures: Print) -> None:
+def test_eight_workers_claim_and_four_finish_the_same_trials_twenty_times(storage: Storage, figures: Print) -> None:
     with Crowd(storage.url, CLAIMERS) as claimers, Crowd(storage.url, TELLERS) as tellers:
         for run in range(RUNS):
             study = f"race/{run}"

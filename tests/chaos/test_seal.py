@@ -39,7 +39,9 @@ def start(settings: Settings, folder: Path, fault: Fault) -> Forked:
     return Forked("search.evaluate", [*places, "--study", "partA", "--json"], folder, fault)
 
 
-def test_of_racing_evaluators_one_looks(sealed: Settings, storage: Storage, tmp_path: Path, figures: Print) -> None:
+def test_of_racing_evaluators_a_single_one_looks(
+    sealed: Settings, storage: Storage, tmp_path: Path, figures: Print
+) -> None:
     hold = HoldAt(target="search.store.seal:open_look", gate=tmp_path / "gate")
     evaluators = [start(sealed, tmp_path / str(number), hold) for number in range(EVALUATORS)]
     patiently(lambda: hold.waiting() == EVALUATORS, "all evaluators to be about to look")

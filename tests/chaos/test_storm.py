@@ -85,7 +85,7 @@ def test_no_trial_is_lost_or_done_twice_and_the_budget_is_exact(aftermath: After
     figures(f"{aftermath.storm}, {losses} trials lost and retried: 0 lost, 0 twice, 0 left RUNNING")
 
 
-def test_what_was_finished_before_a_blow_keeps_its_value_after(aftermath: Aftermath) -> None:
+def test_a_result_recorded_before_a_kill_keeps_its_value(aftermath: Aftermath) -> None:
     after = {trial.trial_id: trial.value for trial in aftermath.service.trials()}
 
     assert len(aftermath.storm.acknowledged) == 200

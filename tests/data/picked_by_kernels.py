@@ -25,6 +25,7 @@ EXACT = [
     {"crop_padding": 6},
     {"erasing": 1.0},
     {"flip": 0.5, "crop_padding": 2, "erasing": 0.5},
+    {"flip": 0.5, "crop_padding": 2, "auto_augment": "rand_augment", "erasing": 0.5},
 ]
 WITHIN_A_LEVEL = [
     {"rotation": 30.0},

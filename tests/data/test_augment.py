@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from data.augment import Augmentation, AugmentationFields, augment, inside_rectangles
+from data.policies import Policy
 from models.config import TrainConfig
 
 FILL_C = torch.tensor([1, 2, 3], dtype=torch.uint8)
@@ -38,6 +39,8 @@ def distinct(images_NHWC: Tensor) -> int:
         ({"resized_crop": 0.3}, 60),
         ({"rotation": 30}, 60),
         ({"color_jitter": 0.5}, 60),
+        ({"auto_augment": "trivial_augment"}, 30),
+        ({"auto_augment": "rand_augment"}, 30),
         ({"erasing": 1.0}, 55),
     ],
 )
@@ -142,4 +145,4 @@ def test_the_fields_are_those_of_the_training_configuration() -> None:
     config_fields = {field.name: field.default for field in fields(TrainConfig)}
     for field in fields(Augmentation):
         assert config_fields[field.name] == field.default
-        assert get_type_hints(Augmentation)[field.name] in (int, float, bool)
+        assert get_type_hints(Augmentation)[field.name] in (int, float, bool, Policy)

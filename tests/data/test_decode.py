@@ -183,7 +183,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None
         decode(bomb, image_size=8, image_fit="crop", channels=3)
 
 
-def test_a_header_tells_size_and_kind() -> None:
+def test_a_header_holds_size_and_kind() -> None:
     assert read_header(encoded(Image.new("RGB", (5, 7)))) == Header((5, 7), False)
     assert read_header(encoded(Image.new("L", (5, 7)))) == Header((5, 7), True)
     assert read_header(encoded(Image.fromarray(np.zeros((4, 4), np.uint16)))) == Header((4, 4), True, wide=True)

@@ -89,7 +89,9 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server: RangeServer, tm
     assert os.listdir(tmp_path) == []
 
 
-def test_a_set_that_cannot_be_fetched_says_where_to_put_it(server: RangeServer, tmp_path: Path) -> None:
+def test_a_set_that_cannot_be_fetched_is_an_error_that_names_the_folder_for_it(
+    server: RangeServer, tmp_path: Path
+) -> None:
     server.status = 404
     with pytest.raises(UserError) as raised:
         fetch_dataset(Archive(url=server.url, root="set", checksum=None), tmp_path / "name")

@@ -39,7 +39,9 @@ def test_a_name_that_is_too_long_is_no_reason_to_free_space(tmp_path: Path) -> N
         (tmp_path / ("x" * 300)).mkdir()
 
 
-def test_a_disk_without_inodes_is_told_from_one_without_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_inodes_is_distinguished_from_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     full = SimpleNamespace(f_files=1000, f_favail=0, f_bavail=10**6)
     monkeypatch.setattr(os, "statvfs", lambda path: full)
     with pytest.raises(UserError, match="no inode for another file"), writing_below(tmp_path / "not" / "there"):

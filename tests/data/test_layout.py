@@ -15,7 +15,7 @@ def test_test_is_sealed_and_val_beside_it_validates(make_folder) -> None:
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_val_alone_is_the_sealed_test_set_and_that_is_said(make_folder, name: str) -> None:
+def test_val_alone_is_the_sealed_test_set_with_a_note(make_folder, name: str) -> None:
     root = make_folder({f"train/{c}": 3 for c in "ab"} | {f"{name}/{c}": 2 for c in "ab"})
     layout = scan_folder(root)
     assert (layout.count("val"), layout.count("test")) == (0, 4)
@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be_searched_is_refused_in_one_line(make_folder, fo
     assert "\n" not in str(raised.value)
 
 
-def test_no_such_folder_and_not_a_folder_are_told_apart(tmp_path: Path) -> None:
+def test_no_such_folder_and_not_a_folder_are_different_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         scan_folder(tmp_path / "nothing")
     (tmp_path / "file").write_text("")

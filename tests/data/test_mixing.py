@@ -21,7 +21,7 @@ def test_mixup_blends_each_image_with_its_predecessor_by_its_own_weight() -> Non
     assert len(set(kept_N.tolist())) > 40
 
 
-def test_cutmix_pastes_a_rectangle_and_tells_the_share_that_is_left() -> None:
+def test_cutmix_pastes_a_rectangle_and_returns_the_share_that_is_left() -> None:
     images = numbered(64)
     mixed, kept_N = mix(images, 0.0, 1.0, generator())
     own = (mixed == images).all(dim=-1)

@@ -24,7 +24,7 @@ def test_an_error_is_raised_here_and_ends_the_threads() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sieve-data")]
 
 
-def test_who_stops_reading_stops_the_work() -> None:
+def test_a_reader_that_stops_ends_the_work() -> None:
     begun: list[object] = []
     chunks = map_files(begun.append, FILES, label="", progress=None, chunk_size=1)
     next(chunks)

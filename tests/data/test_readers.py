@@ -50,6 +50,18 @@ def opened(root: Path, home: Path, limit: CacheLimit | None = None) -> SearchDat
     return open_search_data(spec, image_size=None, image_fit="crop", data_home=home, cache_home=home, limit=limit)
 
 
+class CountingReader:
+    """Reads files below a folder and counts how often each is read."""
+
+    def __init__(self, root: Path) -> None:
+        self.times: Counter[str] = Counter()
+        self._read = FolderReader(root)
+
+    def __call__(self, name: str) -> bytes:
+        self.times[name] += 1
+        return self._read(name)
+
+
 def children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
@@ -93,32 +105,27 @@ def test_the_processes_work_and_end_with_the_opening(
 
 
 def test_each_file_is_read_once_and_no_test_content_is_kept(root: Path, tmp_path: Path) -> None:
-    layout, reads = scan_folder(root), Counter[str]()
-    read = FolderReader(root)
-
-    def counting(name: str) -> bytes:
-        reads[name] += 1
-        return read(name)
-
+    layout, read = scan_folder(root), CountingReader(root)
     files = [file for file in layout.files if file.part == "train"]
-    with Readers(replace(layout, read=counting)) as readers:
+    with Readers(replace(layout, read=read)) as readers:
         readers.hash_contents(layout.files)
-        assert set(readers._here._kept) == {file.name for file in files}
         assert set(readers.headers(files)) == {Header((12, 12), False)}
         readers.decode(files, FORMAT, None)
-        assert not readers._here._kept
-    assert set(reads) == {file.name for file in layout.files} and set(reads.values()) == {1}
+        assert set(read.times) == {file.name for file in layout.files} and set(read.times.values()) == {1}
+        readers.decode(layout.files, FORMAT, None)  # Neither test contents nor decoded ones were kept.
+    assert set(read.times.values()) == {2}
 
 
 def test_what_has_no_room_is_read_again_and_room_comes_back(root: Path) -> None:
     names = [f"train/ants/{number:03}.png" for number in range(4)]
-    size = len((root / names[0]).read_bytes())
-    reader = FileReader(FolderReader(root), size + size // 2)
+    size, read = len((root / names[0]).read_bytes()), CountingReader(root)
+    reader = FileReader(read, size + size // 2)
     reader.examine(names, decoded_later=True)
-    assert list(reader._kept) == names[:1]
     reader.decode(names, FORMAT, None)
+    assert [read.times[name] for name in names] == [1, 2, 2, 2]
     reader.examine(names[2:], decoded_later=True)
-    assert list(reader._kept) == names[2:3]
+    reader.decode(names[2:], FORMAT, None)
+    assert [read.times[name] for name in names] == [1, 2, 3, 4]
 
 
 def test_contents_are_kept_by_the_process_that_decodes_them(root: Path, tmp_path: Path, processes: None) -> None:
@@ -142,10 +149,11 @@ def test_the_first_of_several_files_that_cannot_be_read_is_named(root: Path, tmp
 
 
 def test_a_killed_process_is_reported_in_one_line(root: Path, processes: None) -> None:
-    layout = scan_folder(root)
+    layout, others = scan_folder(root), children()
     with Readers(layout) as readers:
         readers.hash_contents(layout.files)
-        readers._processes[1]._process.kill()
+        (_, process, *_) = [child for child in children() if child not in others]
+        process.kill()
         with pytest.raises(RuntimeError, match="was killed; is there enough memory"):
             readers.decode(layout.files, FORMAT, None)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sieve-data")]
@@ -158,7 +166,7 @@ def test_a_disk_that_a_process_finds_full_is_one_line(root: Path, tmp_path: Path
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_who_stops_asking_for_headers_can_go_on_to_decode(root: Path, processes: None) -> None:
+def test_decoding_works_after_only_some_headers_were_read(root: Path, processes: None) -> None:
     layout = scan_folder(root)
     with Readers(layout) as readers:
         headers = readers.headers(layout.files)

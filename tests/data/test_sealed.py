@@ -31,7 +31,7 @@ def test_no_test_picture_is_ever_written_to_the_cache(make_folder, cache_home: P
     assert not list(cache_home.rglob("*.npy"))
 
 
-def test_the_fingerprint_of_the_search_tells_whether_the_folder_changed(make_folder, cache_home: Path) -> None:
+def test_the_fingerprint_of_the_search_shows_whether_the_folder_changed(make_folder, cache_home: Path) -> None:
     root = make_folder(FOLDERS)
     spec = DataSpec(source=str(root))
     searched = open_search_data(spec, image_size=None, image_fit="crop", data_home=cache_home, cache_home=cache_home)

@@ -97,7 +97,7 @@ def rare(labels: np.ndarray = LABELS, **fields: object) -> np.ndarray:
     return labels[split.train_M]
 
 
-def test_a_class_made_rare_has_its_share_of_the_largest_one_and_the_note_says_so() -> None:
+def test_a_class_made_rare_has_its_share_of_the_largest_class_as_noted() -> None:
     spec = DataSpec(source="x", imbalance=10, rare_class="b")
     split = split_files(files_of(LABELS), CLASSES, spec)
     assert np.bincount(LABELS[split.train_M]).tolist() == [82, 8, 6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_pictures_that_are_kept_already_are_used_unless_a_limit_forbids_it(
     assert isinstance(opened(root, tmp_path / "kept", CacheLimit(size_bytes=0)).train.pool_NHWC, StreamedPool)
 
 
-def test_a_file_that_is_gone_by_now_is_told_and_what_follows_is_read_right(
+def test_a_file_that_is_gone_is_reported_and_the_following_files_are_read(
     root: Path, kept: SearchData, streamed: SearchData
 ) -> None:
     rows, pool = streamed.train.rows_M, streamed.train.pool_NHWC
@@ -110,18 +111,20 @@ def test_a_file_that_is_gone_by_now_is_told_and_what_follows_is_read_right(
     np.testing.assert_array_equal(pool[rows], kept.train.pool_NHWC[rows])
 
 
-def test_a_killed_process_is_told_and_replaced(kept: SearchData, streamed: SearchData) -> None:
+def test_a_killed_process_is_reported_and_replaced(kept: SearchData, streamed: SearchData) -> None:
     rows, pool = streamed.train.rows_M, streamed.train.pool_NHWC
     assert isinstance(pool, StreamedPool)
+    others = set(multiprocessing.active_children())
     pool[rows[:1]]
-    pool._decoders[0]._process.kill()
+    (decoder, _) = set(multiprocessing.active_children()) - others
+    decoder.kill()
     with pytest.raises(RuntimeError, match="was killed"):
         pool[rows]
     np.testing.assert_array_equal(pool[rows], kept.train.pool_NHWC[rows])
 
 
 DECODE_AND_DIE = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 from pathlib import Path
 from data.cache import open_search_data
 from data.files import CacheLimit
@@ -132,12 +135,12 @@ found = open_search_data(
     limit=CacheLimit(size_bytes=0, processes=2),
 )
 found.train.pool_NHWC[found.train.rows_M]
-print(*[decoder._process.pid for decoder in found.train.pool_NHWC._decoders], flush=True)
+print(*[process.pid for process in multiprocessing.active_children()], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_processes_end_with_the_one_that_they_decode_for(root: Path, tmp_path: Path) -> None:
+def test_decoding_processes_end_with_their_parent(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", DECODE_AND_DIE, str(root), str(tmp_path / "home")]
     printed = subprocess.run(command, capture_output=True, text=True).stdout.split()
     assert len(printed) == 2

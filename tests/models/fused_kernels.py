@@ -310,7 +310,7 @@ def test_a_network_trains_as_its_layers_do(options: dict[str, Any], calls: list[
         torch.testing.assert_close(own(x), expected_logits, rtol=1e-4, atol=1e-5)
 
 
-def test_whoever_looks_into_a_network_sees_its_layers(calls: list[tails.Tail]) -> None:
+def test_inspection_sees_a_networks_layers(calls: list[tails.Tail]) -> None:
     torch.manual_seed(0)
     model = FlexCNN(FlexCNNConfig(conv_layers=2, filters=6), (3, 12, 12), 4)
     model.to(device=DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -209,7 +209,7 @@ def test_without_timm_its_backbones_are_refused_with_what_to_install(monkeypatch
         ("timm/test_vit", 7, "image_size=7: timm/test_vit"),
     ],
 )
-def test_images_of_a_size_that_a_backbone_cannot_look_at_are_infeasible(backbone: str, size: int, message: str) -> None:
+def test_images_of_a_size_that_a_backbone_cannot_take_are_infeasible(backbone: str, size: int, message: str) -> None:
     with pytest.raises(InfeasibleConfig, match=message):
         build_model(BackboneConfig(backbone=backbone, weights="none"), (3, size, size), 3)
 

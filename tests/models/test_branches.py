@@ -208,7 +208,7 @@ def test_a_capture_that_fails_leaves_a_gang_that_trains_the_same(splits: MakeSpl
         _assert_as_alone(splits, config, number, epochs, model)
 
 
-def test_where_memory_runs_out_the_gang_says_so(splits: MakeSplits, shared: FlexCNNConfig) -> None:
+def test_a_gang_that_runs_out_of_memory_raises_an_error(splits: MakeSplits, shared: FlexCNNConfig) -> None:
     gang, _ = _gang(splits, [shared, shared], TapeCapture(fail={1: torch.OutOfMemoryError("CUDA out of memory.")}))
     with pytest.raises(torch.OutOfMemoryError):
         next(iter(gang))
@@ -272,7 +272,9 @@ def test_what_branches_must_not_share_is_found_by_the_comparison(
     ],
     ids=str,
 )
-def test_a_key_says_what_may_share_a_graph(shared: FlexCNNConfig, fields: dict[str, Any], same: bool) -> None:
+def test_the_key_is_equal_for_networks_that_may_share_a_graph(
+    shared: FlexCNNConfig, fields: dict[str, Any], same: bool
+) -> None:
     assert (branch_key(dataclasses.replace(shared, **fields)) == branch_key(shared)) is same
 
 

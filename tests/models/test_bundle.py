@@ -46,7 +46,7 @@ def test_a_classifier_computes_in_the_number_format_asked_for_and_in_float32_una
     np.testing.assert_array_equal(classifier.predict_proba(IMAGES, precision="fp32"), exact)
 
 
-def test_a_loaded_classifier_predicts_what_the_network_says_in_validation(bundle: Bundle) -> None:
+def test_a_loaded_classifier_predicts_what_the_network_predicts_in_validation(bundle: Bundle) -> None:
     folder, model, config = bundle
     rows = np.arange(len(IMAGES))
     images = to_device(ImageSet(pool_NHWC=IMAGES, rows_M=rows, labels_M=rows * 0), torch.device("cpu"))

@@ -11,7 +11,7 @@ from models.values import from_flat, to_flat, with_values
 LABELS = torch.tensor([0] * 200 + [1] * 10)
 
 
-def test_inverse_frequency_gives_every_class_the_same_say_and_averages_to_1() -> None:
+def test_inverse_frequency_weights_every_class_equally_and_averages_to_1() -> None:
     weights = inverse_frequency(LABELS, 2)
 
     assert weights[1] / weights[0] == pytest.approx(20)

@@ -83,7 +83,7 @@ def test_the_closed_form_gives_the_exact_totals_for_any_m_k_and_n(
         assert _evaluate(formula.parameters, m, k, n) == total_parameters(costs)
 
 
-def test_without_same_padding_the_closed_form_says_for_which_kernel_it_holds() -> None:
+def test_without_same_padding_the_closed_form_names_the_kernel_that_it_holds_for() -> None:
     formula = closed_form(FlexCNNConfig(padding=0, kernel_size=5), (3, 224, 224), 10)
     costs = layers(FlexCNNConfig(padding=0, kernel_size=5, filters=9, dense_width=70), (3, 224, 224), 10)
 

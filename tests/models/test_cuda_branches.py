@@ -102,7 +102,7 @@ def test_a_free_branch_takes_the_next_trial(tiny: FlexCNNConfig) -> None:
     _assert_as_alone(later, 5, [epoch[2] for epoch in epochs if 2 in epoch], late_model)
 
 
-def test_a_gang_whose_capture_fails_trains_all_the_same_and_the_next_one_is_captured(tiny: FlexCNNConfig) -> None:
+def test_a_gang_whose_capture_fails_trains_eagerly_and_the_next_gang_is_captured(tiny: FlexCNNConfig) -> None:
     configs: list[TrainConfig] = [dataclasses.replace(tiny, precision="fp32")] * 2
     gang, models = _gang(configs, Failing(GPU))
 

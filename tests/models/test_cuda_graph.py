@@ -33,6 +33,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"ema_decay": 0.9, "gradient_clip": 1.0, "class_weights": "inverse_frequency", "label_smoothing": 0.1},
     {"mixup": 0.2, "cutmix": 1.0, "focal_gamma": 2.0, "sampling": "balanced"},
     {"rotation": 15.0, "resized_crop": 0.6, "color_jitter": 0.2, "crop_padding": 1, "erasing": 0.5},
+    {"auto_augment": "trivial_augment"},
+    {"auto_augment": "rand_augment", "flip": 0.5},
 ]
 
 
@@ -88,7 +90,7 @@ def _assert_same(config: TrainConfig, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("fields", CONFIGS, ids=str)
-def test_captured_steps_are_the_eager_ones(tiny: FlexCNNConfig, fields: dict[str, Any]) -> None:
+def test_captured_steps_equal_eager_steps(tiny: FlexCNNConfig, fields: dict[str, Any]) -> None:
     _assert_same(dataclasses.replace(tiny, epochs=3, precision="fp32", **fields), tolerance=2e-3)
 
 

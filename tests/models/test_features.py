@@ -126,7 +126,7 @@ def test_the_frozen_part_and_the_learning_part_make_the_whole(
 
 
 @pytest.mark.parametrize("freezing", ["freeze_all", "freeze_partial"])
-def test_who_trains_on_features_has_trained_the_whole_network(freezing: str, tmp_path: Path) -> None:
+def test_training_on_features_equals_training_the_whole_network(freezing: str, tmp_path: Path) -> None:
     config = _config(freezing=freezing, dropout=0.2)
     on_images, on_features = _build(config), _build(config)
     train = TrainBatches(to_device(DATA.train, CPU), batch_size=4, augmentation=Augmentation(), **STATISTICS)

@@ -136,7 +136,7 @@ def test_on_a_cpu_the_layers_run_and_triton_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
-def test_where_triton_does_not_run_the_layers_do_and_one_warning_says_why(
+def test_where_triton_does_not_run_the_layers_do_after_one_warning_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tails, "DEVICE_TYPES", {"cpu"})  # Triton has nothing for one, unless it interprets.

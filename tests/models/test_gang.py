@@ -125,7 +125,7 @@ def test_when_all_slots_are_dropped_the_gang_is_over(batches: Batches) -> None:
     assert list(gang) == []
 
 
-def test_a_slot_that_diverges_ends_alone_and_says_so(batches: Batches) -> None:
+def test_a_slot_that_diverges_ends_alone_with_its_reason(batches: Batches) -> None:
     configs = [_config(optimizer="sgd"), _config(optimizer="sgd", learning_rate=1e38)]
     gang, _ = _gang(configs, batches)
 

@@ -75,7 +75,9 @@ def state_of(model: nn.Module) -> list[object]:
     return [parameters, buffers, modules]
 
 
-def test_every_look_has_the_images_shape_and_leaves_the_network_as_found(network: nn.Module, images: Tensor) -> None:
+def test_every_inspection_has_the_images_shape_and_leaves_the_network_as_found(
+    network: nn.Module, images: Tensor
+) -> None:
     before = state_of(network.train())
 
     maps = feature_maps(network, images)
@@ -107,7 +109,7 @@ def test_every_conv_layer_has_maps_in_order_of_computation(network: nn.Module, i
         assert maps[name].shape[:2] == (2, conv.out_channels)
 
 
-def test_a_look_at_an_image_of_the_wrong_shape_leaves_the_network_as_found(images: Tensor) -> None:
+def test_inspecting_an_image_of_the_wrong_shape_leaves_the_network_as_found(images: Tensor) -> None:
     model = _flexcnn().train()
     before = state_of(model)
     with pytest.raises(RuntimeError):

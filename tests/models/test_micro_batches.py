@@ -108,7 +108,7 @@ def test_what_does_not_fit_even_in_the_smallest_pieces_is_infeasible(
         train(without_norm, room=SMALLEST - 1)
 
 
-def test_a_cpu_without_memory_says_so_in_its_own_way(
+def test_a_cpus_out_of_memory_error_is_recognised(
     train: Callable[..., list[EpochMetrics]], without_norm: FlexCNNConfig
 ) -> None:
     with pytest.raises(RuntimeError) as found:

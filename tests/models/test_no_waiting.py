@@ -50,9 +50,13 @@ def test_a_value_that_is_asked_for_is_seen() -> None:
     assert waits.seen == {"aten::_local_scalar_dense": 1, "aten::index": 1}
 
 
-@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2}, {"cutmix": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "mixing",
+    [{}, {"mixup": 0.2}, {"cutmix": 1.0}, {"auto_augment": "trivial_augment"}, {"auto_augment": "rand_augment"}],
+    ids=str,
+)
 def test_an_epoch_never_waits_however_many_batches_it_has(
-    splits: MakeSplits, tiny: FlexCNNConfig, mixing: dict[str, float]
+    splits: MakeSplits, tiny: FlexCNNConfig, mixing: dict[str, Any]
 ) -> None:
     config = dataclasses.replace(tiny, optimizer="sgd", **EVERYTHING, **mixing)
     waits = {}

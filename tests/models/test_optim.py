@@ -76,7 +76,7 @@ def test_sgd_takes_the_steps_of_torchs_sgd() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
-def test_sgd_without_momentum_is_allowed_whatever_nesterov_says() -> None:
+def test_sgd_without_momentum_is_allowed_with_and_without_nesterov() -> None:
     after = _after_steps_without_gradient(optimizer="sgd", momentum=0, nesterov=True, weight_decay=0.5)["0.weight"]
 
     torch.testing.assert_close(after, torch.full_like(after, 1 - 0.1 * 0.5))

@@ -114,7 +114,7 @@ def test_images_in_any_memory_format_give_the_same_maps() -> None:
         ((1, 3, 4, 9), (8, 3, 3, 3), {"dilation": 2}, "4x9 px, padded, are smaller than a kernel of 3x3"),
     ],
 )
-def test_what_does_not_fit_is_said(
+def test_a_batch_that_does_not_fit_is_reported(
     shape: tuple[int, ...], weight: tuple[int, ...], options: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -32,7 +32,7 @@ def test_what_is_called_buildable_is_built_and_nothing_else() -> None:
     ("backbone", "size", "complaint"),
     [("inception_v3", 32, "needs at least 75 px"), ("vit_b_16", 100, "use a multiple"), ("vgg16", 16, "at least 32")],
 )
-def test_a_backbone_that_cannot_look_at_the_images_is_refused(backbone: str, size: int, complaint: str) -> None:
+def test_a_backbone_that_cannot_take_images_of_this_size_is_refused(backbone: str, size: int, complaint: str) -> None:
     with pytest.raises(InfeasibleConfig, match=complaint):
         check_buildable(BackboneConfig(backbone=backbone, image_size=size), 3, 2)
 

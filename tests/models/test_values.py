@@ -52,7 +52,7 @@ def test_replaced_values_are_converted_and_the_original_is_left_alone() -> None:
         ({"model": "flexcn"}, "unknown model 'flexcn'. Did you mean 'flexcnn'?"),
     ],
 )
-def test_a_bad_value_is_one_line_that_says_what_is_needed(values: dict[str, object], message: str) -> None:
+def test_a_bad_value_is_one_line_with_what_is_needed(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as complaint:
         with_values(FlexCNNConfig(), values)
 

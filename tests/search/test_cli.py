@@ -72,7 +72,7 @@ def test_a_wrong_option_is_one_line(capsys):
     )
 
 
-def test_json_is_one_object_and_knows_no_nan(capsys):
+def test_json_is_one_object_without_nan(capsys):
     print_json({"name": "Blüte", "values": [1.5]})
     assert json.loads(capsys.readouterr().out) == {"name": "Blüte", "values": [1.5]}
     with pytest.raises(ValueError, match="JSON"):

@@ -22,7 +22,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
-def test_every_gpu_is_read_and_what_the_driver_does_not_tell_is_none(
+def test_every_gpu_is_read_and_values_that_the_driver_lacks_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = "0, NVIDIA H200, 87, 12000, 143771\n1, NVIDIA H200, [N/A], [N/A], 143771\n"
@@ -34,9 +34,7 @@ def test_every_gpu_is_read_and_what_the_driver_does_not_tell_is_none(
 
 
 @pytest.mark.parametrize("script", ["echo 'No devices were found'; exit 6", "exec sleep 30"], ids=["none", "hangs"])
-def test_a_driver_that_has_nothing_to_say_costs_nothing(
-    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_driver_without_values_costs_no_time(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "TIMEOUT_S", 0.2)
     install(tmp_path, monkeypatch, script)
     assert read_gpus() == []

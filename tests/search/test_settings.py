@@ -17,7 +17,7 @@ def settings(*arguments: str, **environment: str) -> Settings:
     return from_arguments(command_parser("search.status", "").parse_args(list(arguments)), environment)
 
 
-def test_everything_lies_below_the_home_folder_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+def test_everything_lies_below_the_home_folder_by_default(tmp_path: Path) -> None:
     made = settings("--home", str(tmp_path))
     assert made.storage_url == f"sqlite:///{tmp_path}/sieve.db"
     assert made.tracking_url == f"sqlite:///{tmp_path}/mlflow.db"

@@ -58,7 +58,7 @@ def test_status_as_json_is_one_object(
     assert study["stages"][0]["waiting"] == 5
 
 
-def test_a_study_whose_supervisor_is_gone_says_how_to_go_on(
+def test_the_status_of_a_study_without_supervisor_names_the_command_that_continues_it(
     sqlite: Storage, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     begin(sqlite)
@@ -124,7 +124,9 @@ def test_ctrl_c_ends_the_watching_and_leaves_the_terminal_clean(sqlite: Storage,
     assert "Traceback" not in terminal.shown
 
 
-def test_a_database_without_a_study_says_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_status_of_a_database_without_studies_reports_that(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     main(arguments)
     assert "no studies yet" in capsys.readouterr().out
 

@@ -89,7 +89,7 @@ def test_a_misspelled_sampler_or_pruner_and_a_stage_named_confirm_are_errors(
 @pytest.mark.parametrize(
     "changes", [{"metric": "accuracy"}, {"val_fraction": 1.5}, {"seed": -1}, {"confirm": Confirm(epochs=0)}]
 )
-def test_what_a_study_says_of_itself_is_checked_when_it_is_defined(changes: dict[str, Any]) -> None:
+def test_a_studys_fields_are_checked_when_it_is_defined(changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="mine"):
         Study(name="mine", description="", config=FlexCNNConfig(), stages=study().stages, **changes)
 

@@ -9,7 +9,7 @@ from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
 from studies.definition import Space, Stage, Study, choice, when
 from studies.flat import flatten
-from studies.registry import load_study
+from studies.load import load_study
 
 
 def around(base: TrainConfig) -> Space:

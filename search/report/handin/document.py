@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 
+from search.report.ablation_chapter import AblationChapter
 from search.report.facts import StudyFacts
 from search.report.figures.style import Plot
 from search.report.html_tables import Table
@@ -18,6 +19,10 @@ from search.report.sections import Section
 
 FIGURES = "figures"
 """Folder beside the text with its pictures."""
+
+
+MAX_COLUMNS, TURNED_ROWS = 10, 5
+"""Columns above which a table is turned, and how many of its rows it then shows as columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +55,31 @@ class Document:
         names = chain([f"{wanted}.png"], (f"{wanted}-{number}.png" for number in count(2)))
         name = next(name for name in names if name not in known)
         self.drawings.append(Drawing(name=name, plot=plot))
-        self.add(f"![{plot.title}]({FIGURES}/{name})", f"*{plot.title}.* {plot.caption}")
+        self.add(f"![{plot.title}]({FIGURES}/{name})", f"*{plot.title}.* {_on_paper(plot.caption)}")
 
     def table(self, table: Table | None) -> None:
-        """Add a table with its caption; nothing for None."""
+        """Add a table with its caption; nothing for None.
+
+        A table of many columns is turned, so that a page is wide enough: its first rows become columns.
+        """
         if table is None or not table.rows:
             return
         rows = [[cell.text for cell in row] for row in table.rows]
-        self.add(pipe_table(table.headings, rows), table.caption.replace(" Click a heading to sort.", ""))
+        headings, note = list(table.headings), ""
+        if len(headings) > MAX_COLUMNS:
+            shown = rows[:TURNED_ROWS]
+            note = f" Shown are the first {len(shown)} of {len(rows)}." if len(shown) < len(rows) else ""
+            headings, *rows = [list(line) for line in zip(headings, *shown, strict=True)]
+        self.add(pipe_table(headings, rows), _on_paper(table.caption) + note)
 
     def text(self) -> str:
         """The whole text."""
         return "\n".join(self.lines)
+
+
+def _on_paper(caption: str) -> str:
+    """A caption without its sentence on what a click does."""
+    return re.sub(r" Click [^.]*\.", "", caption)
 
 
 def pipe_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -75,11 +93,16 @@ def _escaped(cell: str) -> str:
     return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
-def write_document(facts: StudyFacts, contents: Contents, pictures: Sequence[tuple[str, str, str]]) -> Document:
+def write_document(
+    facts: StudyFacts,
+    contents: Contents,
+    pictures: Sequence[tuple[str, str, str]],
+    ablation: AblationChapter | None = None,
+) -> Document:
     """The hand-in of a study.
 
     `contents` are the chapters of its report; `pictures` are the champion's pictures: title, file in `FIGURES`
-    and caption.
+    and caption. `ablation` is the chapter of a study that ends with an ablation.
     """
     document = Document()
     document.add(f"# {facts.record.name}", facts.record.definition.description)
@@ -90,13 +113,15 @@ def write_document(facts: StudyFacts, contents: Contents, pictures: Sequence[tup
     _search(document, contents)
     document.add("## 4. What helped")
     document.add("\n".join(_bullets(contents.observations)))
+    if ablation:
+        _ablation(document, ablation)
     _champion(document, contents)
     _test(document, facts, contents)
     if pictures:
         document.add("## 7. Pictures of the champion")
         for title, file, caption in pictures:
             document.add(f"![{title}]({FIGURES}/{file})", f"*{title}.* {caption}")
-    document.add("## 8. How to repeat it", f"```\n{contents.command}\n```")
+    document.add(f"## {8 if pictures else 7}. How to repeat it", f"```\n{contents.command}\n```")
     document.add("\n".join(f"- {name.split('.')[-1]}: {version}" for name, version in contents.versions.items()))
     return document
 
@@ -138,6 +163,9 @@ def _search(document: Document, contents: Contents) -> None:
         document.add(f"### {section.title}", section.lead)
         for plot in section.plots:
             document.figure(plot)
+        if section.probes:
+            document.table(section.probes)
+            continue
         _importance(document, section)
         document.table(section.best)
 
@@ -171,6 +199,17 @@ def _importance_rows(one: Importance) -> Iterator[tuple[str, ...]]:
 def _bullets(observations: Sequence[Observation]) -> Iterator[str]:
     for one in observations:
         yield f"- **{one.about}** ({one.strength}): {one.text}"
+
+
+def _ablation(document: Document, chapter: AblationChapter) -> None:
+    document.add("### Ablation: what does each factor change?", chapter.lead)
+    document.add("\n".join(_bullets(chapter.findings)))
+    document.figure(chapter.forest)
+    for table in (chapter.effects, chapter.cells):
+        document.table(table)
+    for plot in chapter.plots:
+        document.figure(plot)
+    document.table(chapter.classes)
 
 
 def _champion(document: Document, contents: Contents) -> None:

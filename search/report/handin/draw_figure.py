@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from matplotlib.tri import Triangulation
 
 from search.report.figures.style import BLUE, CLEAR, GREY, Plot
@@ -27,6 +27,8 @@ _SYMBOLS = {
     "line-ew-open": "_", "triangle-up-open": "^", "triangle-right-open": ">",
 }  # fmt: skip
 _DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+_WHOLE = ("epoch", "trial")
+"""First words of the titles of axes that count."""
 _STEPS = {"hv": "steps-post", "vh": "steps-pre"}
 
 
@@ -201,6 +203,8 @@ def _shape_axis(axes: Axes, which: str, layout: Mapping[str, Any]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     if (title := layout.get("title", {}).get("text")) is not None:
         axis.set_label_text(title)
+        if title.startswith(_WHOLE):
+            axis.set_major_locator(MaxNLocator(integer=True))
     if layout.get("type") == "log":
         axis.axes.set_xscale("log") if which == "x" else axis.axes.set_yscale("log")
     if layout.get("tickformat", "").endswith("%"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +15,10 @@ FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 TEXT_PT = 8
 """Font size of text and tables, whose columns are narrow."""
+
+
+_STARTS_PAGE = re.compile(r"<h([23])>(Stage \d|All stages together|4\. What helped)")
+"""Headings of chapters that begin with a large figure: at the end of a page they would stand alone."""
 
 
 def write_pdf(text: str, folder: Path, path: Path) -> None:
@@ -41,8 +46,10 @@ def write_pdf(text: str, folder: Path, path: Path) -> None:
     styles["code"] = FontFace(family="mono")  # type: ignore[assignment]
     styles["pre"] = TextStyle(font_family="mono", font_size_pt=7, t_margin=2)
     html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    html = _STARTS_PAGE.sub(r'<h\1 style="break-before: page">\2', html)
     html = html.replace('src="', f'width="510" src="{folder}/')
     html = html.replace("<table>", '<table width="100%" cellpadding="1">')
+    html = html.replace("<td>", '<td align="left">')  # fpdf2 would justify it, with wide gaps.
     html = html.replace("<em>", "").replace("</em>", "")  # fpdf2 would print the tables after it in italics.
     document.write_html(html, tag_styles=styles, table_line_separators=True)
     document.output(str(path))

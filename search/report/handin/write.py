@@ -10,6 +10,7 @@ from data.files import read_json, writing_below
 from data.outputs import output_folder
 from search import names
 from search.pictures.draw_all import INDEX_FILE, PICTURE_FOLDER
+from search.report.ablation_chapter import read_chapter
 from search.report.facts import StudyFacts, open_facts
 from search.report.handin.document import FIGURES, write_document
 from search.report.handin.draw_figure import save_figure
@@ -65,7 +66,7 @@ def _write_text(settings: Settings, facts: StudyFacts, folder: Path) -> None:
         if (pictures / entry["file"]).is_file():
             shutil.copyfile(pictures / entry["file"], folder / FIGURES / entry["file"])
             drawn.append((entry["title"], entry["file"], entry["caption"]))
-    document = write_document(facts, gather(facts), drawn)
+    document = write_document(facts, gather(facts), drawn, read_chapter(settings, facts))
     for drawing in document.drawings:
         save_figure(drawing.plot, folder / FIGURES / drawing.name)
     (folder / TEXT).write_text(document.text(), "utf-8")

@@ -162,7 +162,7 @@ def test_a_source_without_pictures_is_one_line_and_leaves_nothing(weights, tmp_p
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_video_without_the_extra_says_what_to_install(video, weights, capsys, monkeypatch):
+def test_a_video_without_the_extra_names_what_to_install(video, weights, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "search.detect.video", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     assert _detect(video, weights) == 2

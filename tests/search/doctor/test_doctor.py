@@ -90,7 +90,7 @@ def test_a_trial_in_training_is_not_requeued(stage: OpenStage) -> None:
     finish(stage.storage, claim, Result(outcome="complete", value=0.5))
 
 
-def test_a_look_without_a_result_is_a_warning_with_the_command_to_look_again(stage: OpenStage) -> None:
+def test_a_look_without_a_result_is_a_warning_with_the_command_for_another_look(stage: OpenStage) -> None:
     number = open_look(stage.storage, "tiny", by="me", model_uri="models:/tiny/1", reason=None)
     finding = only(check_seal(stage.storage))
     assert finding.state == "warning" and finding.mend is not None

@@ -15,7 +15,9 @@ from models.values import to_flat
 from search import names
 from search.report.ablation_chapter import AblationChapter, ablation_chapter
 from search.report.facts import StudyFacts, read_facts
+from search.report.handin.document import write_document
 from search.report.make import make_report
+from search.report.page import gather
 from search.settings import Settings
 from search.stage.describe import describe_study
 from search.stage.pinning import pin_ablation
@@ -139,3 +141,13 @@ def test_the_page_has_the_chapter_in_place_of_a_confirmation(settings: Settings)
     html = make_report(settings, STUDY.name).read_text()
     assert '<h2 id="ablation">' in html and 'id="confirmation"' not in html
     assert "norm instead of none" in html and "finalist" not in html.split("<script")[0]
+
+
+def test_the_hand_in_holds_the_chapter(read: tuple[StudyFacts, AblationResult], chapter: AblationChapter) -> None:
+    facts, _ = read
+    document = write_document(facts, gather(facts, rank=lambda trials: []), [], chapter)
+    text = document.text()
+    assert "### Ablation" in text and chapter.lead in text and "Click" not in text
+    assert {plot.title for plot in (chapter.forest, *chapter.plots)} <= {one.plot.title for one in document.drawings}
+    for table in (chapter.effects, chapter.cells):
+        assert "| " + " | ".join(table.headings) + " |" in text

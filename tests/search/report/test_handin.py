@@ -13,8 +13,10 @@ from PIL import Image
 from data.errors import UserError
 from search.report.__main__ import main
 from search.report.figures.style import Plot, blank
+from search.report.handin.document import MAX_COLUMNS, TURNED_ROWS, Document
 from search.report.handin.draw_figure import save_figure
 from search.report.handin.write import print_text, write_handin
+from search.report.html_tables import Cell, Table
 from tests.search.report.conftest import MadeStudy
 
 ASKED_FOR = (
@@ -86,3 +88,15 @@ def test_a_stacked_bar_reaches_the_sum_of_its_parts(tmp_path: Path) -> None:
     pixels = Image.open(tmp_path / "bars.png").convert("RGB")
     row = [pixels.getpixel((x, int(0.55 * pixels.height))) for x in range(pixels.width)]
     assert row.count((255, 0, 0)) == pytest.approx(3 * row.count((0, 0, 255)), rel=0.02)
+
+
+def test_a_table_of_many_columns_is_turned_and_names_what_it_leaves_out() -> None:
+    headings = ("trial", *(f"parameter_{number}" for number in range(MAX_COLUMNS)))
+    columns = range(len(headings))
+    rows = tuple(tuple(Cell(text=f"{row}/{column}", key=row) for column in columns) for row in range(TURNED_ROWS + 2))
+    document = Document()
+    document.table(Table(headings=headings, rows=rows, caption="Trials. Click a heading to sort."))
+    lines = document.text().splitlines()
+    assert lines[0] == "| trial | 0/0 | 1/0 | 2/0 | 3/0 | 4/0 |"
+    assert lines[2] == "| parameter_0 | 0/1 | 1/1 | 2/1 | 3/1 | 4/1 |"
+    assert lines[-1] == f"Trials. Shown are the first {TURNED_ROWS} of {TURNED_ROWS + 2}."

@@ -13,7 +13,7 @@ from search.store.records import StudyRecord
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from studies.definition import Study, choice
-from studies.registry import STUDIES
+from studies.load import STUDIES
 
 QUICKSTART = STUDIES["quickstart"]
 DATA = StudyData(fingerprint="a", split_hash="b", notes=("old words",))

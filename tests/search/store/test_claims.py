@@ -230,7 +230,7 @@ def test_a_trial_that_is_being_released_is_claimed_when_its_lease_is_gone(
     """Where two transactions overlap, as they can on Postgres, a claim may collide with the old lease."""
     enqueue(storage, 1)
     first, collisions = claim(storage), [IntegrityError("INSERT", {}, Exception("sieve_lease"))]
-    original = claims._claim_first
+    original = claims.lease_first
 
     def collide(*args: Any) -> Any:
         if collisions:
@@ -238,7 +238,7 @@ def test_a_trial_that_is_being_released_is_claimed_when_its_lease_is_gone(
             raise collisions.pop()
         return original(*args)
 
-    monkeypatch.setattr(claims, "_claim_first", collide)
+    monkeypatch.setattr(claims, "lease_first", collide)
     assert claim(storage).trial_id == first.trial_id
 
 

@@ -32,9 +32,8 @@ from search.store.optuna_private import (
     database_id,
     draw_again,
     frozen_copy,
-    read_trials,
+    show_only,
     study_database_id,
-    with_engine,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -192,23 +191,20 @@ def test_a_trial_that_forgets_its_parameters_is_drawn_again(backend: RDBStorage)
     assert trial._suggest("x", FloatDistribution(0, 2)) != first
 
 
-def test_a_view_with_another_engine_reads_through_that_engine(backend: RDBStorage, study: optuna.Study) -> None:
-    study.ask()
-    engine = backend.engine.execution_options(marked=True)
-    view = with_engine(backend, engine)
-    seen = []
-    with view.scoped_session() as session:
-        seen.append(session.connection().get_execution_options().get("marked"))
-    assert seen == [True] and len(view.get_all_trials(study_database_id(study))) == 1
-    view.remove_session()
+def test_a_view_of_a_study_shows_a_sampler_the_chosen_trials_and_everything_else(study: optuna.Study) -> None:
+    for value in (0.1, 0.2, 0.3):
+        study.tell(study.ask(), value)
+    trials = study.get_trials()
+    view = show_only(study, trials[1:])
+    assert view.get_trials() == trials[1:]
+    assert view._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True) == trials[1:]
+    assert view.get_trials(states=(TrialState.RUNNING,)) == [] and view.directions == study.directions
 
 
-def test_chosen_and_newer_trials_are_read_by_database_id(backend: RDBStorage, study: optuna.Study) -> None:
-    first, second, third = (database_id(study.ask()) for _ in range(3))
-    study_id = study_database_id(study)
-    assert [database_id(trial) for trial in read_trials(backend, study_id)] == [first, second, third]
-    chosen = read_trials(backend, study_id, ids={first}, newer_than=second)
-    assert sorted(database_id(trial) for trial in chosen) == [first, third]
+def test_tpe_reads_a_study_s_trials_by_the_method_that_a_view_replaces() -> None:
+    source = inspect.getsource(optuna.samplers.TPESampler)
+    assert "study._get_trials(deepcopy=False, states=states, use_cache=" in source
+    assert "get_all_trials" not in source and "study.trials" not in source
 
 
 @pytest.mark.parametrize(
@@ -218,7 +214,6 @@ def test_chosen_and_newer_trials_are_read_by_database_id(backend: RDBStorage, st
         ("get_trial", ["trial_id"]),
         ("set_trial_param", ["trial_id", "param_name", "param_value_internal", "distribution"]),
         ("set_trial_system_attr", ["trial_id", "key", "value"]),
-        ("remove_session", []),
     ],
 )
 def test_a_method_that_sieve_overrides_has_the_same_parameters(method: str, parameters: list[str]) -> None:

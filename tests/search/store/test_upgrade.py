@@ -128,7 +128,7 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(old_url: str, monke
         connection.execute(text("ALTER TABLE sieve_look ADD COLUMN token VARCHAR(40)"))  # type: ignore[attr-defined]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("search.store.upgrade._run_migrations", fail)
+    monkeypatch.setattr("search.store.upgrade.run_migrations", fail)
     with pytest.raises(KeyboardInterrupt):
         open_storage(old_url, create=False, upgrade=True)
     monkeypatch.undo()

@@ -93,7 +93,7 @@ def test_unequal_gpus_are_left_alone_unless_torch_counts_them_as_the_driver_does
 
 
 @pytest.mark.parametrize(("visible", "expected"), [("1,0", 4), ("0", 1), ("GPU-8f1b,GPU-77aa", 1)])
-def test_gpus_that_the_environment_renames_are_told_apart(
+def test_gpus_that_the_environment_renames_are_distinguished(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, visible: str, expected: int
 ) -> None:
     """The driver numbers all GPUs, torch those that are left visible."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from data.errors import SieveError
@@ -29,6 +30,12 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+def running_workers() -> list[psutil.Process]:
+    """The workers that this process has started and that still run, the oldest first."""
+    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return sorted((child for child in running if "search.worker" in child.cmdline()), key=psutil.Process.create_time)
 
 
 @pytest.fixture
@@ -59,7 +66,7 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 def test_a_worker_that_dies_is_restarted(make_launcher: Callable[..., LocalLauncher]) -> None:
     launcher = make_launcher(WAITS, workers=2)
-    launcher._running[0].process.kill()
+    running_workers()[0].kill()
     wait_for(lambda: launcher.alive() == 1)
     assert launcher.restart_dead() == 1
     assert launcher.alive() == 2
@@ -77,7 +84,7 @@ def test_a_gpu_with_room_gets_a_worker_that_is_restarted_like_the_others(
     assert launcher.restart_dead() == launcher.restart_dead() == 0
     assert launcher.alive() == 2
     assert "cpu has room: starting one more worker on it" in capsys.readouterr().err
-    launcher._running[1].process.kill()
+    running_workers()[-1].kill()
     wait_for(lambda: launcher.alive() == 1)
     assert launcher.restart_dead() == 1
     assert launcher.alive() == 2
@@ -92,7 +99,7 @@ def test_an_extra_worker_that_cannot_start_does_not_end_the_study(
 
     launcher = make_launcher(WAITS, gpu_capacity=AlwaysRoom([]))
     launcher.restart_dead()
-    launcher._running[1].process.kill()
+    running_workers()[-1].kill()
     wait_for(lambda: launcher.alive() == 1)
     for _ in range(10):
         launcher.restart_dead()
@@ -137,10 +144,10 @@ def test_workers_that_were_asked_to_end_are_not_restarted(make_launcher: Callabl
 
 def test_a_worker_that_ignores_signals_is_killed(make_launcher: Callable[..., LocalLauncher], tmp_path: Path) -> None:
     launcher = make_launcher(IGNORES_SIGNALS, timing=Timing(stop_s=0.3))
-    process = launcher._running[0].process
+    (worker,) = running_workers()
     wait_for((tmp_path / "ready").exists)
     launcher.stop()
-    assert process.returncode == -9
+    assert not worker.is_running() and launcher.alive() == 0
 
 
 def test_workers_that_are_prepared_early_wait_for_the_start(

@@ -75,7 +75,7 @@ def test_the_look_is_on_record_before_a_test_image_is_opened(finished, monkeypat
         evaluate(finished, "partA")
 
 
-def test_a_second_look_is_refused_with_what_the_first_one_saw(finished, monkeypatch):
+def test_a_second_look_is_refused_with_the_result_of_the_first(finished, monkeypatch):
     first = evaluate(finished, "partA")
     monkeypatch.setattr(module, "open_test_images", lambda *a, **k: pytest.fail("looked"))
     with pytest.raises(SealBroken) as refused:

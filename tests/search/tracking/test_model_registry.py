@@ -63,7 +63,7 @@ def test_a_picture_of_another_size_or_type_is_refused(settings, run_id, bundle):
             model.predict(wrong)
 
 
-def test_the_version_says_what_it_is_and_which_run_it_came_from(settings, run_id, bundle):
+def test_the_model_version_names_its_contents_and_its_run(settings, run_id, bundle):
     registered = register(settings, bundle, run_id)
     version = connect(settings.tracking_url).get_model_version_by_alias("partA", names.CHAMPION_ALIAS)
     assert registered.uri == f"models:/partA/{version.version}"

@@ -53,7 +53,7 @@ def test_what_an_outage_left_behind_is_sent_and_counted(behind, capsys):
     assert capsys.readouterr().out == "partA: 0 trials and 0 looks sent, 0 trials left\n"
 
 
-def test_a_server_that_is_still_down_is_exit_code_1_and_says_what_is_left(behind, capsys):
+def test_a_server_that_is_still_down_is_exit_code_1_with_what_is_left(behind, capsys):
     assert run(replace(behind.settings, tracking_url=DOWN), "--json") == 1
 
     printed = capsys.readouterr()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from data.errors import ArtifactsAway, UserError
 from models.bundle import load_bundle
@@ -153,7 +154,7 @@ def test_checkpoints_are_uploaded_only_now_and_then(tmp_path: Path, monkeypatch:
     sent: list[object] = []
     for back_up_s, expected in ((3600.0, 0), (0.0, 1)):
         store = open_store(tmp_path, Timing(back_up_s=back_up_s))
-        monkeypatch.setattr(store._fs, "put_file", lambda *args: sent.append(args))
+        monkeypatch.setattr(MemoryFileSystem, "put_file", lambda *args: sent.append(args))
         store.back_up(store.root / "checkpoint.pt")
         assert len(sent) == expected
 
@@ -166,7 +167,7 @@ def test_a_store_that_does_not_answer_is_a_warning_for_a_checkpoint_and_an_error
     def away(*args: object) -> None:
         raise ConnectionError("nobody answers")
 
-    monkeypatch.setattr(store._fs, "put_file", away)
+    monkeypatch.setattr(MemoryFileSystem, "put_file", away)
     folder = store.root / "classifier"
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"w")
@@ -183,7 +184,7 @@ def test_an_upload_is_repeated_through_a_short_outage(store: ObjectStore, monkey
         if (error := next(answers)) is not None:
             raise error
 
-    monkeypatch.setattr(store._fs, "put_file", put)
+    monkeypatch.setattr(MemoryFileSystem, "put_file", put)
     folder = store.root / "classifier"
     folder.mkdir(parents=True)
     (folder / "weights").write_bytes(b"w")

@@ -102,7 +102,7 @@ def test_memory_that_runs_out_is_infeasible(
     assert "2 TiB" in result.attributes[names.REASON]
 
 
-def test_a_batch_that_does_not_fit_is_trained_in_pieces_and_the_trial_says_so(
+def test_a_batch_that_does_not_fit_is_trained_in_pieces_and_the_trial_records_it(
     sqlite: Storage, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = FlexCNN.forward

@@ -43,7 +43,7 @@ def start(struck: list[str]) -> Iterator[Callable[[float | None], Watchdog]]:
         watchdog.close()
 
 
-def test_a_training_that_hangs_is_ended_and_the_reason_says_where(
+def test_a_training_that_hangs_is_ended_and_the_reason_names_the_line(
     start: Callable[..., Watchdog], struck: list[str]
 ) -> None:
     watchdog = start(0.1)

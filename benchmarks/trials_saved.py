@@ -1,13 +1,13 @@
-"""How many trials a warm start saves: digits, searched with and without the best configurations found on other images.
+"""Measure how many trials a warm start saves: search digits with and without the best configurations of other images.
 
-    python -m benchmarks.warm_start --data CIFAR10_FOLDER [--seeds 8] [--output FILE]
+    python -m benchmarks.trials_saved --data CIFAR10_FOLDER [--seeds 8] [--output FILE]
 
-An earlier study searches the same space on 3,000 images of CIFAR-10 at 16 px. Then the digits are searched with every
-seed twice, cold and warm: the same seed draws the split's trainings and the sampler, the start configuration is the
-same, and the warm search spends its first places on what the earlier study found best. No trial is pruned, one runs
-after the other, and only validation images are looked at. Counted are the trials until a search first reaches each of
-LEVELS (null: never within the budget) and, harder, the best that the cold search of the same seed found in all its
-trials: the highest of 24 draws on 287 images is luck in part, and no such draw is taken from the warm one.
+An earlier study searches the same space on 3,000 images of CIFAR-10 at 16 px. Then the digits are searched twice with
+every seed, cold and warm: both use the same seeds for training and sampler and the same start configuration, and the
+warm search first trains the earlier study's best configurations. No trial is pruned, trials run one after the other,
+and only validation images are used. The result counts the trials until a search first reaches each of LEVELS (null:
+never within the budget), and until it reaches the best value of the same seed's cold search in all its trials. The
+latter is harder: the highest of 24 values on 287 images is partly luck, and the warm search gets no such help.
 """
 
 from __future__ import annotations
@@ -61,10 +61,11 @@ SPACE = {
 TRIALS, EARLIER_TRIALS, EPOCHS = 24, 40, 4
 EARLIER_IMAGES, EARLIER_PX = 3000, 16
 LEVELS = (0.9, 0.95, 0.97, 0.98, 0.99)
-"""Validation accuracies of the digits."""
+"""Validation accuracies on the digits that a search has to reach."""
 
 
 def study(name: str, image_size: int, trials: int, **more: Any) -> Study:
+    """Return a study of one stage over `SPACE` at `image_size` pixels; `more` are further fields of `Study`."""
     config = FlexCNNConfig(image_size=image_size, conv_layers=2, filters=8, dense_width=32, learning_rate=1e-4)
     stage = Stage(name="all", trials=trials, epochs=EPOCHS, pruner="none", space=SPACE)
     return Study(
@@ -73,13 +74,13 @@ def study(name: str, image_size: int, trials: int, **more: Any) -> Study:
 
 
 def find_earlier(settings: Settings, folder: str, new: Study) -> tuple[dict[str, Any], WarmStart]:
-    """Run the earlier study as a user would, and take from it what the new one would."""
+    """Run the earlier study as a user would; return its result and the configurations that `new` takes from it."""
     earlier = study("earlier", EARLIER_PX, EARLIER_TRIALS, train_images=EARLIER_IMAGES)
     spec = DataSpec(source=str(Path(folder).resolve()), train_images=EARLIER_IMAGES)
     result = run(
         Request(
             settings=settings, study=earlier, spec=spec, devices=("cpu",), share=None, workers=2, fills_gpus=False,
-            budget_s=None, command="benchmarks.warm_start", notify_url=None,
+            budget_s=None, command="benchmarks.trials_saved", notify_url=None,
         )
     )  # fmt: skip
     storage = open_storage(settings.storage_url, create=False)
@@ -90,7 +91,7 @@ def find_earlier(settings: Settings, folder: str, new: Study) -> tuple[dict[str,
 
 
 def best_so_far(workloads: WorkloadBuilder, new: Study, first: Sequence[Values]) -> list[float]:
-    """The best validation accuracy after each trial of a search, in order."""
+    """Search with the configurations in `first` queued; return the best validation accuracy after each trial."""
     pinned = pin_search(new, 0, new.stages[0], [new.config], first)
     trials = optuna.create_study(direction=pinned.direction, sampler=make_sampler(pinned))
     for parameters in pinned.queue:
@@ -110,6 +111,7 @@ def best_so_far(workloads: WorkloadBuilder, new: Study, first: Sequence[Values])
 
 
 def accuracy_of(workloads: WorkloadBuilder, config: TrainConfig, seed: int) -> float:
+    """Train a configuration and return the validation accuracy of its best epoch."""
     data = workloads.open_data(config)
     work = workloads.prepare(config, data, seed)
     classes = len(data.search.classes)
@@ -118,17 +120,19 @@ def accuracy_of(workloads: WorkloadBuilder, config: TrainConfig, seed: int) -> f
 
 
 def trials_until(best: Sequence[float], target: float) -> int | None:
+    """Return the number of trials until the best value reaches `target`, or None if it never does."""
     return next((number for number, value in enumerate(best, start=1) if value >= target), None)
 
 
 def compare(workloads: WorkloadBuilder, new: Study, warm: WarmStart, seed: int) -> dict[str, Any]:
+    """Search cold and warm with one seed; return the best value after each trial of both searches."""
     cold = best_so_far(workloads, replace(new, seed=seed), ())
     warmed = best_so_far(workloads, replace(new, seed=seed), [taken.parameters for taken in warm.taken])
     return {"seed": seed, "cold": cold, "warm": warmed}
 
 
 def counts(seeds: Sequence[dict[str, Any]], level: float | None) -> dict[str, Any]:
-    """Trials until the level (None: until the best of the same seed's cold search), and their medians."""
+    """Count the trials until each search reaches `level`, with medians; None means its seed's best cold value."""
     found: dict[str, Any] = {"level": "best of the cold search" if level is None else level}
     for kind in ("cold", "warm"):
         numbers = [trials_until(seed[kind], seed["cold"][-1] if level is None else level) for seed in seeds]
@@ -139,6 +143,7 @@ def counts(seeds: Sequence[dict[str, Any]], level: float | None) -> dict[str, An
 
 
 def main() -> None:
+    """Run the earlier study and all comparisons, and print or write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, metavar="CIFAR10_FOLDER")
     parser.add_argument("--seeds", type=int, default=8)

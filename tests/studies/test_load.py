@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from studies.registry import STUDIES, load_study
+from studies.load import STUDIES, load_study
 
 FILE = """
 from models.config import FlexCNNConfig
@@ -29,7 +29,7 @@ def test_a_file_that_defines_a_study_is_loaded(tmp_path: Path) -> None:
     assert load_study(str(tmp_path / "my_study.py")).name == "mine"
 
 
-def test_a_file_that_raises_is_named_with_the_line_and_what_it_said(tmp_path: Path) -> None:
+def test_a_file_that_raises_is_named_with_the_line_and_the_message(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("x = 1\nraise RuntimeError('boom')\n")
     with pytest.raises(UserError, match=r"broken.py, line 2: RuntimeError: boom"):
         load_study(str(tmp_path / "broken.py"))

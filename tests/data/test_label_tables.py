@@ -36,7 +36,7 @@ def _counts(layout: Layout) -> dict[str, int]:
     ("header", "separator"),
     [("path,label", ","), ("Filename;Breed", ";"), ("image_id\tdiagnosis", "\t"), ("x,y,id", ",")],
 )
-def test_the_columns_are_found_by_their_usual_names_and_said(pictures: Path, header: str, separator: str) -> None:
+def test_the_columns_are_found_by_their_usual_names_with_a_note(pictures: Path, header: str, separator: str) -> None:
     before = ["0"] if header.startswith("x") else []
     rows = [[f"img/{n:03}.png", "cat" if n % 2 else "dog"] for n in range(12)]
     rows = [[*before, *reversed(row)] if before else row for row in rows]
@@ -48,7 +48,7 @@ def test_the_columns_are_found_by_their_usual_names_and_said(pictures: Path, hea
     assert layout.read(layout.files[0].name).startswith(b"\x89PNG")
 
 
-def test_columns_can_be_told(pictures: Path) -> None:
+def test_columns_can_be_given(pictures: Path) -> None:
     table = _table(pictures, "a,b,c", [f"img/{n:03},x,{n % 3}" for n in range(12)])
     with pytest.raises(UserError, match=r"which column is the path and the label\? There are a, b, c; name it with"):
         find_layout(str(table), pictures)

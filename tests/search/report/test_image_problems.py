@@ -1,0 +1,53 @@
+"""The report's section on problems of the images."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from data.files import write_json
+from search import names
+from search.report.image_problems import CHECK_FOLDER, MAX_LINES, SUMMARY_FILE, read_image_problems
+from search.store.study_data import StudyData
+
+SUMMARY = {
+    "near_duplicates": {"clusters": 2, "images": 5},
+    "outliers": {"dark": {"images": 1}},
+    "small_classes": {"ants": 3},
+    "label_errors": {"confident": 4, "images": 1200},
+}
+
+
+@pytest.fixture
+def record() -> SimpleNamespace:
+    return SimpleNamespace(name="mine", data=StudyData(notes=("2 images cannot be read",)))
+
+
+def test_before_a_check_the_section_holds_the_notes_and_names_the_command(
+    tmp_path: Path, record: SimpleNamespace
+) -> None:
+    found = read_image_problems(tmp_path, record)
+    assert found.findings == ("2 images cannot be read",)
+    assert found.lists == () and found.command == "sieve check-data --study mine"
+
+
+def test_after_a_check_its_findings_and_lists_are_shown(tmp_path: Path, record: SimpleNamespace) -> None:
+    folder = names.study_folder(tmp_path, "mine") / CHECK_FOLDER
+    write_json(folder / SUMMARY_FILE, SUMMARY)
+    (folder / "near-duplicates.csv").write_text("cluster,image,part\n" + "0,a.png,train\n" * (MAX_LINES + 7))
+    (folder / "outliers.csv").write_text("name,kind\n")
+    found = read_image_problems(tmp_path, record)
+    assert found.findings[1:] == (
+        "5 images in 2 clusters of near-duplicates",
+        "1 image is unusually dark",
+        "few training images: ants (3)",
+        "4 of 1,200 labels are probably wrong",
+    )
+    (listed,) = found.lists  # A list without lines is not offered.
+    assert listed.title == "near-duplicates" and listed.lines == MAX_LINES + 7 and listed.is_cut
+    content = base64.b64decode(listed.url.partition("base64,")[2]).decode()
+    assert content.count("\n") == MAX_LINES + 1 and content.startswith("cluster,image,part\n0,a.png")
+    assert found.command is None
