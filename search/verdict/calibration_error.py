@@ -61,9 +61,10 @@ def calibration_errors(labels_N: Labels, probabilities_NC: Probabilities, temper
 
 
 def _error(name: str, labels_N: Labels, probabilities_NC: Probabilities) -> MeasureScore:
-    """The error with percentiles over resampled images (Efron 1979), drawn with a fixed seed.
+    """The error with an interval from resampled images (Efron 1979), drawn with a fixed seed.
 
-    With few images, the error of the sample and of resamples is too large: bins differ from their mean by chance.
+    Errors of resamples are too large, because bins differ from their mean by chance a second time. So the interval
+    takes their spread around their mean, and places it around the error of the images.
     """
     confidence_N = probabilities_NC.max(axis=1).astype(np.float64)
     is_right_N = probabilities_NC.argmax(axis=1) == labels_N
@@ -72,5 +73,6 @@ def _error(name: str, labels_N: Labels, probabilities_NC: Probabilities) -> Meas
     for _ in range(_RESAMPLES):
         index_N = generator.integers(0, len(labels_N), len(labels_N))
         drawn.append(reliability(confidence_N[index_N], is_right_N[index_N]).error)
-    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
-    return MeasureScore(name=name, value=reliability(confidence_N, is_right_N).error, interval=(low, high))
+    value = reliability(confidence_N, is_right_N).error
+    low, high = (value + np.quantile(drawn, [0.025, 0.975]) - np.mean(drawn)).tolist()
+    return MeasureScore(name=name, value=value, interval=(max(0.0, low), min(1.0, high)))

@@ -20,6 +20,7 @@ def test_the_temperature_lowers_the_calibration_error_on_other_images() -> None:
     before, after = calibration_errors(labels_N, temper(probabilities_NC, temperature), temperature)
     assert after.value < before.value / 2
     assert after.interval[1] < before.interval[0]
+    assert after.interval[0] < after.value < after.interval[1]
     (unchanged, _) = calibration_errors(labels_N, probabilities_NC, 1.0)
     assert before.value == pytest.approx(unchanged.value, abs=1e-3), "it is undone without loss"
 
