@@ -1,7 +1,7 @@
 """A trained classifier as two files without pickle: `weights.safetensors` and `classifier.json`.
 
 They hold everything that a prediction needs: the configuration, the weights, the classes, the shape and the statistics
-of the images.
+of the images, and the temperature of the probabilities.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from data.batches import EvalBatches, to_device
 from data.errors import SieveError, UserError
 from data.files import writing_below
 from data.pixel_rule import DEFAULT_RULE, PixelRule
+from models.calibration import UNCALIBRATED, Calibration
 from models.config import Precision, TrainConfig
 from models.registry import build_skeleton
 from models.shapes import InputShape
@@ -49,6 +50,7 @@ def save_bundle(
     mean: Sequence[float],
     std: Sequence[float],
     pixel_rule: PixelRule = DEFAULT_RULE,
+    calibration: Calibration = UNCALIBRATED,
 ) -> None:
     """Write the classifier to `folder`, which must be empty or not exist. Either both files are written, or none.
 
@@ -63,6 +65,7 @@ def save_bundle(
         "mean": list(mean),
         "std": list(std),
         "pixel_rule": pixel_rule.to_json(),
+        "calibration": calibration.to_json(),
     }
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     if folder.exists() and any(folder.iterdir()):
@@ -77,6 +80,11 @@ def save_bundle(
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def read_calibration(folder: Path) -> Calibration:
+    """The calibration of a classifier that `save_bundle` wrote; raises OSError if it is not there."""
+    return Calibration.from_json(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("calibration"))
 
 
 def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
@@ -102,6 +110,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         mean=tuple(description["mean"]),
         std=tuple(description["std"]),
         pixel_rule=PixelRule.from_json(description.get("pixel_rule")),
+        calibration=Calibration.from_json(description.get("calibration")),
         device=torch.device(device),
     )
 
@@ -120,13 +129,15 @@ class Classifier:
     device: torch.device
     pixel_rule: PixelRule = DEFAULT_RULE
     """How the images that it learned from were decoded."""
+    calibration: Calibration = UNCALIBRATED
 
     def predict_proba(
         self, images_NHWC: UInt8Array, batch_size: int = 256, *, precision: Precision = "fp32"
     ) -> npt.NDArray[np.float32]:
         """Class probabilities, float32 of shape (N, classes), of images that are prepared exactly as in validation.
 
-        With `precision` "auto", the computation is that of validation, too: bfloat16 if this device is faster with it.
+        The logits are divided by the temperature. With `precision` "auto", the computation is that of validation, too:
+        bfloat16 if this device is faster with it.
         Raises UserError if the images are not uint8 or not of `input_shape`.
         """
         channels, height, width = self.input_shape
@@ -144,7 +155,7 @@ class Classifier:
         start = 0
         with torch.inference_mode(), autocast(self.device, self._dtype(precision)):
             for batch in batches:
-                part_NC = self.model(batch.images_NCHW).float().softmax(dim=1)
+                part_NC = (self.model(batch.images_NCHW).float() / self.calibration.temperature).softmax(dim=1)
                 probabilities_NC[start : start + len(part_NC)] = part_NC.cpu().numpy()
                 start += len(part_NC)
         return probabilities_NC

@@ -17,11 +17,13 @@ class ServingGraph(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.model = classifier.model
+        self.temperature = classifier.calibration.temperature
         self.register_buffer("mean_C", torch.tensor(classifier.mean).view(1, -1, 1, 1))
         self.register_buffer("std_C", torch.tensor(classifier.std).view(1, -1, 1, 1))
 
     def forward(self, images_NHWC: Tensor) -> Tensor:
         """Return class probabilities (N, classes) of uint8 images (N, H, W, channels)."""
         images_NCHW = images_NHWC.permute(0, 3, 1, 2).float() / 255
-        probabilities_NC: Tensor = self.model((images_NCHW - self.mean_C) / self.std_C).softmax(dim=1)
+        logits_NC = self.model((images_NCHW - self.mean_C) / self.std_C)
+        probabilities_NC: Tensor = (logits_NC / self.temperature).softmax(dim=1)
         return probabilities_NC

@@ -33,7 +33,9 @@ from search.store.seal import close_look, looks_by_others, open_look, whoami
 from search.store.storage import open_storage
 from search.terminal import DataProgress, print_json, say
 from search.tracking.model_registry import LoadedChampion, load_champion, log_test_result
+from search.verdict.calibration_error import calibration_errors
 from search.verdict.measures import measure
+from search.verdict.risk_coverage import selective_results
 from search.verdict.scores import score, show
 
 BATCH_IMAGES = 256
@@ -107,7 +109,11 @@ def _measure(
     scores = score(predictions.labels_N, predictions.predicted_N, champion.classes)
     result = LookResult(
         **vars(scores),
-        measures=measure(scores, predictions.labels_N, probabilities_NC, record.definition.metric),
+        measures=(
+            *measure(scores, predictions.labels_N, probabilities_NC, record.definition.metric),
+            *calibration_errors(predictions.labels_N, probabilities_NC, champion.calibration.temperature),
+        ),
+        selective=selective_results(champion.calibration.thresholds, predictions.confidence_N, predictions.is_right_N),
         look=look,
         classes=tuple(champion.classes),
         model_uri=champion.registered.uri,

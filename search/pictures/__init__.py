@@ -9,6 +9,7 @@ grids.py         images with their predictions; the most confident mistakes
 confusion.py     the confusion matrix
 per_class.py     precision, recall and F1 of every class
 calibration.py   accuracy against confidence
+coverage.py      wrong answers against the share of images that are answered
 subject.py       the network and the images that layers.py and attribution.py analyse
 layers.py        the first layer's filters and responses; the feature maps of every conv layer
 attribution.py   guided back-propagation and Grad-CAM

@@ -2,57 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
-
 from search.pictures.predictions import Predictions
 from search.pictures.sheet import FAINT, INK, RIGHT, Sheet
+from search.verdict.calibration_error import BINS, Reliability, reliability
 from search.verdict.intervals import CONFIDENCE_LEVEL
 
-BINS = 15
 _SIDE_IN = 4.6
 _COUNTS_IN = 1.5
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reliability:
-    """Predictions in bins of confidence of equal width from 0 to 1; only bins with images are listed."""
-
-    bin_B: npt.NDArray[np.int64]
-    """Index of each bin, from 0."""
-    images_B: npt.NDArray[np.int64]
-    """Number of images in each bin."""
-    right_B: npt.NDArray[np.int64]
-    """Number of correct predictions in each bin."""
-    confidence_B: npt.NDArray[np.float64]
-    """Mean probability of the predicted class in each bin."""
-
-    @property
-    def accuracy_B(self) -> npt.NDArray[np.float64]:
-        """Share of correct predictions in each bin."""
-        return np.asarray(self.right_B / self.images_B)
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error: mean distance of confidence and accuracy, weighted by the bins' images."""
-        return float(np.average(np.abs(self.accuracy_B - self.confidence_B), weights=self.images_B))
-
-
-def reliability(
-    confidence_N: npt.NDArray[np.floating], is_right_N: npt.NDArray[np.bool_], bins: int = BINS
-) -> Reliability:
-    """Sort predictions into bins. Source: Guo et al. 2017, "On calibration of modern neural networks", section 2."""
-    # A bin includes its upper edge, as in the paper.
-    of_bin_N = np.clip(np.ceil(confidence_N.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
-    images = np.bincount(of_bin_N, minlength=bins)
-    filled = np.flatnonzero(images)
-    sums = np.bincount(of_bin_N, weights=confidence_N, minlength=bins)
-    right = np.bincount(of_bin_N, weights=is_right_N, minlength=bins).astype(np.int64)
-    return Reliability(
-        bin_B=filled, images_B=images[filled], right_B=right[filled], confidence_B=sums[filled] / images[filled]
-    )
 
 
 def calibration_picture(predictions: Predictions) -> Sheet:

@@ -16,6 +16,7 @@ from search import names
 from search.pictures.attribution import grad_cam_picture, guided_backprop_picture
 from search.pictures.calibration import calibration_picture
 from search.pictures.confusion import confusion_picture, write_confusion
+from search.pictures.coverage import coverage_picture
 from search.pictures.grids import mistakes_grid, prediction_grid
 from search.pictures.label_errors import label_errors_picture
 from search.pictures.layers import feature_maps_picture, first_layer_picture
@@ -139,6 +140,7 @@ def sheets(
     yield "class_scores", class_scores_picture(predictions)
     yield "label_errors", label_errors_picture(doubtful)
     yield "calibration", calibration_picture(predictions)
+    yield "coverage", coverage_picture(predictions)
     subject = subject_of(classifier, predictions)
     yield "first_layer", first_layer_picture(subject)
     yield "feature_maps", feature_maps_picture(subject)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from models.thresholds import CERTAINTY
 from search.report.html_tables import Cell, Table, count_cell, text_cell
 from search.report.metric import percent
-from search.store.look_result import LookResult
+from search.store.champion_record import ChampionRecord
+from search.store.look_result import LookResult, SelectiveResult
+from search.verdict.calibration_error import AFTER, BEFORE, BINS
+from search.verdict.intervals import wilson
 from search.verdict.measures import f1_intervals, recall_interval
 from search.verdict.scores import show_mistake
 
@@ -14,7 +18,8 @@ def measure_table(test: LookResult) -> Table | None:
     if not test.measures:
         return None
     rows = [("accuracy", test.accuracy, test.interval)]
-    rows += [(entry.name, entry.value, entry.interval or (entry.value, entry.value)) for entry in test.measures]
+    shown = [entry for entry in test.measures if entry.name not in (BEFORE, AFTER)]  # They have their own table.
+    rows += [(entry.name, entry.value, entry.interval or (entry.value, entry.value)) for entry in shown]
     unsure = {entry.name for entry in test.measures if entry.interval is None}
     return Table(
         caption=(
@@ -32,6 +37,68 @@ def measure_table(test: LookResult) -> Table | None:
             for name, value, (low, high) in rows
         ),
     )
+
+
+def calibration_table(champion: ChampionRecord, test: LookResult | None) -> Table | None:
+    """The expected calibration error without and with the temperature; None for champions of versions without one."""
+    if not champion.calibration_errors:
+        return None
+    rows = [("validation", entry) for entry in champion.calibration_errors]
+    rows += [("test", entry) for entry in test.measures if entry.name in (BEFORE, AFTER)] if test else []
+    return Table(
+        caption=(
+            f"Expected calibration error: mean distance of confidence and accuracy in {BINS} bins. The logits are "
+            f"divided by {champion.temperature:.3g}, which was fitted on validation images (Guo et al. 2017)"
+            f"{'' if champion.temperature != 1 else '; no other temperature helped'}. Intervals: resampled images."
+        ),
+        headings=("images", "temperature", "calibration error", "95 % interval"),
+        rows=tuple(
+            (
+                text_cell(images),
+                text_cell("without" if entry.name == BEFORE else "with"),
+                Cell(text=f"{entry.value:.4f}", key=entry.value),
+                text_cell(f"{entry.interval[0]:.4f} to {entry.interval[1]:.4f}" if entry.interval else "-"),
+            )
+            for images, entry in rows
+        ),
+    )
+
+
+def selective_table(champion: ChampionRecord, test: LookResult | None) -> Table | None:
+    """What the thresholds of confidence do on validation and test images; None without thresholds."""
+    if not champion.selective:
+        return None
+    on_test = {entry.precision: entry for entry in test.selective} if test else {}
+    rows = []
+    for entry in champion.selective:
+        cells = [Cell(text=f"{entry.confidence:.4f}", key=entry.confidence), _share(entry.answered, entry.images)]
+        found = on_test.get(entry.precision)
+        if on_test:
+            cells.append(_share(found.answered, found.images) if found else text_cell("-"))
+            cells.append(text_cell(_precision(found) if found else "-"))
+        rows.append((Cell(text=percent(entry.precision), key=entry.precision), *cells))
+    tested = ("test images answered", "test precision, 95 %") if on_test else ()
+    return Table(
+        caption=(
+            f"Below the least confidence the answer is `unsure`. The thresholds come from validation images: with a "
+            f"probability of {CERTAINTY:.0%}, the answers to new images of the same kind are at least as precise as "
+            "wished (Geifman and El-Yaniv 2017). A precision that is not listed needs more validation images. "
+            "`sieve predict --precision 0.9` uses them."
+        ),
+        headings=("wished precision", "least confidence", "validation images answered", *tested),
+        rows=tuple(rows),
+    )
+
+
+def _share(part: int, whole: int) -> Cell:
+    return Cell(text=percent(part / whole), key=part / whole)
+
+
+def _precision(found: SelectiveResult) -> str:
+    if not found.answered:
+        return "-"
+    share = found.right / found.answered
+    return f"{percent(share)} ({_range(wilson(share, found.answered))})"
 
 
 def class_table(test: LookResult) -> Table:

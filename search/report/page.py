@@ -21,7 +21,7 @@ from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
 from search.report.image_problems import ImageProblems
 from search.report.importance import RankParameters, rank_parameters
-from search.report.look_tables import class_table, measure_table
+from search.report.look_tables import calibration_table, class_table, measure_table, selective_table
 from search.report.metric import percent, plural, show_time
 from search.report.observations import Observation, observe
 from search.report.parameter_effects import estimate_parameter_effects
@@ -170,6 +170,7 @@ def _overview(facts: StudyFacts, pruning: list[Pruning], times: list[cost.StageT
 
 
 def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tables.Table | None]:
+    champion = facts.record.champion
     return {
         "champion": tables.champion_table(facts),
         "stages": tables.stage_table(facts, times),
@@ -180,4 +181,6 @@ def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tab
         "commands": tables.command_table(facts),
         "classes": class_table(facts.test) if facts.test else None,
         "measures": measure_table(facts.test) if facts.test else None,
+        "calibration": calibration_table(champion, facts.test) if champion else None,
+        "selective": selective_table(champion, facts.test) if champion else None,
     }

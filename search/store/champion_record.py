@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from search.store.look_result import MeasureScore, SelectiveResult
+
 Interval = tuple[float, float]
 
 
@@ -66,6 +68,12 @@ class ChampionRecord:
     """Number of images on which the registered weights were trained after k folds; None without folds."""
     searched: Mapping[str, Any] = field(default_factory=dict)
     """The configuration's values for the fields that a stage varied."""
+    temperature: float = 1.0
+    """What the champion's logits are divided by."""
+    calibration_errors: tuple[MeasureScore, ...] = ()
+    """Expected calibration error on validation images, without and with the temperature."""
+    selective: tuple[SelectiveResult, ...] = ()
+    """The answers to validation images at each threshold of confidence."""
     model_uri: str = ""
     """Address of the registered version in MLflow, such as `models:/partA/1`; empty until it is registered."""
 
@@ -76,6 +84,8 @@ class ChampionRecord:
             {**asdict(entry), "interval": _listed(entry.interval), "values": list(entry.values)}
             for entry in self.finalists
         ]
+        stored["calibration_errors"] = [entry.to_json() for entry in self.calibration_errors]
+        stored["selective"] = [asdict(entry) for entry in self.selective]
         if self.refit_images is None:
             del stored["refit_images"]
         return stored
@@ -87,7 +97,12 @@ class ChampionRecord:
         tuples = {key: tuple(stored.get(key, ())) for key in ("values", "val_accuracy_seeds", "seeds", "ties")}
         intervals = {key: _interval(stored.get(key)) for key in ("value_interval", "val_accuracy_interval")}
         finalists = tuple(FinalistRecord.from_json(entry) for entry in stored.get("finalists", ()))
-        return cls(**{**known, **tuples, **intervals, "finalists": finalists})
+        nested = {
+            "finalists": finalists,
+            "calibration_errors": tuple(map(MeasureScore.from_json, stored.get("calibration_errors", ()))),
+            "selective": tuple(SelectiveResult(**entry) for entry in stored.get("selective", ())),
+        }
+        return cls(**{**known, **tuples, **intervals, **nested})
 
 
 def _interval(stored: Any) -> Interval | None:

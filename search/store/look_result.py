@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 DENSE_CLASSES = 200
@@ -57,6 +57,21 @@ class MeasureScore:
         """Read a stored object."""
         interval = stored["interval"]
         return cls(name=stored["name"], value=stored["value"], interval=interval and (interval[0], interval[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectiveResult:
+    """The answers of a classifier that gives none below a threshold of confidence."""
+
+    precision: float
+    """The precision for which the threshold was chosen on validation images."""
+    confidence: float
+    """The least probability of the predicted class."""
+    images: int
+    answered: int
+    """Number of images that are answered."""
+    right: int
+    """Number of correct answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +154,8 @@ class LookResult(Scores):
     """Remark for people on where the test images come from."""
     measures: tuple[MeasureScore, ...] = ()
     """Measures beyond accuracy; empty in results of versions that did not have them."""
+    selective: tuple[SelectiveResult, ...] = ()
+    """The answers at each of the champion's thresholds of confidence."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that the database row and `search.evaluate --json` hold."""
@@ -157,6 +174,7 @@ class LookResult(Scores):
             "fingerprint": self.fingerprint,
             "note": self.note,
             "measures": [entry.to_json() for entry in self.measures],
+            "selective": [asdict(entry) for entry in self.selective],
         }
 
     @classmethod
@@ -168,6 +186,7 @@ class LookResult(Scores):
             "interval": (low, high),
             "per_class": tuple(ClassScores.from_json(entry) for entry in stored.get("per_class", ())),
             "measures": tuple(MeasureScore.from_json(entry) for entry in stored.get("measures", ())),
+            "selective": tuple(SelectiveResult(**entry) for entry in stored.get("selective", ())),
             "confusion": tuple(tuple(row) for row in stored.get("confusion", ())),
             "cells": tuple((truth, answer, count) for truth, answer, count in stored.get("cells", ())),
         }

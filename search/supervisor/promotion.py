@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from optuna.trial import TrialState
 
+from models.bundle import read_calibration
+from models.calibration import UNCALIBRATED, Calibration, calibrate
 from search import names
 from search.report.model_card import model_card
 from search.settings import Settings
@@ -25,6 +27,7 @@ from search.tracking.model_registry import RegisteredModel, is_registered, log_b
 from search.trials.artifacts import open_artifacts
 from search.trials.workload import open_workload_builder
 from search.verdict.champion import check_kept, choose_champion
+from search.verdict.champion_calibration import champion_predictions, with_calibration
 
 
 def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: StageRecord) -> None:
@@ -33,13 +36,19 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
     record, trials = find_study(storage, name), stage_trials(storage, confirmation)
     artifacts = open_artifacts(settings)
     champion, bundle = choose_champion(confirmation, trials, artifacts.root)
+    predictions = champion_predictions(artifacts, confirmation, trials, champion)
     if request.study.folds:
-        bundle, images = _refit(request, champion)
+        calibration = UNCALIBRATED
+        if predictions is not None:
+            calibration = calibrate(predictions.probabilities_MC, predictions.labels_M)
+        bundle, images = _refit(request, champion, calibration)
         champion = replace(champion, refit_images=images)
     registered = _register(settings, storage, mirror, record, confirmation, champion, bundle)
     config = champion.config  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
     champion = replace(champion, searched=searched, model_uri=registered.uri)
+    if predictions is not None:
+        champion = with_calibration(champion, predictions, read_calibration(bundle))
     update_study(storage, name, champion=champion.to_json())
 
 
@@ -98,12 +107,12 @@ def _refit_folder(settings: Settings, study: str) -> Path:
     return names.study_folder(settings.home, study) / "refit"
 
 
-def _refit(request: Request, champion: ChampionRecord) -> tuple[Path, int]:
+def _refit(request: Request, champion: ChampionRecord, calibration: Calibration) -> tuple[Path, int]:
     """Train the champion of a study with folds on all of them; returns its folder and the number of images."""
     device = torch.device(request.devices[0])
     workloads = open_workload_builder(request.spec, request.settings, device)
     folder = _refit_folder(request.settings, request.study.name)
-    return refit(workloads, dict(champion.config), request.study.seed, folder, device)
+    return refit(workloads, dict(champion.config), request.study.seed, folder, device, calibration)
 
 
 def _searched_fields(storage: Storage, name: str) -> list[str]:

@@ -19,6 +19,7 @@ from data.batches import to_device
 from data.spec import DataSpec
 from data.splits import thin_out
 from models.bundle import save_bundle
+from models.calibration import UNCALIBRATED, Calibration
 from models.metric_names import VAL_LOSS
 from models.registry import resolved
 from models.training.fit import fit
@@ -30,9 +31,17 @@ from search.trials.workload import WorkloadBuilder
 
 
 def refit(
-    workloads: WorkloadBuilder, config: dict[str, object], study_seed: int, folder: Path, device: torch.device
+    workloads: WorkloadBuilder,
+    config: dict[str, object],
+    study_seed: int,
+    folder: Path,
+    device: torch.device,
+    calibration: Calibration = UNCALIBRATED,
 ) -> tuple[Path, int]:
-    """Train and save the classifier below `folder`; returns its folder and the number of images it was trained on."""
+    """Train and save the classifier below `folder`; returns its folder and the number of images it was trained on.
+
+    `calibration` comes from the predictions on the held-out folds: none of its own images is left to fit it on.
+    """
     chosen = with_values(resolved(from_flat(config)), {"patience": 0})
     data = _all_images(workloads.open_data(chosen), workloads.spec, device)
     work = workloads.prepare(chosen, data, derive_seed(study_seed, "refit"))
@@ -48,7 +57,7 @@ def refit(
     save_bundle(
         bundle, work.model, chosen,
         classes=classes, input_shape=data.input_shape, mean=work.preprocessing.mean, std=work.preprocessing.std,
-        pixel_rule=data.search.pixel_rule,
+        pixel_rule=data.search.pixel_rule, calibration=calibration,
     )  # fmt: skip
     return bundle, len(data.search.train)
 

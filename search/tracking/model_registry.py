@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from data.decode import ImageFit, PixelRule
 from data.errors import SieveError, UserError
 from data.files import hash_folder
+from models.calibration import Calibration
 from search import names
 from search.command_line import command_line
 from search.settings import Settings, redact
@@ -61,6 +62,7 @@ class LoadedChampion:
     image_fit: ImageFit
     pixel_rule: PixelRule
     """How the images that it learned from were decoded."""
+    calibration: Calibration
 
 
 def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
@@ -118,6 +120,7 @@ def load_champion(settings: Settings, uri: str) -> LoadedChampion:
         input_shape=(channels, height, width),
         image_fit=facts["image_fit"],
         pixel_rule=PixelRule.from_json(facts.get("pixel_rule")),
+        calibration=Calibration.from_json(facts.get("calibration")),
     )
 
 

@@ -47,6 +47,7 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
                 "input_shape": list(classifier.input_shape),
                 "image_fit": classifier.config.image_fit,
                 "pixel_rule": classifier.pixel_rule.to_json(),
+                "calibration": classifier.calibration.to_json(),
             },
         )
 

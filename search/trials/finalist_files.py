@@ -8,6 +8,7 @@ from torch import nn
 
 from data.files import hash_folder
 from models.bundle import save_bundle
+from models.calibration import calibrate
 from models.config import TrainConfig
 from models.preprocessing import Preprocessing
 from search import names
@@ -27,12 +28,12 @@ def save_finalist(
     context, folder = run.context, run.folder / names.BUNDLE_FOLDER
     renew(context.storage, run.claim, lease_s=context.timing.lease_s)
     shutil.rmtree(folder, ignore_errors=True)  # Left by a worker that died before it reported its result.
+    predictions = save_predictions(run.folder, model, data.val_batches(preprocessing))
     save_bundle(
         folder, model, config,
         classes=data.search.classes, input_shape=data.input_shape, mean=preprocessing.mean, std=preprocessing.std,
-        pixel_rule=data.search.pixel_rule,
+        pixel_rule=data.search.pixel_rule, calibration=calibrate(predictions.probabilities_MC, predictions.labels_M),
     )  # fmt: skip
     context.artifacts.upload(folder)
-    save_predictions(run.folder, model, data.val_batches(preprocessing))
     context.artifacts.upload((run.folder / names.PREDICTIONS_FILE).parent)
     run.attributes[names.CLASSIFIER_HASH] = hash_folder(folder)

@@ -30,8 +30,10 @@ class ValidationPredictions:
 
 
 @torch.inference_mode()
-def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches) -> None:
-    """Predict every validation image in float32 and save labels and probabilities below `folder`.
+def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches) -> ValidationPredictions:
+    """Predict every validation image in float32, save labels and probabilities below `folder`, and return them.
+
+    The probabilities are those before calibration.
 
     A batch that does not fit into memory is divided. Raises UserError if the folder cannot be written to.
     """
@@ -47,6 +49,7 @@ def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches)
         path = folder / names.PREDICTIONS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, labels_M=labels_M, probabilities_MC=probabilities_MC)
+    return ValidationPredictions(labels_M=labels_M, probabilities_MC=probabilities_MC)
 
 
 def read_predictions(folder: Path) -> ValidationPredictions | None:

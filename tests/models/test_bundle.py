@@ -13,9 +13,11 @@ from torch import nn
 from data.arrays import ImageSet
 from data.batches import EvalBatches, to_device
 from data.errors import UserError
-from models.bundle import load_bundle, save_bundle
+from models.bundle import DESCRIPTION, load_bundle, read_calibration, save_bundle
+from models.calibration import Calibration, temper
 from models.config import FlexCNNConfig
 from models.registry import build_model
+from models.thresholds import Threshold
 
 CLASSES = ("ant", "bee", "cat")
 MEAN, STD = (0.48, 0.45, 0.4), (0.2, 0.21, 0.22)
@@ -59,6 +61,30 @@ def test_a_loaded_classifier_predicts_what_the_network_predicts_in_validation(bu
     assert probabilities.shape == (11, 3) and probabilities.dtype == np.float32
     np.testing.assert_array_equal(probabilities, in_validation.numpy())
     assert (classifier.classes, classifier.input_shape, classifier.config) == (CLASSES, (3, 12, 10), config)
+
+
+def test_the_logits_are_divided_by_the_temperature(bundle: Bundle, tmp_path: Path) -> None:
+    folder, model, config = bundle
+    calibration = Calibration(temperature=2.5, thresholds=(Threshold(precision=0.9, confidence=0.6, coverage=0.8),))
+    save_bundle(
+        tmp_path / "hot", model, config,
+        classes=CLASSES, input_shape=(3, 12, 10), mean=MEAN, std=STD, calibration=calibration,
+    )  # fmt: skip
+    hot = load_bundle(tmp_path / "hot")
+    assert hot.calibration == read_calibration(tmp_path / "hot") == calibration
+    cold = load_bundle(folder).predict_proba(IMAGES)
+    np.testing.assert_allclose(hot.predict_proba(IMAGES), temper(cold, 2.5), atol=1e-6)
+    assert hot.predict_proba(IMAGES).max() < cold.max()
+
+
+def test_a_classifier_of_a_version_without_temperature_is_loaded(bundle: Bundle) -> None:
+    folder = bundle[0]
+    before = load_bundle(folder).predict_proba(IMAGES)
+    description = json.loads((folder / DESCRIPTION).read_text())
+    del description["calibration"]
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    np.testing.assert_array_equal(load_bundle(folder).predict_proba(IMAGES), before)
+    assert load_bundle(folder).calibration.temperature == 1
 
 
 @pytest.mark.parametrize("images", [0, 1, 11])

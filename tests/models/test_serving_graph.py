@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.bundle import load_bundle, save_bundle
+from models.calibration import Calibration
 from models.config import FlexCNNConfig
 from models.registry import build_model
 from models.serving_graph import ServingGraph
@@ -23,6 +24,7 @@ def bundle(tmp_path: Path) -> Path:
     save_bundle(
         tmp_path / "bundle", model, CONFIG,
         classes=("a", "b", "c"), input_shape=(3, 8, 8), mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4),
+        calibration=Calibration(temperature=1.7),
     )  # fmt: skip
     return tmp_path / "bundle"
 

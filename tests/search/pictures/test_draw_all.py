@@ -13,8 +13,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from data.arrays import ImageSet
-from search.pictures.calibration import calibration_picture, reliability
+from search.pictures.calibration import calibration_picture
 from search.pictures.confusion import confusion_picture, write_confusion
+from search.pictures.coverage import coverage_picture
 from search.pictures.grids import mistakes_grid, prediction_grid
 from search.pictures.per_class import class_scores_picture
 from search.pictures.predictions import (
@@ -26,6 +27,7 @@ from search.pictures.predictions import (
     save_predictions,
 )
 from search.pictures.sheet import RIGHT, WRONG, Sheet, elide
+from search.verdict.calibration_error import reliability
 
 
 def make_predictions(
@@ -211,7 +213,7 @@ def test_a_class_without_images_or_predictions_is_drawn(tmp_path: Path) -> None:
         kept_K=predictions.kept_K,
         images_KHWC=predictions.images_KHWC,
     )
-    for picture in (confusion_picture, class_scores_picture, calibration_picture, prediction_grid):
+    for picture in (confusion_picture, class_scores_picture, calibration_picture, coverage_picture, prediction_grid):
         sheet = picture(lonely)
         assert sheet is not None
         sheet.save(tmp_path / "picture.png")

@@ -20,8 +20,10 @@ from PIL import Image
 from data.partition import open_partition
 from data.spec import DataSpec
 from models.bundle import save_bundle
+from models.calibration import Calibration
 from models.config import FlexCNNConfig
 from models.registry import build_model
+from models.thresholds import Threshold
 from search import names
 from search.settings import Settings
 from search.stage.pinning import pin_search
@@ -165,7 +167,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = (3, IMAGE_SIZE, IMAGE_SIZE)
     torch.manual_seed(3)
     model = build_model(config, shape, len(CLASSES))
-    save_bundle(folder, model, config, classes=CLASSES, input_shape=shape, mean=(0.5,) * 3, std=(0.25,) * 3)
+    thresholds = (Threshold(precision=0.9, confidence=0.36, coverage=0.5),)
+    save_bundle(
+        folder, model, config,
+        classes=CLASSES, input_shape=shape, mean=(0.5,) * 3, std=(0.25,) * 3,
+        calibration=Calibration(temperature=1.6, thresholds=thresholds),
+    )  # fmt: skip
     return folder
 
 

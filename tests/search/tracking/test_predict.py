@@ -49,19 +49,38 @@ def test_the_answers_are_written_as_a_table(finished, pictures, tmp_path, capsys
     with table.open(newline="") as file:
         header, unreadable, answered = csv.reader(file)
     assert header == [
-        "path",
-        "answer",
-        "probability",
-        "answer_2",
-        "probability_2",
-        "answer_3",
-        "probability_3",
-        "error",
-    ]
-    assert unreadable[:-1] == [str(tmp_path / "a.png"), *[""] * 6]
+        "path", "answer", "probability", "most_likely", "class_2", "probability_2", "class_3", "probability_3", "error"
+    ]  # fmt: skip
+    assert unreadable[:-1] == [str(tmp_path / "a.png"), *[""] * 7]
     assert unreadable[-1]
-    expected = [cell for entry in likeliest for cell in (entry["class"], f"{entry['probability']:.4f}")]
+    best, *others = likeliest
+    expected = [best["class"], f"{best['probability']:.4f}", best["class"]]
+    expected += [cell for entry in others for cell in (entry["class"], f"{entry['probability']:.4f}")]
     assert answered == [str(tmp_path / "b.png"), *expected, ""]
+
+
+def test_an_answer_below_the_least_confidence_is_unsure(finished, pictures, tmp_path):
+    sure = predict(finished, "partA", [pictures / "test"])["predictions"]
+    confidences = sorted(answer["classes"][0]["probability"] for answer in sure)
+    result = predict(finished, "partA", [pictures / "test"], min_confidence=confidences[5])
+    assert sum(answer["answer"] == "unsure" for answer in result["predictions"]) == 5
+    for answer, before in zip(result["predictions"], sure, strict=True):
+        assert answer["classes"] == before["classes"]
+        assert before["answer"] == before["classes"][0]["class"]
+    module.write_table(result, tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["most_likely"] for line in lines] == [answer["classes"][0]["class"] for answer in sure]
+    assert [line["answer"] for line in lines] == [answer["answer"] for answer in result["predictions"]]
+
+
+def test_a_wished_precision_takes_the_threshold_that_the_champion_has_for_it(finished, pictures):
+    result = predict(finished, "partA", [pictures / "test"], precision=0.9)
+    assert result["min_confidence"] == 0.36
+    for answer in result["predictions"]:
+        assert (answer["answer"] == "unsure") == (answer["classes"][0]["probability"] < 0.36)
+    with pytest.raises(UserError, match=r"no threshold for it.*known: 0.9\."):
+        predict(finished, "partA", [pictures / "test"], precision=0.99)
 
 
 def test_a_file_that_is_not_a_table_of_answers_is_kept(finished, pictures, tmp_path, capsys):
