@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from search.store.combination_record import CombinationRecord
+
 Interval = tuple[float, float]
 
 
@@ -64,6 +66,8 @@ class ChampionRecord:
     """All finalists, best mean first."""
     refit_images: int | None = None
     """Number of images on which the registered weights were trained after k folds; None without folds."""
+    combination: CombinationRecord | None = None
+    """The attempt to combine several runs; None where the study asks for none."""
     searched: Mapping[str, Any] = field(default_factory=dict)
     """The configuration's values for the fields that a stage varied."""
     model_uri: str = ""
@@ -78,6 +82,10 @@ class ChampionRecord:
         ]
         if self.refit_images is None:
             del stored["refit_images"]
+        if self.combination is None:
+            del stored["combination"]
+        else:
+            stored["combination"] = self.combination.to_json()
         return stored
 
     @classmethod
@@ -87,7 +95,16 @@ class ChampionRecord:
         tuples = {key: tuple(stored.get(key, ())) for key in ("values", "val_accuracy_seeds", "seeds", "ties")}
         intervals = {key: _interval(stored.get(key)) for key in ("value_interval", "val_accuracy_interval")}
         finalists = tuple(FinalistRecord.from_json(entry) for entry in stored.get("finalists", ()))
-        return cls(**{**known, **tuples, **intervals, "finalists": finalists})
+        combination = stored.get("combination")
+        return cls(
+            **{
+                **known,
+                **tuples,
+                **intervals,
+                "finalists": finalists,
+                "combination": combination and CombinationRecord.from_json(combination),
+            }
+        )
 
 
 def _interval(stored: Any) -> Interval | None:
