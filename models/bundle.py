@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from data.errors import SieveError, UserError
 from data.files import writing_below
 from data.pixel_rule import DEFAULT_RULE, PixelRule
 from models.calibration import UNCALIBRATED, Calibration
+from models.combined import Ensemble
 from models.config import Precision, TrainConfig
 from models.registry import build_skeleton
 from models.shapes import InputShape
@@ -57,7 +58,7 @@ def save_bundle(
     `input_shape` is (C, H, W); `mean` and `std` are per channel, for pixel values from 0 to 1. Raises UserError if the
     folder is not empty or cannot be written.
     """
-    description = {
+    description: dict[str, Any] = {
         "format": FORMAT,
         "config": to_flat(config),
         "classes": list(classes),
@@ -67,6 +68,8 @@ def save_bundle(
         "pixel_rule": pixel_rule.to_json(),
         "calibration": calibration.to_json(),
     }
+    if isinstance(model, Ensemble):
+        description["ensemble"] = {"configs": [to_flat(member) for member in model.configs], "mirror": model.mirror}
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty; choose another folder or remove it")
@@ -96,7 +99,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         channels, height, width = description["input_shape"]
         classes = tuple(description["classes"])
         config = from_flat(description["config"])
-        model = build_skeleton(config, (channels, height, width), len(classes))
+        model = _build(config, description.get("ensemble"), (channels, height, width), len(classes))
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, SieveError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -113,6 +116,15 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         calibration=Calibration.from_json(description.get("calibration")),
         device=torch.device(device),
     )
+
+
+def _build(config: TrainConfig, ensemble: Mapping[str, Any] | None, input_shape: InputShape, classes: int) -> nn.Module:
+    """The network of a bundle, without its weights."""
+    if ensemble is None:
+        return build_skeleton(config, input_shape, classes)
+    configs = [from_flat(member) for member in ensemble["configs"]]
+    members = [build_skeleton(member, input_shape, classes) for member in configs]
+    return Ensemble(members, configs, mirror=ensemble["mirror"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

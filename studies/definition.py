@@ -32,6 +32,7 @@ from studies.ablation import Ablation as Ablation
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Pruner = Literal["median", "asha", "successive_halving", "hyperband", "none"]
 Against = Literal["macs", "parameters"]
+Combine = Literal["none", "soup", "ensemble"]
 Value = str | int | float | bool
 
 CONFIRM_STAGE = "confirm"
@@ -139,6 +140,13 @@ class Confirm:
     epochs: int | None = None
     """Epochs of each run; None for those of the finalist's configuration."""
     values: Mapping[str, Value] = field(default_factory=dict)
+    combine: Combine = "none"
+    """`soup`: the mean weights of several runs of the same network; `ensemble`: the mean of the probabilities of
+    several runs. The champion's best run is registered instead unless the combination is better on the validation
+    images by more than the standard deviation between the champion's seeds."""
+    mirror: bool = False
+    """Also average the probabilities of each image and its mirror image, under the same condition. It doubles the cost
+    of a prediction."""
 
     @property
     def name(self) -> str:
@@ -214,6 +222,12 @@ class Study:
             )
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
+        _check_option(f"{self.name}/confirm", "combine", self.confirm.combine, get_args(Combine))
+        if self.combines and (self.folds or self.confirm.seeds < 2):
+            raise UserError(
+                f"{self.name}/confirm: combine and mirror need at least 2 seeds, which measure the noise, and a single "
+                "validation set; set seeds=2 and folds=0, or leave out combine and mirror"
+            )
         epochs = {} if self.confirm.epochs is None else {"epochs": self.confirm.epochs}
         _checked(f"{self.name}/confirm", self.config, {**self.confirm.values, **epochs})
         if self.ablation is not None:
@@ -223,6 +237,11 @@ class Study:
                     f"{self.name}: an ablation on {self.folds} folds has at most as many seeds, not "
                     f"{self.ablation.seeds}: further runs on the same images would make its intervals too narrow"
                 )
+
+    @property
+    def combines(self) -> bool:
+        """Whether the finalists' runs are combined, or mirrored images averaged."""
+        return self.ablation is None and (self.confirm.combine != "none" or self.confirm.mirror)
 
     @property
     def ending(self) -> Confirm | Ablation:

@@ -210,6 +210,9 @@ def finalist_table(facts: StudyFacts) -> Table | None:
     differing = [
         field for field in facts.searched if len({str(finalist.config.get(field)) for finalist in facts.finalists}) > 1
     ]
+    champion = facts.record.champion
+    combination = champion.combination if champion else None
+    combined = f" The registered classifier is {combination.line()}." if combination else ""
     rows = []
     for rank, finalist in enumerate(facts.finalists):
         standing = "champion" if rank == 0 else "tie" if finalist.index in tied else "behind"
@@ -226,7 +229,7 @@ def finalist_table(facts: StudyFacts) -> Table | None:
     return Table(
         caption=(
             "The finalist with the best mean over seeds is the champion. A tie: the 95 % interval of the paired "
-            "difference to the champion includes zero."
+            "difference to the champion includes zero." + combined
         ),
         headings=("finalist", "standing", f"mean {metric.label}", "95 % interval", "seed by seed", *differing),
         rows=tuple(rows),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from search.store.combination_record import CombinationRecord
 from search.store.look_result import MeasureScore, SelectiveResult
 
 Interval = tuple[float, float]
@@ -66,6 +67,8 @@ class ChampionRecord:
     """All finalists, best mean first."""
     refit_images: int | None = None
     """Number of images on which the registered weights were trained after k folds; None without folds."""
+    combination: CombinationRecord | None = None
+    """The attempt to combine several runs; None where the study asks for none."""
     searched: Mapping[str, Any] = field(default_factory=dict)
     """The configuration's values for the fields that a stage varied."""
     temperature: float = 1.0
@@ -88,6 +91,10 @@ class ChampionRecord:
         stored["selective"] = [asdict(entry) for entry in self.selective]
         if self.refit_images is None:
             del stored["refit_images"]
+        if self.combination is None:
+            del stored["combination"]
+        else:
+            stored["combination"] = self.combination.to_json()
         return stored
 
     @classmethod
@@ -97,10 +104,12 @@ class ChampionRecord:
         tuples = {key: tuple(stored.get(key, ())) for key in ("values", "val_accuracy_seeds", "seeds", "ties")}
         intervals = {key: _interval(stored.get(key)) for key in ("value_interval", "val_accuracy_interval")}
         finalists = tuple(FinalistRecord.from_json(entry) for entry in stored.get("finalists", ()))
+        combination = stored.get("combination")
         nested = {
             "finalists": finalists,
             "calibration_errors": tuple(map(MeasureScore.from_json, stored.get("calibration_errors", ()))),
             "selective": tuple(SelectiveResult(**entry) for entry in stored.get("selective", ())),
+            "combination": combination and CombinationRecord.from_json(combination),
         }
         return cls(**{**known, **tuples, **intervals, **nested})
 

@@ -20,8 +20,10 @@ from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord, read_stages, update_study
 from search.store.seal import rename_model
 from search.store.storage import Storage
+from search.supervisor.combine import FinishedRun, combine
 from search.supervisor.prepare import Request
 from search.supervisor.refit import refit
+from search.terminal import say
 from search.tracking.mirror import Mirror
 from search.tracking.model_registry import RegisteredModel, is_registered, log_bundle, register_champion
 from search.trials.artifacts import open_artifacts
@@ -43,6 +45,9 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
             calibration = calibrate(predictions.probabilities_MC, predictions.labels_M)
         bundle, images = _refit(request, champion, calibration)
         champion = replace(champion, refit_images=images)
+    elif request.study.combines:
+        champion = _combine(storage, request, record, confirmation, champion)
+        bundle = _registered_folder(settings, record, confirmation, champion)
     registered = _register(settings, storage, mirror, record, confirmation, champion, bundle)
     config = champion.config  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}
@@ -60,12 +65,8 @@ def restore_champion(settings: Settings, storage: Storage, mirror: Mirror, recor
     champion, last = record.champion, _last_stage(storage, record.name)
     if champion is None or last is None or is_registered(settings, champion.model_uri):
         return False
-    root = open_artifacts(settings).root
-    if champion.refit_images is None:
-        folder = names.trial_folder(root, record.name, last.name, champion.trial)
-    else:
-        folder = _refit_folder(settings, record.name)
-    registered = _register(settings, storage, mirror, record, last, champion, folder / names.BUNDLE_FOLDER)
+    bundle = _registered_folder(settings, record, last, champion)
+    registered = _register(settings, storage, mirror, record, last, champion, bundle)
     if registered.uri != champion.model_uri:
         rename_model(storage, record, registered.uri)
     return True
@@ -101,6 +102,46 @@ def _register(
         metrics={"val_accuracy_mean": champion.val_accuracy},
         description=model_card(record, champion),
     )
+
+
+def _registered_folder(settings: Settings, record: StudyRecord, last: StageRecord, champion: ChampionRecord) -> Path:
+    """The folder of the classifier that is registered as this champion."""
+    if champion.refit_images is not None:
+        folder = _refit_folder(settings, record.name)
+    elif champion.combination is not None and champion.combination.is_kept:
+        folder = _combined_folder(settings, record.name)
+    else:
+        folder = names.trial_folder(open_artifacts(settings).root, record.name, last.name, champion.trial)
+    return folder / names.BUNDLE_FOLDER
+
+
+def _combined_folder(settings: Settings, study: str) -> Path:
+    return names.study_folder(settings.home, study) / "combined"
+
+
+def _combine(
+    storage: Storage, request: Request, record: StudyRecord, confirmation: StageRecord, champion: ChampionRecord
+) -> ChampionRecord:
+    """Combine the complete runs of the confirmation; returns the champion with the record of the attempt."""
+    settings, artifacts = request.settings, open_artifacts(request.settings)
+    if len(champion.values) < 2:
+        say(f"{record.name}: the champion has a single run, so the noise is unknown and nothing is combined")
+        return champion
+    runs = []
+    for trial in stage_trials(storage, confirmation):
+        if trial.state == TrialState.COMPLETE:
+            folder = names.trial_folder(artifacts.root, record.name, confirmation.name, trial.number)
+            artifacts.fetch(folder)
+            check_kept(trial, folder / names.BUNDLE_FOLDER)
+            value = float(trial.value or 0.0)
+            runs.append(FinishedRun(trial=trial.number, value=value, folder=folder / names.BUNDLE_FOLDER))
+    device = torch.device(request.devices[0])
+    workloads = open_workload_builder(request.spec, settings, device)
+    combination = combine(
+        workloads, champion, runs, request.study.confirm, _combined_folder(settings, record.name), device,
+        deadline=record.deadline,
+    )  # fmt: skip
+    return replace(champion, combination=combination)
 
 
 def _refit_folder(settings: Settings, study: str) -> Path:

@@ -153,6 +153,8 @@ def _print_champion(result: StudyResult, console: Console) -> None:
     if champion.metric != "val_accuracy":
         value = _with_interval(champion.value, champion.value_interval)
         console.print(f"           {metric_label(champion.metric)} {value}, which was optimised", markup=False)
+    if champion.combination:
+        console.print(f"registered {champion.combination.line()}", soft_wrap=True, highlight=False)
     if champion.ties:
         console.print(f"           these seeds do not separate it from {_tied(result)}", soft_wrap=True)
 

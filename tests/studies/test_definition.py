@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,3 +102,15 @@ def test_choices_that_a_database_cannot_give_back_are_refused_with_what_can_be_w
         distribution = CategoricalDistribution([value])
     with pytest.raises(UserError, match=r"mine/rates: kernel_size: .* cannot be stored; give text, numbers"):
         study(space={"kernel_size": distribution})
+
+
+@pytest.mark.parametrize("confirm", [Confirm(combine="soup"), Confirm(mirror=True)])
+def test_a_combination_needs_seeds_that_measure_the_noise_and_a_single_validation_set(confirm: Confirm) -> None:
+    whole = study()
+    assert replace(whole, confirm=confirm).combines and not whole.combines
+    with pytest.raises(UserError, match=r"mine/confirm: combine and mirror need at least 2 seeds"):
+        replace(whole, confirm=replace(confirm, seeds=1))
+    with pytest.raises(UserError, match=r"a single validation set; set seeds=2 and folds=0"):
+        replace(whole, confirm=confirm, folds=3)
+    with pytest.raises(UserError, match=r"combine 'stew' is not one of none, soup, ensemble"):
+        replace(whole, confirm=Confirm(combine="stew"))
