@@ -200,7 +200,8 @@ class BackboneConfig(TrainConfig):
     train_batch_norm: bool = False
     """Train batch norms in frozen children too, and update their statistics."""
     head_epochs: Probability = 0.3
-    """`head_first`, `gradual`: share of the epochs in which only the head is trained."""
+    """`head_first`, `gradual`: share of the epochs in which only the head is trained; at least one of several epochs,
+    unless it is 0."""
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)] | Literal["published"] = "published"
     """Probability with which the last residual block is skipped in training, falling linearly towards the first block
     (Huang et al. 2016); `published`: as the backbone's library builds it. No effect on backbones without it."""

@@ -34,7 +34,9 @@ def frozen_children(config: BackboneConfig, epoch: int, has_parameters: Sequence
             return min(config.frozen_children, children)
         case "unfreeze_all":
             return 0
-    waiting = math.floor(config.head_epochs * config.epochs)
+    # Short trainings have a phase of the head, too: a new head's gradients would change the backbone most at the start.
+    least = 1 if config.head_epochs and config.epochs > 1 else 0
+    waiting = max(least, math.floor(config.head_epochs * config.epochs))
     if epoch <= waiting:
         return children
     if config.freezing == "head_first":

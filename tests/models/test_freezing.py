@@ -81,6 +81,13 @@ def test_the_head_learns_first_and_then_everything() -> None:
     assert [frozen_children(config, epoch, PARTS) for epoch in range(1, 11)] == [5] * 3 + [0] * 7
 
 
+@pytest.mark.parametrize(("epochs", "head_epochs", "expected"), [(1, 0.3, 0), (2, 0.3, 1), (20, 0.3, 6), (2, 0.0, 0)])
+def test_a_short_training_has_a_phase_of_the_head_too(epochs: int, head_epochs: float, expected: int) -> None:
+    config = dataclasses.replace(_config(freezing="head_first", head_epochs=head_epochs), epochs=epochs)
+    frozen = [frozen_children(config, epoch, PARTS) == len(PARTS) for epoch in range(1, epochs + 1)]
+    assert frozen == [True] * expected + [False] * (epochs - expected)
+
+
 @pytest.mark.parametrize(
     ("epochs", "frozen"),
     [(10, [5, 5, 5, 5, 3, 3, 2, 2, 0, 0]), (3, [5, 2, 0]), (1, [0])],
