@@ -41,7 +41,7 @@ def test_the_backbone_with_real_weights_wins_and_a_missing_one_is_named(
     backbones = [*(f"{name}=none" for name in RANDOM), f"{REAL}={weights}", f"vgg16={tmp_path}/missing.pt"]
     ran = service.run(
         "search.run", "--study", str(tmp_path / "probed.py"), "--data", str(tmp_path / "hymenoptera_data"),
-        "--backbones", ",".join(backbones), "--image-size", "128", "--workers", "2", "--json",
+        "--backbones", ",".join(backbones), "--image-size", "96", "--workers", "2", "--json",
     )  # fmt: skip
 
     result = ran.json()
