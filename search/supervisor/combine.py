@@ -20,6 +20,7 @@ from torch import Generator, nn
 from data.batches import EvalBatches
 from data.files import hash_folder, read_json, write_json
 from models.bundle import Classifier, load_bundle, save_bundle
+from models.calibration import calibrate
 from models.combined import Ensemble, average_weights, fit_together, learned_statistics, measure_statistics
 from models.metric_names import bind_metric
 from models.preprocessing import Preprocessing
@@ -30,6 +31,7 @@ from search.stage.seeds import derive_seed
 from search.store.champion_record import ChampionRecord
 from search.store.combination_record import CombinationRecord
 from search.trials.data_source import TrialData
+from search.trials.validation_predictions import save_predictions
 from search.trials.workload import WorkloadBuilder
 from search.verdict.greedy import choose_runs
 from studies.definition import Confirm
@@ -82,7 +84,7 @@ def combine(
     attempts = _Attempts(workloads, champion, runs, device, deadline)
     network, record = attempts.best(confirm)
     if record.is_kept:
-        attempts.save(network, bundle)
+        attempts.save(network, folder)
     saved = hash_folder(bundle) if record.is_kept else None
     write_json(folder / DECISION_FILE, {"identity": identity, "bundle": saved, "record": record.to_json()})
     return record
@@ -138,13 +140,15 @@ class _Attempts:
             single_image_ms=self._image_ms(self._single.model),
         )
 
-    def save(self, network: nn.Module, bundle: Path) -> None:
-        """Save a network as a classifier with the images of the champion's."""
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """Save a network's predictions on validation images, and a classifier that they calibrate, below `folder`."""
         single = self._single
+        predictions = save_predictions(folder, network, self._batches())
         save_bundle(
-            bundle, network, single.config,
+            folder / names.BUNDLE_FOLDER, network, single.config,
             classes=single.classes, input_shape=single.input_shape, mean=single.mean, std=single.std,
             pixel_rule=single.pixel_rule,
+            calibration=calibrate(predictions.probabilities_MC, predictions.labels_M),
         )  # fmt: skip
 
     def _choose(self, kind: str) -> tuple[list[int], float]:

@@ -27,6 +27,7 @@ from search.terminal import say
 from search.tracking.mirror import Mirror
 from search.tracking.model_registry import RegisteredModel, is_registered, log_bundle, register_champion
 from search.trials.artifacts import open_artifacts
+from search.trials.validation_predictions import read_predictions
 from search.trials.workload import open_workload_builder
 from search.verdict.champion import check_kept, choose_champion
 from search.verdict.champion_calibration import champion_predictions, with_calibration
@@ -48,6 +49,8 @@ def promote(storage: Storage, request: Request, mirror: Mirror, confirmation: St
     elif request.study.combines:
         champion = _combine(storage, request, record, confirmation, champion)
         bundle = _registered_folder(settings, record, confirmation, champion)
+        if champion.combination is not None and champion.combination.is_kept:
+            predictions = read_predictions(bundle.parent)
     registered = _register(settings, storage, mirror, record, confirmation, champion, bundle)
     config = champion.config  # Without the fields of the other families, where the family was searched too.
     searched = {key: config[key] for key in _searched_fields(storage, name) if key in config}

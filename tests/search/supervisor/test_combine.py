@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.bundle import load_bundle, save_bundle
+from models.calibration import UNCALIBRATED, calibrate
 from models.combined import Ensemble
 from models.training.fit import fit
 from models.values import to_flat, with_values
@@ -17,6 +18,7 @@ from search.store.champion_record import ChampionRecord
 from search.store.combination_record import CombinationRecord
 from search.supervisor import combine as module
 from search.supervisor.combine import FinishedRun, combine
+from search.trials.validation_predictions import read_predictions
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
 from tests.search.conftest import CONFIG, CPU
@@ -84,6 +86,10 @@ def test_a_combination_that_beats_the_best_run_is_kept_and_its_bundle_has_the_va
     assert isinstance(load_bundle(tmp_path / "classifier").model, Ensemble) == (kind == "ensemble")
     assert CombinationRecord.from_json(record.to_json()) == record
     assert f"{kind} of {len(record.trials)} runs" in record.line()
+    predictions = read_predictions(tmp_path)
+    assert predictions is not None
+    expected = calibrate(predictions.probabilities_MC, predictions.labels_M)
+    assert load_bundle(tmp_path / "classifier").calibration == expected != UNCALIBRATED
 
 
 def test_a_combination_within_the_noise_between_seeds_is_not_kept(
