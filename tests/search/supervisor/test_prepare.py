@@ -79,7 +79,7 @@ def test_the_error_for_a_misspelled_data_set_names_the_nearest(tmp_path: Path) -
         (f"--name {'x' * 300}", "1 to 100 printable characters"),
         (f"--name {'ü' * 99 + 'x' * 3}", "1 to 100 printable characters"),
         (f"--name {'😀' * 60}", "200 bytes at most"),
-        ("--name a/b", "no slash"),
+        ("--name a/b", "without a slash"),
         ("--name a\x07b", "study name"),
         ("--storage sqlite://", "in memory"),
         ("--storage sqlite:///:memory:", "in memory"),
