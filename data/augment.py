@@ -15,7 +15,8 @@ from torch import Generator, Tensor
 
 from data.draws import Moves, Rectangles, draw_bends, draw_colors, draw_moves, draw_rectangles
 from data.operations import apply_choices
-from data.policies import Choices, Policy, draw_choices
+from data.policies import Choices, draw_choices
+from data.policy_names import Policy
 
 
 class AugmentationFields(Protocol):

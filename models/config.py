@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from data.policies import Policy
+from data.policy_names import Policy
 
 Optimizer = Literal["adam", "nadam", "radam", "adamw", "sgd"]
 Scheduler = Literal["constant", "cosine", "step", "one_cycle"]
