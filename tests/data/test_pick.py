@@ -12,6 +12,7 @@ from data.augment import Augmentation
 from data.pick import Pool, agrees, has_kernels
 
 
+@pytest.mark.slow
 def test_the_kernels_give_what_torch_gives() -> None:
     pytest.importorskip("triton")
     environment = os.environ if torch.cuda.is_available() else {**os.environ, "TRITON_INTERPRET": "1"}

@@ -103,6 +103,7 @@ def test_each_branch_trains_as_it_would_alone(
         _assert_as_alone(splits, config, number, epochs, model)
 
 
+@pytest.mark.slow
 def test_resnets_are_branches_too(splits: MakeSplits) -> None:
     config = BackboneConfig(
         backbone="resnet18", weights="none", stem="small", image_size=8, freezing="unfreeze_all", batch_size=80,

@@ -22,7 +22,7 @@ KERNELS = Path(__file__).with_name("fused_kernels.py")
 @pytest.mark.parametrize(
     "interpreted",
     [
-        pytest.param(True, id="interpreted"),
+        pytest.param(True, id="interpreted", marks=pytest.mark.slow),
         pytest.param(
             False,
             id="gpu",

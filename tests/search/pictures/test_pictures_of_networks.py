@@ -20,7 +20,7 @@ from search.pictures.predictions import predictions_of
 SIZE = 48
 CLASSES = ("ant", "bee")
 ALL = {
-    "predictions", "mistakes", "confusion", "class_scores", "calibration",
+    "predictions", "mistakes", "confusion", "class_scores", "calibration", "coverage",
     "first_layer", "feature_maps", "guided_backprop", "grad_cam",
 }  # fmt: skip
 

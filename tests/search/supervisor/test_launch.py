@@ -32,10 +32,16 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def running_workers() -> list[psutil.Process]:
-    """The workers that this process has started and that still run, the oldest first."""
+def running_workers(count: int) -> list[psutil.Process]:
+    """The workers that this process has started and that still run, the oldest first, once there are `count`."""
+    wait_for(lambda: len(_workers()) == count)
+    return sorted(_workers(), key=psutil.Process.create_time)
+
+
+def _workers() -> list[psutil.Process]:
+    """A worker that was just forked is not among them: it has its parent's command line until it runs its own."""
     running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return sorted((child for child in running if "search.worker" in child.cmdline()), key=psutil.Process.create_time)
+    return [child for child in running if "search.worker" in child.cmdline()]
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 def test_a_worker_that_dies_is_restarted(make_launcher: Callable[..., LocalLauncher]) -> None:
     launcher = make_launcher(WAITS, workers=2)
-    running_workers()[0].kill()
+    running_workers(2)[0].kill()
     wait_for(lambda: launcher.alive() == 1)
     assert launcher.restart_dead() == 1
     assert launcher.alive() == 2
@@ -84,7 +90,7 @@ def test_a_gpu_with_room_gets_a_worker_that_is_restarted_like_the_others(
     assert launcher.restart_dead() == launcher.restart_dead() == 0
     assert launcher.alive() == 2
     assert "cpu has room: starting one more worker on it" in capsys.readouterr().err
-    running_workers()[-1].kill()
+    running_workers(2)[-1].kill()
     wait_for(lambda: launcher.alive() == 1)
     assert launcher.restart_dead() == 1
     assert launcher.alive() == 2
@@ -99,7 +105,7 @@ def test_an_extra_worker_that_cannot_start_does_not_end_the_study(
 
     launcher = make_launcher(WAITS, gpu_capacity=AlwaysRoom([]))
     launcher.restart_dead()
-    running_workers()[-1].kill()
+    running_workers(2)[-1].kill()
     wait_for(lambda: launcher.alive() == 1)
     for _ in range(10):
         launcher.restart_dead()
@@ -144,7 +150,7 @@ def test_workers_that_were_asked_to_end_are_not_restarted(make_launcher: Callabl
 
 def test_a_worker_that_ignores_signals_is_killed(make_launcher: Callable[..., LocalLauncher], tmp_path: Path) -> None:
     launcher = make_launcher(IGNORES_SIGNALS, timing=Timing(stop_s=0.3))
-    (worker,) = running_workers()
+    (worker,) = running_workers(1)
     wait_for((tmp_path / "ready").exists)
     launcher.stop()
     assert not worker.is_running() and launcher.alive() == 0
