@@ -55,6 +55,7 @@ class EndingStage:
         self.running = 0
 
     def begin(self, spent: int) -> Training | None:
+        """Draw the next trial."""
         self._study.enqueue_trial(self.pinned.queue[len(self._study.get_trials(deepcopy=False))])
         trial = self._study.ask()
         config = suggest_config(self.pinned, trial)
@@ -63,6 +64,7 @@ class EndingStage:
         return Training(key=self._landscape.key(config), next=1, last=self.pinned.epochs, trial=trial)
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        """Report an epoch, and ask the pruner."""
         trial = training.trial
         trial.report(accuracy, epoch)
         self._best[trial.number] = max(accuracy, self._best.get(trial.number, 0.0))
@@ -76,6 +78,7 @@ class EndingStage:
         return True
 
     def trials(self) -> list[FrozenTrial]:
+        """Return the trials of the stage's Optuna study."""
         return self._study.get_trials(deepcopy=False)
 
 
@@ -118,6 +121,7 @@ class RungStage:
         self.running = 0
 
     def begin(self, spent: int) -> Training | None:
+        """Continue a paused trial that now belongs to the better half, or draw a new one."""
         self.running += 1
         # The queue never ends, so the rule for a stage's last trials does not apply.
         waiting = RungTrial(number=len(self._points), state="waiting", values={})
@@ -146,6 +150,7 @@ class RungStage:
         )
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        """Report an epoch; at a rung the trial pauses unless it is among the better half."""
         point: _Point = training.trial
         point.values[epoch] = accuracy
         if epoch == training.last:
@@ -161,6 +166,7 @@ class RungStage:
         return True
 
     def trials(self) -> list[FrozenTrial]:
+        """Return the trials as Optuna would store them."""
         return [point.as_optuna_trial() for point in self._points]
 
 
@@ -173,6 +179,7 @@ class Stages:
         self._is_first = True
 
     def begin(self, spent: int) -> Training | None:
+        """Begin a trial of the running stage; None while a closed stage waits for its last trials."""
         if self._is_first and spent + self._stage.running >= self._until:
             if self._stage.running:
                 return None
@@ -180,4 +187,5 @@ class Stages:
         return self._stage.begin(spent)
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        """Report an epoch to the running stage."""
         return self._stage.stops(training, epoch, accuracy)

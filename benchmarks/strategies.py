@@ -157,6 +157,7 @@ class OneEpochThenBest:
         self._ranked: list[tuple[float, int, Key]] = []
 
     def begin(self, spent: int) -> Training | None:
+        """Screen the next configuration, or train the best of those screened to the end."""
         if self._begun < len(self._screened):
             self._begun += 1
             return Training(key=self._screened[self._begun - 1], next=1, last=1)
@@ -165,6 +166,7 @@ class OneEpochThenBest:
         return Training(key=heapq.heappop(self._ranked)[2], next=2, last=EPOCHS)
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        """Rank the configuration by its first epoch."""
         if epoch == 1:
             self._ended += 1
             heapq.heappush(self._ranked, (-accuracy, self._ended, training.key))

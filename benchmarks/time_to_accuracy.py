@@ -104,6 +104,7 @@ def _figures(runs: Sequence[Sequence[float]], target: float) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Replay the strategies and print what they cost."""
     parser = CommandParser(
         prog="python -m benchmarks.time_to_accuracy",
         description=__doc__,

@@ -84,15 +84,19 @@ class UnlimitedBudget:
         self._study = study
 
     def fit_stage(self, position: int, stage: Stage) -> Stage:
+        """Return the stage as the study defines it."""
         return stage
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+        """Return the confirmation as the study defines it."""
         return self._study.confirm
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
+        """Return the ablation as the study defines it."""
         return ablation
 
     def stage_deadline(self, position: int) -> float | None:
+        """Return None: no stage has to end at a given time."""
         return None
 
 
@@ -117,6 +121,7 @@ class TimeBudget:
         return self._scaled(stage, self._left_s() / sum(self._costs_s))
 
     def fit_stage(self, position: int, stage: Stage) -> Stage:
+        """Scale the stage to its share of the time that is left."""
         return self._scaled(stage, self._share_s(position) / self._costs_s[position])
 
     def _scaled(self, stage: Stage, scale: float) -> Stage:
@@ -132,6 +137,7 @@ class TimeBudget:
         return replace(stage, trials=trials, epochs=epochs, space=_with_fewer_epochs(stage, share))
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+        """Choose finalists, seeds and epochs for the time that is left, as `Budget` describes."""
         confirm = self._study.confirm
         wanted = max(trained, confirm.epochs or epochs)
         left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
@@ -164,6 +170,7 @@ class TimeBudget:
         return [(min(2, finalists), 1), (1, 1)]
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
+        """Scale seeds, then epochs, to the time that is left."""
         left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
         scale = min(1.0, left_s / self._costs_s[-1])
         seeds = max(min(2, ablation.seeds), math.floor(ablation.seeds * scale))
@@ -178,6 +185,7 @@ class TimeBudget:
         return max(loads_s)
 
     def stage_deadline(self, position: int) -> float | None:
+        """Return the end of the stage's share of the time, in seconds since the epoch."""
         return time.time() + self._share_s(position)
 
     def _share_s(self, position: int) -> float:

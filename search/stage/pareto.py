@@ -73,16 +73,19 @@ class AgainstCost(BaseSampler):
         self._shown: optuna.Study | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return no parameter: each is drawn independently."""
         return {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """Draw nothing jointly."""
         return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Draw a parameter in a study that has both values."""
         if self._shown is None:
             self._shown = self._with_two_values(study)
         return self._sampler.sample_independent(self._shown, trial, param_name, param_distribution)

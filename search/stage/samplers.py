@@ -89,11 +89,13 @@ class TrialSeeded(BaseSampler):
         return show_only(study, model_trials(study.get_trials(deepcopy=False), maximize=_maximizes(study)))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that past trials share."""
         return self._kept.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """Draw the shared parameters together, from the trials that the model is made of."""
         draws = self._of(trial)
         if draws.done <= MODEL_DRAWS:
             draws.proposed = draws.sampler.sample_relative(self._shown(study), trial, search_space)
@@ -102,6 +104,7 @@ class TrialSeeded(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Draw another parameter, near its guess while there is no model."""
         draws = self._of(trial)
         guess = self._guesses.get(param_name) if trial.number < self._startup else None
         if guess is not None and isinstance(param_distribution, FloatDistribution):
@@ -110,11 +113,13 @@ class TrialSeeded(BaseSampler):
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Begin another draw of the trial."""
         draws = self._of(trial)
         draws.done += 1
         draws.sampler.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Pass on that the trial has ended."""
         self._of(trial).sampler.after_trial(study, trial, state, values)
 
 

@@ -41,6 +41,7 @@ class StageSnapshot:
 
     @property
     def finished(self) -> int:
+        """Number of trials that have ended or were skipped."""
         return self.planned - self.running - self.waiting
 
 
