@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from data.augment import Augmentation, AugmentationFields, augment, inside_rectangles
-from data.policies import Policy
+from data.policy_names import Policy
 from models.config import TrainConfig
 
 FILL_C = torch.tensor([1, 2, 3], dtype=torch.uint8)

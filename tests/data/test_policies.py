@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandAugment, TrivialAugmentWide, autoaugment
 
 from data.operations import apply_choices
-from data.policies import LEVELS, OPERATIONS, Choices, Policy, draw_choices, magnitudes_of
+from data.policies import LEVELS, OPERATIONS, Choices, draw_choices, magnitudes_of
+from data.policy_names import Policy
 
 CPU = torch.device("cpu")
 TRANSFORMS = {"trivial_augment": TrivialAugmentWide(), "rand_augment": RandAugment()}
