@@ -52,7 +52,7 @@ def test_wrong_labels_are_listed_first_with_folds_over_all_searched_images(tmp_p
     found = _sieve("check-data", "--study", "tiny", "--home", home)
 
     assert found["label_errors"]["images"] == found["data"]["train"] + found["data"]["val"] == 128
-    with (home / "check-data/label-errors.csv").open() as file:
+    with (home / "studies/tiny/check-data/label-errors.csv").open() as file:
         first = [row["name"] for row in csv.DictReader(file)]
     searched = len(wrong & set(first))
     assert searched >= 8
