@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from optuna.distributions import FloatDistribution
 
 from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
+from models.values import with_values
 from studies.definition import Confirm, Sampler, Space, Stage, Study, choice
-from studies.part_a import ACTIVATIONS
+from studies.part_a import PART_A
 
 EPOCHS = 9
 
@@ -99,6 +100,15 @@ _HEADS_SECOND: Space = {
     "weight_decay": _between(HEAD_DECAYS),
 }
 
+_FEW_FILTERS: Space = {"filters": choice(8, 16)}
+
+
+def _part_a(*parameters: str) -> Space:
+    """These parameters of the first space of partA."""
+    space = PART_A.stages[0].space_around(PART_A.config)
+    return {name: space[name] for name in parameters}
+
+
 TABLES = {
     table.name: table
     for table in (
@@ -139,33 +149,9 @@ TABLES = {
         Table(
             name="part-a",
             description="Random configurations of the first space of partA, at 32 pixels and with at most 16 filters.",
-            start=FlexCNNConfig(
-                image_size=32,
-                conv_layers=3,
-                filters=16,
-                filter_factor=2.0,
-                activation="gelu",
-                dense_width=256,
-                optimizer="adamw",
-                learning_rate=1e-3,
-                batch_size=64,
-                epochs=EPOCHS,
-            ),
-            first={
-                "optimizer": choice("adam", "nadam", "radam", "adamw", "sgd"),
-                "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
-                "conv_layers": choice(3, 4, 5),
-                "filters": choice(8, 16),
-                "filter_factor": choice(0.5, 1.0, 2.0),
-            },
-            second={
-                "batch_size": choice(32, 64),
-                "activation": ACTIVATIONS,
-                "kernel_size": choice(3, 4, 5),
-                "padding": choice(0, 1, 2),
-                "dense_width": choice(128, 256, 512),
-                "batch_norm": choice(True, False),
-            },
+            start=with_values(PART_A.config, {"image_size": 32, "conv_layers": 3, "patience": 0, "epochs": EPOCHS}),
+            first={**_part_a("optimizer", "learning_rate", "conv_layers", "filters", "filter_factor"), **_FEW_FILTERS},
+            second=_part_a("batch_size", "activation", "kernel_size", "padding", "dense_width", "batch_norm"),
             train_images=1_000,
             val_images=1_000,
             sampler="random",
