@@ -94,7 +94,9 @@ class _Point:
     values: dict[int, float] = field(default_factory=dict)
 
     def as_rung_trial(self) -> RungTrial:
-        return RungTrial(number=self.number, state=self.state, values=self.values)
+        return RungTrial(
+            trial_id=self.number, optuna_study="", number=self.number, state=self.state, values=self.values
+        )
 
     def as_optuna_trial(self) -> FrozenTrial:
         """The trial as a worker's sampler sees it: one that continues still looks paused."""
@@ -124,7 +126,9 @@ class RungStage:
         """Continue a paused trial that now belongs to the better half, or draw a new one."""
         self.running += 1
         # The queue never ends, so the rule for a stage's last trials does not apply.
-        waiting = RungTrial(number=len(self._points), state="waiting", values={})
+        waiting = RungTrial(
+            trial_id=len(self._points), optuna_study="", number=len(self._points), state="waiting", values={}
+        )
         trials = [*(point.as_rung_trial() for point in self._points), waiting]
         for number in to_continue(trials, self.pinned.rungs, maximize=True):
             point = self._points[number]

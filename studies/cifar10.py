@@ -42,9 +42,9 @@ CIFAR10 = Study(
     stages=(
         Stage(
             name="architecture",
-            trials=16,
-            epochs=1,
-            pruner="none",
+            trials=8,
+            epochs=2,
+            pruner="asha",
             space={
                 "filters": choice(24, 32),
                 "filter_factor": choice(1.5, 2.0),
@@ -52,7 +52,7 @@ CIFAR10 = Study(
                 "learning_rate": FloatDistribution(1e-3, 2e-2, log=True),
             },
         ),
-        Stage(name="regularization", trials=12, epochs=2, narrow=6, pruner="asha", space=_REGULARIZATION),
+        Stage(name="regularization", trials=20, epochs=2, extends=True, pruner="asha", space=_REGULARIZATION),
     ),
     confirm=Confirm(finalists=2, seeds=2, epochs=20),
 )

@@ -28,12 +28,18 @@ from models.metric_names import split_metric
 from models.values import with_values
 from studies.ablation import ABLATION_STAGE as ABLATION_STAGE
 from studies.ablation import Ablation as Ablation
+from studies.spaces import Around as Around
+from studies.spaces import Space as Space
+from studies.spaces import Value as Value
+from studies.spaces import When as When
+from studies.spaces import around as around
+from studies.spaces import choice as choice
+from studies.spaces import when as when
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid"]
 Pruner = Literal["median", "asha", "successive_halving", "hyperband", "none"]
 Against = Literal["macs", "parameters"]
 Combine = Literal["none", "soup", "ensemble"]
-Value = str | int | float | bool
 
 CONFIRM_STAGE = "confirm"
 LAST_STAGES = frozenset({CONFIRM_STAGE, ABLATION_STAGE})
@@ -42,60 +48,9 @@ champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class When:
-    """A parameter that exists only for some values of another parameter, in the same space or in the base."""
-
-    distribution: BaseDistribution
-    parameter: str
-    """Name of the other parameter."""
-    values: tuple[Value, ...]
-    """Values of the other parameter for which this parameter exists."""
-
-
-Space = Mapping[str, BaseDistribution | When]
-
-
-class Around(FloatDistribution):
-    """A range on a log scale with a guess in its middle: searches begin there and draw near it more often."""
-
-    def __init__(self, guess: float, factor: float) -> None:
-        super().__init__(guess / factor, guess * factor, log=True)
-        self.guess = guess
-
-
-def around(guess: float, factor: float = 10.0) -> Around:
-    """A positive number near a guess, at most `factor` times smaller or larger: `around(1e-3)` for a learning rate.
-
-    A stage begins with the guess. While its sampler has too few trials for a model, it draws from a log-normal
-    distribution around the guess, cut to the range, whose standard deviation is half the way to either end.
-    """
-    if guess <= 0 or factor <= 1:
-        raise UserError(f"around({guess}, {factor}): the guess is above 0 and the factor above 1")
-    return Around(guess, factor)
-
-
-def choice(*values: Value | tuple[Value, ...] | list[Value]) -> CategoricalDistribution:
-    """One of these values. A tuple or list holds one value per layer: `choice((3, 3), (5, 3))`."""
-    # Stored as text, which fields accept, because a database returns lists, which Optuna cannot compare with tuples.
-    return CategoricalDistribution(
-        [",".join(map(str, value)) if isinstance(value, tuple | list) else value for value in values]
-    )
-
-
-def when(distribution: BaseDistribution, **condition: Value | tuple[Value, ...]) -> When:
-    """A parameter with a condition: `when(choice(0.1, 0.5), scheduler="step")` exists only if `scheduler` is `step`."""
-    (parameter, values), *others = condition.items()
-    if others:
-        raise UserError(f"when(...) takes one condition, got {', '.join(condition)}")
-    return When(
-        distribution=distribution, parameter=parameter, values=values if isinstance(values, tuple) else (values,)
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One search space with its trials. It searches around the best `bases` configurations of the stage before, or
-    narrows the space of the stages before.
+    extends the space of the stage before.
     """
 
     is_probe: ClassVar[bool] = False
@@ -106,9 +61,9 @@ class Stage:
     trials: int
     epochs: int
     bases: int = 1
-    narrow: int = 0
-    """If not 0, search the parameters of earlier stages again, in the ranges of the best `narrow` configurations of the
-    stage before, together with the stage's own parameters. `bases` is not used then."""
+    extends: bool = False
+    """Whether the stage also searches what the stage before searched, in the same ranges. Both then share their trials:
+    its sampler learns from earlier ones, and trials that are paused there may continue."""
     sampler: Sampler = "tpe"
     pruner: Pruner = "median"
     """`asha` pauses trials below the median and may continue them later; the other pruners end trials."""
@@ -120,11 +75,6 @@ class Stage:
     tries: Sequence[Mapping[str, Value]] = ()
     """Hand-picked parameters for the first trials after those of the bases, such as `{"dropout": 0.2}`; the sampler
     draws what they leave out. They are part of the budget."""
-
-    @property
-    def taken_over(self) -> int:
-        """Number of configurations that it needs from the stage before."""
-        return self.narrow or self.bases
 
     def space_around(self, base: TrainConfig) -> Space:
         """The search space for this base configuration."""
@@ -216,10 +166,11 @@ class Study:
                     f"{self.name}/{stage.name}: pruner 'asha' compares trials at single epochs, which {self.folds} "
                     "folds do not have; use pruner='median'"
                 )
-        if any(first.is_probe and then.narrow for first, then in pairwise(self.stages)):
-            raise UserError(
-                f"{self.name}: a probe hands on backbones, not ranges; use bases instead of narrow after it"
-            )
+        if self.stages and self.stages[0].extends:
+            raise UserError(f"{self.name}/{self.stages[0].name}: extends: there is no stage before; leave it out")
+        for before, extension in pairwise(self.stages):
+            if extension.extends:
+                _check_extension(f"{self.name}/{extension.name}", extension, before)
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
         _check_option(f"{self.name}/confirm", "combine", self.confirm.combine, get_args(Combine))
@@ -262,10 +213,8 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
         raise UserError(f"{where}: {stage.name!r} is the name of every study's last stage; choose another one")
     _check_option(where, "sampler", stage.sampler, get_args(Sampler))
     _check_option(where, "pruner", stage.pruner, get_args(Pruner))
-    if min(stage.trials, stage.epochs, stage.bases) < 1 or stage.narrow < 0:
-        raise UserError(f"{where}: trials, epochs and bases must be at least 1, and narrow at least 0")
-    if stage.narrow and (stage.sampler == "grid" or stage.bases > 1):
-        raise UserError(f"{where}: narrow searches one space; leave out bases and the grid sampler")
+    if min(stage.trials, stage.epochs, stage.bases) < 1:
+        raise UserError(f"{where}: trials, epochs and bases must be at least 1")
     base = _checked(where, config, stage.values)
     space = stage.space_around(base)
     _check_tries(where, stage, base, space)
@@ -288,12 +237,27 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
             )
 
 
+def _check_extension(where: str, stage: Stage, before: Stage) -> None:
+    if before.is_probe:
+        raise UserError(f"{where}: extends: {before.name} is a probe, which hands on backbones; use bases instead")
+    if "asha" not in (stage.pruner, before.pruner) or stage.pruner != before.pruner or stage.epochs != before.epochs:
+        raise UserError(
+            f"{where}: extends: its trials are compared with those of {before.name}; give both pruner='asha' and the "
+            "same number of epochs"
+        )
+    if stage.values or stage.bases > 1 or stage.against or before.against or "grid" in (stage.sampler, before.sampler):
+        raise UserError(
+            f"{where}: extends: it searches the space of {before.name} and its own; leave out bases, values, against "
+            "and the grid sampler"
+        )
+
+
 def _check_tries(where: str, stage: Stage, base: TrainConfig, space: Space) -> None:
     if stage.tries and stage.sampler == "grid":
         raise UserError(f"{where}: a grid trains every cell; leave out tries")
     for chosen in stage.tries:
         for name in chosen:
-            if name not in space and not stage.narrow:
+            if name not in space and not stage.extends:
                 raise UserError(f"{where}: tries: the stage does not search {name!r}, but {', '.join(space)}")
         _checked(where, base, chosen)
 

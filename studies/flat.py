@@ -17,8 +17,9 @@ def flatten(study: Study) -> Study:
     """A study with one stage that searches the parameters of all stages, with the same total of planned epochs.
 
     A trial has the epochs of the last stage. A parameter of several stages has the space of the first of them, because
-    later stages narrow it. The backbones of a probe become choices. Fields that a stage sets are set for all trials.
-    The name ends in `-flat`, so that both studies can be compared. Raises UserError if there is nothing to flatten.
+    later ones search around what it found. The backbones of a probe become choices. Fields that a stage sets are set
+    for all trials. The name ends in `-flat`, so that both studies can be compared. Raises UserError if there is nothing
+    to flatten.
     """
     searched = [stage for stage in study.stages if not stage.is_probe]
     if len(searched) < 2 or any(stage.sampler == "grid" for stage in searched):

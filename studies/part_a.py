@@ -53,8 +53,8 @@ PART_A = Study(
     stages=(
         Stage(
             name="architecture",
-            trials=60,
-            epochs=8,
+            trials=24,
+            epochs=15,
             pruner="asha",
             space={
                 "optimizer": choice("adam", "nadam", "radam", "adamw", "sgd"),
@@ -70,8 +70,8 @@ PART_A = Study(
                 "batch_norm": choice(True, False),
             },
         ),
-        Stage(name="regularization", trials=40, epochs=12, narrow=8, pruner="asha", space=_REGULARIZATION),
-        Stage(name="schedule", trials=30, epochs=15, narrow=8, pruner="asha", space=_SCHEDULE),
+        Stage(name="regularization", trials=36, epochs=15, extends=True, pruner="asha", space=_REGULARIZATION),
+        Stage(name="schedule", trials=70, epochs=15, extends=True, pruner="asha", space=_SCHEDULE),
     ),
     confirm=Confirm(finalists=3, seeds=3),
 )

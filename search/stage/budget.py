@@ -11,12 +11,15 @@ from typing import Protocol, cast
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from models.config import TrainConfig
+from search.stage.extending import is_extended, pool_end, pool_start
 from studies.definition import Ablation, Confirm, Space, Stage, Study
 
 REGISTRATION_S = 3.0
 """Seconds reserved for registering the champion."""
 EVALUATION_S = 12.0
 """Seconds reserved in addition for the evaluation on the test set."""
+LEAST_OF_POOL = 8
+"""Fewest trials of stages that share their trials, together."""
 MIN_TRIALS = 4
 """Fewest trials of a stage: if there is no time for them, they get fewer epochs."""
 CONFIRMATION_MARGIN = 0.96
@@ -31,8 +34,14 @@ ENOUGH = 0.5
 """A smaller confirmation is chosen if the runs of a larger one would have less than this share of their epochs."""
 
 
-def _with_fewer_epochs(stage: Stage, share: float) -> Space | Callable[[TrainConfig], Space]:
-    """The stage's space; if it varies the epochs, with this share of them."""
+def with_fewer_epochs(stage: Stage, share: float) -> Stage:
+    """The stage with this share of its epochs, at least one, also where its space varies them."""
+    if share >= 1:
+        return stage
+    return replace(stage, epochs=max(1, math.floor(stage.epochs * share)), space=_space_with_fewer_epochs(stage, share))
+
+
+def _space_with_fewer_epochs(stage: Stage, share: float) -> Callable[[TrainConfig], Space]:
 
     def fewer(epochs: int) -> int:
         return max(1, math.floor(epochs * share))
@@ -71,8 +80,11 @@ class Budget(Protocol):
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         """The ablation with all its cells, on as many seeds and with as many epochs as the time allows."""
 
-    def stage_deadline(self, position: int) -> float | None:
-        """Time at which the stage that starts now must end, in seconds since the epoch; None without a limit."""
+    def stage_deadline(self, position: int, last: int | None = None) -> float | None:
+        """Time at which the stage that starts now must end, in seconds since the epoch; None without a limit.
+
+        With `last`, the time at which the stages after it up to that position must end too.
+        """
 
 
 class UnlimitedBudget:
@@ -95,7 +107,7 @@ class UnlimitedBudget:
         """Return the ablation as the study defines it."""
         return ablation
 
-    def stage_deadline(self, position: int) -> float | None:
+    def stage_deadline(self, position: int, last: int | None = None) -> float | None:
         """Return None: no stage has to end at a given time."""
         return None
 
@@ -116,25 +128,43 @@ class TimeBudget:
         self._last_run_s = self._costs_s[-1] * min(workers, runs) / runs
         """Seconds of one run of the last stage."""
 
-    def foresee(self, stage: Stage) -> Stage:
+    def foresee(self, position: int, stage: Stage) -> Stage:
         """The result that `fit_stage` would have if all earlier stages took exactly their share of the time."""
-        return self._scaled(stage, self._left_s() / sum(self._costs_s))
+        return self._scaled(position, stage, self._left_s() / sum(self._costs_s))
 
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """Scale the stage to its share of the time that is left."""
-        return self._scaled(stage, self._share_s(position) / self._costs_s[position])
+        return self._scaled(position, stage, self._share_s(position) / self._costs_s[position])
 
-    def _scaled(self, stage: Stage, scale: float) -> Stage:
+    def _scaled(self, position: int, stage: Stage, scale: float) -> Stage:
         if stage.sampler == "grid":
             return stage  # A grid keeps all its cells; its deadline ends it.
+        if stage.extends or is_extended(self._study, position):
+            return self._scaled_in_pool(position, stage, scale)
         least = min(stage.trials, max(MIN_TRIALS, 2 * stage.bases))
         trials = max(least, math.floor(stage.trials * min(MOST_GROWTH, scale)))
         share = scale * stage.trials / least
         if trials > least or share >= 1:
             return replace(stage, trials=trials)
         # There is no time even for the fewest trials, so they get fewer epochs.
-        epochs = max(1, math.floor(stage.epochs * share))
-        return replace(stage, trials=trials, epochs=epochs, space=_with_fewer_epochs(stage, share))
+        return with_fewer_epochs(replace(stage, trials=trials), share)
+
+    def _scaled_in_pool(self, position: int, stage: Stage, scale: float) -> Stage:
+        """Scale a stage that shares its trials with others.
+
+        A stage that would have too few trials to learn from has one, the start configuration, and the last stage of the
+        pool has the others, because it searches everything.
+        """
+        members = self._study.stages[pool_start(self._study, position) : pool_end(self._study, position) + 1]
+        planned = sum(member.trials for member in members)
+        least = min(planned, LEAST_OF_POOL)
+        scale = min(MOST_GROWTH, scale)
+        total = max(least, math.floor(planned * scale))
+        shares = [math.floor(total * member.trials / planned) for member in members[:-1]]
+        counts = [share if share >= MIN_TRIALS else 1 for share in shares]
+        counts.append(max(1, total - sum(counts)))
+        fitted = replace(stage, trials=counts[position - pool_start(self._study, position)])
+        return with_fewer_epochs(fitted, planned * scale / least) if planned * scale < least else fitted
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         """Choose finalists, seeds and epochs for the time that is left, as `Budget` describes."""
@@ -184,18 +214,19 @@ class TimeBudget:
             loads_s[loads_s.index(min(loads_s))] += run_s
         return max(loads_s)
 
-    def stage_deadline(self, position: int) -> float | None:
-        """Return the end of the stage's share of the time, in seconds since the epoch."""
-        return time.time() + self._share_s(position)
+    def stage_deadline(self, position: int, last: int | None = None) -> float | None:
+        """Return the end of the share of the time that the stage has, or the stages up to `last`."""
+        return time.time() + self._share_s(position, last)
 
-    def _share_s(self, position: int) -> float:
-        """The stage's share of the time that is left, without what one run of the last stage needs."""
+    def _share_s(self, position: int, last: int | None = None) -> float:
+        """The share of stages of the time that is left, without what one run of the last stage needs."""
         left_s, costs_s = self._left_s(), self._costs_s
-        share_s = left_s * costs_s[position] / sum(costs_s[position:])
+        wanted_s = sum(costs_s[position : (position if last is None else last) + 1])
+        share_s = left_s * wanted_s / sum(costs_s[position:])
         if position == len(costs_s) - 1:
             return share_s
         reserve_s = min(left_s / 2, self._last_run_s)
-        return min(share_s, (left_s - reserve_s) * costs_s[position] / sum(costs_s[position:-1]))
+        return min(share_s, (left_s - reserve_s) * wanted_s / sum(costs_s[position:-1]))
 
     def _left_s(self) -> float:
         return max(1.0, self._last_stage_end - time.time())

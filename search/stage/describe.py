@@ -92,7 +92,7 @@ def _describe_stage(study: Study, stage: Stage) -> StageDefinition:
         trials=stage.trials,
         epochs=stage.epochs,
         bases=stage.bases,
-        narrow=stage.narrow,
+        extends=stage.extends,
         sampler=stage.sampler,
         pruner=stage.pruner,
         values=dict(stage.values),

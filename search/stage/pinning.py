@@ -21,10 +21,10 @@ from models.config import TrainConfig
 from models.values import from_flat, to_flat, with_values
 from search import names
 from search.stage.distributions import count, describe_distribution, holds, steps
+from search.stage.extending import earlier_studies, extended, is_extended
 from search.stage.feasibility import DRAWS, Feasible, anything
 from search.stage.guesses import GuidedRandomSampler, guesses
 from search.stage.hand_picked import inside
-from search.stage.narrowing import narrowed_space
 from search.stage.rungs import rung_epochs
 from search.stage.seeds import derive_seed
 from search.stage.suggest import suggest_config
@@ -32,8 +32,6 @@ from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Around, Confirm, Space, Stage, Study, When
 from studies.probe import Probe
 
-HANDED_ON = 3
-"""A stage that narrows begins with so many configurations of the stage before."""
 MAX_COMBINATIONS = 10_000
 """Configurations of a stage that are listed to find out whether the stage has more trials than that."""
 
@@ -53,10 +51,11 @@ def pin_search(
     there are different configurations trains each of them once. The stage's `tries` follow the bases, then trials with
     the parameters `first`, all within the budget. The parameters of a random search are
     all drawn here, infeasible ones again.
-    A stage that narrows has the best base alone, and begins with the parameters of the best few.
+    A stage that extends the one before gets the bases of the first stage of its pool. It does not begin with their
+    own values, which that stage has trained.
     """
-    if stage.narrow and position:
-        stage, bases, first = _narrow(study, position, stage, bases)
+    if stage.extends:
+        stage = extended(study, position, stage)
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
     spaces = tuple(pin_space(stage.space_around(base)) for base in bases)
     _check_compatible(f"{study.name}/{stage.name}", spaces)
@@ -67,13 +66,14 @@ def pin_search(
         queue = _grid(spaces, [to_flat(base) for base in bases])
     else:
         flat = [to_flat(base) for base in bases]
-        queue = [
+        starts = [
             _inside(space, base, index, len(bases))
             for index, (space, base) in enumerate(zip(spaces, flat, strict=True))
         ]
+        queue = [] if stage.extends else starts
         every = all_combinations(spaces, flat, is_feasible)
         if every is not None and len(every) <= stage.trials:
-            queue = _starts_first(queue, every)
+            queue = _starts_first(starts, every)
         elif any(spaces):
             tries = [_tried(spaces, flat, chosen) for chosen in stage.tries]
             queue = [*queue, *tries, *first, *_free(spaces, stage.trials)][: stage.trials]
@@ -94,21 +94,10 @@ def pin_search(
         rungs=rung_epochs(_most_epochs(stage, spaces)) if stage.pruner == "asha" else (),
         against=stage.against,
         probe_images=stage.images if isinstance(stage, Probe) else 0,
+        earlier=earlier_studies(study, position),
+        is_extended=is_extended(study, position),
     )
     return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
-
-
-def _narrow(
-    study: Study, position: int, stage: Stage, best: Sequence[TrainConfig]
-) -> tuple[Stage, Sequence[TrainConfig], list[Values]]:
-    """The stage with its narrowed space, its base, and the parameters of the next best configurations."""
-    study = replace(study, stages=(*study.stages[:position], stage))
-    narrowed = replace(stage, space=narrowed_space(study, position, best), narrow=0)
-    handed_on = [
-        _inside(pin_space(narrowed.space_around(config)), to_flat(with_values(config, stage.values)), 0, 1)
-        for config in best[1:HANDED_ON]
-    ]
-    return narrowed, best[:1], handed_on
 
 
 def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:

@@ -3,7 +3,8 @@
 This is asynchronous successive halving with the reduction factor 2 (ASHA; Li et al. 2020, "A System for Massively
 Parallel Hyperparameter Tuning", https://arxiv.org/abs/1810.05934): a trial continues while it is among the better half
 of all trials that have reached its rung, so the median decides, as it does in median pruning. A trial below the median
-keeps its checkpoint, and continues when enough worse trials have joined its rung. No epoch is trained twice.
+keeps its checkpoint, and continues when enough worse trials have joined its rung. No epoch is trained twice. The
+trials of a stage that extends another one meet those of that stage here.
 """
 
 from __future__ import annotations
@@ -32,19 +33,21 @@ def expected_epochs(epochs: int) -> float:
     return sum(length * (1 / REDUCTION) ** index for index, length in enumerate(lengths))
 
 
-def continues(trials: Sequence[RungTrial], number: int, rung: int, *, maximize: bool) -> bool:
+def continues(trials: Sequence[RungTrial], trial_id: int, rung: int, *, maximize: bool) -> bool:
     """Whether a trial that has just reached a rung continues at once."""
-    return number in _better_half(trials, rung, maximize=maximize)
+    return trial_id in _better_half(trials, rung, maximize=maximize)
 
 
-def to_continue(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool) -> list[int]:
-    """The numbers of the paused trials that should continue, the most advanced first and then the best.
+def to_continue(
+    trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool, more_follow: bool = False
+) -> list[int]:
+    """The ids of the paused trials that should continue, the most advanced first and then the best.
 
-    If every trial has ended or is paused and none is complete, that is the best of the most advanced trials: a stage
-    trains at least one trial to its end.
+    If every trial has ended or is paused, none is complete, and no trials of another stage follow (`more_follow`), that
+    is the best of the most advanced trials: a stage trains at least one trial to its end.
     """
     promoted = list(_promoted(trials, rungs, maximize=maximize))
-    if promoted or any(trial.state in ("waiting", "running", "complete") for trial in trials):
+    if promoted or more_follow or any(trial.state in ("waiting", "running", "complete") for trial in trials):
         return promoted
     furthest = max((trial.epochs for trial in trials if trial.state == "paused"), default=0)
     last = [trial for trial in trials if trial.state == "paused" and trial.epochs == furthest]
@@ -52,20 +55,20 @@ def to_continue(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: 
 
 
 def _promoted(trials: Sequence[RungTrial], rungs: Sequence[int], *, maximize: bool) -> Iterator[int]:
-    paused = {trial.number: trial for trial in trials if trial.state == "paused"}
+    paused = {trial.trial_id: trial for trial in trials if trial.state == "paused"}
     for rung in sorted(rungs, reverse=True):
-        for number in _better_half(trials, rung, maximize=maximize):
-            if number in paused and paused[number].epochs == rung:
-                yield number
+        for trial_id in _better_half(trials, rung, maximize=maximize):
+            if trial_id in paused and paused[trial_id].epochs == rung:
+                yield trial_id
 
 
 def _better_half(trials: Sequence[RungTrial], rung: int, *, maximize: bool) -> list[int]:
-    """The numbers of the better half of the trials that have reached a rung, best first."""
+    """The ids of the better half of the trials that have reached a rung, best first."""
     reached = _ranked([trial for trial in trials if trial.epochs >= rung], rung, maximize=maximize)
     return reached[: len(reached) // REDUCTION]
 
 
 def _ranked(trials: Sequence[RungTrial], rung: int, *, maximize: bool) -> list[int]:
-    """The numbers of trials that have reached a rung, best first; of equal ones the earlier first."""
+    """The ids of trials that have reached a rung, best first; of equal ones the earlier first."""
     sign = -1 if maximize else 1
-    return [number for _, number in sorted((sign * t.best_until(rung, maximize=maximize), t.number) for t in trials)]
+    return [found for _, found in sorted((sign * t.best_until(rung, maximize=maximize), t.trial_id) for t in trials)]

@@ -13,6 +13,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.stage.earlier_trials import EarlierTrials
 from search.stage.guesses import draw_near, guesses
 from search.stage.model_trials import model_trials
 from search.stage.pareto import AgainstCost
@@ -67,9 +68,14 @@ class TrialSeeded(BaseSampler):
         *,
         guesses: Mapping[str, float] | None = None,
         startup: int = 0,
+        earlier: EarlierTrials | None = None,
     ) -> None:
-        """`make` makes a sampler from a seed. The first `startup` trials lie near `guesses`, by parameter."""
+        """`make` makes a sampler from a seed. The first `startup` trials lie near `guesses`, by parameter.
+
+        `earlier` are the trials of the stages that the stage extends.
+        """
         self._make = make
+        self._earlier = earlier
         self._stage_seed = stage_seed
         self._guesses = guesses or {}
         self._startup = startup
@@ -86,11 +92,13 @@ class TrialSeeded(BaseSampler):
 
     def _shown(self, study: Study) -> Study:
         """The study with the trials that the model is made of."""
-        return show_only(study, model_trials(study.get_trials(deepcopy=False), maximize=_maximizes(study)))
+        earlier = self._earlier.read() if self._earlier else []
+        trials = [*earlier, *study.get_trials(deepcopy=False)]
+        return show_only(study, model_trials(trials, maximize=_maximizes(study)))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that past trials share."""
-        return self._kept.infer_relative_search_space(study, trial)
+        return self._kept.infer_relative_search_space(self._shown(study) if self._earlier else study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -110,7 +118,8 @@ class TrialSeeded(BaseSampler):
         if guess is not None and isinstance(param_distribution, FloatDistribution):
             return draw_near(guess, param_distribution, derive_seed(draws.seed, param_name, draws.done))
         sampler = draws.anywhere if draws.is_random(param_name) else draws.sampler
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
+        shown = self._shown(study) if self._earlier else study
+        return sampler.sample_independent(shown, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Begin another draw of the trial."""
@@ -127,8 +136,11 @@ def _maximizes(study: Study) -> bool:
     return study.directions[0] == StudyDirection.MAXIMIZE
 
 
-def make_sampler(stage: PinnedStage) -> BaseSampler:
-    """The sampler of a stage. Grid and random stages have all parameters fixed in advance, so they never use it."""
+def make_sampler(stage: PinnedStage, earlier: Sequence[Study] = ()) -> BaseSampler:
+    """The sampler of a stage. `earlier` are the Optuna studies of the stages that it extends.
+
+    Grid and random stages have all parameters fixed in advance, so they never use it.
+    """
     startup = max(2, min(STARTUP_TRIALS, stage.trials // 4))
 
     def make(seed: int) -> BaseSampler:
@@ -142,7 +154,9 @@ def make_sampler(stage: PinnedStage) -> BaseSampler:
             return CmaEsSampler(seed=seed, n_startup_trials=startup)
         return RandomSampler(seed=seed)
 
-    return TrialSeeded(make, stage.seed, guesses=guesses(stage), startup=startup)
+    known = EarlierTrials(stage, earlier)
+    # Trials of earlier stages are enough for a model, so no trial of a later one is drawn near the guesses.
+    return TrialSeeded(make, stage.seed, guesses=guesses(stage), startup=0 if known else startup, earlier=known)
 
 
 def looks_at_running(stage: PinnedStage) -> bool:

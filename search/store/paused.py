@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -41,8 +41,10 @@ _STATES: dict[TrialState, RungState] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RungTrial:
-    """A trial of a stage with rungs."""
+    """A trial of a stage with rungs, or of several stages that share their trials."""
 
+    trial_id: int
+    optuna_study: str
     number: int
     state: RungState
     """ended: by an error, a divergence or the time budget."""
@@ -61,15 +63,21 @@ class RungTrial:
 
 
 @retried
-def read_rung_trials(storage: Storage, optuna_study: str) -> list[RungTrial]:
-    """All trials of a stage by number, as they are in the database at this moment."""
-    of_study = (StudyModel.study_name == optuna_study, StudyModel.study_id == TrialModel.study_id)
+def read_rung_trials(storage: Storage, optuna_studies: Sequence[str]) -> list[RungTrial]:
+    """All trials of these Optuna studies in the order of their ids, as they are in the database at this moment."""
+    of_study = (StudyModel.study_name.in_(optuna_studies), StudyModel.study_id == TrialModel.study_id)
     value = TrialIntermediateValueModel
     with storage.reader.begin() as connection:
         trials = connection.execute(
-            select(TrialModel.trial_id, TrialModel.number, TrialModel.state, _is_paused().label("is_paused"))
+            select(
+                TrialModel.trial_id,
+                StudyModel.study_name,
+                TrialModel.number,
+                TrialModel.state,
+                _is_paused().label("is_paused"),
+            )
             .where(*of_study)
-            .order_by(TrialModel.number)
+            .order_by(TrialModel.trial_id)
         ).all()
         reports = connection.execute(
             select(value.trial_id, value.step, value.intermediate_value)
@@ -82,6 +90,8 @@ def read_rung_trials(storage: Storage, optuna_study: str) -> list[RungTrial]:
             values[row.trial_id][row.step] = row.intermediate_value
     return [
         RungTrial(
+            trial_id=row.trial_id,
+            optuna_study=row.study_name,
             number=row.number,
             state=_state(row.state, is_paused=row.is_paused),
             values=values[row.trial_id],
@@ -90,19 +100,15 @@ def read_rung_trials(storage: Storage, optuna_study: str) -> list[RungTrial]:
     ]
 
 
-def claim_paused(
-    storage: Storage, optuna_study: str, number: int, owner: str, *, lease_s: float = Timing.lease_s
-) -> Claim | None:
+def claim_paused(storage: Storage, trial: RungTrial, owner: str, *, lease_s: float = Timing.lease_s) -> Claim | None:
     """Claim a paused trial so that it continues; None if another worker has claimed it."""
-    study_id = select(StudyModel.study_id).where(StudyModel.study_name == optuna_study).scalar_subquery()
     paused = (
         select(TrialModel.trial_id, TrialModel.number)
-        .where(TrialModel.study_id == study_id, TrialModel.number == number)
-        .where(TrialModel.state == TrialState.PRUNED, _is_paused())
+        .where(TrialModel.trial_id == trial.trial_id, TrialModel.state == TrialState.PRUNED, _is_paused())
         .with_for_update(of=TrialModel)
     )
     try:
-        claim = lease_first(storage, paused, _reopen, optuna_study, owner, uuid.uuid4().hex, lease_s)
+        claim = lease_first(storage, paused, _reopen, trial.optuna_study, owner, uuid.uuid4().hex, lease_s)
     except IntegrityError:
         return None  # Another worker has its lease.
     return claim and replace(claim, was_paused=True)

@@ -61,6 +61,10 @@ class PinnedStage:
     """In an ablation, the level of each factor for each base; empty in other stages."""
     rungs: tuple[int, ...] = ()
     """Epochs after which trials pause, with the pruner `asha`; see `search.stage.rungs`."""
+    earlier: tuple[str, ...] = ()
+    """Optuna studies of the stages that this stage extends, in order; see `search.stage.extending`."""
+    is_extended: bool = False
+    """Whether the next stage extends this one, so that its paused trials may continue while that stage runs."""
     probe_images: int = 0
     """In a probe stage, the most training images that pass each backbone; 0 in other stages."""
     against: str | None = None
@@ -103,7 +107,7 @@ class PinnedStage:
             tuple(PinnedParameter(**{**entry, "when_values": tuple(entry["when_values"])}) for entry in space)
             for space in stored["spaces"]
         )
-        tuples = {key: tuple(stored.get(key, ())) for key in ("bases", "queue", "seeds", "cells", "rungs")}
+        tuples = {key: tuple(stored.get(key, ())) for key in ("bases", "queue", "seeds", "cells", "rungs", "earlier")}
         return cls(**{**stored, **tuples, "spaces": spaces})
 
     def config(self, params: Mapping[str, Any]) -> TrainConfig:

@@ -165,6 +165,14 @@ def read_stages(storage: Storage, study: str, *, state: StageState | None = None
 
 
 @retried
+def open_optuna_studies(storage: Storage, study: str) -> list[str]:
+    """Names of the Optuna studies of a study's open stages, in order."""
+    query = select(stages.c.optuna_study).where(stages.c.study == study, stages.c.state == "open")
+    with storage.reader.begin() as connection:
+        return list(connection.execute(query.order_by(stages.c.position)).scalars())
+
+
+@retried
 def pin_stage(storage: Storage, record: StageRecord) -> None:
     """Record a pinned stage, once. Raises IntegrityError if another one is recorded at its position."""
     try:
@@ -176,13 +184,18 @@ def pin_stage(storage: Storage, record: StageRecord) -> None:
             raise
 
 
-@retried
 def update_stage(storage: Storage, record: StageRecord, **values: Any) -> None:
     """Set columns of a stage's row: `state` or `deadline`."""
+    update_stages(storage, [record], **values)
+
+
+@retried
+def update_stages(storage: Storage, records: Sequence[StageRecord], **values: Any) -> None:
+    """Set columns of the rows of stages of one study, all at once: `state` or `deadline`."""
+    positions = [record.position for record in records]
     with storage.engine.begin() as connection:
-        connection.execute(
-            update(stages).where(stages.c.study == record.study, stages.c.position == record.position).values(**values)
-        )
+        of_stages = (stages.c.study == records[0].study, stages.c.position.in_(positions))
+        connection.execute(update(stages).where(*of_stages).values(**values))
 
 
 @retried

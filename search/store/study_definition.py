@@ -19,8 +19,8 @@ class StageDefinition:
     epochs: int
     bases: int = 1
     """Number of base configurations from the stage before."""
-    narrow: int = 0
-    """Number of configurations whose ranges the stage searches again; 0: it searches around its bases."""
+    extends: bool = False
+    """Whether the stage also searches what the stage before searched."""
     sampler: str = "tpe"
     pruner: str = "median"
     values: Mapping[str, Any] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from models.config import TrainConfig
 from models.registry import resolved
 from models.training.fit import fit
 from models.values import with_values
+from search.stage.extending import pool_start
 from search.stage.pinning import pin_search
 from search.stage.rungs import expected_epochs
 from search.supervisor.estimate_probe import probe_s, typical_candidate
@@ -72,7 +73,8 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
         epoch_s = measure(_sample(study, position, DRAWS))
         folds = max(1, study.folds)
         epochs = folds * fmean(config.epochs for config in _sample(study, position, EPOCH_DRAWS))
-        bases = [study.config] * (stage.taken_over if position else 1)
+        first = pool_start(study, position)
+        bases = [study.config] * (study.stages[first].bases if first else 1)
         trials = pin_search(study, position, stage, bases).trials
         kept = _share_trained(stage, trials)
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)

@@ -9,11 +9,12 @@ from optuna.trial import FrozenTrial
 
 from models.config import TrainConfig
 from search import names
-from search.stage.budget import Budget
+from search.stage.budget import Budget, with_fewer_epochs
+from search.stage.extending import pool_start
 from search.stage.feasibility import feasible_on
 from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
 from search.store.pinned_stage import PinnedStage
-from search.store.records import read_study
+from search.store.records import read_stages, read_study
 from search.store.storage import Storage
 from search.supervisor.budget_changes import ablation_changes, confirmation_changes, stage_changes
 from search.text import plural
@@ -33,6 +34,9 @@ class StagePinner:
     def pin_search(self, position: int, stage: Stage, bases: Sequence[TrainConfig]) -> PinnedStage:
         """Pin a search stage around these configurations."""
         fitted = self._budget.fit_stage(position, stage)
+        if stage.extends:
+            # All trials of the pool have the epochs that the budget gave to its first stage.
+            fitted = with_fewer_epochs(replace(stage, trials=fitted.trials), self._share_of_epochs(position))
         self._say_changes(stage.name, stage_changes(stage, fitted))
         record = read_study(self._storage, self._study.name)
         assert record is not None
@@ -43,6 +47,11 @@ class StagePinner:
         if pinned.trials < fitted.trials and stage.sampler != "grid":
             self._say(f"{stage.name}: {plural(pinned.trials, 'trial')}: there are no more different configurations")
         return pinned
+
+    def _share_of_epochs(self, position: int) -> float:
+        """The share of its epochs that the first stage of a pool has."""
+        start = pool_start(self._study, position)
+        return read_stages(self._storage, self._study.name)[start].pinned.epochs / self._study.stages[start].epochs
 
     def pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""

@@ -49,7 +49,7 @@ def print_plan(
     console.print(Text.assemble((study.name, "bold"), f": {study.description}\n"))
     for line in warm.lines() if warm else ():
         console.print(line, highlight=False, markup=False)
-    fitted = [budget.foresee(stage) if budget else stage for stage in study.stages]
+    fitted = [budget.foresee(at, stage) if budget else stage for at, stage in enumerate(study.stages)]
     for position, (stage, cost) in enumerate(zip(study.stages, costs, strict=False)):
         around = _around(study, position)
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
@@ -76,8 +76,8 @@ def _around(study: Study, position: int) -> str:
     if not position:
         return ""
     stage, before = study.stages[position], study.stages[position - 1].name
-    if stage.narrow:
-        return f", and what {before} searched, in the ranges of its best {stage.narrow}"
+    if stage.extends:
+        return f", together with all that {before} searches; its paused trials may continue"
     return f", around the best {stage.bases} of {before}"
 
 

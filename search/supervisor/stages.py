@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,10 +17,11 @@ from models.config import TrainConfig
 from search import names
 from search.stage.bases import handed_on
 from search.stage.budget import Budget
+from search.stage.extending import is_extended, pool_end
 from search.stage.shortlist import probe_lines
 from search.stage.snapshot import stage_trials
 from search.store.pinned_stage import PinnedStage
-from search.store.records import StageRecord, pin_stage, read_stages, update_stage
+from search.store.records import StageRecord, pin_stage, read_stages, update_stage, update_stages
 from search.store.storage import Storage
 from search.supervisor.launch import Launcher
 from search.supervisor.pin_stages import StagePinner
@@ -68,27 +69,52 @@ class StageRunner:
         bases: list[TrainConfig] = [study.config]
         best: list[tuple[FrozenTrial, TrainConfig]] = []
         for position, stage in enumerate(study.stages):
-            record = self._run(position, partial(pinner.pin_search, position, stage, bases))
+            pool = self._run(position, partial(pinner.pin_search, position, stage, bases))
+            if is_extended(study, position):
+                continue  # The next stage has the same bases.
             following = study.stages[position + 1 :]
-            wanted = following[0].taken_over if following else study.confirm.finalists
-            best = self._best(record, wanted)
-            if record.pinned.is_probe:
-                for line in probe_lines(record.pinned, stage_trials(self._storage, record), wanted):
+            wanted = following[0].bases if following else study.confirm.finalists
+            best = self._best(pool, wanted)
+            if pool[-1].pinned.is_probe:
+                for line in probe_lines(pool[-1].pinned, stage_trials(self._storage, pool[-1]), wanted):
                     self._say(line)
             bases = [config for _, config in best]
         if study.ablation is not None:
-            return self._run(len(study.stages), partial(pinner.pin_ablation, study.ablation, bases[0]))
-        return self._run(len(study.stages), partial(pinner.pin_confirmation, best))
+            return self._run(len(study.stages), partial(pinner.pin_ablation, study.ablation, bases[0]))[-1]
+        return self._run(len(study.stages), partial(pinner.pin_confirmation, best))[-1]
 
-    def _run(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
+    def _run(self, position: int, pin: Callable[[], PinnedStage]) -> list[StageRecord]:
+        """Run a stage to its end; returns the records of the stages that it extends and, last, its own.
+
+        If the next stage extends it, it stays open, and is over as soon as all its trials have begun.
+        """
         record = self._pinned(position, pin)
+        pool = self._pool(record)
         if record.state == "closed":
-            return record
-        record = replace(record, deadline=self._budget.stage_deadline(position))
-        update_stage(self._storage, record, deadline=record.deadline)
-        self._wait.until_ended(record)
-        update_stage(self._storage, record, state="closed")
-        return record
+            return pool
+        if record.pinned.is_extended:
+            if not self._is_pinned(position + 1):
+                # Workers read when the whole pool ends, since trials of this stage may run until then.
+                update_stages(
+                    self._storage, pool, deadline=self._budget.stage_deadline(position, pool_end(self._study, position))
+                )
+                self._wait.until_begun(record, self._budget.stage_deadline(position))
+            return pool
+        deadline = self._budget.stage_deadline(position)
+        pool = [replace(member, deadline=deadline) for member in pool]
+        update_stages(self._storage, pool, deadline=deadline)
+        self._wait.until_ended(pool)
+        update_stages(self._storage, pool, state="closed")
+        return pool
+
+    def _pool(self, record: StageRecord) -> list[StageRecord]:
+        """The stages that a stage extends, and the stage."""
+        first = record.position - len(record.pinned.earlier)
+        records = read_stages(self._storage, self._study.name)
+        return [*(known for known in records if first <= known.position < record.position), record]
+
+    def _is_pinned(self, position: int) -> bool:
+        return any(record.position == position for record in read_stages(self._storage, self._study.name))
 
     def _pinned(self, position: int, pin: Callable[[], PinnedStage]) -> StageRecord:
         """The stage's record. Pins the stage and fills its queue, as far as an earlier run has not done so."""
@@ -114,12 +140,12 @@ class StageRunner:
             record = replace(record, state="open")
         return record
 
-    def _best(self, record: StageRecord, count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
-        trials = stage_trials(self._storage, record)
-        best = handed_on(record.pinned, trials, count)
+    def _best(self, pool: Sequence[StageRecord], count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
+        trials = [trial for record in pool for trial in stage_trials(self._storage, record)]
+        best = handed_on(pool[-1].pinned, trials, count)
         if not best:
             raise SieveError(
-                f"{record.optuna_study}: none of its {plural(len(trials), 'trial')} completed; "
+                f"{pool[-1].optuna_study}: none of its {plural(len(trials), 'trial')} completed; "
                 f"{most_common_reason(trials)}"
             )
         return best

@@ -17,7 +17,7 @@ from search.store.claims import Result, claim_next, finish
 from search.store.paused import read_rung_trials
 from search.store.processes import process_name
 from search.store.reaping import reap
-from search.store.records import StageRecord, update_stage
+from search.store.records import StageRecord, update_stages
 from search.store.storage import Storage
 from search.supervisor.launch import Launcher
 from search.text import plural
@@ -50,44 +50,69 @@ class StageWait:
         self._on_tick = on_tick
         self._poll_s = timing.stage_poll_s
 
-    def until_ended(self, record: StageRecord) -> None:
-        """Return when every trial of the stage has ended.
+    def until_begun(self, record: StageRecord, planned_end: float | None) -> None:
+        """Return when no trial of a stage that the next one extends waits for its turn; running ones go on.
 
-        Raises SieveError if the stage cannot succeed, and Interrupted once the user has stopped all workers.
+        Raises the errors of `until_ended`. `planned_end` is when the time is over that the budget gave the stage, in
+        seconds since the epoch; None without a budget.
         """
-        planned_end = record.deadline
         while True:
             trials = stage_trials(self._storage, record)
-            unfinished = [trial for trial in trials if not trial.state.is_finished()]
-            if not unfinished and not self._continues(record, planned_end):
+            if trials and not any(trial.state == TrialState.WAITING for trial in trials):
                 return
             _raise_if_hopeless(record, trials)
+            if planned_end is not None and time.time() > planned_end and has_result(trials):
+                self._skip_waiting(record, [trial.number for trial in trials if not trial.intermediate_values])
+                planned_end = None
+            self._tick([record])
+
+    def until_ended(self, records: Sequence[StageRecord]) -> None:
+        """Return when every trial of a stage has ended; of `records`, the stage is the last.
+
+        The others are the stages that it extends, which are open too. Raises SieveError if the stage cannot succeed,
+        and Interrupted once the user has stopped all workers.
+        """
+        planned_end = records[-1].deadline
+        while True:
+            trials = [trial for record in records for trial in stage_trials(self._storage, record)]
+            unfinished = [trial for trial in trials if not trial.state.is_finished()]
+            if not unfinished and not self._continues(records, planned_end):
+                return
+            _raise_if_hopeless(records[-1], stage_trials(self._storage, records[-1]))
             if unfinished and planned_end is not None and time.time() > planned_end:
                 if has_result(trials) and _are_waiting(unfinished):
-                    self._skip_waiting(record)
+                    for record in records:
+                        self._skip_waiting(record)
                     continue
-                record = self._set_published_end(record, planned_end, trials, unfinished)
-            self._launcher.restart_dead()
-            reap(self._storage, [record.optuna_study])
-            self._on_tick()
-            if self._is_interrupted() and self._launcher.alive() == 0:
-                raise Interrupted
-            time.sleep(self._poll_s)
+                records = self._set_published_end(records, planned_end, trials, unfinished)
+            self._tick(records)
 
-    def _continues(self, record: StageRecord, planned_end: float | None) -> bool:
-        """Whether a paused trial of the stage will continue; never after the time planned for the stage."""
-        pinned = record.pinned
+    def _tick(self, records: Sequence[StageRecord]) -> None:
+        self._launcher.restart_dead()
+        reap(self._storage, [record.optuna_study for record in records])
+        self._on_tick()
+        if self._is_interrupted() and self._launcher.alive() == 0:
+            raise Interrupted
+        time.sleep(self._poll_s)
+
+    def _continues(self, records: Sequence[StageRecord], planned_end: float | None) -> bool:
+        """Whether a paused trial will continue; never after the time planned for the stage."""
+        pinned = records[-1].pinned
         if not pinned.rungs or (planned_end is not None and time.time() > planned_end):
             return False
-        trials = read_rung_trials(self._storage, record.optuna_study)
+        trials = read_rung_trials(self._storage, [record.optuna_study for record in records])
         # A trial may have been claimed since the others were read.
         is_in_work = any(trial.state in ("waiting", "running") for trial in trials)
         return is_in_work or bool(to_continue(trials, pinned.rungs, maximize=pinned.maximize))
 
     def _set_published_end(
-        self, record: StageRecord, planned_end: float, trials: Sequence[FrozenTrial], unfinished: Sequence[FrozenTrial]
-    ) -> StageRecord:
-        """Set the deadline that workers read, once the time planned for the stage is over; returns the new record.
+        self,
+        records: Sequence[StageRecord],
+        planned_end: float,
+        trials: Sequence[FrozenTrial],
+        unfinished: Sequence[FrozenTrial],
+    ) -> Sequence[StageRecord]:
+        """Set the deadline that workers read, once the time planned for the stage is over; returns the new records.
 
         Three times have to be told apart: `planned_end` is what the budget gave the stage, `record.deadline` is what
         workers read now, and `due_end` is what they should read. A stage without a result to hand on stays open
@@ -95,15 +120,15 @@ class StageWait:
         again. Running trials are left alone until then.
         """
         due_end = planned_end if has_result(trials) else None
-        if record.deadline == due_end or not (has_result(trials) or _are_waiting(unfinished)):
-            return record
-        update_stage(self._storage, record, deadline=due_end)
-        return replace(record, deadline=due_end)
+        if records[-1].deadline == due_end or not (has_result(trials) or _are_waiting(unfinished)):
+            return records
+        update_stages(self._storage, records, deadline=due_end)
+        return [replace(record, deadline=due_end) for record in records]
 
-    def _skip_waiting(self, record: StageRecord) -> None:
-        """Record the trials that are still waiting as skipped."""
+    def _skip_waiting(self, record: StageRecord, numbers: Sequence[int] | None = None) -> None:
+        """Record the trials that are still waiting, if given those of `numbers`, as skipped."""
         skipped = Result(outcome="failed", attributes={names.SKIPPED: True, names.REASON: NOT_BEGUN})
-        while (claim := claim_next(self._storage, record.optuna_study, process_name())) is not None:
+        while (claim := claim_next(self._storage, record.optuna_study, process_name(), numbers=numbers)) is not None:
             finish(self._storage, claim, skipped)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import optuna
@@ -14,6 +15,7 @@ from search.stage.rungs import to_continue
 from search.store.claims import Claim, claim_next, release
 from search.store.paused import claim_paused, read_rung_trials
 from search.store.pinned_stage import PinnedStage
+from search.store.records import StageRecord
 from search.store.storage import Storage
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.trial_context import TrialContext
@@ -27,10 +29,12 @@ def claim_trials(
     *,
     owner: str,
     gang_size: int,
+    pool: Sequence[StageRecord],
     ends_at: float | None = None,
 ) -> list[TrialRun]:
     """Claim the next waiting trial, and as many after it, up to `gang_size`, as belong to the same gang.
 
+    `pool` are the open stages, among whose trials a stage with rungs chooses those that continue.
     `ends_at` is the end of the stage by the time budget, in seconds since the epoch.
     Returns an empty list if no trial waits. A trial that does not belong to the gang goes back into the queue.
     """
@@ -40,7 +44,7 @@ def claim_trials(
     numbers: list[int] | None = None
     limit = gang_limit(stage, gang_size, context.device)
     while len(runs) < limit:
-        claim = _claim(stage, study.study_name, storage, owner, lease_s=lease_s, numbers=numbers)
+        claim = _claim(stage, study.study_name, pool, storage, owner, lease_s=lease_s, numbers=numbers)
         if claim is None:
             break
         trial = storage.open_trial(study, claim.trial_id)
@@ -58,16 +62,26 @@ def claim_trials(
 
 
 def _claim(
-    stage: PinnedStage, optuna_study: str, storage: Storage, owner: str, *, lease_s: float, numbers: list[int] | None
+    stage: PinnedStage,
+    optuna_study: str,
+    pool: Sequence[StageRecord],
+    storage: Storage,
+    owner: str,
+    *,
+    lease_s: float,
+    numbers: list[int] | None,
 ) -> Claim | None:
     """Claim the trial to train next: one that was interrupted, then a paused one that continues, then a new one."""
     if stage.rungs:
-        trials = read_rung_trials(storage, optuna_study)
-        interrupted = [trial.number for trial in trials if trial.state == "waiting" and trial.values]
+        trials = read_rung_trials(storage, [record.optuna_study for record in pool])
+        own = {trial.trial_id: trial for trial in trials if trial.optuna_study == optuna_study}
+        interrupted = [trial.number for trial in own.values() if trial.state == "waiting" and trial.values]
         if interrupted and (claim := claim_next(storage, optuna_study, owner, lease_s=lease_s, numbers=interrupted)):
             return claim
-        for number in to_continue(trials, stage.rungs, maximize=stage.maximize):
-            if claim := claim_paused(storage, optuna_study, number, owner, lease_s=lease_s):
+        last = pool[-1].pinned
+        chosen = to_continue(trials, last.rungs, maximize=stage.maximize, more_follow=last.is_extended)
+        for trial in (own[trial_id] for trial_id in chosen if trial_id in own):
+            if claim := claim_paused(storage, trial, owner, lease_s=lease_s):
                 return claim
     return claim_next(storage, optuna_study, owner, lease_s=lease_s, numbers=numbers)
 

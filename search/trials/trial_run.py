@@ -28,7 +28,9 @@ from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
 from search.store.paused import read_rung_trials
 from search.store.pinned_stage import PinnedStage
+from search.store.records import open_optuna_studies
 from search.store.states import Outcome
+from search.store.storage import Storage
 from search.text import plural
 from search.trials.trial_clock import TrialClock
 from search.trials.trial_context import TrialContext
@@ -37,15 +39,17 @@ OUT_OF_TIME = "the stage's share of the time budget was used up"
 PRUNED = "below the pruner's threshold"
 
 
-def is_out_of_time(study: optuna.Study, ends_at: float | None, *, within_s: float = 0.0) -> bool:
-    """Whether a stage's running trials have to end now, or within some seconds.
+def is_out_of_time(storage: Storage, study: str, ends_at: float | None, *, within_s: float = 0.0) -> bool:
+    """Whether the running trials of a study's open stages have to end now, or within some seconds.
 
-    They have to when the stage's time is over (`ends_at`, in seconds since the epoch; None: never) and it has a result
-    to hand on.
+    They have to when the stages' time is over (`ends_at`, in seconds since the epoch; None: never) and one of them has
+    a result to hand on.
     """
     if ends_at is None or time.time() + within_s < ends_at:
         return False
-    return has_result(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    opened = (storage.load_study(name) for name in open_optuna_studies(storage, study))
+    return any(has_result(stage.get_trials(deepcopy=False, states=ended)) for stage in opened)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -86,8 +90,12 @@ class TrialRun:
     @property
     def folder(self) -> Path:
         """The folder with the trial's files."""
-        study = self.claim.optuna_study.rsplit("/", 1)[0]
-        return names.trial_folder(self.context.artifacts.root, study, self.stage.name, self.claim.number)
+        return names.trial_folder(self.context.artifacts.root, self.study, self.stage.name, self.claim.number)
+
+    @property
+    def study(self) -> str:
+        """Name of the study that the trial belongs to."""
+        return self.claim.optuna_study.rsplit("/", 1)[0]
 
     def draw(self) -> TrainConfig:
         """The trial's configuration, its image size filled in. The parameters are drawn at the first call only."""
@@ -125,7 +133,7 @@ class TrialRun:
         if not self.stage.rungs and self.trial.should_prune():
             return self.pruned(PRUNED)
         # An epoch that the time budget would cut need not begin.
-        is_last = is_out_of_time(self.trial.study, self.ends_at, within_s=metrics.duration_s)
+        is_last = is_out_of_time(self.context.storage, self.study, self.ends_at, within_s=metrics.duration_s)
         return self.out_of_time() if is_last else None
 
     @property
@@ -138,8 +146,10 @@ class TrialRun:
         if epoch not in self.stage.rungs or epoch >= config.epochs:
             return None
         self.context.epoch_log.write()
-        trials = read_rung_trials(self.context.storage, self.claim.optuna_study)
-        if continues(trials, self.claim.number, epoch, maximize=self.stage.maximize):
+        # A stage that extends this one may have opened since the trial was claimed.
+        opened = open_optuna_studies(self.context.storage, self.study)
+        trials = read_rung_trials(self.context.storage, opened)
+        if continues(trials, self.claim.trial_id, epoch, maximize=self.stage.maximize):
             return None
         reason = f"not among the better half after {plural(epoch, 'epoch')}"
         return self.result("pruned", attributes={names.PAUSED: epoch, names.REASON: reason})

@@ -115,7 +115,8 @@ class Worker:
 
     def run_next(self) -> bool:
         """Claim and train the next trial or gang; returns False if no trial of an open stage waits."""
-        for record in read_stages(self._storage, self._study.name, state="open"):
+        pool = read_stages(self._storage, self._study.name, state="open")
+        for record in pool:
             if record.deadline is not None and time.time() > record.deadline:
                 continue
             stage, study = self._open_stage(record)
@@ -123,19 +124,20 @@ class Worker:
             self._storage.trials.keeps_paused = True
             ends_at = None if stage.is_final else record.deadline
             runs = claim_trials(
-                stage, study, self._context, owner=self.name, gang_size=self._gang_size, ends_at=ends_at
+                stage, study, self._context, owner=self.name, gang_size=self._gang_size, pool=pool, ends_at=ends_at
             )
             if runs:
-                self._train(runs, study, record)
+                self._train(runs, record)
                 return True
         return False
 
-    def _train(self, runs: Sequence[TrialRun], study: optuna.Study, record: StageRecord) -> None:
+    def _train(self, runs: Sequence[TrialRun], record: StageRecord) -> None:
         self._running = list(runs)
         claims = tuple(run.claim for run in runs)
         try:
             self._interruption.begin_trials()
-            self._leases.held = HeldLeases(claims, partial(is_out_of_time, study, runs[0].ends_at))
+            is_over = partial(is_out_of_time, self._storage, self._study.name, runs[0].ends_at)
+            self._leases.held = HeldLeases(claims, is_over)
             for claim, result in _results(runs):
                 self._running = [run for run in self._running if run.claim != claim]
                 record_result(self._context, record, claim, result)
@@ -175,8 +177,9 @@ class Worker:
     def _open_stage(self, record: StageRecord) -> tuple[PinnedStage, optuna.Study]:
         if record.optuna_study not in self._stages:
             stage = record.pinned
+            earlier = [self._storage.load_study(name) for name in stage.earlier]
             study = self._storage.load_study(
-                record.optuna_study, sampler=make_sampler(stage), pruner=make_pruner(stage)
+                record.optuna_study, sampler=make_sampler(stage, earlier), pruner=make_pruner(stage)
             )
             self._stages[record.optuna_study] = stage, study
         return self._stages[record.optuna_study]

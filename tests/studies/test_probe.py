@@ -70,9 +70,9 @@ def test_candidates_that_repeat_or_are_none_are_refused(backbones: tuple[str, ..
         Probe(backbones=backbones)
 
 
-def test_a_stage_cannot_narrow_what_a_probe_chose() -> None:
-    with pytest.raises(UserError, match="mine: a probe hands on backbones, not ranges"):
-        study(stages=(Probe(), replace(HEAD, bases=1, narrow=4)))
+def test_a_stage_cannot_extend_a_probe() -> None:
+    with pytest.raises(UserError, match="extends: probe is a probe, which hands on backbones; use bases instead"):
+        study(stages=(Probe(), replace(HEAD, bases=1, extends=True)))
 
 
 def test_a_network_from_scratch_cannot_be_probed() -> None:

@@ -93,6 +93,8 @@ def funnel(facts: StudyFacts) -> Plot:
                 hovertemplate=f"%{{y}}: %{{x}} {state}<extra></extra>",
             )  # fmt: skip
     for stage, following in pairwise(stages):
+        if stage.pinned.is_extended:
+            continue  # Nothing is chosen: its paused trials go on beside those of the next stage.
         noun = "finalists" if following.pinned.is_final else "carried on"
         _annotate_end(figure, stage.name, len(stage.trials), f" {len(following.pinned.bases)} {noun}")
     if facts.finalists:

@@ -1,4 +1,4 @@
-"""Two stages whose trials pause at rungs; the second narrows what the first searched."""
+"""Two stages whose trials pause at rungs; the second extends the first."""
 
 from optuna.distributions import FloatDistribution
 
@@ -18,7 +18,7 @@ STUDY = Study(
             pruner="asha",
             space={"filters": choice(4, 8), "learning_rate": FloatDistribution(1e-4, 3e-2, log=True)},
         ),
-        Stage(name="second", trials=8, epochs=4, narrow=4, pruner="asha", space={"dropout": choice(0.0, 0.2)}),
+        Stage(name="second", trials=8, epochs=4, extends=True, pruner="asha", space={"dropout": choice(0.0, 0.2)}),
     ),
     confirm=Confirm(finalists=2, seeds=1, epochs=4),
 )

@@ -9,7 +9,9 @@ from search.store.paused import RungState, RungTrial
 
 
 def trial(number: int, *values: float, state: RungState = "paused") -> RungTrial:
-    return RungTrial(number=number, state=state, values=dict(enumerate(values, start=1)))
+    return RungTrial(
+        trial_id=number, optuna_study="s", number=number, state=state, values=dict(enumerate(values, start=1))
+    )
 
 
 @pytest.mark.parametrize(

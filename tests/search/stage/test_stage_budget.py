@@ -60,9 +60,9 @@ def test_half_the_time_gives_a_stage_half_its_trials() -> None:
 
 def test_a_plan_scales_every_stage_in_the_same_proportion() -> None:
     half = budget(200)
-    foreseen = [half.foresee(stage) for stage in STUDY.stages]
+    foreseen = [half.foresee(at, stage) for at, stage in enumerate(STUDY.stages)]
     assert [stage.trials for stage in foreseen] == [pytest.approx(20, abs=1), pytest.approx(10, abs=1)]
-    assert budget(800).foresee(STUDY.stages[0]).trials == pytest.approx(80, abs=1)
+    assert budget(800).foresee(0, STUDY.stages[0]).trials == pytest.approx(80, abs=1)
 
 
 def test_too_little_time_gives_the_fewest_trials_and_shorter_ones() -> None:

@@ -33,7 +33,8 @@ def claim(storage: Storage) -> Claim:
 
 
 def resume(storage: Storage, number: int) -> Claim | None:
-    return claim_paused(storage, STUDY, number, process_name())
+    trial = next(trial for trial in read_rung_trials(storage, [STUDY]) if trial.number == number)
+    return claim_paused(storage, trial, process_name())
 
 
 def pause(storage: Storage, claimed: Claim, *, epoch: int, value: float) -> None:
@@ -44,7 +45,7 @@ def pause(storage: Storage, claimed: Claim, *, epoch: int, value: float) -> None
 def test_a_paused_trial_is_a_pruned_one_with_its_epochs(storage: Storage, queue: optuna.Study) -> None:
     pause(storage, claim(storage), epoch=1, value=0.5)
 
-    first, *others = read_rung_trials(storage, STUDY)
+    first, *others = read_rung_trials(storage, [STUDY])
     assert (first.number, first.state, first.values) == (0, "paused", {1: 0.5})
     assert [trial.state for trial in others] == ["waiting", "waiting"]
     assert tally(storage, [STUDY], maximize=True)[STUDY].kinds == {"pruned": 1, "waiting": 2}
@@ -59,7 +60,7 @@ def test_one_worker_continues_a_paused_trial_and_its_result_replaces_the_pause(
     again = resume(storage, 0)
     assert again is not None and again.was_paused
     assert resume(storage, 0) is None
-    assert read_rung_trials(storage, STUDY)[0].state == "running"
+    assert read_rung_trials(storage, [STUDY])[0].state == "running"
     finish(storage, again, Result(outcome="complete", value=0.75))
 
     trial = queue.get_trials()[0]
@@ -71,7 +72,7 @@ def test_one_worker_continues_a_paused_trial_and_its_result_replaces_the_pause(
 def test_a_trial_that_was_pruned_for_good_does_not_continue(storage: Storage, queue: optuna.Study) -> None:
     finish(storage, claim(storage), Result(outcome="pruned", attributes={names.REASON: "diverged"}))
     assert resume(storage, 0) is None
-    assert read_rung_trials(storage, STUDY)[0].state == "ended"
+    assert read_rung_trials(storage, [STUDY])[0].state == "ended"
 
 
 def test_a_trial_whose_worker_is_lost_after_the_pause_waits_for_another_one(
@@ -82,7 +83,7 @@ def test_a_trial_whose_worker_is_lost_after_the_pause_waits_for_another_one(
     expire(storage)
 
     assert len(reap(storage, [STUDY])) == 1
-    found = read_rung_trials(storage, STUDY)[0]
+    found = read_rung_trials(storage, [STUDY])[0]
     assert (found.state, found.values) == ("waiting", {1: 0.5})
     assert claim(storage).number == 0
 

@@ -135,7 +135,7 @@ def test_a_study_whose_first_trials_all_fail_is_stopped_with_the_reason_and_the_
 
 
 class _TimeIsOver(UnlimitedBudget):
-    def stage_deadline(self, position: int) -> float | None:
+    def stage_deadline(self, position: int, last: int | None = None) -> float | None:
         return time.time() - 1
 
 

@@ -43,7 +43,7 @@ def train_all(stage: OpenStage, context: TrialContext) -> list[int]:
     """Train as one worker does; returns the numbers of the trials in the order of their claims."""
     study = stage.storage.load_study(stage.record.optuna_study)
     order = []
-    while runs := claim_trials(stage.pinned, study, context, owner="me", gang_size=1):
+    while runs := claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=[stage.record]):
         (run,) = runs
         record_result(context, stage.record, run.claim, run_trial(run))
         order.append(run.claim.number)
@@ -92,7 +92,7 @@ def test_a_paused_trial_keeps_its_checkpoint_until_it_ends(
 ) -> None:
     stage = open_stage(sqlite, trials=2, epochs=2, pruner="asha", sampler="random", space=RATES)
     study = sqlite.load_study(stage.record.optuna_study)
-    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1)
+    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=[stage.record])
     record_result(context, stage.record, run.claim, run_trial(run))
     assert [path.name for path in tmp_path.rglob("*checkpoint.pt")] == ["0-checkpoint.pt"]
 
@@ -108,7 +108,7 @@ def test_a_trial_whose_checkpoint_is_gone_trains_again_and_reports_no_epoch_twic
 ) -> None:
     stage = open_stage(sqlite, trials=4, epochs=4, pruner="asha", sampler="random", space=RATES)
     study = sqlite.load_study(stage.record.optuna_study)
-    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1)
+    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=[stage.record])
     record_result(context, stage.record, run.claim, run_trial(run))
     for checkpoint in tmp_path.rglob("*checkpoint.pt"):
         checkpoint.unlink()
