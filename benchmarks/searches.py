@@ -120,6 +120,7 @@ class RungStage:
         self.pinned = pinned
         self._sampler = make_sampler(pinned) if kind == "tpe" else optuna.samplers.RandomSampler(seed=pinned.seed)
         self._points: list[_Point] = []
+        """The trials, each at the place that is its number."""
         self.running = 0
 
     def begin(self, spent: int) -> Training | None:
@@ -134,7 +135,7 @@ class RungStage:
             point = self._points[number]
             point.state = "running"
             return self._training(point)
-        point = self._draw()
+        point = self._draw(self.pinned, self._sampler, self._points)
         self._points.append(point)
         return self._training(point)
 
@@ -143,12 +144,12 @@ class RungStage:
             key=self._landscape.key(point.config), next=len(point.values) + 1, last=self.pinned.epochs, trial=point
         )
 
-    def _draw(self) -> _Point:
-        study = optuna.create_study(direction="maximize", sampler=self._sampler)
-        study.add_trials(self.trials())
-        study.enqueue_trial(self.pinned.queue[len(self._points)])
+    def _draw(self, pinned: PinnedStage, sampler: BaseSampler, points: Sequence[_Point]) -> _Point:
+        """Draw a trial of a stage that has the trials `points`."""
+        study = _study_of(points, sampler)
+        study.enqueue_trial(pinned.queue[len(points)])
         trial = study.ask()
-        config = suggest_config(self.pinned, trial)
+        config = suggest_config(pinned, trial)
         return _Point(
             number=len(self._points), config=config, params=trial.params, distributions=dict(trial.distributions)
         )
@@ -172,6 +173,30 @@ class RungStage:
     def trials(self) -> list[FrozenTrial]:
         """Return the trials as Optuna would store them."""
         return [point.as_optuna_trial() for point in self._points]
+
+
+class ExtendedStage(RungStage):
+    """Two stages that share their trials: the first begins some, then the second, which extends it, all others."""
+
+    def __init__(self, landscape: Landscape, first: PinnedStage, second: PinnedStage, first_trials: int) -> None:
+        super().__init__(landscape, second)
+        self._first = first
+        self._first_trials = first_trials
+        self._first_sampler = make_sampler(first)
+
+    def _draw(self, pinned: PinnedStage, sampler: BaseSampler, points: Sequence[_Point]) -> _Point:
+        if len(points) < self._first_trials:
+            return super()._draw(self._first, self._first_sampler, points)
+        earlier, own = points[: self._first_trials], points[self._first_trials :]
+        knowing = make_sampler(pinned, [_study_of(earlier)])
+        return super()._draw(pinned, knowing, own)
+
+
+def _study_of(points: Sequence[_Point], sampler: BaseSampler | None = None) -> optuna.Study:
+    """An Optuna study in memory with these trials."""
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials([point.as_optuna_trial() for point in points])
+    return study
 
 
 class Stages:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.landscape import Landscape
 from benchmarks.replay import Key, Strategy, Training
-from benchmarks.searches import EndingStage, RungStage, Stages, StageSearch
+from benchmarks.searches import EndingStage, ExtendedStage, RungStage, Stages, StageSearch
 from benchmarks.tables import EPOCHS, Table
 from models.config import TrainConfig
 from search.stage.bases import handed_on
@@ -31,8 +31,8 @@ MEDIAN_SHARE = 1 / 3
 """Share of the epochs of the first of two stages with median pruning."""
 RUNG_SHARE = 0.15
 """The same for stages with rungs."""
-NARROW = 8
-"""Configurations whose ranges the narrowed second stage searches."""
+FIRST_TRIALS = 12
+"""Trials of the first of two stages that share their trials."""
 SCREENING_SHARE = 1 / 3
 """Share of the epochs for the first epoch of many configurations."""
 AROUND_RATE = 3.3
@@ -118,17 +118,17 @@ def staged_rungs(landscape: Landscape, epochs: int, seed: int) -> Strategy:
     return Stages(first, round(epochs * RUNG_SHARE), second)
 
 
-def staged_narrow(landscape: Landscape, epochs: int, seed: int) -> Strategy:
-    """Stages with rungs; the second searches all parameters in the ranges that the best of the first hold."""
-    table = landscape.table
-    stages = (_stage(table.first, name="first", pruner="asha"), _stage(table.second, narrow=NARROW, pruner="asha"))
-    study = replace(table.study, stages=stages, seed=seed)
-    first = RungStage(landscape, pin_search(study, 0, study.stages[0], [table.start]))
+def extending(first_trials: int) -> Make:
+    """Stages with rungs, as the default studies have them: the second extends the first, whose trials go on."""
 
-    def second(trials: Sequence[FrozenTrial]) -> StageSearch:
-        return RungStage(landscape, pin_search(study, 1, study.stages[1], _best(first.pinned, trials, NARROW)))
+    def make(landscape: Landscape, epochs: int, seed: int) -> Strategy:
+        table = landscape.table
+        stages = (_stage(table.first, name="first", pruner="asha"), _stage(table.second, extends=True, pruner="asha"))
+        study = replace(table.study, stages=stages, seed=seed)
+        first, second = (pin_search(study, at, stage, [table.start]) for at, stage in enumerate(study.stages))
+        return ExtendedStage(landscape, first, second, first_trials)
 
-    return Stages(first, round(epochs * RUNG_SHARE), second)
+    return make
 
 
 def _best(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list[TrainConfig]:
@@ -174,7 +174,7 @@ class OneEpochThenBest:
 
 
 STRATEGIES: dict[str, Make] = {
-    "staged, asha, narrowed": staged_narrow,
+    "staged, asha, extended": extending(FIRST_TRIALS),
     "staged, asha, around three": staged_rungs,
     "flat TPE, asha": flat_rungs("tpe"),
     "flat random, asha": flat_rungs("random"),
@@ -188,4 +188,4 @@ STRATEGIES: dict[str, Make] = {
     "BOHB": hyperband("tpe"),
     "one epoch, then the best": OneEpochThenBest,
 }
-DEFAULT = "staged, asha, narrowed"
+DEFAULT = "staged, asha, extended"

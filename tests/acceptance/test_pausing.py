@@ -28,9 +28,8 @@ def assert_paused_and_continued(service: Service) -> None:
         assert epochs == list(range(1, len(epochs) + 1))
         assert (trial.state, len(epochs)) == ("COMPLETE", 4) if paused is None else ("PRUNED", paused)
         assert (trial.value is not None) == (trial.state == "COMPLETE")
-    for stage in ("rungs/1-first", "rungs/2-second"):
-        states = service.states(stage)
-        assert states["COMPLETE"] >= 1 and states["PRUNED"] >= 1
+    states = Counter(trial.state for trial in trials if trial.study_name != "rungs/confirm")
+    assert states["COMPLETE"] >= 1 and states["PRUNED"] >= 1
     assert service.query("SELECT * FROM sieve_lease") == []
     assert not list(service.home.rglob("*checkpoint.pt"))
 

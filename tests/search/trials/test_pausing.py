@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search import names
+from search.stage.pinning import pin_search
 from search.store.records import read_epochs
 from search.store.storage import Storage, open_storage
 from search.trials.artifacts import SharedFolder
@@ -17,9 +20,10 @@ from search.trials.claim_trials import claim_trials
 from search.trials.end_trials import record_result
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder
 from studies.definition import choice
-from tests.search.conftest import CPU, OpenStage, open_stage, settings_at
+from tests.search.conftest import CPU, OpenStage, open_stage, settings_at, tiny
 
 RATES = {"learning_rate": FloatDistribution(1e-5, 1e-2, log=True)}
 
@@ -41,13 +45,30 @@ def context(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> TrialCo
 
 def train_all(stage: OpenStage, context: TrialContext) -> list[int]:
     """Train as one worker does; returns the numbers of the trials in the order of their claims."""
-    study = stage.storage.load_study(stage.record.optuna_study)
+    return [number for _, number in train_pool([stage], context)]
+
+
+def train_pool(stages: Sequence[OpenStage], context: TrialContext) -> list[tuple[str, int]]:
+    """Train the trials of open stages as one worker does; returns stage and number in the order of their claims."""
     order = []
-    while runs := claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=[stage.record]):
-        (run,) = runs
+    while (claimed := _claim(stages, context)) is not None:
+        stage, run = claimed
         record_result(context, stage.record, run.claim, run_trial(run))
-        order.append(run.claim.number)
+        order.append((stage.pinned.name, run.claim.number))
     return order
+
+
+def _claim(stages: Sequence[OpenStage], context: TrialContext) -> tuple[OpenStage, TrialRun] | None:
+    pool = [stage.record for stage in stages]
+    for stage in stages:
+        study = stage.storage.load_study(stage.record.optuna_study)
+        for run in claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=pool):
+            return stage, run
+    return None
+
+
+def trials_of(stage: OpenStage) -> list[FrozenTrial]:
+    return stage.storage.load_study(stage.record.optuna_study).get_trials()
 
 
 def test_trials_pause_at_rungs_continue_and_never_train_an_epoch_twice(sqlite: Storage, context: TrialContext) -> None:
@@ -123,3 +144,30 @@ def test_a_trial_whose_checkpoint_is_gone_trains_again_and_reports_no_epoch_twic
 def test_a_space_that_varies_the_epochs_has_rungs_up_to_the_longest(sqlite: Storage) -> None:
     stage = open_stage(sqlite, trials=4, epochs=1, pruner="asha", space={"epochs": choice(1, 8, 16)})
     assert stage.pinned.rungs == (1, 2, 4, 8)
+
+
+def test_a_trial_that_paused_in_an_earlier_stage_continues_while_the_next_one_extends_it(
+    sqlite: Storage, context: TrialContext
+) -> None:
+    better = {"learning_rate": FloatDistribution(1e-2, 5e-2, log=True)}
+    begun = tiny(trials=4, epochs=4, pruner="asha", sampler="random", space=better)
+    worse = {"dropout": choice(0.0, 0.1), "learning_rate": FloatDistribution(1e-8, 1e-7, log=True)}
+    wider = replace(begun.stages[0], name="two", trials=8, extends=True, space=worse)
+    study = replace(begun, stages=(*begun.stages, wider))
+    first = open_stage(sqlite, pin_search(study, 0, study.stages[0], [study.config]))
+    train_all(first, context)
+    paused = {trial.number for trial in trials_of(first) if names.PAUSED in trial.user_attrs}
+
+    second = open_stage(sqlite, pin_search(study, 1, wider, [study.config]), position=1)
+    order = train_pool([first, second], context)
+
+    continued = {number for stage, number in order if stage == "one"}
+    assert continued and continued <= paused
+    every = [*trials_of(first), *trials_of(second)]
+    for trial in every:
+        epochs = [epoch.epoch for epoch in read_epochs(sqlite, trial._trial_id)]
+        assert epochs == list(range(1, trial.user_attrs[names.EPOCHS_DONE] + 1))
+    # Trials of both stages meet at the rungs: none that is below the median of all goes on.
+    median = sorted(trial.intermediate_values[1] for trial in every)[len(every) // 2]
+    assert all(trial.intermediate_values[1] >= median for trial in every if trial.user_attrs[names.EPOCHS_DONE] > 1)
+    assert any(trial.state == TrialState.COMPLETE for trial in every)
