@@ -7,10 +7,12 @@ stage continues while a later one runs, because no epoch is trained twice and no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from models.config import TrainConfig
 from search import names
+from search.store.records import StageRecord
 from studies.definition import Space, Stage, Study
 
 
@@ -37,6 +39,17 @@ def earlier_studies(study: Study, position: int) -> tuple[str, ...]:
     """Names of the Optuna studies of the stages that the stage at `position` extends, in order."""
     start = pool_start(study, position)
     return tuple(names.optuna_study(study.name, at, study.stages[at].name) for at in range(start, position))
+
+
+def pools(records: Sequence[StageRecord]) -> list[list[StageRecord]]:
+    """The pinned stages of a study, in order and grouped by pool; a stage that shares no trials is a group."""
+    found: list[list[StageRecord]] = []
+    for record in records:
+        if record.pinned.earlier:
+            found[-1].append(record)
+        else:
+            found.append([record])
+    return found
 
 
 def extended(study: Study, position: int, stage: Stage) -> Stage:

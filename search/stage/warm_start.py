@@ -16,9 +16,11 @@ from models.values import to_flat, with_values
 from search import names
 from search.stage.bases import best_configs
 from search.stage.distributions import holds
+from search.stage.extending import pools
 from search.stage.pinning import pin_space
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
+from search.store.optuna_private import database_id
 from search.store.pinned_stage import PinnedParameter, Values
 from search.store.records import read_stages
 from search.store.storage import Storage
@@ -75,16 +77,17 @@ def _best(storage: Storage, study: str) -> Iterator[tuple[str, float, Values]]:
     """Complete trials with value and configuration: the last stage first, and in each stage the order of
     `best_configs`.
 
-    Its order puts different architectures first: six learning rates of one network would take all places.
+    Its order puts different architectures first: six learning rates of one network would take all places. Stages that
+    share their trials count as one.
     """
-    for record in reversed(read_stages(storage, study)):
-        if record.name == names.CONFIRM_STAGE:
+    for pool in reversed(pools(read_stages(storage, study))):
+        if pool[-1].name == names.CONFIRM_STAGE:
             continue  # It repeats configurations of the last stage.
-        trials = stage_trials(storage, record)
-        maximize = record.pinned.direction == "maximize"
-        for trial, config in best_configs(trials, len(trials), maximize=maximize):
+        stage_of = {database_id(trial): record for record in pool for trial in stage_trials(storage, record)}
+        trials = [trial for record in pool for trial in stage_trials(storage, record)]
+        for trial, config in best_configs(trials, len(trials), maximize=pool[-1].pinned.maximize):
             assert trial.value is not None
-            yield f"{record.optuna_study} #{trial.number}", trial.value, to_flat(config)
+            yield f"{stage_of[database_id(trial)].optuna_study} #{trial.number}", trial.value, to_flat(config)
 
 
 def _placed(space: Sequence[PinnedParameter], base: Values, values: Values) -> tuple[Values, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from models.config import TrainConfig
 from search import names
 from search.stage.bases import handed_on
 from search.stage.budget import Budget
-from search.stage.extending import is_extended, pool_end
+from search.stage.extending import is_extended, pool_end, pools
 from search.stage.shortlist import probe_lines
 from search.stage.snapshot import stage_trials
 from search.store.pinned_stage import PinnedStage
@@ -109,9 +109,8 @@ class StageRunner:
 
     def _pool(self, record: StageRecord) -> list[StageRecord]:
         """The stages that a stage extends, and the stage."""
-        first = record.position - len(record.pinned.earlier)
-        records = read_stages(self._storage, self._study.name)
-        return [*(known for known in records if first <= known.position < record.position), record]
+        known = [stage for stage in read_stages(self._storage, self._study.name) if stage.position <= record.position]
+        return [*pools(known)[-1][:-1], record]
 
     def _is_pinned(self, position: int) -> bool:
         return any(record.position == position for record in read_stages(self._storage, self._study.name))

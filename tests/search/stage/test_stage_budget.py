@@ -135,3 +135,42 @@ def test_a_confirmation_counts_what_each_finalist_costs() -> None:
     slow_and_fast = budget(50).fit_confirmation(20, [2.0, 1.0])
     both_slow = budget(50).fit_confirmation(20, [2.0, 2.0])
     assert (slow_and_fast.epochs or 0) > (both_slow.epochs or 0)
+
+
+POOL = replace(
+    STUDY,
+    stages=(
+        Stage(name="one", trials=40, epochs=8, pruner="asha", space=SPACE),
+        Stage(name="two", trials=60, epochs=8, pruner="asha", extends=True, space=SPACE),
+    ),
+)
+
+
+def in_pool(seconds: float) -> tuple[Stage, Stage]:
+    """The two stages of the pool, which cost 300 s without a budget, as a budget for the whole study foresees them."""
+    given = TimeBudget(POOL, seconds + REGISTRATION_S, (120.0, 180.0, 100.0), 2)
+    return given.foresee(0, POOL.stages[0]), given.foresee(1, POOL.stages[1])
+
+
+def test_half_the_time_gives_stages_that_share_their_trials_half_of_them_and_all_epochs() -> None:
+    one, two = in_pool(200)
+    assert [one.trials, two.trials] == [pytest.approx(20, abs=1), pytest.approx(30, abs=1)]
+    assert one.epochs == two.epochs == 8
+
+
+def test_a_stage_too_short_to_learn_from_keeps_its_start_and_the_one_that_extends_it_gets_the_rest() -> None:
+    one, two = in_pool(36)
+    assert (one.trials, one.trials + two.trials) == (1, 8)
+    assert one.epochs == two.epochs == 8
+
+
+def test_with_hardly_any_time_all_trials_that_are_compared_are_equally_short() -> None:
+    one, two = in_pool(18)
+    assert (one.trials, two.trials) == (1, 7)
+    assert one.epochs == two.epochs == 4
+
+
+def test_the_time_of_a_pool_is_that_of_its_stages_together() -> None:
+    given = TimeBudget(POOL, 400 + REGISTRATION_S, (120.0, 180.0, 100.0), 2)
+    ends = [given.stage_deadline(0), given.stage_deadline(0, 1)]
+    assert [end and end - time.time() for end in ends] == [pytest.approx(120, abs=3), pytest.approx(300, abs=3)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from data.errors import SieveError
 from models.values import to_flat
@@ -23,7 +24,7 @@ from search.supervisor.stage_queue import fill_queue
 from search.supervisor.stages import StageRunner
 from search.supervisor.wait_for_stage import Interrupted
 from search.timing import Timing
-from studies.definition import Confirm, Stage, choice
+from studies.definition import Confirm, Stage, Study, choice
 from tests.search.conftest import DATA, tiny
 
 Outcome = Callable[[Claim, PinnedStage], Result]
@@ -70,12 +71,16 @@ class Workers:
 
 
 def run_all(
-    storage: Storage, workers: Workers, budget: Budget | None = None, said: list[str] | None = None
+    storage: Storage,
+    workers: Workers,
+    budget: Budget | None = None,
+    said: list[str] | None = None,
+    study: Study = STUDY,
 ) -> StageRecord:
     """Run until the end, or until the workers have no trials left to give."""
-    create_study(storage, STUDY.name, definition=StudyDefinition(), data=DATA)
+    create_study(storage, study.name, definition=StudyDefinition(), data=DATA)
     runner = StageRunner(
-        storage, STUDY, workers, budget or UnlimitedBudget(STUDY),
+        storage, study, workers, budget or UnlimitedBudget(study),
         is_interrupted=lambda: True, on_tick=lambda: None, say=(said if said is not None else []).append,
         timing=Timing(stage_poll_s=0.0),
     )  # fmt: skip
@@ -153,3 +158,69 @@ def test_a_stage_without_a_complete_trial_ends_the_run_with_the_reason(sqlite: S
 
     with pytest.raises(SieveError, match=r"none of its 6 trials completed; most common reason \(6 trials\): too small"):
         run_all(sqlite, Workers(sqlite, prune))
+
+
+EXTENDED = replace(
+    tiny(trials=4, epochs=2, pruner="asha", sampler="random", space={"dropout": FloatDistribution(0.0, 0.2)}),
+    confirm=Confirm(finalists=1, seeds=1),
+)
+EXTENDED = replace(
+    EXTENDED,
+    stages=(*EXTENDED.stages, replace(EXTENDED.stages[0], name="two", extends=True, space={"filters": choice(4, 8)})),
+)
+
+
+class _SlowWorkers(Workers):
+    """Their first trial runs until the confirmation begins or a test ends it."""
+
+    held: Claim | None = None
+
+    def restart_dead(self) -> int:
+        opened = read_stages(self._storage, EXTENDED.name, state="open")
+        if self.held is None:
+            self.held = claim_next(self._storage, opened[0].optuna_study, process_name())
+        elif len(opened) == 2 and not stage_snapshot(self._storage, opened[1]).waiting:
+            finish(self._storage, self.held, self._outcome(self.held, opened[0].pinned))
+        return super().restart_dead()
+
+
+def test_a_stage_that_is_extended_ends_with_the_one_that_extends_it_and_the_best_of_both_is_confirmed(
+    sqlite: Storage,
+) -> None:
+    """The first trial of the first stage, which is the best of all, still runs when the second stage opens."""
+
+    def best_first(claim: Claim, pinned: PinnedStage) -> Result:
+        result = complete(claim, pinned)
+        return replace(result, value=0.9) if (pinned.name, claim.number) == ("one", 0) else result
+
+    confirmation = run_all(sqlite, _SlowWorkers(sqlite, best_first), study=EXTENDED)
+
+    one, two, _ = read_stages(sqlite, EXTENDED.name)
+    assert [stage_snapshot(sqlite, record).complete for record in (one, two)] == [4, 4]
+    assert [record.state for record in (one, two)] == ["closed", "closed"]
+    (champion,) = confirmation.pinned.bases
+    assert champion["dropout"] == one.pinned.queue[0]["dropout"] and champion["filters"] == 4
+
+
+def test_a_supervisor_that_starts_again_finds_both_stages_open_and_ends_them(sqlite: Storage) -> None:
+    with pytest.raises(Interrupted):
+        run_all(sqlite, Workers(sqlite, complete, trials=6), study=EXTENDED)
+    assert [record.state for record in read_stages(sqlite, EXTENDED.name)] == ["open", "open"]
+
+    run_all(sqlite, Workers(sqlite, complete), study=EXTENDED)
+
+    records = read_stages(sqlite, EXTENDED.name)
+    assert {record.state for record in records} == {"closed"}
+    assert [stage_snapshot(sqlite, record).complete for record in records] == [4, 4, 1]
+
+
+def test_time_that_ends_an_extended_stage_skips_only_what_has_not_begun(sqlite: Storage) -> None:
+    class OverForOne(UnlimitedBudget):
+        def stage_deadline(self, position: int, last: int | None = None) -> float | None:
+            return time.time() - 1 if (position, last) == (0, None) else None
+
+    run_all(sqlite, Workers(sqlite, complete), budget=OverForOne(EXTENDED), study=EXTENDED)
+
+    one, two = (stage_snapshot(sqlite, record) for record in read_stages(sqlite, EXTENDED.name)[:2])
+    assert (one.complete, one.skipped) == (1, 3)
+    assert (two.complete, two.skipped) == (4, 0)
