@@ -69,6 +69,13 @@ class Budget(Protocol):
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """The stage with as many trials and epochs as the time allows."""
 
+    def most_trials(self, position: int) -> int:
+        """The most trials of a search stage, as long as there is time for more than it was fitted with."""
+
+    @property
+    def most_seeds(self) -> int:
+        """The most seeds of the confirmation, as long as there is time for more than it was fitted with."""
+
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         """The confirmation with as many finalists, seeds and epochs as the time allows.
 
@@ -98,6 +105,15 @@ class UnlimitedBudget:
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """Return the stage as the study defines it."""
         return stage
+
+    def most_trials(self, position: int) -> int:
+        """Return 0: a stage has the trials that the study defines."""
+        return 0
+
+    @property
+    def most_seeds(self) -> int:
+        """Return 0: the confirmation has the seeds that the study defines."""
+        return 0
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         """Return the confirmation as the study defines it."""
@@ -135,6 +151,15 @@ class TimeBudget:
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """Scale the stage to its share of the time that is left."""
         return self._scaled(position, stage, self._share_s(position) / self._costs_s[position])
+
+    def most_trials(self, position: int) -> int:
+        """Return how many trials the stage may have: costs are estimated before, and trials often cost less."""
+        return math.floor(MOST_GROWTH * self._study.stages[position].trials)
+
+    @property
+    def most_seeds(self) -> int:
+        """Return the most seeds; 0, none to add, with folds, which are as many as the runs of a finalist."""
+        return 0 if self._study.folds else MOST_SEEDS
 
     def _scaled(self, position: int, stage: Stage, scale: float) -> Stage:
         if stage.sampler == "grid":

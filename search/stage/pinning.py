@@ -43,9 +43,12 @@ def pin_search(
     bases: Sequence[TrainConfig],
     first: Sequence[Values] = (),
     *,
+    most_trials: int = 0,
     is_feasible: Feasible = anything,
 ) -> PinnedStage:
     """Fix the settings of a search stage around its base configurations.
+
+    The stage has `stage.trials` trials, and slots for `most_trials` if that is more.
 
     A grid has one trial for each cell, and `stage.trials` is not used. Any other stage with at least as many trials as
     there are different configurations trains each of them once. The stage's `tries` follow the bases, then trials with
@@ -76,10 +79,11 @@ def pin_search(
             queue = _starts_first(starts, every)
         elif any(spaces):
             tries = [_tried(spaces, flat, chosen) for chosen in stage.tries]
-            queue = [*queue, *tries, *first, *_free(spaces, stage.trials)][: stage.trials]
+            slots = min(max(stage.trials, most_trials), len(every or ()) or MAX_COMBINATIONS)
+            queue = [*queue, *tries, *first, *_free(spaces, slots)][:slots]
     pinned = PinnedStage(
         name=stage.name,
-        trials=len(queue),
+        trials=len(queue) if stage.sampler == "grid" else min(stage.trials, len(queue)),
         epochs=stage.epochs,
         sampler=stage.sampler,
         pruner=stage.pruner,
@@ -100,10 +104,17 @@ def pin_search(
     return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
 
 
-def pin_confirmation(study: Study, confirm: Confirm, finalists: Sequence[TrainConfig]) -> PinnedStage:
-    """The confirmation: every finalist on the same fresh seeds, so that paired differences can be compared."""
+def pin_confirmation(
+    study: Study, confirm: Confirm, finalists: Sequence[TrainConfig], *, most_seeds: int = 0
+) -> PinnedStage:
+    """The confirmation: every finalist on the same fresh seeds, so that paired differences can be compared.
+
+    It has runs on `confirm.seeds` seeds, and slots for `most_seeds` if that is more.
+    """
     extra = dict(confirm.values) if confirm.epochs is None else {**confirm.values, "epochs": confirm.epochs}
-    return _pin_last(study, confirm, [with_values(finalist, extra) for finalist in finalists])
+    configs = [with_values(finalist, extra) for finalist in finalists]
+    pinned = _pin_last(study, replace(confirm, seeds=max(confirm.seeds, most_seeds)), configs)
+    return replace(pinned, trials=confirm.seeds * len(configs))
 
 
 def pin_ablation(study: Study, ablation: Ablation, base: TrainConfig) -> PinnedStage:

@@ -38,7 +38,7 @@ class PinnedStage:
 
     name: str
     trials: int
-    """Number of trials in the budget."""
+    """Number of trials in the budget. A time budget adds trials while there is time, up to one for each slot."""
     epochs: int
     """Epochs of a trial whose space does not vary them."""
     sampler: str
@@ -52,7 +52,7 @@ class PinnedStage:
     spaces: tuple[tuple[PinnedParameter, ...], ...]
     """The space around each base."""
     queue: tuple[Values, ...]
-    """Parameters fixed in advance for each slot of the budget; the sampler draws the others."""
+    """Parameters fixed in advance for each slot; the sampler draws the others."""
     seeds: tuple[int, ...]
     """Training seed of each slot."""
     folds: int = 0

@@ -43,7 +43,8 @@ class StagePinner:
         warm = record.definition.warm_start if position == 0 else None
         taken = [trial.parameters for trial in warm.taken] if warm else []
         is_feasible = feasible_on(record.data)
-        pinned = pin_search(self._study, position, fitted, bases, taken, is_feasible=is_feasible)
+        most = self._budget.most_trials(position)
+        pinned = pin_search(self._study, position, fitted, bases, taken, most_trials=most, is_feasible=is_feasible)
         if pinned.trials < fitted.trials and stage.sampler != "grid":
             self._say(f"{stage.name}: {plural(pinned.trials, 'trial')}: there are no more different configurations")
         return pinned
@@ -61,7 +62,8 @@ class StagePinner:
         confirm = self._budget.fit_confirmation(epochs, epoch_s, trained)
         wanted = replace(self._study.confirm, finalists=min(self._study.confirm.finalists, len(best)))
         self._say_changes(confirm.name, confirmation_changes(wanted, confirm, epochs))
-        return pin_confirmation(self._study, confirm, [config for _, config in best[: confirm.finalists]])
+        configs = [config for _, config in best[: confirm.finalists]]
+        return pin_confirmation(self._study, confirm, configs, most_seeds=self._budget.most_seeds)
 
     def pin_ablation(self, ablation: Ablation, base: TrainConfig) -> PinnedStage:
         """Pin an ablation around this configuration."""

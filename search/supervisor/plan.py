@@ -58,7 +58,7 @@ def print_plan(
             f"pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}"
         )
         console.print(Text.assemble((f"{position + 1} {stage.name}", "bold"), details))
-        if changes := stage_changes(stage, fitted[position], about="about "):
+        if changes := stage_changes(stage, fitted[position], is_planned=True):
             console.print(f"  the budget {changes}", highlight=False)
         if position and callable(stage.space):
             console.print("  the ranges depend on the base; shown for the start configuration", highlight=False)

@@ -1,14 +1,21 @@
-"""Makes the waiting trials of a stage, one for each trial of its budget."""
+"""Makes the waiting trials of a stage: those of its budget, and more while a time budget leaves time for them."""
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState
 
+from search import names
 from search.store.optuna_private import study_database_id
-from search.store.records import StageRecord
+from search.store.records import StageRecord, update_stage
 from search.store.storage import Storage
 
 
@@ -21,3 +28,43 @@ def fill_queue(storage: Storage, record: StageRecord) -> None:
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         study.set_metric_names([pinned.metric])  # Names the axes in optuna-dashboard.
     storage.trials.fill_queue(study_database_id(study), pinned.queue[: pinned.trials])
+
+
+def add_trials(
+    storage: Storage, record: StageRecord, trials: Sequence[FrozenTrial], planned_end: float | None
+) -> StageRecord:
+    """Add trials to a stage whose queue runs empty before `planned_end`; returns its record, changed if it has more.
+
+    A search stage gets as many as are running, if there is time for an epoch of each. The last stage gets a run of each
+    finalist, if there is time for whole runs, since those are never cut. `planned_end` is in seconds since the epoch;
+    without it, and beyond the stage's slots, nothing is added. Only the study's supervisor may call this.
+    """
+    pinned = record.pinned
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+    free = len(pinned.queue) - pinned.trials
+    if planned_end is None or not free or waiting >= (1 if pinned.is_final else max(1, running)):
+        return record
+    more = len(pinned.bases) if pinned.is_final else max(1, running)
+    needed_s = _run_s(trials) * (1 + math.ceil(more / max(1, running))) if pinned.is_final else _epoch_s(trials)
+    if time.time() + needed_s > planned_end:
+        return record
+    larger = replace(record, pinned=replace(pinned, trials=pinned.trials + min(more, free)))
+    update_stage(storage, larger, pinned=larger.pinned.to_json())
+    fill_queue(storage, larger)
+    return larger
+
+
+def _epoch_s(trials: Sequence[FrozenTrial]) -> float:
+    """Mean seconds of an epoch; infinite before a trial has ended."""
+    return _mean(trials, names.EPOCH_S)
+
+
+def _run_s(trials: Sequence[FrozenTrial]) -> float:
+    """Mean seconds of a whole run; infinite before one has ended."""
+    return _mean([trial for trial in trials if trial.state == TrialState.COMPLETE], names.DURATION_S)
+
+
+def _mean(trials: Sequence[FrozenTrial], attribute: str) -> float:
+    known = [trial.user_attrs[attribute] for trial in trials if attribute in trial.user_attrs]
+    return fmean(known) if known else math.inf

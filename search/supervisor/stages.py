@@ -98,12 +98,12 @@ class StageRunner:
                 update_stages(
                     self._storage, pool, deadline=self._budget.stage_deadline(position, pool_end(self._study, position))
                 )
-                self._wait.until_begun(record, self._budget.stage_deadline(position))
-            return pool
+                record = self._wait.until_begun(record, self._budget.stage_deadline(position))
+            return [*pool[:-1], record]
         deadline = self._budget.stage_deadline(position)
         pool = [replace(member, deadline=deadline) for member in pool]
         update_stages(self._storage, pool, deadline=deadline)
-        self._wait.until_ended(pool)
+        pool = list(self._wait.until_ended(pool))
         update_stages(self._storage, pool, state="closed")
         return pool
 
@@ -133,8 +133,9 @@ class StageRunner:
             )
             pin_stage(self._storage, known[position])
         record = known[position]
+        if record.state != "closed":
+            fill_queue(self._storage, record)  # Also where a crash came between more trials and their queue.
         if record.state == "filling":
-            fill_queue(self._storage, record)
             update_stage(self._storage, record, state="open")
             record = replace(record, state="open")
         return record

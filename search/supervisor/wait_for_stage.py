@@ -20,6 +20,7 @@ from search.store.reaping import reap
 from search.store.records import StageRecord, update_stages
 from search.store.storage import Storage
 from search.supervisor.launch import Launcher
+from search.supervisor.stage_queue import add_trials
 from search.text import plural
 from search.timing import Timing
 
@@ -50,35 +51,43 @@ class StageWait:
         self._on_tick = on_tick
         self._poll_s = timing.stage_poll_s
 
-    def until_begun(self, record: StageRecord, planned_end: float | None) -> None:
+    def until_begun(self, record: StageRecord, planned_end: float | None) -> StageRecord:
         """Return when no trial of a stage that the next one extends waits for its turn; running ones go on.
 
-        Raises the errors of `until_ended`. `planned_end` is when the time is over that the budget gave the stage, in
-        seconds since the epoch; None without a budget.
+        Returns the record, which may have more trials. Raises the errors of `until_ended`. `planned_end` is when the
+        time is over that the budget gave the stage, in seconds since the epoch; None without a budget.
         """
         while True:
             trials = stage_trials(self._storage, record)
-            if trials and not any(trial.state == TrialState.WAITING for trial in trials):
-                return
+            more = add_trials(self._storage, record, trials, planned_end)
+            if more is record and trials and not any(trial.state == TrialState.WAITING for trial in trials):
+                return record
+            record = more
             _raise_if_hopeless(record, trials)
             if planned_end is not None and time.time() > planned_end and has_result(trials):
                 self._skip_waiting(record, [trial.number for trial in trials if not trial.intermediate_values])
                 planned_end = None
             self._tick([record])
 
-    def until_ended(self, records: Sequence[StageRecord]) -> None:
+    def until_ended(self, records: Sequence[StageRecord]) -> Sequence[StageRecord]:
         """Return when every trial of a stage has ended; of `records`, the stage is the last.
 
-        The others are the stages that it extends, which are open too. Raises SieveError if the stage cannot succeed,
-        and Interrupted once the user has stopped all workers.
+        The others are the stages that it extends, which are open too. Returns the records, of which the last may have
+        more trials. Raises SieveError if the stage cannot succeed, and Interrupted once the user has stopped all
+        workers.
         """
         planned_end = records[-1].deadline
         while True:
-            trials = [trial for record in records for trial in stage_trials(self._storage, record)]
+            own = stage_trials(self._storage, records[-1])
+            more = add_trials(self._storage, records[-1], own, planned_end)
+            if more is not records[-1]:
+                records = [*records[:-1], more]
+                continue
+            trials = [*(trial for record in records[:-1] for trial in stage_trials(self._storage, record)), *own]
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
             if not unfinished and not self._continues(records, planned_end):
-                return
-            _raise_if_hopeless(records[-1], stage_trials(self._storage, records[-1]))
+                return records
+            _raise_if_hopeless(records[-1], own)
             if unfinished and planned_end is not None and time.time() > planned_end:
                 if has_result(trials) and _are_waiting(unfinished):
                     for record in records:

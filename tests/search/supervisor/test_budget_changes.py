@@ -13,9 +13,11 @@ STAGE = replace(tiny().stages[0], trials=40, epochs=6)
 
 def test_each_number_that_a_stage_loses_or_gains_is_named() -> None:
     assert stage_changes(STAGE, STAGE) == ""
-    assert stage_changes(STAGE, replace(STAGE, trials=4)) == "cuts trials from 40 to 4"
-    assert stage_changes(STAGE, replace(STAGE, trials=4, epochs=2)) == "cuts trials from 40 to 4, epochs from 6 to 2"
-    assert stage_changes(STAGE, replace(STAGE, trials=80)) == "raises trials from 40 to 80"
+    assert stage_changes(STAGE, replace(STAGE, trials=4)) == "cuts trials from 40 to about 4"
+    both = replace(STAGE, trials=4, epochs=2)
+    assert stage_changes(STAGE, both) == "cuts trials from 40 to about 4, epochs from 6 to 2"
+    assert stage_changes(STAGE, both, is_planned=True) == "cuts trials from 40 to about 4, epochs from 6 to about 2"
+    assert stage_changes(STAGE, replace(STAGE, trials=80)) == "raises trials from 40 to about 80"
 
 
 def test_a_confirmation_without_epochs_of_its_own_is_compared_with_those_of_its_finalists() -> None:
