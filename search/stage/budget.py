@@ -24,7 +24,7 @@ MIN_TRIALS = 4
 """Fewest trials of a stage: if there is no time for them, they get fewer epochs."""
 CONFIRMATION_MARGIN = 0.96
 """Share of the remaining time that the confirmation uses: its runs are never cut, so they must not end late."""
-MOST_GROWTH = 4.0
+MOST_GROWTH = 10.0
 """A stage gets at most so many times its trials where there is time for more than the study plans."""
 LONGER = 2
 """The confirmation's runs get at most so many times their epochs where there is time left."""

@@ -51,7 +51,7 @@ def test_without_a_budget_the_study_stays_as_it_was_written() -> None:
 
 def test_more_time_than_the_study_needs_gives_its_stages_more_trials_up_to_a_limit() -> None:
     assert budget(800).fit_stage(0, STUDY.stages[0]).trials == pytest.approx(80, abs=1)
-    assert budget(40_000).fit_stage(0, STUDY.stages[0]) == replace(STUDY.stages[0], trials=160)
+    assert budget(40_000).fit_stage(0, STUDY.stages[0]) == replace(STUDY.stages[0], trials=400)
 
 
 def test_half_the_time_gives_a_stage_half_its_trials() -> None:
