@@ -170,7 +170,7 @@ class Study:
             raise UserError(f"{self.name}/{self.stages[0].name}: extends: there is no stage before; leave it out")
         for before, extension in pairwise(self.stages):
             if extension.extends:
-                _check_extension(f"{self.name}/{extension.name}", extension, before)
+                _check_extension(f"{self.name}/{extension.name}", extension, before, self.config)
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
         _check_option(f"{self.name}/confirm", "combine", self.confirm.combine, get_args(Combine))
@@ -237,7 +237,7 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
             )
 
 
-def _check_extension(where: str, stage: Stage, before: Stage) -> None:
+def _check_extension(where: str, stage: Stage, before: Stage, config: TrainConfig) -> None:
     if before.is_probe:
         raise UserError(f"{where}: extends: {before.name} is a probe, which hands on backbones; use bases instead")
     if "asha" not in (stage.pruner, before.pruner) or stage.pruner != before.pruner or stage.epochs != before.epochs:
@@ -250,6 +250,9 @@ def _check_extension(where: str, stage: Stage, before: Stage) -> None:
             f"{where}: extends: it searches the space of {before.name} and its own; leave out bases, values, against "
             "and the grid sampler"
         )
+
+    if "epochs" in before.space_around(config):
+        raise UserError(f"{where}: extends: {before.name} varies epochs; let the last of the stages vary them")
 
 
 def _check_tries(where: str, stage: Stage, base: TrainConfig, space: Space) -> None:

@@ -163,6 +163,13 @@ def test_a_stage_that_cannot_share_trials_is_refused(changes: dict[str, object],
         replace(STUDY, stages=(FIRST, replace(SECOND, **changes)))  # type: ignore[arg-type]
 
 
+def test_only_the_last_of_the_stages_may_vary_the_epochs() -> None:
+    varied = {"epochs": choice(2, 4)}
+    assert replace(STUDY, stages=(FIRST, replace(SECOND, space=varied)))
+    with pytest.raises(UserError, match="mine/second: extends: first varies epochs; let the last of the stages vary"):
+        replace(STUDY, stages=(replace(FIRST, space=varied), SECOND))
+
+
 def test_the_first_stage_has_nothing_to_extend() -> None:
     with pytest.raises(UserError, match="mine/second: extends: there is no stage before; leave it out"):
         replace(STUDY, stages=(SECOND,))
