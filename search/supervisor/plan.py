@@ -14,6 +14,7 @@ from models.backbones import describe_children
 from models.config import BackboneConfig
 from search.durations import show_duration
 from search.stage.budget import TimeBudget
+from search.stage.extending import pool_start
 from search.store.study_data import StudyData
 from search.store.warm_start_record import WarmStart
 from search.supervisor.budget_changes import stage_changes
@@ -82,7 +83,7 @@ def _around(study: Study, position: int) -> str:
 
 
 def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
-    ablation, last = study.ablation, study.stages[-1].name if study.stages else None
+    ablation, last = study.ablation, _last(study)
     if ablation is None:
         trained = f"the best {study.confirm.finalists} of {last} on {plural(study.confirm.seeds, 'fresh seed')} each"
     else:
@@ -96,6 +97,14 @@ def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
             table.add_row("", factor, "; ".join(f"{level}: {_fields(values)}" for level, values in levels.items()))
         console.print(table)
     console.print()
+
+
+def _last(study: Study) -> str | None:
+    """The stage that the last one takes its configurations from, or the stages that share their trials."""
+    if not study.stages:
+        return None
+    first, last = study.stages[pool_start(study, len(study.stages) - 1)], study.stages[-1]
+    return last.name if first is last else f"{first.name} to {last.name}"
 
 
 def _epochs(epochs: float) -> str:

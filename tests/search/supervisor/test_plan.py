@@ -67,3 +67,14 @@ def test_a_plan_as_json_holds_stages_time_and_data() -> None:
     assert [stage["name"] for stage in plan["stages"]] == ["one", "confirm"]
     assert plan["expected_s"] == 660
     assert plan["data"] == {"fingerprint": "f", "train": 8, "val": 2, "classes": ["a", "b"]}
+
+
+def test_a_plan_says_which_stages_share_their_trials() -> None:
+    first = replace(STUDY.stages[0], pruner="asha")
+    wider = replace(first, name="two", extends=True, space={"dropout": choice(0.0, 0.2)})
+    costs = [COSTS[0], replace(COSTS[0], name="two"), COSTS[1]]
+    console = Console(file=io.StringIO(), width=80)
+    print_plan(replace(STUDY, stages=(first, wider)), costs, console)
+    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "pruner asha, together with all that one searches; its paused trials may continue: 2 min" in text
+    assert "the best 3 of one to two on 3 fresh seeds each" in text
