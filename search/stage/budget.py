@@ -18,6 +18,8 @@ REGISTRATION_S = 3.0
 """Seconds reserved for registering the champion."""
 EVALUATION_S = 12.0
 """Seconds reserved in addition for the evaluation on the test set."""
+COMBINING_S = 12.0
+"""Seconds reserved in addition for combining the finalists' runs."""
 LEAST_OF_POOL = 8
 """Fewest trials of stages that share their trials, together."""
 MIN_TRIALS = 4
@@ -26,6 +28,8 @@ CONFIRMATION_MARGIN = 0.96
 """Share of the remaining time that the confirmation uses: its runs are never cut, so they must not end late."""
 MOST_GROWTH = 10.0
 """A stage gets at most so many times its trials where there is time for more than the study plans."""
+MOST_SLOTS = 2_000
+"""Trials are added to a stage up to this number: a stage's record, which every worker reads, has a slot for each."""
 LONGER = 2
 """The confirmation's runs get at most so many times their epochs where there is time left."""
 MOST_SEEDS = 10
@@ -137,7 +141,8 @@ class TimeBudget:
         """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation, in seconds."""
         self._study = study
         self.end: float | None = time.time() + total_s
-        self._last_stage_end = self.end - REGISTRATION_S - (EVALUATION_S if test else 0.0)
+        reserved_s = (EVALUATION_S if test else 0.0) + (COMBINING_S if study.combines else 0.0)
+        self._last_stage_end = self.end - REGISTRATION_S - reserved_s
         self._costs_s = list(stage_costs_s)
         self._workers = workers
         runs = study.ending.candidates * study.ending.seeds
@@ -154,7 +159,7 @@ class TimeBudget:
 
     def most_trials(self, position: int) -> int:
         """Return how many trials the stage may have: costs are estimated before, and trials often cost less."""
-        return math.floor(MOST_GROWTH * self._study.stages[position].trials)
+        return min(MOST_SLOTS, math.floor(MOST_GROWTH * self._study.stages[position].trials))
 
     @property
     def most_seeds(self) -> int:
@@ -219,10 +224,13 @@ class TimeBudget:
         return [(finalists, seeds), (finalists, two), (min(2, finalists), two)]
 
     def _smallest_sizes(self, finalists: int) -> list[tuple[int, int]]:
-        """Numbers of finalists and seeds for a very short time; with folds, each finalist needs two of them."""
+        """Numbers of finalists and seeds for a very short time.
+
+        With folds, each finalist needs two of them. Runs are combined only if two seeds show the noise between them.
+        """
         if self._study.folds:
             return [(1, min(2, self._study.confirm.seeds))]
-        return [(min(2, finalists), 1), (1, 1)]
+        return [(1, 2) if self._study.combines else (min(2, finalists), 1), (1, 1)]
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         """Scale seeds, then epochs, to the time that is left."""

@@ -9,7 +9,7 @@ from optuna.distributions import IntDistribution
 from data.errors import UserError
 from models.config import FlexCNNConfig
 from search.durations import parse_duration
-from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget
+from search.stage.budget import COMBINING_S, REGISTRATION_S, TimeBudget, UnlimitedBudget
 from studies.definition import Confirm, Stage, Study, choice
 
 SPACE = {"dropout": choice(0.0, 0.1)}
@@ -52,6 +52,13 @@ def test_without_a_budget_the_study_stays_as_it_was_written() -> None:
 def test_more_time_than_the_study_needs_gives_its_stages_more_trials_up_to_a_limit() -> None:
     assert budget(800).fit_stage(0, STUDY.stages[0]).trials == pytest.approx(80, abs=1)
     assert budget(40_000).fit_stage(0, STUDY.stages[0]) == replace(STUDY.stages[0], trials=400)
+
+
+def test_trials_can_be_added_up_to_ten_times_the_plan_but_a_record_stays_small() -> None:
+    assert budget(100).most_trials(0) == 400
+    many = replace(STUDY, stages=(replace(STUDY.stages[0], trials=900),))
+    assert TimeBudget(many, 100, (200.0, 100.0), 2).most_trials(0) == 2_000
+    assert UnlimitedBudget(STUDY).most_trials(0) == UnlimitedBudget(STUDY).most_seeds == 0
 
 
 def test_half_the_time_gives_a_stage_half_its_trials() -> None:
@@ -116,6 +123,13 @@ def test_in_a_very_short_time_fewer_runs_are_trained_instead_of_very_short_ones(
     assert (confirm.finalists, confirm.seeds) == (2, 1) and 10 <= (confirm.epochs or 0) <= 16
     one = budget(12, workers=1).fit_confirmation(20, [1.0] * 3)
     assert (one.finalists, one.seeds) == (1, 1) and 9 <= (one.epochs or 0) <= 12
+
+
+def test_where_runs_are_combined_a_short_confirmation_has_two_seeds_of_one_finalist() -> None:
+    study = replace(STUDY, confirm=replace(STUDY.confirm, combine="ensemble"))
+    short = TimeBudget(study, 16 + REGISTRATION_S + COMBINING_S, (200.0, 100.0, 100.0), 2)
+    confirm = short.fit_confirmation(20, [1.0] * 3)
+    assert (confirm.finalists, confirm.seeds) == (1, 2) and 10 <= (confirm.epochs or 0) <= 16
 
 
 def test_a_confirmation_with_time_left_trains_longer_and_then_on_more_seeds() -> None:
