@@ -17,9 +17,9 @@ def flatten(study: Study) -> Study:
     """A study with one stage that searches the parameters of all stages, with the same total of planned epochs.
 
     A trial has the epochs of the last stage. A parameter of several stages has the space of the first of them, because
-    later ones search around what it found. The backbones of a probe become choices. Fields that a stage sets are set
-    for all trials. The name ends in `-flat`, so that both studies can be compared. Raises UserError if there is nothing
-    to flatten.
+    later ones search around what it found, or that of the stage that extends it. The backbones of a probe become
+    choices. Fields that a stage sets are set for all trials. The name ends in `-flat`, so that both studies can be
+    compared. Raises UserError if there is nothing to flatten.
     """
     searched = [stage for stage in study.stages if not stage.is_probe]
     if len(searched) < 2 or any(stage.sampler == "grid" for stage in searched):
@@ -30,7 +30,8 @@ def flatten(study: Study) -> Study:
     for stage in study.stages:
         if stage.is_probe and "weights" in stage.space_around(base):
             raise UserError(f"--flat: backbones of {stage.name} have weights of their own; leave it out")
-        space |= {name: entry for name, entry in stage.space_around(base).items() if name not in space}
+        own = stage.space_around(base)
+        space |= own if stage.extends else {name: entry for name, entry in own.items() if name not in space}
     epochs = sum(stage.trials * stage.epochs for stage in searched)
     flat = Stage(
         name=FLAT_STAGE,

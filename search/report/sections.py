@@ -115,12 +115,13 @@ def _taken_over(stage: StageFacts, facts: StudyFacts) -> int:
 
 def _lead(stage: StageFacts, facts: StudyFacts) -> str:
     pinned, warm = stage.pinned, facts.record.definition.warm_start
-    around = f"around {plural(len(pinned.bases), 'base configuration')}"
+    around = f" around {plural(len(pinned.bases), 'base configuration')}"
+    shared = ""
     if pinned.earlier:
-        before = ", ".join(name.rsplit("/", 1)[1].split("-", 1)[1] for name in pinned.earlier)
-        around = f"that also search what {before} searched; trials that paused there may continue"
+        around, before = "", " and ".join(name.rsplit("/", 1)[1].split("-", 1)[1] for name in pinned.earlier)
+        shared = f" They also search what {before} searched. Trials that paused there may continue."
     aims = f", two aims: {facts.metric.label} and few {pinned.against}" if pinned.against else ""
-    lead = f"{plural(pinned.trials, 'trial')} {around}, {pinned.sampler} sampler, {pinned.pruner} pruner{aims}."
+    lead = f"{plural(pinned.trials, 'trial')}{around}, {pinned.sampler} sampler, {pinned.pruner} pruner{aims}.{shared}"
     if warm and stage.record.position == 0:
         lead += f" Warm start: {plural(len(warm.taken), 'trial')} with the best configurations of study {warm.study}."
     picked = [f"#{trial.number}" for trial in stage.optuna_trials if trial.user_attrs.get(names.HAND_PICKED)]

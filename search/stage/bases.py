@@ -36,9 +36,12 @@ def best_configs(
     of a cost, only trials that no other beats in both aims are candidates, so there may be fewer than `count`.
     """
     ranked = rank_trials(trials, maximize=maximize) if against is None else front(trials, against, maximize=maximize)
-    first_of_kind: dict[tuple[tuple[str, object], ...], FrozenTrial] = {}
+    searched = sorted(
+        {name for trial in ranked for name, value in trial.params.items() if not isinstance(value, float)}
+    )
+    first_of_kind: dict[tuple[object, ...], FrozenTrial] = {}
     for trial in ranked:
-        first_of_kind.setdefault(_kind(trial), trial)
+        first_of_kind.setdefault(_kind(trial, searched), trial)
     chosen = list(first_of_kind.values())[:count]
     chosen += [trial for trial in ranked if trial not in chosen and _is_new(trial, ranked)][: count - len(chosen)]
     return [(trial, from_flat(trial.user_attrs[names.CONFIG])) for trial in chosen]
@@ -67,8 +70,10 @@ def _paused_configs(
     return chosen
 
 
-def _kind(trial: FrozenTrial) -> tuple[tuple[str, object], ...]:
-    return tuple(sorted((name, value) for name, value in trial.params.items() if not isinstance(value, float)))
+def _kind(trial: FrozenTrial, searched: Sequence[str]) -> tuple[object, ...]:
+    """The trial's values of these parameters. One that its stage did not search yet has the value of its base."""
+    config = trial.user_attrs[names.CONFIG]
+    return tuple(trial.params.get(name, config.get(name)) for name in searched)
 
 
 def _is_new(trial: FrozenTrial, ranked: Sequence[FrozenTrial]) -> bool:

@@ -42,23 +42,25 @@ def with_fewer_epochs(stage: Stage, share: float) -> Stage:
     """The stage with this share of its epochs, at least one, also where its space varies them."""
     if share >= 1:
         return stage
-    return replace(stage, epochs=max(1, math.floor(stage.epochs * share)), space=_space_with_fewer_epochs(stage, share))
+    return replace(stage, epochs=_share_of(stage.epochs, share), space=_space_with_fewer_epochs(stage, share))
+
+
+def _share_of(epochs: int, share: float) -> int:
+    """The epochs times the share, at least one; a share that was made of epochs, such as 15 / 22, gives those again."""
+    return max(1, math.floor(epochs * share + 1e-9))
 
 
 def _space_with_fewer_epochs(stage: Stage, share: float) -> Callable[[TrainConfig], Space]:
-
-    def fewer(epochs: int) -> int:
-        return max(1, math.floor(epochs * share))
 
     def shortened(base: TrainConfig) -> Space:
         space = dict(stage.space_around(base))
         match space.get("epochs"):
             case CategoricalDistribution(choices=choices):
                 space["epochs"] = CategoricalDistribution(
-                    tuple(dict.fromkeys(fewer(cast(int, epochs)) for epochs in choices))
+                    tuple(dict.fromkeys(_share_of(cast(int, epochs), share) for epochs in choices))
                 )
             case IntDistribution(low=low, high=high, log=log):
-                space["epochs"] = IntDistribution(fewer(low), fewer(high), log=log)
+                space["epochs"] = IntDistribution(_share_of(low, share), _share_of(high, share), log=log)
         return space
 
     return shortened
@@ -159,7 +161,10 @@ class TimeBudget:
 
     def most_trials(self, position: int) -> int:
         """Return how many trials the stage may have: costs are estimated before, and trials often cost less."""
-        return min(MOST_SLOTS, math.floor(MOST_GROWTH * self._study.stages[position].trials))
+        if is_extended(self._study, position):
+            return 0
+        members = self._study.stages[pool_start(self._study, position) : position + 1]
+        return min(MOST_SLOTS, math.floor(MOST_GROWTH * sum(member.trials for member in members)))
 
     @property
     def most_seeds(self) -> int:
@@ -182,15 +187,15 @@ class TimeBudget:
     def _scaled_in_pool(self, position: int, stage: Stage, scale: float) -> Stage:
         """Scale a stage that shares its trials with others.
 
-        A stage that would have too few trials to learn from has one, the start configuration, and the last stage of the
-        pool has the others, because it searches everything.
+        Only the last stage of the pool, which searches everything, gets more trials than planned. An earlier one that
+        would have too few to learn from has a single trial, and the last one gets the others.
         """
         members = self._study.stages[pool_start(self._study, position) : pool_end(self._study, position) + 1]
         planned = sum(member.trials for member in members)
         least = min(planned, LEAST_OF_POOL)
         scale = min(MOST_GROWTH, scale)
         total = max(least, math.floor(planned * scale))
-        shares = [math.floor(total * member.trials / planned) for member in members[:-1]]
+        shares = [min(member.trials, math.floor(total * member.trials / planned)) for member in members[:-1]]
         counts = [share if share >= MIN_TRIALS else 1 for share in shares]
         counts.append(max(1, total - sum(counts)))
         fitted = replace(stage, trials=counts[position - pool_start(self._study, position)])

@@ -20,8 +20,7 @@ class EarlierTrials:
     """Reads the trials of earlier stages, and gives each a random value for every parameter that it lacks.
 
     The value that such a trial really had is the start value, the same for all of them: a model would take it for good
-    because the best trials had it. In replays of learning curves, start values cost a third of the runs their target;
-    see docs/decisions/growing-spaces.md.
+    because the best trials had it (docs/decisions/growing-spaces.md).
     """
 
     def __init__(self, stage: PinnedStage, studies: Sequence[Study]) -> None:

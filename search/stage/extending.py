@@ -29,7 +29,7 @@ def is_extended(study: Study, position: int) -> bool:
 
 
 def pool_end(study: Study, position: int) -> int:
-    """Position of the last stage of the pool that the stage at `position` belongs to."""
+    """Position of the last stage of the pool that the stage at `position` belongs to; the study's last stage is one."""
     while is_extended(study, position):
         position += 1
     return position

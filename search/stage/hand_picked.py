@@ -63,10 +63,14 @@ def _draws(stage: PinnedStage) -> bool:
 
 
 def _free_slots(stage: PinnedStage) -> list[int]:
-    """Trials whose parameters the sampler draws; of a random search, all but those of the bases."""
+    """Trials whose parameters the sampler draws; of a random search, all but those of the bases.
+
+    A stage that extends another one does not begin with the bases, which that one has trained.
+    """
     if stage.sampler == "random":
-        return list(range(len(stage.bases), stage.trials))
-    return [slot for slot, fixed in enumerate(stage.queue) if not fixed.keys() - {names.BASE} and slot]
+        return list(range(0 if stage.earlier else len(stage.bases), stage.trials))
+    free = [slot for slot, fixed in enumerate(stage.queue) if not fixed.keys() - {names.BASE}]
+    return free if stage.earlier else [slot for slot in free if slot]
 
 
 def _parsed(stage: PinnedStage, space: Sequence[PinnedParameter], base: Values, chosen: Mapping[str, str]) -> Values:

@@ -55,8 +55,9 @@ def pin_search(
     the parameters `first`, all within the budget. The parameters of a random search are
     all drawn here, infeasible ones again.
     A stage that extends the one before gets the bases of the first stage of its pool. It does not begin with their
-    own values, which that stage has trained.
+    own values, which that stage has trained, unless the user guessed a value of one of its parameters.
     """
+    own = stage
     if stage.extends:
         stage = extended(study, position, stage)
     bases = [with_values(base, {**stage.values, "epochs": stage.epochs}) for base in bases]
@@ -73,13 +74,14 @@ def pin_search(
             _inside(space, base, index, len(bases))
             for index, (space, base) in enumerate(zip(spaces, flat, strict=True))
         ]
-        queue = [] if stage.extends else starts
+        queue = starts if not stage.extends or _has_guess(own, bases[0]) else []
         every = all_combinations(spaces, flat, is_feasible)
         if every is not None and len(every) <= stage.trials:
             queue = _starts_first(starts, every)
         elif any(spaces):
             tries = [_tried(spaces, flat, chosen) for chosen in stage.tries]
-            slots = min(max(stage.trials, most_trials), len(every or ()) or MAX_COMBINATIONS)
+            wanted = max(stage.trials, most_trials)
+            slots = wanted if every is None else min(wanted, len(every))
             queue = [*queue, *tries, *first, *_free(spaces, slots)][:slots]
     pinned = PinnedStage(
         name=stage.name,
@@ -98,10 +100,15 @@ def pin_search(
         rungs=rung_epochs(_most_epochs(stage, spaces)) if stage.pruner == "asha" else (),
         against=stage.against,
         probe_images=stage.images if isinstance(stage, Probe) else 0,
-        earlier=earlier_studies(study, position),
+        earlier=earlier_studies(study, position) if stage.extends else (),
         is_extended=is_extended(study, position),
     )
     return _draw_all(pinned, is_feasible) if stage.sampler == "random" else pinned
+
+
+def _has_guess(stage: Stage, base: TrainConfig) -> bool:
+    """Whether the user guessed a value of a parameter of the stage's own space."""
+    return any(parameter.guess is not None for parameter in pin_space(stage.space_around(base)))
 
 
 def pin_confirmation(

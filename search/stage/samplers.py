@@ -72,7 +72,7 @@ class TrialSeeded(BaseSampler):
     ) -> None:
         """`make` makes a sampler from a seed. The first `startup` trials lie near `guesses`, by parameter.
 
-        `earlier` are the trials of the stages that the stage extends.
+        `earlier` are the trials of the stages that the stage extends; they count as first ones.
         """
         self._make = make
         self._earlier = earlier
@@ -114,7 +114,8 @@ class TrialSeeded(BaseSampler):
     ) -> Any:
         """Draw another parameter, near its guess while there is no model."""
         draws = self._of(trial)
-        guess = self._guesses.get(param_name) if trial.number < self._startup else None
+        known = trial.number + (len(self._earlier.read()) if self._earlier else 0)
+        guess = self._guesses.get(param_name) if known < self._startup else None
         if guess is not None and isinstance(param_distribution, FloatDistribution):
             return draw_near(guess, param_distribution, derive_seed(draws.seed, param_name, draws.done))
         sampler = draws.anywhere if draws.is_random(param_name) else draws.sampler
@@ -155,8 +156,7 @@ def make_sampler(stage: PinnedStage, earlier: Sequence[Study] = ()) -> BaseSampl
         return RandomSampler(seed=seed)
 
     known = EarlierTrials(stage, earlier)
-    # Trials of earlier stages are enough for a model, so no trial of a later one is drawn near the guesses.
-    return TrialSeeded(make, stage.seed, guesses=guesses(stage), startup=0 if known else startup, earlier=known)
+    return TrialSeeded(make, stage.seed, guesses=guesses(stage), startup=startup, earlier=known)
 
 
 def looks_at_running(stage: PinnedStage) -> bool:

@@ -57,6 +57,8 @@ class StageRunner:
         self._budget = budget
         self._say = say
         self._on_tick = on_tick
+        self._deadlines: dict[int, float | None] = {}
+        """When each pool of stages must end, by the position of its last one."""
         self._pinner = StagePinner(storage, study, budget, say)
         self._wait = StageWait(storage, launcher, is_interrupted=is_interrupted, on_tick=on_tick, timing=timing)
 
@@ -92,17 +94,15 @@ class StageRunner:
         pool = self._pool(record)
         if record.state == "closed":
             return pool
-        if record.pinned.is_extended:
-            if not self._is_pinned(position + 1):
-                # Workers read when the whole pool ends, since trials of this stage may run until then.
-                update_stages(
-                    self._storage, pool, deadline=self._budget.stage_deadline(position, pool_end(self._study, position))
-                )
-                record = self._wait.until_begun(record, self._budget.stage_deadline(position))
-            return [*pool[:-1], record]
-        deadline = self._budget.stage_deadline(position)
+        is_first_part = record.pinned.is_extended
+        if is_first_part and self._is_pinned(position + 1):
+            return pool
+        deadline = self._pool_deadline(position)
         pool = [replace(member, deadline=deadline) for member in pool]
         update_stages(self._storage, pool, deadline=deadline)
+        if is_first_part:
+            self._wait.until_begun(pool, self._budget.stage_deadline(position))
+            return pool
         pool = list(self._wait.until_ended(pool))
         update_stages(self._storage, pool, state="closed")
         return pool
@@ -111,6 +111,13 @@ class StageRunner:
         """The stages that a stage extends, and the stage."""
         known = [stage for stage in read_stages(self._storage, self._study.name) if stage.position <= record.position]
         return [*pools(known)[-1][:-1], record]
+
+    def _pool_deadline(self, position: int) -> float | None:
+        """When the stages that share their trials with this one must end; the same for all of them in one run."""
+        last = pool_end(self._study, position)
+        if last not in self._deadlines:
+            self._deadlines[last] = self._budget.stage_deadline(position, last)
+        return self._deadlines[last]
 
     def _is_pinned(self, position: int) -> bool:
         return any(record.position == position for record in read_stages(self._storage, self._study.name))

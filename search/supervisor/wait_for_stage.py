@@ -51,23 +51,28 @@ class StageWait:
         self._on_tick = on_tick
         self._poll_s = timing.stage_poll_s
 
-    def until_begun(self, record: StageRecord, planned_end: float | None) -> StageRecord:
-        """Return when no trial of a stage that the next one extends waits for its turn; running ones go on.
+    def until_begun(self, records: Sequence[StageRecord], planned_end: float | None) -> None:
+        """Return when no trial of a stage that the next one extends waits to be begun; running ones go on.
 
-        Returns the record, which may have more trials. Raises the errors of `until_ended`. `planned_end` is when the
-        time is over that the budget gave the stage, in seconds since the epoch; None without a budget.
+        Of `records`, the stage is the last; the others are those that it extends. `planned_end` is when the time of the
+        stage is over, in seconds since the epoch; None without a budget. A trial that goes back into the queue then is
+        continued while the next stage runs. Raises the errors of `until_ended`.
         """
+        pool_end = records[-1].deadline
         while True:
-            trials = stage_trials(self._storage, record)
-            more = add_trials(self._storage, record, trials, planned_end)
-            if more is record and trials and not any(trial.state == TrialState.WAITING for trial in trials):
-                return record
-            record = more
-            _raise_if_hopeless(record, trials)
+            own = stage_trials(self._storage, records[-1])
+            waiting = [trial for trial in own if trial.state == TrialState.WAITING and not trial.intermediate_values]
+            if own and not waiting:
+                return
+            _raise_if_hopeless(records[-1], own)
+            trials = [*self._trials(records[:-1]), *own]
             if planned_end is not None and time.time() > planned_end and has_result(trials):
-                self._skip_waiting(record, [trial.number for trial in trials if not trial.intermediate_values])
-                planned_end = None
-            self._tick([record])
+                self._skip_waiting(records[-1], [trial.number for trial in waiting])
+                continue
+            if pool_end is not None and time.time() > pool_end:
+                unfinished = [trial for trial in trials if not trial.state.is_finished()]
+                records = self._set_published_end(records, pool_end, trials, unfinished)
+            self._tick(records)
 
     def until_ended(self, records: Sequence[StageRecord]) -> Sequence[StageRecord]:
         """Return when every trial of a stage has ended; of `records`, the stage is the last.
@@ -83,7 +88,7 @@ class StageWait:
             if more is not records[-1]:
                 records = [*records[:-1], more]
                 continue
-            trials = [*(trial for record in records[:-1] for trial in stage_trials(self._storage, record)), *own]
+            trials = [*self._trials(records[:-1]), *own]
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
             if not unfinished and not self._continues(records, planned_end):
                 return records
@@ -96,6 +101,9 @@ class StageWait:
                 records = self._set_published_end(records, planned_end, trials, unfinished)
             self._tick(records)
 
+    def _trials(self, records: Sequence[StageRecord]) -> list[FrozenTrial]:
+        return [trial for record in records for trial in stage_trials(self._storage, record)]
+
     def _tick(self, records: Sequence[StageRecord]) -> None:
         self._launcher.restart_dead()
         reap(self._storage, [record.optuna_study for record in records])
@@ -105,14 +113,15 @@ class StageWait:
         time.sleep(self._poll_s)
 
     def _continues(self, records: Sequence[StageRecord], planned_end: float | None) -> bool:
-        """Whether a paused trial will continue; never after the time planned for the stage."""
+        """Whether a paused trial has continued or will; none begins to after the time planned for the stage."""
         pinned = records[-1].pinned
-        if not pinned.rungs or (planned_end is not None and time.time() > planned_end):
+        if not pinned.rungs:
             return False
         trials = read_rung_trials(self._storage, [record.optuna_study for record in records])
-        # A trial may have been claimed since the others were read.
-        is_in_work = any(trial.state in ("waiting", "running") for trial in trials)
-        return is_in_work or bool(to_continue(trials, pinned.rungs, maximize=pinned.maximize))
+        if any(trial.state in ("waiting", "running") for trial in trials):
+            return True  # It was claimed since the others were read.
+        is_over = planned_end is not None and time.time() > planned_end
+        return not is_over and bool(to_continue(trials, pinned.rungs, maximize=pinned.maximize))
 
     def _set_published_end(
         self,

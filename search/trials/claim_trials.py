@@ -17,9 +17,31 @@ from search.store.paused import claim_paused, read_rung_trials
 from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord
 from search.store.storage import Storage
+from search.timing import Timing
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
+
+
+def claim_continuing(
+    pool: Sequence[StageRecord], storage: Storage, owner: str, *, lease_s: float = Timing.lease_s
+) -> Claim | None:
+    """Claim a begun trial of the open stages to go on with: one that was interrupted, or a paused one that continues.
+
+    Of paused ones, the most advanced comes first. None if no stage has rungs, or no trial continues.
+    """
+    last = pool[-1].pinned
+    if not last.rungs:
+        return None
+    trials = {trial.trial_id: trial for trial in read_rung_trials(storage, [record.optuna_study for record in pool])}
+    for trial in trials.values():
+        if trial.state == "waiting" and trial.values:
+            claim = claim_next(storage, trial.optuna_study, owner, lease_s=lease_s, numbers=[trial.number])
+            if claim is not None:
+                return claim
+    chosen = to_continue(list(trials.values()), last.rungs, maximize=last.maximize, more_follow=last.is_extended)
+    claims = (claim_paused(storage, trials[trial_id], owner, lease_s=lease_s) for trial_id in chosen)
+    return next((claim for claim in claims if claim is not None), None)
 
 
 def claim_trials(
@@ -29,12 +51,12 @@ def claim_trials(
     *,
     owner: str,
     gang_size: int,
-    pool: Sequence[StageRecord],
+    continuing: Claim | None = None,
     ends_at: float | None = None,
 ) -> list[TrialRun]:
     """Claim the next waiting trial, and as many after it, up to `gang_size`, as belong to the same gang.
 
-    `pool` are the open stages, among whose trials a stage with rungs chooses those that continue.
+    `continuing` is a claim of a trial of the stage that goes on; it takes the place of the first.
     `ends_at` is the end of the stage by the time budget, in seconds since the epoch.
     Returns an empty list if no trial waits. A trial that does not belong to the gang goes back into the queue.
     """
@@ -43,12 +65,14 @@ def claim_trials(
     keys: list[tuple[object, ...] | None] = []
     numbers: list[int] | None = None
     limit = gang_limit(stage, gang_size, context.device)
+    claim = continuing
     while len(runs) < limit:
-        claim = _claim(stage, study.study_name, pool, storage, owner, lease_s=lease_s, numbers=numbers)
+        claim = claim or claim_next(storage, study.study_name, owner, lease_s=lease_s, numbers=numbers)
         if claim is None:
             break
         trial = storage.open_trial(study, claim.trial_id)
         run = TrialRun(trial=trial, claim=claim, stage=stage, context=context, ends_at=ends_at)
+        claim = None
         key = _gang_key(run) if limit > 1 else None
         if runs and (key is None or key != keys[0]):
             _give_back(run)
@@ -59,31 +83,6 @@ def claim_trials(
             break
         numbers = numbers or same_gang(run, key)
     return _as_many_as_pay(runs)
-
-
-def _claim(
-    stage: PinnedStage,
-    optuna_study: str,
-    pool: Sequence[StageRecord],
-    storage: Storage,
-    owner: str,
-    *,
-    lease_s: float,
-    numbers: list[int] | None,
-) -> Claim | None:
-    """Claim the trial to train next: one that was interrupted, then a paused one that continues, then a new one."""
-    if stage.rungs:
-        trials = read_rung_trials(storage, [record.optuna_study for record in pool])
-        own = {trial.trial_id: trial for trial in trials if trial.optuna_study == optuna_study}
-        interrupted = [trial.number for trial in own.values() if trial.state == "waiting" and trial.values]
-        if interrupted and (claim := claim_next(storage, optuna_study, owner, lease_s=lease_s, numbers=interrupted)):
-            return claim
-        last = pool[-1].pinned
-        chosen = to_continue(trials, last.rungs, maximize=stage.maximize, more_follow=last.is_extended)
-        for trial in (own[trial_id] for trial_id in chosen if trial_id in own):
-            if claim := claim_paused(storage, trial, owner, lease_s=lease_s):
-                return claim
-    return claim_next(storage, optuna_study, owner, lease_s=lease_s, numbers=numbers)
 
 
 def _as_many_as_pay(runs: list[TrialRun]) -> list[TrialRun]:

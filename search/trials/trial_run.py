@@ -39,17 +39,27 @@ OUT_OF_TIME = "the stage's share of the time budget was used up"
 PRUNED = "below the pruner's threshold"
 
 
-def is_out_of_time(storage: Storage, study: str, ends_at: float | None, *, within_s: float = 0.0) -> bool:
-    """Whether the running trials of a study's open stages have to end now, or within some seconds.
+def pool_of(storage: Storage, optuna_study: str) -> list[str]:
+    """The Optuna studies of the stages that are open, and of this one: those that share their trials."""
+    opened = open_optuna_studies(storage, _study(optuna_study))
+    return opened if optuna_study in opened else [*opened, optuna_study]
 
-    They have to when the stages' time is over (`ends_at`, in seconds since the epoch; None: never) and one of them has
-    a result to hand on.
+
+def _study(optuna_study: str) -> str:
+    return optuna_study.rsplit("/", 1)[0]
+
+
+def is_out_of_time(storage: Storage, optuna_study: str, ends_at: float | None, *, within_s: float = 0.0) -> bool:
+    """Whether the running trials of a stage, and of those that share their trials with it, have to end now.
+
+    They have to when their time is over, or will be within some seconds (`ends_at`, in seconds since the epoch; None:
+    never), and one of the stages has a result to hand on.
     """
     if ends_at is None or time.time() + within_s < ends_at:
         return False
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
-    opened = (storage.load_study(name) for name in open_optuna_studies(storage, study))
-    return any(has_result(stage.get_trials(deepcopy=False, states=ended)) for stage in opened)
+    stages = (storage.load_study(name) for name in pool_of(storage, optuna_study))
+    return any(has_result(stage.get_trials(deepcopy=False, states=ended)) for stage in stages)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -90,12 +100,8 @@ class TrialRun:
     @property
     def folder(self) -> Path:
         """The folder with the trial's files."""
-        return names.trial_folder(self.context.artifacts.root, self.study, self.stage.name, self.claim.number)
-
-    @property
-    def study(self) -> str:
-        """Name of the study that the trial belongs to."""
-        return self.claim.optuna_study.rsplit("/", 1)[0]
+        study = _study(self.claim.optuna_study)
+        return names.trial_folder(self.context.artifacts.root, study, self.stage.name, self.claim.number)
 
     def draw(self) -> TrainConfig:
         """The trial's configuration, its image size filled in. The parameters are drawn at the first call only."""
@@ -133,7 +139,9 @@ class TrialRun:
         if not self.stage.rungs and self.trial.should_prune():
             return self.pruned(PRUNED)
         # An epoch that the time budget would cut need not begin.
-        is_last = is_out_of_time(self.context.storage, self.study, self.ends_at, within_s=metrics.duration_s)
+        is_last = is_out_of_time(
+            self.context.storage, self.claim.optuna_study, self.ends_at, within_s=metrics.duration_s
+        )
         return self.out_of_time() if is_last else None
 
     @property
@@ -147,8 +155,8 @@ class TrialRun:
             return None
         self.context.epoch_log.write()
         # A stage that extends this one may have opened since the trial was claimed.
-        opened = open_optuna_studies(self.context.storage, self.study)
-        trials = read_rung_trials(self.context.storage, opened)
+        pool = pool_of(self.context.storage, self.claim.optuna_study)
+        trials = read_rung_trials(self.context.storage, pool)
         if continues(trials, self.claim.trial_id, epoch, maximize=self.stage.maximize):
             return None
         reason = f"not among the better half after {plural(epoch, 'epoch')}"

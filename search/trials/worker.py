@@ -1,4 +1,4 @@
-"""A worker: a long-lived process on one device that claims trials of a study's open stage and trains them.
+"""A worker: a long-lived process on one device that claims trials of a study's open stages and trains them.
 
 Its parts are modules beside this one: `claim_trials` (one trial or a gang), `lease_keeper` (the thread that renews
 leases), `interruption` (signals), `worker_status`, `watchdog`, `end_trials` (results, and trials that go back).
@@ -30,7 +30,7 @@ from search.store.storage import Storage
 from search.terminal import FAILED
 from search.timing import DEFAULT_TIMING, Timing
 from search.trials.artifacts import open_artifacts
-from search.trials.claim_trials import claim_trials
+from search.trials.claim_trials import claim_continuing, claim_trials
 from search.trials.end_trials import put_back, record_result, retry_elsewhere_or_fail
 from search.trials.faults import first_line
 from search.trials.gang_trial import run_gang
@@ -114,17 +114,27 @@ class Worker:
             log.info("worker %s ended", self.name)
 
     def run_next(self) -> bool:
-        """Claim and train the next trial or gang; returns False if no trial of an open stage waits."""
-        pool = read_stages(self._storage, self._study.name, state="open")
+        """Claim and train the next trial or gang; returns False if no trial of an open stage waits or continues."""
+        opened = read_stages(self._storage, self._study.name, state="open")
+        pool = [record for record in opened if record.deadline is None or time.time() <= record.deadline]
+        if not pool:
+            return False
+        claim = claim_continuing(pool, self._storage, self.name, lease_s=self._timing.lease_s)
+        if claim is not None:
+            pool = [record for record in pool if record.optuna_study == claim.optuna_study]
         for record in pool:
-            if record.deadline is not None and time.time() > record.deadline:
-                continue
             stage, study = self._open_stage(record)
             self._storage.trials.reads_running = looks_at_running(stage)
             self._storage.trials.keeps_paused = True
             ends_at = None if stage.is_final else record.deadline
             runs = claim_trials(
-                stage, study, self._context, owner=self.name, gang_size=self._gang_size, pool=pool, ends_at=ends_at
+                stage,
+                study,
+                self._context,
+                owner=self.name,
+                gang_size=self._gang_size,
+                continuing=claim,
+                ends_at=ends_at,
             )
             if runs:
                 self._train(runs, record)
@@ -136,7 +146,7 @@ class Worker:
         claims = tuple(run.claim for run in runs)
         try:
             self._interruption.begin_trials()
-            is_over = partial(is_out_of_time, self._storage, self._study.name, runs[0].ends_at)
+            is_over = partial(is_out_of_time, self._storage, record.optuna_study, runs[0].ends_at)
             self._leases.held = HeldLeases(claims, is_over)
             for claim, result in _results(runs):
                 self._running = [run for run in self._running if run.claim != claim]

@@ -7,16 +7,19 @@ from dataclasses import replace
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution, json_to_distribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
+from models.values import to_flat
+from search import names
+from search.stage.bases import best_configs
 from search.stage.earlier_trials import EarlierTrials
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_sampler
 from search.stage.suggest import suggest_config
 from search.store.pinned_stage import PinnedStage
-from studies.definition import Stage, Study, choice, when
+from studies.definition import Stage, Study, around, choice, when
 
 RATES = FloatDistribution(1e-4, 1e-2, log=True)
 FIRST = Stage(
@@ -34,9 +37,8 @@ THIRD = Stage(
         "learning_rate": FloatDistribution(1e-3, 1e-2, log=True),
     },
 )  # fmt: skip
-STUDY = Study(
-    name="mine", description="", config=FlexCNNConfig(filters=8, learning_rate=1e-3), stages=(FIRST, SECOND, THIRD)
-)
+CONFIG = FlexCNNConfig(filters=8, learning_rate=1e-3)
+STUDY = Study(name="mine", description="", config=CONFIG, stages=(FIRST, SECOND, THIRD))
 
 
 def pin(position: int, study: Study = STUDY) -> PinnedStage:
@@ -89,6 +91,28 @@ def test_it_takes_over_base_and_values_and_names_the_stages_before() -> None:
 def test_the_start_configuration_is_trained_by_the_first_stage_only() -> None:
     assert pin(0).queue[0] == {"learning_rate": 1e-3, "filters": 8}
     assert pin(1).queue == ({},) * 12
+
+
+def test_a_guess_of_a_parameter_of_its_own_is_trained_first() -> None:
+    study = replace(STUDY, stages=(FIRST, replace(SECOND, space={"dropout": around(0.1, 2.0)})))
+    assert pin(1, study).queue[:2] == ({"learning_rate": 1e-3, "filters": 8, "dropout": 0.1}, {})
+
+
+def _complete(value: float, config: FlexCNNConfig, **params: object) -> FrozenTrial:
+    return create_trial(
+        state=TrialState.COMPLETE, value=value, params=params,
+        distributions={name: choice(8, 16, 2, 3) for name in params}, user_attrs={names.CONFIG: to_flat(config)},
+    )  # fmt: skip
+
+
+def test_one_configuration_of_two_stages_is_handed_on_once() -> None:
+    """The first stage's trial has the start value of a parameter that the second stage searches."""
+    config = replace(CONFIG, conv_layers=3)
+    first = _complete(0.9, config, filters=8)
+    same = _complete(0.8, config, filters=8, conv_layers=3)
+    other = _complete(0.1, replace(CONFIG, filters=16, conv_layers=3), filters=16)
+    best = best_configs([first, same, other], 2, maximize=True)
+    assert [trial.value for trial, _ in best] == [0.9, 0.1]
 
 
 def test_around_several_bases_each_has_its_own_ranges() -> None:

@@ -9,7 +9,7 @@ from optuna.distributions import IntDistribution
 from data.errors import UserError
 from models.config import FlexCNNConfig
 from search.durations import parse_duration
-from search.stage.budget import COMBINING_S, REGISTRATION_S, TimeBudget, UnlimitedBudget
+from search.stage.budget import COMBINING_S, REGISTRATION_S, TimeBudget, UnlimitedBudget, with_fewer_epochs
 from studies.definition import Confirm, Stage, Study, choice
 
 SPACE = {"dropout": choice(0.0, 0.1)}
@@ -176,6 +176,19 @@ def test_a_stage_too_short_to_learn_from_keeps_its_start_and_the_one_that_extend
     one, two = in_pool(36)
     assert (one.trials, one.trials + two.trials) == (1, 8)
     assert one.epochs == two.epochs == 8
+
+
+def test_time_left_over_goes_to_the_last_of_the_stages_that_share_their_trials() -> None:
+    one, two = in_pool(800)
+    assert one.trials == 40 and two.trials == pytest.approx(160, abs=2)
+    given = TimeBudget(POOL, 800, (120.0, 180.0, 100.0), 2)
+    assert (given.most_trials(0), given.most_trials(1)) == (0, 1_000)
+
+
+def test_a_share_that_was_made_of_epochs_gives_those_again() -> None:
+    for epochs in range(1, 60):
+        for fewer in range(1, epochs):
+            assert with_fewer_epochs(replace(POOL.stages[0], epochs=epochs), fewer / epochs).epochs == fewer
 
 
 def test_with_hardly_any_time_all_trials_that_are_compared_are_equally_short() -> None:

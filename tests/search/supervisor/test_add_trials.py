@@ -103,3 +103,8 @@ def test_a_space_with_few_configurations_has_no_more_slots_than_those(sqlite: St
     few = tiny(trials=3, space={"dropout": choice(0.0, 0.1), "filters": choice(4, 8)})
     pinned = pin_search(few, 0, few.stages[0], [CONFIG], most_trials=12)
     assert (pinned.trials, len(pinned.queue)) == (3, 4)
+
+
+def test_a_stage_of_many_trials_keeps_them_all() -> None:
+    many = tiny(trials=12_000, space={"dropout": FloatDistribution(0.0, 0.1)})
+    assert pin_search(many, 0, many.stages[0], [CONFIG], most_trials=2_000).trials == 12_000

@@ -214,6 +214,28 @@ def test_a_supervisor_that_starts_again_finds_both_stages_open_and_ends_them(sql
     assert [stage_snapshot(sqlite, record).complete for record in records] == [4, 4, 1]
 
 
+class _ObedientWorkers(Workers):
+    """They begin no trial of a stage whose deadline is over, as real ones do."""
+
+    def restart_dead(self) -> int:
+        opened = read_stages(self._storage, EXTENDED.name, state="open")
+        if any(record.deadline is None or record.deadline > time.time() for record in opened):
+            return super().restart_dead()
+        return 0
+
+
+def test_stages_that_share_their_trials_go_on_beyond_their_time_until_there_is_a_result(sqlite: Storage) -> None:
+    class Over(UnlimitedBudget):
+        def stage_deadline(self, position: int, last: int | None = None) -> float | None:
+            return None if position == len(EXTENDED.stages) else time.time() - 1
+
+    run_all(sqlite, _ObedientWorkers(sqlite, complete), budget=Over(EXTENDED), study=EXTENDED)
+
+    one, two, confirm = (stage_snapshot(sqlite, record) for record in read_stages(sqlite, EXTENDED.name))
+    assert (one.complete, one.skipped, two.complete, two.skipped) == (1, 3, 0, 4)
+    assert confirm.complete == 1
+
+
 def test_time_that_ends_an_extended_stage_skips_only_what_has_not_begun(sqlite: Storage) -> None:
     class OverForOne(UnlimitedBudget):
         def stage_deadline(self, position: int, last: int | None = None) -> float | None:

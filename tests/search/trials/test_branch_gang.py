@@ -56,7 +56,7 @@ def _claim(stage: OpenStage, context: TrialContext) -> list[TrialRun]:
     study = stage.storage.load_study(
         stage.record.optuna_study, sampler=make_sampler(stage.pinned), pruner=make_pruner(stage.pinned)
     )
-    return claim_trials(stage.pinned, study, context, owner="me", gang_size=16, pool=[stage.record])
+    return claim_trials(stage.pinned, study, context, owner="me", gang_size=16)
 
 
 def test_only_stages_that_vary_no_shape_are_trained_in_branches() -> None:

@@ -16,7 +16,7 @@ from search.stage.pinning import pin_search
 from search.store.records import read_epochs
 from search.store.storage import Storage, open_storage
 from search.trials.artifacts import SharedFolder
-from search.trials.claim_trials import claim_trials
+from search.trials.claim_trials import claim_continuing, claim_trials
 from search.trials.end_trials import record_result
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
@@ -59,10 +59,12 @@ def train_pool(stages: Sequence[OpenStage], context: TrialContext) -> list[tuple
 
 
 def _claim(stages: Sequence[OpenStage], context: TrialContext) -> tuple[OpenStage, TrialRun] | None:
-    pool = [stage.record for stage in stages]
+    continuing = claim_continuing([stage.record for stage in stages], context.storage, "me")
     for stage in stages:
+        if continuing is not None and continuing.optuna_study != stage.record.optuna_study:
+            continue
         study = stage.storage.load_study(stage.record.optuna_study)
-        for run in claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=pool):
+        for run in claim_trials(stage.pinned, study, context, owner="me", gang_size=1, continuing=continuing):
             return stage, run
     return None
 
@@ -113,7 +115,7 @@ def test_a_paused_trial_keeps_its_checkpoint_until_it_ends(
 ) -> None:
     stage = open_stage(sqlite, trials=2, epochs=2, pruner="asha", sampler="random", space=RATES)
     study = sqlite.load_study(stage.record.optuna_study)
-    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=[stage.record])
+    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1)
     record_result(context, stage.record, run.claim, run_trial(run))
     assert [path.name for path in tmp_path.rglob("*checkpoint.pt")] == ["0-checkpoint.pt"]
 
@@ -129,7 +131,7 @@ def test_a_trial_whose_checkpoint_is_gone_trains_again_and_reports_no_epoch_twic
 ) -> None:
     stage = open_stage(sqlite, trials=4, epochs=4, pruner="asha", sampler="random", space=RATES)
     study = sqlite.load_study(stage.record.optuna_study)
-    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1, pool=[stage.record])
+    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1)
     record_result(context, stage.record, run.claim, run_trial(run))
     for checkpoint in tmp_path.rglob("*checkpoint.pt"):
         checkpoint.unlink()
