@@ -23,6 +23,7 @@ from search.settings import Settings
 from search.stage.feasibility import feasible_on
 from search.stage.samplers import looks_at_running, make_pruner, make_sampler
 from search.store.claims import Claim, Result, finish
+from search.store.optuna_private import study_database_id
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, StudyRecord, read_stages, read_study
@@ -67,7 +68,7 @@ class Worker:
         self._gang_size = settings.gang_size
         self._timing = timing
         self._running: list[TrialRun] = []
-        self._stages: dict[str, tuple[PinnedStage, optuna.Study]] = {}
+        self._stages: dict[str, tuple[PinnedStage, optuna.Study, list[int]]] = {}
         self._status = WorkerStatus(
             storage, name=self.name, study=study.name, device=str(device),
             is_stopping=lambda: self._interruption.stopping.is_set(), status_s=timing.status_s,
@@ -123,7 +124,9 @@ class Worker:
         if claim is not None:
             pool = [record for record in pool if record.optuna_study == claim.optuna_study]
         for record in pool:
-            stage, study = self._open_stage(record)
+            stage, study, earlier = self._open_stage(record)
+            for study_id in earlier:  # The sampler would see what was read some time ago.
+                self._storage.trials.read_now(study_id)
             self._storage.trials.reads_running = looks_at_running(stage)
             self._storage.trials.keeps_paused = True
             ends_at = None if stage.is_final else record.deadline
@@ -184,14 +187,15 @@ class Worker:
         finally:
             os._exit(FAILED)
 
-    def _open_stage(self, record: StageRecord) -> tuple[PinnedStage, optuna.Study]:
+    def _open_stage(self, record: StageRecord) -> tuple[PinnedStage, optuna.Study, list[int]]:
+        """The stage, its Optuna study, and the database ids of those of the stages that it extends."""
         if record.optuna_study not in self._stages:
             stage = record.pinned
             earlier = [self._storage.load_study(name) for name in stage.earlier]
             study = self._storage.load_study(
                 record.optuna_study, sampler=make_sampler(stage, earlier), pruner=make_pruner(stage)
             )
-            self._stages[record.optuna_study] = stage, study
+            self._stages[record.optuna_study] = stage, study, [study_database_id(known) for known in earlier]
         return self._stages[record.optuna_study]
 
     def _is_study_running(self) -> bool:
