@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
-import psutil
 import torch
 from torch import nn
 
@@ -21,6 +20,7 @@ from data.errors import InfeasibleConfig, UserError
 from data.files import disk_trouble
 from data.splits import stratified_sample
 from models.config import BackboneConfig, TrainConfig
+from models.free_memory import free_memory
 from models.metric_names import bind_metric
 from models.network_cost import network_cost
 from models.registry import fetch_weights
@@ -76,7 +76,7 @@ def _available(run: TrialRun) -> TrainConfig:
         config = run.draw()
         own = probing(config)
         needed = _COPIES * 4 * network_cost(own).parameters
-        free = psutil.virtual_memory().available
+        free = free_memory()
         if needed > free:
             raise InfeasibleConfig(
                 f"{own.backbone} needs {needed / 2**20:,.0f} MiB to be loaded; {free / 2**20:,.0f} MiB are free"
