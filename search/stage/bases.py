@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from optuna.trial import FrozenTrial
 
@@ -43,7 +44,7 @@ def best_configs(
     for trial in ranked:
         first_of_kind.setdefault(_kind(trial, searched), trial)
     chosen = list(first_of_kind.values())[:count]
-    chosen += [trial for trial in ranked if trial not in chosen and _is_new(trial, ranked)][: count - len(chosen)]
+    chosen += list(islice((trial for trial in _different(ranked) if trial not in chosen), count - len(chosen)))
     return [(trial, from_flat(trial.user_attrs[names.CONFIG])) for trial in chosen]
 
 
@@ -76,7 +77,11 @@ def _kind(trial: FrozenTrial, searched: Sequence[str]) -> tuple[object, ...]:
     return tuple(trial.params.get(name, config.get(name)) for name in searched)
 
 
-def _is_new(trial: FrozenTrial, ranked: Sequence[FrozenTrial]) -> bool:
-    """Whether no better trial has the same configuration."""
-    config = trial.user_attrs[names.CONFIG]
-    return all(other.user_attrs[names.CONFIG] != config for other in ranked[: ranked.index(trial)])
+def _different(ranked: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
+    """The trials without those that have the configuration of a better one."""
+    seen: set[tuple[tuple[str, object], ...]] = set()
+    for trial in ranked:
+        config = tuple(sorted(trial.user_attrs[names.CONFIG].items()))
+        if config not in seen:
+            seen.add(config)
+            yield trial

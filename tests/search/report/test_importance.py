@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import optuna
 import pandas as pd
@@ -9,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.report.importance import MIN_TRIALS, correlate, rank_parameters
+from search.report.importance import MAX_TRIALS, MIN_TRIALS, correlate, rank_parameters
 from search.report.pooling import STAGE, pool_trials
 from search.report.spaces import parameters_of
 from tests.search.report.conftest import MadeStudy
@@ -103,3 +104,15 @@ def test_pooled_trials_hold_every_stage_s_searched_fields(made: MadeStudy) -> No
     assert all(trial.params["activation"] in ("relu", "gelu") for trial in trials)
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)  # Refuses a value outside its distribution.
+
+
+def test_of_many_trials_a_sample_gives_the_shares_and_all_of_them_the_correlations() -> None:
+    noise = random.Random(0)
+    many = []
+    for _ in range(MAX_TRIALS + 100):
+        dropout, scheduler = noise.random() / 2, noise.choice(["step", "cosine"])
+        many.append(trial_of(dropout + 0.01 * noise.random(), dropout=dropout, scheduler=scheduler))
+    first, second = rank_parameters(many)
+    assert (first.parameter, second.parameter) == ("dropout", "scheduler")
+    assert first.share is not None and first.share > 0.9
+    assert first.correlations[0].trials == len(many)
