@@ -181,8 +181,9 @@ def _importance(document: Document, section: Section) -> None:
     headings = ("hyperparameter", "importance", "column", "correlation", "95 % interval", "trials")
     document.add(
         pipe_table(headings, rows),
-        "Importance: the share of the variance that a hyperparameter explains (fANOVA, on at most 200 complete trials). Correlation: Pearson's "
-        "coefficient; an option of a choice counts as 1 in trials that have it and 0 in the others.",
+        "Importance: the share of the variance that a hyperparameter explains (fANOVA, on at most 200 trials). "
+        "Correlation: Pearson's coefficient; an option of a choice counts as 1 in trials that have it and 0 in the "
+        "others.",
     )
 
 
