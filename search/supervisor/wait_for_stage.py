@@ -68,8 +68,7 @@ class StageWait:
             trials = [*self._trials(records[:-1]), *own]
             if planned_end is not None and time.time() > planned_end and has_result(trials):
                 self._skip_waiting(records[-1], [trial.number for trial in waiting])
-                continue
-            if pool_end is not None and time.time() > pool_end:
+            elif pool_end is not None and time.time() > pool_end:
                 unfinished = [trial for trial in trials if not trial.state.is_finished()]
                 records = self._set_published_end(records, pool_end, trials, unfinished)
             self._tick(records)
@@ -97,8 +96,8 @@ class StageWait:
                 if has_result(trials) and _are_waiting(unfinished):
                     for record in records:
                         self._skip_waiting(record)
-                    continue
-                records = self._set_published_end(records, planned_end, trials, unfinished)
+                else:
+                    records = self._set_published_end(records, planned_end, trials, unfinished)
             self._tick(records)
 
     def _trials(self, records: Sequence[StageRecord]) -> list[FrozenTrial]:
