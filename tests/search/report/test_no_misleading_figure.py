@@ -17,7 +17,15 @@ from optuna.trial import FrozenTrial, create_trial
 from search.report.facts import StudyFacts
 from search.report.figures.outcome import SHOWN_CLASSES, comparison, confusion, labels
 from search.report.figures.over_time import MOST_CURVES, creation_order, epoch_curves
-from search.report.figures.space import MOST_AXES, MOST_POINTS, parallel_coordinates, slices, slices_note
+from search.report.figures.space import (
+    MOST_AXES,
+    MOST_CONTOUR_TRIALS,
+    MOST_POINTS,
+    contour,
+    parallel_coordinates,
+    slices,
+    slices_note,
+)
 from search.report.figures.style import SERIES
 from search.report.importance import rank_parameters, trials_needed
 from search.report.observations import longer_confirmation
@@ -139,6 +147,16 @@ def test_figures_of_5000_trials_show_the_best_and_a_sample(made: MadeStudy) -> N
     assert "26 less important parameters" in slices_note(measured, parameters)
     plot = parallel_coordinates(params.loc[measured.index], measured["value"], parameters, facts.metric)
     assert len(plot.figure.data[0].dimensions) == MOST_AXES + 1 and "26 less important" in plot.caption
+
+
+def test_a_contour_plot_of_many_trials_shows_the_best_and_a_sample(made: MadeStudy) -> None:
+    trials = made_trials(1000, 2)
+    parameters = [Parameter(name=name, distribution=FloatDistribution(0, 1)) for name in ("p0", "p1")]
+    plot = contour(trials, parameters, made.facts().metric)
+    assert plot is not None and f"{MOST_CONTOUR_TRIALS} of 1,000 trials" in plot.caption
+    dots = plot.figure.data[1]
+    assert len(dots.x) == MOST_CONTOUR_TRIALS
+    assert max(dots.x) == max(trial.params["p0"] for trial in trials)  # The value is the first parameter.
 
 
 def many_classes(count: int) -> tuple[Any, Any]:
