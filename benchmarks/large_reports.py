@@ -246,10 +246,10 @@ def add_trials(storage: Storage, study: optuna.Study, trials: Sequence[FrozenTri
                     {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
                 )
             for step, value in trial.intermediate_values.items():
-                stored, kind_of_value = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+                report, kind_of_report = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
                 rows[TrialIntermediateValueModel].append(
-                    {"trial_id": trial_id, "step": step, "intermediate_value": stored,
-                     "intermediate_value_type": kind_of_value}
+                    {"trial_id": trial_id, "step": step, "intermediate_value": report,
+                     "intermediate_value_type": kind_of_report}
                 )  # fmt: skip
             if trial.value is not None:
                 stored, kind_of_value = TrialValueModel.value_to_stored_repr(trial.value)

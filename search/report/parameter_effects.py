@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ MIN_SPARE_TRIALS = 6
 MIN_LEVEL_TRIALS = 3
 """Complete trials that a level needs before it is compared with another level."""
 CONFIDENCE = 0.95
-Matrix = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
