@@ -32,6 +32,7 @@ from search.report.observations import longer_confirmation
 from search.report.page import render
 from search.report.spaces import Parameter
 from search.report.spent import measure_pruning
+from search.store.combination_record import CombinationRecord
 from search.verdict.scores import score
 from tests.search.report.conftest import DATA, MadeStudy
 
@@ -90,6 +91,23 @@ def test_a_longer_confirmation_is_not_compared_without_its_epochs(made: MadeStud
     assert "the finalists trained for 20 epochs, the trials of the search for 8" in longer_confirmation(changed)
     plot = comparison(changed)
     assert plot is not None and "architecture 6, rates 8, confirm 20" in plot.caption
+
+
+def test_a_combination_is_named_beside_the_mean_of_single_runs(made: MadeStudy) -> None:
+    facts = made.facts()
+    champion = facts.record.champion
+    assert champion is not None and "the registered classifier (" not in render(facts, []).html
+    combination = CombinationRecord(
+        kind="ensemble", tried=("ensemble", "mirror"), mirror=True, trials=(0, 1), metric="val_accuracy",
+        values={"single": 0.91, "ensemble": 0.93, "mirror": 0.9467}, noise=0.01, passes=4, image_ms=2.0,
+        single_image_ms=0.5,
+    )  # fmt: skip
+    combined = replace(facts, record=replace(facts.record, champion=replace(champion, combination=combination)))
+    html = render(combined, []).html
+    assert "the registered classifier (ensemble of 2 runs, with mirrored images) has 94.7 %" in html
+    assert "test images that the registered classifier classifies correctly" in html
+    plot = comparison(combined)
+    assert plot is not None and {trace.y[0]: trace.x[0] for trace in plot.figure.data}["registered"] == 0.9467
 
 
 def test_what_the_time_budget_cut_is_not_saved_by_the_pruner(made: MadeStudy) -> None:
