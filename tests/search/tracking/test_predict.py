@@ -79,7 +79,7 @@ def test_a_wished_precision_takes_the_threshold_that_the_champion_has_for_it(fin
     assert result["min_confidence"] == 0.36
     for answer in result["predictions"]:
         assert (answer["answer"] == "unsure") == (answer["classes"][0]["probability"] < 0.36)
-    with pytest.raises(UserError, match=r"no threshold for it.*known: 0.9\."):
+    with pytest.raises(UserError, match=r"no confidence threshold for this precision; it has thresholds for 0.9;"):
         predict(finished, "partA", [pictures / "test"], precision=0.99)
 
 
