@@ -109,7 +109,7 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     figures = []
     if facts.finalists:
         best = facts.finalists[0]
-        runs = plural(len(best.values), "training")
+        runs = plural(len(best.values), "run")
         detail = (
             f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed, over "
             f"{metric.images:,} validation images"
