@@ -27,7 +27,7 @@ import requests
 
 from data.errors import SieveError, UserError
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import Settings, from_arguments, redact
+from search.settings import Settings, enter_home, redact
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
 from search.tracking.client import answering
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         say("The pages have no login and are reachable from this machine only. Ctrl-C stops them.")
 
-    settings = from_arguments(arguments)
+    settings = enter_home(arguments)
     with _stop_signals() as stop:
         serve(settings, port=arguments.port, mlflow_port=arguments.mlflow_port, ready=ready, stop=stop)
 

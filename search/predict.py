@@ -25,7 +25,7 @@ from data.files import write_csv
 from data.find_pictures import find_pictures
 from data.outputs import check_output_file
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
 from search.terminal import open_console, print_json
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not 0 <= arguments.min_confidence <= 1:
         raise UserError(f"--min-confidence {arguments.min_confidence:g}: give a probability from 0 to 1")
     result = predict(
-        from_arguments(arguments), arguments.study, arguments.places,
+        enter_home(arguments), arguments.study, arguments.places,
         top=arguments.top, min_confidence=arguments.min_confidence, precision=arguments.precision,
     )  # fmt: skip
     if arguments.csv:

@@ -32,7 +32,7 @@ from models.values import from_flat
 from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.stage.moved_pictures import DATA_HELP, locate_images
 from search.stage.snapshot import stage_trials
 from search.store.find import find_study
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     (device,) = parse_devices(options.device)[:1]
     tune_process(1)
     result = resume(
-        from_arguments(options), options.study, options.trial, options.epoch,
+        enter_home(options), options.study, options.trial, options.epoch,
         output=options.output, device=device, data=options.data,
     )  # fmt: skip
     if options.json:

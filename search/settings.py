@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from data.errors import UserError
 from data.files import CacheLimit
+from data.permissions import share_with_group
 from search import names
 from search.durations import parse_duration
 
@@ -214,6 +215,13 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"maximum number of heads on one frozen network that are trained together; 1 needs the least memory "
         f"(default: {GANG_SIZE}, or SIEVE_GANG_SIZE)",
     )  # fmt: skip
+
+
+def enter_home(arguments: argparse.Namespace) -> Settings:
+    """The settings of a command, as `from_arguments` reads them; from now on its files have the home's permissions."""
+    settings = from_arguments(arguments)
+    share_with_group(settings.home)
+    return settings
 
 
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -19,7 +19,7 @@ from data.errors import UserError
 from models.training.process import tune_process
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
-from search.settings import add_cache_argument, add_trial_arguments, from_arguments
+from search.settings import add_cache_argument, add_trial_arguments, enter_home
 from search.stage.moved_pictures import DATA_HELP, locate_images
 from search.store.find import find_study
 from search.store.storage import open_storage
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if options.threads < 1:
         raise UserError(f"--threads {options.threads}: give a number of 1 or more")
-    settings = from_arguments(options)
+    settings = enter_home(options)
     tune_process(options.threads)
     if options.supervisor_pid and not sys.stdin.readline():
         return  # The supervisor ended before the study was ready, and has printed the reason.

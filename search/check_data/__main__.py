@@ -35,7 +35,7 @@ from data.spec import DataSpec
 from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.report.image_problems import CHECK_FOLDER, SUMMARY_FILE
-from search.settings import Settings, add_cache_argument, from_arguments
+from search.settings import Settings, add_cache_argument, enter_home
 from search.store.find import find_study
 from search.store.storage import open_storage
 from search.supervisor.data_options import add_data_arguments, data_spec
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(argv)
     if (options.data is None) == (options.study is None):
         raise UserError("check-data: give the images with --data FOLDER, or a study with --study NAME")
-    settings = from_arguments(options)
+    settings = enter_home(options)
     with DataProgress() as progress:
         result = check_data(settings, _spec(options), study=options.study, folder=options.output, progress=progress)
     if options.json:

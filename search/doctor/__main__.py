@@ -27,7 +27,7 @@ from search.doctor.finding import Finding, broken
 from search.doctor.home import check_cache, check_checkpoints, check_disk
 from search.doctor.mend import mend
 from search.doctor.mlflow_side import check_champions, check_tracking
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.store.storage import Storage, open_storage
 from search.terminal import open_console, print_json, say
 
@@ -59,7 +59,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings = from_arguments(options)
+    settings = enter_home(options)
     storage, findings = _open(settings, mend=options.mend)
     mended: list[str] = []
     try:

@@ -23,7 +23,7 @@ from pathlib import Path
 from data.errors import UserError
 from search.cli import CommandParser, command_parser, main_guard
 from search.report.make import make_comparison, make_report
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.terminal import print_json
 
 
@@ -49,7 +49,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = build_parser().parse_args(argv)
-    settings = from_arguments(arguments)
+    settings = enter_home(arguments)
     if arguments.compare:
         if arguments.format != "html" or arguments.text is not None:
             raise UserError("--compare writes an HTML page; leave out --format and --text")

@@ -36,6 +36,17 @@ class CombinationRecord:
         """Whether the registered classifier is a combination instead of the champion's best run."""
         return self.kind != "none" or self.mirror
 
+    @property
+    def value(self) -> float:
+        """The metric of the registered classifier on the validation images."""
+        return self.values["mirror" if self.mirror else "single" if self.kind == "none" else self.kind]
+
+    @property
+    def name(self) -> str:
+        """What is registered, e.g. `ensemble of 2 runs, with mirrored images`."""
+        runs = f"{self.kind} of {len(self.trials)} runs" if self.kind != "none" else "the best run"
+        return runs + (", with mirrored images" if self.mirror else "")
+
     def line(self) -> str:
         """One line for people, e.g. `soup of 3 runs: val_accuracy 0.9620, 0.9511 for the best run ...`."""
         single, shown = self.values["single"], [f"{name} {self.values[name]:.4f}" for name in self.tried]
@@ -43,11 +54,9 @@ class CombinationRecord:
         found = f"{self.metric} {', '.join(shown)}; the best run {single:.4f}; {noise}"
         if not self.is_kept:
             return f"the best run alone, because nothing was better by more than the noise: {found}"
-        runs = f"{self.kind} of {len(self.trials)} runs" if self.kind != "none" else "the best run"
-        mirrored = ", with mirrored images" if self.mirror else ""
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
         cost = f"{passes} and {self.image_ms:.1f} ms an image, {self.single_image_ms:.1f} ms for the best run"
-        return f"{runs}{mirrored}: {found}; {cost}"
+        return f"{self.name}: {found}; {cost}"
 
     def to_json(self) -> dict[str, Any]:
         """The object that the database holds."""

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from data.errors import UserError
+from data.permissions import check_database_access, create_database
 from search.settings import redact
 from search.store.engines import changing_tables, engine_options, is_sqlite, reading, share_sqlite, sqlite_file
 from search.store.optuna_private import database_id, draw_again, study_database_id
@@ -112,6 +113,8 @@ def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: flo
         _make_parent(url)
     with changing_tables(url):
         schema = check_usable(url, create=create, upgrade=upgrade)  # Another process may have done it in the meantime.
+        if is_sqlite(url):
+            create_database(sqlite_file(url))
         storage = _connect(url, outage_s)
         try:
             if schema.state == "absent":
@@ -149,8 +152,11 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
 
 
 def find_schema(url: str) -> Schema:
-    """The version of Sieve's tables in the database at `url`; raises UserError unless it answers. Writes nothing."""
-    if is_sqlite(url) and not sqlite_file(url).is_file():
+    """The version of Sieve's tables in the database at `url`. Writes nothing.
+
+    Raises UserError if the database does not answer, or if it is a SQLite file to which this user may not write.
+    """
+    if is_sqlite(url) and not check_database_access(sqlite_file(url)):
         return Schema(revision=None)
     engine = create_engine(url, **engine_options(url))
     try:

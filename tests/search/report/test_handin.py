@@ -19,6 +19,8 @@ from search.report.handin.write import print_text, write_handin
 from search.report.html_tables import Cell, Table
 from tests.search.report.conftest import MadeStudy
 
+pytestmark = pytest.mark.usefixtures("quick_importances")
+
 ASKED_FOR = (
     "Accuracy against creation order",
     "Accuracy against epoch",

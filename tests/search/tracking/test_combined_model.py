@@ -44,6 +44,16 @@ def test_the_registered_model_answers_as_the_bundle(ensemble: Path, tmp_path: Pa
     )
 
 
+def test_saving_a_model_does_not_list_the_files_of_all_installed_packages(
+    ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    monkeypatch.setattr("mlflow.utils.requirements_utils._MODULES_TO_PACKAGES", None)
+    monkeypatch.setattr("importlib_metadata.packages_distributions", lambda: listed.append("all") or {})
+    save_model(ensemble, tmp_path / "model")
+    assert listed == []
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # Of torch's own exporter.
 def test_the_exported_file_answers_as_the_bundle(ensemble: Path, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
