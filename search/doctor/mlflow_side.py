@@ -43,8 +43,8 @@ def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
         yield broken(TRACKING, str(error), "start the server, or name another with --tracking")
         return
     for study in sorted(behind.keys() | late_looks.keys()):
-        late = f"{plural(behind.get(study, 0), 'trial')}, {plural(late_looks.get(study, 0), 'look')}"
-        text = f"{study}: not in MLflow yet: {late}"
+        missing = f"{plural(behind.get(study, 0), 'trial')}, {plural(late_looks.get(study, 0), 'look')}"
+        text = f"{study}: not in MLflow yet: {missing}"
         yield warning(TRACKING, text, command("sync", f"--study {quote(study)}"))
 
 

@@ -74,7 +74,7 @@ def test_an_answer_below_the_least_confidence_is_unsure(finished, pictures, tmp_
     assert [line["answer"] for line in lines] == [answer["answer"] for answer in result["predictions"]]
 
 
-def test_a_wished_precision_takes_the_threshold_that_the_champion_has_for_it(finished, pictures):
+def test_a_target_precision_takes_the_threshold_that_the_champion_has_for_it(finished, pictures):
     result = predict(finished, "partA", [pictures / "test"], precision=0.9)
     assert result["min_confidence"] == 0.36
     for answer in result["predictions"]:
