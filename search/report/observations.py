@@ -219,7 +219,7 @@ def _effect(effect: ParameterEffect, metric: Metric) -> tuple[Strength, str]:
     )
     if effect.interval[0] <= 0:
         return "unclear", (
-            f"{effect.parameter} has an effect, but which value is best is not settled: {effect.better} is "
+            f"{effect.parameter} has an effect, but its best value is uncertain: {effect.better} is "
             f"{metric.show_difference(effect.difference)} ahead of {effect.worse} with all other choices held equal "
             f"({sure})."
         )

@@ -23,17 +23,17 @@ class CombinationRecord:
     values: Mapping[str, float]
     """The metric of each attempt, and of `single`, the champion's best run, on the validation images in float32."""
     noise: float
-    """Standard deviation of the metric between the champion's seeds, which an attempt must exceed."""
+    """Standard deviation of the metric between the champion's seeds; a combination has to be better by more."""
     passes: int
     """Forward passes of the registered classifier for each image."""
     image_ms: float
     """Milliseconds in which the registered classifier predicts one image on the supervisor's device."""
     single_image_ms: float
-    """The same for the champion's best run."""
+    """Milliseconds in which the champion's best run predicts one image on the supervisor's device."""
 
     @property
     def is_kept(self) -> bool:
-        """Whether the registered classifier is another than the champion's best run."""
+        """Whether the registered classifier is a combination instead of the champion's best run."""
         return self.kind != "none" or self.mirror
 
     @property

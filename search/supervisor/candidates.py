@@ -173,7 +173,7 @@ class Candidates:
         return self._candidate(network, _mean([self._predictions[trial] for trial in trials]))
 
     def _mirrored(self, best: Candidate) -> Candidate:
-        """A network that sees each image mirrored too. Only the mirrored images pass the network here."""
+        """A network that sees each image mirrored too. Only the mirrored images pass through the network here."""
         members = list(best.network.members) if isinstance(best.network, Ensemble) else [best.network]
         configs = best.network.configs if isinstance(best.network, Ensemble) else [self._single.config]
         both = [best.predictions, predict(_Mirrored(best.network), self._batches())]

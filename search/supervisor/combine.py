@@ -33,9 +33,9 @@ def combine(
     *,
     deadline: float | None = None,
 ) -> CombinationRecord:
-    """Combine runs as the confirmation asks for; a classifier that is kept is saved below `folder`.
+    """Combine runs as the confirmation specifies; a combination that is kept is saved below `folder`.
 
-    A combination of the same runs that lies there already, from a promotion that was interrupted, is used again. After
+    If an interrupted promotion has saved a combination of the same runs there, it is used again. After
     `deadline`, in seconds since the epoch, no further runs are added.
     """
     identity = {

@@ -75,12 +75,12 @@ def _registered_note(facts: StudyFacts) -> str:
 
 
 def _epochs_note(facts: StudyFacts) -> str:
-    """The number of epochs behind each row, if they differ: longer trainings are better for that alone."""
+    """The number of epochs behind each row, if they differ: longer training alone gives better values."""
     counted = {stage.name: planned_epochs(stage) for stage in facts.all_stages if not stage.trials.empty}
     if len(set(counted.values())) < 2:
         return ""
     listed = ", ".join(f"{name} {epochs}" for name, epochs in counted.items())
-    return f"Longer trainings reach more, and the rows differ in epochs ({listed}). "
+    return f"Longer training gives better values, and the rows differ in epochs ({listed}). "
 
 
 def within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
@@ -90,7 +90,7 @@ def within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float,
 
 
 def funnel(facts: StudyFacts) -> Plot:
-    """The trials of every stage by state, and the number of configurations carried on."""
+    """The trials of every stage by state, and the number of configurations passed on."""
     figure = blank(barmode="stack", xaxis_title="trials")
     stages = facts.all_stages
     for state, (color, _) in STATES.items():
@@ -104,7 +104,7 @@ def funnel(facts: StudyFacts) -> Plot:
         if stage.pinned.is_extended:
             continue  # Nothing is chosen: its paused trials go on beside those of the next stage.
         count = len(following.pinned.bases)
-        carried = plural(count, "finalist") if following.pinned.is_final else f"{count} carried on"
+        carried = plural(count, "finalist") if following.pinned.is_final else f"{count} passed on"
         _annotate_end(figure, stage.name, len(stage.trials), f" {carried}")
     if facts.finalists:
         _annotate_end(figure, stages[-1].name, len(stages[-1].trials), " 1 champion")

@@ -203,7 +203,7 @@ def test_every_number_of_the_first_screen_states_what_it_averages(made: MadeStud
         return part.split('class="detail">')[1:]
 
     validation, test, cost = first_screen(made.facts())
-    assert "mean of 3 trainings of the champion, each on a fresh seed, over 200 validation images" in validation
+    assert "mean of 3 runs of the champion, each on a fresh seed, over 200 validation images" in validation
     assert "share of 200 test images that the champion&#39;s best run" in test
     assert "sum of the time of" in cost
     assert "a single run over 200 validation images; not confirmed yet" in first_screen(unfinished.facts())[0]
