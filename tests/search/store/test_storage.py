@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -18,10 +17,7 @@ from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from search.store.tables import locks
-
-FORKS = multiprocessing.get_context("forkserver")
-"""Real processes that start in milliseconds: the server has imported what they need."""
-FORKS.set_forkserver_preload(["search.store.claims"])
+from tests.forkserver import FORKS
 
 
 def test_a_database_that_does_not_answer_is_one_line_and_no_password() -> None:
