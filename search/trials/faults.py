@@ -6,8 +6,8 @@ import traceback
 
 import torch
 
+from data.disk_trouble import disk_trouble
 from data.errors import ArtifactsAway, LeaseLost
-from data.files import disk_trouble
 from search.store.retries import is_outage
 
 TRACEBACK_LINES = 12
