@@ -3,6 +3,7 @@
 SieveError                 the work failed; the command ends with exit code 1
 ├── UserError              what was asked for cannot be done; one line, exit code 2, nothing written
 ├── InfeasibleConfig       a configuration that cannot be built or does not fit; infeasible, not failed
+│   └── DoesNotFit         the device has too little memory for it
 ├── TrainingDiverged       the loss is no longer finite; reported as pruned, with the reason
 ├── LeaseLost              another worker owns this trial now; the result is discarded and the worker goes on
 ├── ArtifactsAway          the store of checkpoints and classifiers does not answer; the trial goes back into the queue
@@ -21,6 +22,10 @@ class UserError(SieveError):
 
 class InfeasibleConfig(SieveError):
     """A configuration that cannot be built, such as one that shrinks an image below 1x1."""
+
+
+class DoesNotFit(InfeasibleConfig):
+    """A configuration for which the device has too little memory, even for a few images at a time."""
 
 
 class TrainingDiverged(SieveError):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import json
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from data.disk_trouble import remedy
 from data.errors import UserError
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -31,25 +30,6 @@ class CacheLimit:
     """That decode where it would take more; None: one per core."""
 
 
-_FREE_SPACE = "free some space or choose another folder"
-_REMEDIES = {
-    errno.EACCES: "get permission to read and write there, or choose another folder",
-    errno.ENOSPC: _FREE_SPACE,
-    errno.EDQUOT: _FREE_SPACE,
-    errno.EROFS: "choose another folder",
-    errno.EIO: "check the disk, or choose another folder",
-    errno.EFBIG: "raise the limit on the size of files, see `ulimit -f`",
-    errno.EMFILE: "allow more open files, e.g. with `ulimit -n 4096`",
-    errno.ENFILE: "close other programs: the whole machine has too many open files",
-    errno.ENAMETOOLONG: "choose a shorter name or folder",
-}
-"""What to do about each error of the operating system that says nothing about Sieve."""
-_SQLITE_REMEDIES = {
-    sqlite3.SQLITE_FULL: _FREE_SPACE,
-    sqlite3.SQLITE_READONLY: "make the file and its folder writable for you, or choose another folder",
-}
-
-
 @contextmanager
 def writing_below(home: Path) -> Iterator[None]:
     """Turn the operating system's error for a full or read-only disk below `home` into a UserError."""
@@ -61,46 +41,12 @@ def writing_below(home: Path) -> Iterator[None]:
         raise UserError(f"{home}: cannot write here: {error.strerror}; {remedy(error, home)}") from error
 
 
-def remedy(error: OSError, place: Path | None = None) -> str:
-    """What to do about an error of the operating system at a place."""
-    if error.errno == errno.ENOSPC and place is not None and _lacks_inodes(place):
-        return "delete some files (there is space, but no inode for another file) or choose another folder"
-    return _REMEDIES.get(error.errno or 0, _FREE_SPACE)
-
-
-def _lacks_inodes(place: Path) -> bool:
-    there = next((path for path in (place, *place.parents) if path.exists()), place)
-    try:
-        status = os.statvfs(there)
-    except OSError:
-        return False
-    return status.f_files > 0 and status.f_favail == 0 and status.f_bavail > 0
-
-
 def show_bytes(count: int) -> str:
     """`1.5 GiB`, for people."""
     size, unit = float(count), 0
     while size >= 1024 and unit < len(_UNITS) - 1:
         size, unit = size / 1024, unit + 1
     return f"{size:,.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"
-
-
-def disk_trouble(error: BaseException) -> str | None:
-    """The reason why files cannot be read or written, if that is behind an error; ends with what to do.
-
-    A disk may be full, broken or closed to this user, or a limit on files may be reached.
-    """
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _REMEDIES:
-            where = f"{seen.filename}: " if seen.filename else ""
-            return f"{where}{seen.strerror}; {remedy(seen, Path(str(seen.filename)) if seen.filename else None)}"
-        if isinstance(seen, sqlite3.Error):
-            advice = _SQLITE_REMEDIES.get(getattr(seen, "sqlite_errorcode", 0) & 0xFF)  # Without its extension.
-            if advice:
-                return f"{seen}; {advice}"
-        seen = seen.__cause__
-    return None
 
 
 @contextmanager

@@ -24,8 +24,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from data.disk_trouble import disk_trouble
 from data.errors import SieveError, UserError
-from data.files import disk_trouble
 from models.command_parser import CommandParser as CommandParser
 from search import settings
 from search.store.retries import is_outage, storage_away

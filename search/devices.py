@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 from data.errors import UserError
 from data.parallel import cpu_cores
+from search.gpus import are_numbered_alike, driver_indices, read_gpus
+from search.terminal import say
 
 _DRIVERS = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
 """GPU drivers. If none is installed, torch finds no GPU."""
+FULL_SHARE = 0.9
+"""The share of a GPU's memory that is in use when `auto` leaves the GPU to the programs that use it."""
 
 
 def parse_devices(text: str) -> list[str]:
     """The torch devices that an option names. `auto` is every GPU, or the CPU if there is none.
 
+    If other programs fill some of the GPUs, `auto` leaves those out and prints a line about each.
+
     Raises UserError for a device that this machine does not have.
     """
     gpus = _gpus()
     if text == "auto":
-        return gpus or ["cpu"]
+        return _with_room(gpus) or ["cpu"]
     if text == "cpu":
         return ["cpu"]
     if text != "cuda" and not text.startswith("cuda:"):
@@ -40,6 +47,31 @@ def _gpus() -> list[str]:
     import torch  # Here, so that a search on a CPU starts without it: the import takes seconds.
 
     return [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+
+
+def _with_room(devices: list[str]) -> list[str]:
+    """The GPUs without those that other programs fill; all of them if all are full."""
+    if len(devices) < 2:
+        return devices
+    index_of, read = driver_indices(devices, os.environ.get("CUDA_VISIBLE_DEVICES")), read_gpus()
+    if not read or not are_numbered_alike(read):
+        return devices
+    gpus = {gpu.index: gpu for gpu in read}
+    lines = {}
+    for device, index in index_of.items():
+        gpu = gpus.get(index)
+        if gpu is None or gpu.memory_used_mib is None or gpu.memory_total_mib is None:
+            continue
+        if gpu.memory_used_mib > FULL_SHARE * gpu.memory_total_mib:
+            lines[device] = (
+                f"{device} is left out: other programs use {gpu.memory_used_mib / 1024:.1f} of "
+                f"{gpu.memory_total_mib / 1024:.1f} GiB; name it with --devices to use it all the same"
+            )
+    if len(lines) == len(devices):
+        return devices
+    for line in lines.values():
+        say(line)
+    return [device for device in devices if device not in lines]
 
 
 def _is_installed(library: str) -> bool:

@@ -6,8 +6,10 @@ torch needs another package for that, and would occupy memory on every GPU.
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TIMEOUT_S = 3.0
@@ -36,6 +38,22 @@ def read_gpus() -> list[Gpu]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [_gpu(row) for row in csv.reader(done.stdout.splitlines(), skipinitialspace=True)]
+
+
+def are_numbered_alike(gpus: Sequence[Gpu]) -> bool:
+    """Whether torch numbers the GPUs as the driver does: by default torch puts the fastest model first."""
+    return len({gpu.name for gpu in gpus}) == 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+
+
+def driver_indices(devices: Sequence[str], visible: str | None) -> dict[str, int]:
+    """The driver's number of each of torch's devices; empty if they are not named by numbers, as slices of a GPU."""
+    numbers = [int(device.removeprefix("cuda:")) for device in devices if device.startswith("cuda:")]
+    if visible is None:
+        return {f"cuda:{number}": number for number in numbers}
+    names = [name.strip() for name in visible.split(",")]
+    if not all(name.isdecimal() for name in names) or max(numbers, default=0) >= len(names):
+        return {}
+    return {f"cuda:{number}": int(names[number]) for number in numbers}
 
 
 def _gpu(row: list[str]) -> Gpu:

@@ -60,7 +60,7 @@ def branch_limit(
             best, before = count, rate
             count = min(2 * count, most)
             too_large = (free_bytes - left_bytes) / best * count > _MEMORY_SHARE * free_bytes
-            if best == most or (too_large and device.type == "cuda"):
+            if best == most or too_large:
                 return best
 
 
@@ -118,6 +118,7 @@ def _measure(
 
 
 def _free_bytes(device: torch.device) -> int:
+    """Bytes that no program uses; 0 on a CPU, where memory is no limit here."""
     if device.type != "cuda":
         return 0
     torch.cuda.empty_cache()

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from data.batches import Batch
-from data.errors import InfeasibleConfig
+from data.errors import DoesNotFit
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class MicroBatches:
         """Call `work` with the pieces of a batch and return its result; if memory runs out, call it with smaller
         pieces.
 
-        Raises InfeasibleConfig if even pieces of `SMALLEST` images do not fit.
+        Raises DoesNotFit if even pieces of `SMALLEST` images do not fit.
         """
         while True:
             try:
@@ -45,9 +45,7 @@ class MicroBatches:
                     raise
                 images = len(batch.labels_N) // self.count
                 if images < 2 * SMALLEST:
-                    raise InfeasibleConfig(
-                        f"out of memory with {images} images at a time: {_first_line(error)}"
-                    ) from None
+                    raise DoesNotFit(f"out of memory with {images} images at a time: {_first_line(error)}") from None
             # Not in the handler: the error's traceback keeps the memory of the attempt.
             self.count *= 2
             torch.cuda.empty_cache()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 
 from data.files import locked
 
@@ -63,7 +63,17 @@ def share_sqlite(engine: Engine) -> None:
         only_reads = connection.get_execution_options().get("sieve_reading", False)
         connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
+    name_file_in_errors(engine)
     engine.dispose()  # Connections made before these listeners lack the settings.
+
+
+def name_file_in_errors(engine: Engine) -> None:
+    """Add the path of a SQLite file to its errors, as a note: SQLite itself names no file."""
+
+    @event.listens_for(engine, "handle_error")
+    def name_file(context: ExceptionContext) -> None:
+        if isinstance(context.original_exception, sqlite3.Error):
+            context.original_exception.add_note(str(engine.url.database))
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, TypeVar, cast
 from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from data.disk_trouble import disk_trouble
 from data.errors import StorageAway
-from data.files import disk_trouble
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

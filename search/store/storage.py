@@ -18,10 +18,19 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from data.disk_trouble import disk_trouble
 from data.errors import UserError
 from data.permissions import check_database_access, create_database
 from search.settings import redact
-from search.store.engines import changing_tables, engine_options, is_sqlite, reading, share_sqlite, sqlite_file
+from search.store.engines import (
+    changing_tables,
+    engine_options,
+    is_sqlite,
+    name_file_in_errors,
+    reading,
+    share_sqlite,
+    sqlite_file,
+)
 from search.store.optuna_private import database_id, draw_again, study_database_id
 from search.store.retries import first_line
 from search.store.schema import NEWEST, Schema, read_schema
@@ -159,10 +168,13 @@ def find_schema(url: str) -> Schema:
     if is_sqlite(url) and not check_database_access(sqlite_file(url)):
         return Schema(revision=None)
     engine = create_engine(url, **engine_options(url))
+    name_file_in_errors(engine)
     try:
         with engine.connect() as connection:
             return read_schema(connection)
     except DBAPIError as error:
+        if trouble := disk_trouble(error):
+            raise UserError(trouble) from error
         raise UserError(
             f"--storage {redact(url)} does not answer: {first_line(error)}; "
             "check the URL, and that the database is running"

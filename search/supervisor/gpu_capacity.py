@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from data.parallel import cpu_cores
-from search.gpus import Gpu, read_gpus
+from search.gpus import Gpu, are_numbered_alike, driver_indices, read_gpus
 from search.timing import DEFAULT_TIMING, Timing
 
 READINGS = 4
@@ -28,7 +28,7 @@ class GpuCapacity:
     ) -> None:
         self._read = read
         self._reading_s = timing.gpu_reading_s
-        self._index_of = _driver_indices(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        self._index_of = driver_indices(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
         self._busy: dict[str, list[float]] = {}
         """Percent of the time in which each GPU computed, one entry per reading."""
         self._memory_mib: dict[str, float] = {}
@@ -41,7 +41,7 @@ class GpuCapacity:
             return None
         self._next_reading_at = time.monotonic() + self._reading_s
         read = self._read()
-        if sum(workers.values()) >= cpu_cores() or not _are_numbered_alike(read):
+        if sum(workers.values()) >= cpu_cores() or not are_numbered_alike(read):
             return None
         gpus = {gpu.index: gpu for gpu in read}
         for device, index in self._index_of.items():
@@ -63,19 +63,3 @@ class GpuCapacity:
             return False
         memory_mib = self._memory_mib[device] * (workers + 1)
         return fmean(readings[-READINGS:]) < BUSY_PERCENT and memory_mib <= MEMORY_SHARE * gpu.memory_total_mib
-
-
-def _are_numbered_alike(gpus: Sequence[Gpu]) -> bool:
-    """Whether torch numbers the GPUs as the driver does: by default torch puts the fastest model first."""
-    return len({gpu.name for gpu in gpus}) == 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-
-
-def _driver_indices(devices: Sequence[str], visible: str | None) -> dict[str, int]:
-    """The driver's number of each of torch's devices; empty if they are not named by numbers, as slices of a GPU."""
-    numbers = [int(device.removeprefix("cuda:")) for device in devices if device.startswith("cuda:")]
-    if visible is None:
-        return {f"cuda:{number}": number for number in numbers}
-    names = [name.strip() for name in visible.split(",")]
-    if not all(name.isdecimal() for name in names) or max(numbers, default=0) >= len(names):
-        return {}
-    return {f"cuda:{number}": int(names[number]) for number in numbers}

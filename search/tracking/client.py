@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from data.disk_trouble import disk_trouble
 from data.errors import SieveError, UserError
-from data.files import disk_trouble
 from search.settings import redact
 from search.tracking.moved_home import follow_home, remove_stray_folders
 from search.tracking.sqlite_schema import only_one_creates_the_schema

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
+from data.disk_trouble import disk_trouble
 from data.errors import SieveError, UserError
-from data.files import disk_trouble
 from search.settings import Settings, redact
 from search.store.records import read_study
 from search.store.retries import retried

@@ -16,8 +16,8 @@ from torch import nn
 
 from data.arrays import ImageSet
 from data.augment import Augmentation
+from data.disk_trouble import disk_trouble
 from data.errors import InfeasibleConfig, UserError
-from data.files import disk_trouble
 from data.splits import stratified_sample
 from models.config import BackboneConfig, TrainConfig
 from models.free_memory import free_memory

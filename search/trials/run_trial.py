@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data.errors import InfeasibleConfig, TrainingDiverged
+from data.errors import DoesNotFit, InfeasibleConfig, TrainingDiverged
 from models.config import TrainConfig
 from models.metric_names import bind_metric
 from models.training.checkpoint import read_history
@@ -18,7 +18,7 @@ from models.training.metrics import EpochMetrics
 from models.training.micro_batches import is_out_of_memory
 from search import names
 from search.store.claims import Result
-from search.trials.faults import first_line, raise_unless_trial_at_fault, traceback_tail
+from search.trials.faults import first_line, raise_if_others_fill, raise_unless_trial_at_fault, traceback_tail
 from search.trials.finalist_files import save_finalist
 from search.trials.interruption import TimeIsUp
 from search.trials.network_size import network_size
@@ -30,7 +30,8 @@ def run_trial(run: TrialRun) -> Result:
     """Train a claimed trial to its end and return its result.
 
     Whatever the trial itself did wrong becomes its result. Raises only what is not the trial's fault: LeaseLost,
-    WorkerStopped, a broken device, a full disk, a database or an object store that does not answer.
+    WorkerStopped, a broken device, a GPU that other programs fill, a full disk, a database or an object store that does
+    not answer.
     """
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -41,6 +42,9 @@ def run_trial(run: TrialRun) -> Result:
 
             return run_probe(run)
         return _train(run)
+    except DoesNotFit as error:
+        _check_memory(run)
+        return _infeasible(run, str(error))
     except InfeasibleConfig as error:
         return _infeasible(run, str(error))
     except TrainingDiverged as error:
@@ -50,8 +54,15 @@ def run_trial(run: TrialRun) -> Result:
     except Exception as error:  # A bug in the model or the study must cost one trial, not the search.
         raise_unless_trial_at_fault(error, run.context.device)
         if is_out_of_memory(error):
+            _check_memory(run)
             return _infeasible(run, f"out of memory: {first_line(error)}")
         return run.failed(traceback_tail(error))
+
+
+def _check_memory(run: TrialRun) -> None:
+    """After memory ran out: raise UserError unless the trial, or a trial beside it, is what needs the memory."""
+    if not run.context.shares_device():
+        raise_if_others_fill(run.context.device)
 
 
 def _infeasible(run: TrialRun, reason: str) -> Result:

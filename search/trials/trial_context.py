@@ -41,6 +41,8 @@ class TrialContext:
     """Wraps what has to make progress: training. Preparing may wait for another process for any length of time."""
     on_batch: Callable[[], None] = lambda: None
     """Called after each batch, as a sign of progress."""
+    shares_device: Callable[[], bool] = lambda: False
+    """Whether other workers of the study may use memory of the same device."""
     timing: Timing = DEFAULT_TIMING
     branch_limits: dict[tuple[object, ...], int] = field(default_factory=dict)
     """How many networks of a shape the device trains at once, by shape, as measured by `search.trials.branch_gang`."""

@@ -25,15 +25,15 @@ from search.stage.samplers import looks_at_running, make_pruner, make_sampler
 from search.store.claims import Claim, Result, finish
 from search.store.optuna_private import study_database_id
 from search.store.pinned_stage import PinnedStage
-from search.store.processes import process_name
-from search.store.records import StageRecord, StudyRecord, read_stages, read_study
+from search.store.processes import host_of, process_name
+from search.store.records import StageRecord, StudyRecord, read_stages, read_study, read_workers
 from search.store.storage import Storage
 from search.terminal import FAILED
 from search.timing import DEFAULT_TIMING, Timing
 from search.trials.artifacts import open_artifacts
 from search.trials.claim_trials import claim_continuing, claim_trials
 from search.trials.end_trials import put_back, record_result, retry_elsewhere_or_fail
-from search.trials.faults import first_line
+from search.trials.faults import first_line, raise_if_others_fill
 from search.trials.gang_trial import run_gang
 from search.trials.interruption import Interruption, WorkerStopped
 from search.trials.lease_keeper import HeldLeases, LeaseKeeper
@@ -86,6 +86,7 @@ class Worker:
             interruptible=self._interruption.interruptible,
             watching=self._watchdog.watching,
             on_batch=self._watchdog.beat,
+            shares_device=self._shares_device,
             timing=timing,
         )
 
@@ -162,6 +163,7 @@ class Worker:
             put_back(self._context, self._running)
             raise
         except torch.AcceleratorError as error:
+            self._check_memory(error)
             for run in self._running:
                 retry_elsewhere_or_fail(self._context, record, run, first_line(error))
             raise SieveError(
@@ -197,6 +199,21 @@ class Worker:
             )
             self._stages[record.optuna_study] = stage, study, [study_database_id(known) for known in earlier]
         return self._stages[record.optuna_study]
+
+    def _check_memory(self, error: torch.AcceleratorError) -> None:
+        """Put the trials back and raise UserError if the driver has no memory because other programs fill the GPU."""
+        if "out of memory" not in str(error) or self._shares_device():
+            return
+        try:
+            raise_if_others_fill(self._device)
+        except UserError:
+            put_back(self._context, self._running)
+            raise
+
+    def _shares_device(self) -> bool:
+        others = [worker for worker in read_workers(self._storage, self._study.name) if worker.name != self.name]
+        here = host_of(self.name)
+        return any(worker.device == str(self._device) and host_of(worker.name) == here for worker in others)
 
     def _is_study_running(self) -> bool:
         record = read_study(self._storage, self._study.name)

@@ -137,6 +137,13 @@ def test_a_crop_wider_than_the_images_is_infeasible() -> None:
         train_batches(augmentation=Augmentation(crop_padding=8))
 
 
+def test_images_stay_on_the_host_if_another_program_leaves_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed_bytes = 50 * 8 * 8 * 3
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * needed_bytes - 2, 80 * 2**30))
+    placed = to_device(image_set(range(50)), torch.device("cuda:0"))
+    assert placed.index_device == CPU and placed.device == torch.device("cuda:0")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("memory_share", [0.5, 0.0])
 def test_an_epoch_on_a_gpu_never_waits_for_it(memory_share: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from data.disk_trouble import disk_trouble
 from data.errors import UserError
-from data.files import disk_trouble, writing_below
+from data.files import writing_below
 
 REMEDIES = {
     errno.ENOSPC: "free some space or choose another folder",
@@ -54,6 +56,42 @@ def test_a_limit_on_files_is_found_behind_another_error() -> None:
     error.__cause__ = cause
     assert disk_trouble(error) == "/home/x: Too many open files; allow more open files, e.g. with `ulimit -n 4096`"
     assert disk_trouble(ValueError("a bug")) is None
+
+
+def test_a_copy_that_fails_is_named_and_not_its_source() -> None:
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/here/a", None, "/there/b")
+    assert disk_trouble(error) == "/there/b: No space left on device; free some space or choose another folder"
+
+
+def sqlite_error(code: int, file: Path) -> sqlite3.OperationalError:
+    """The error with which SQLite reports a code, with the note that the storage adds."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    error.add_note(str(file))
+    return error
+
+
+def test_an_input_output_error_of_sqlite_is_a_full_disk_only_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "x.db"
+    error = sqlite_error(sqlite3.SQLITE_IOERR | 19 << 8, file)
+    assert disk_trouble(error) is None
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert disk_trouble(error) == f"{file}: disk I/O error; free some space or choose another folder"
+
+
+def test_a_database_that_cannot_be_opened_because_of_too_many_open_files_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite_error(sqlite3.SQLITE_CANTOPEN, tmp_path / "x.db")
+    assert disk_trouble(error) is None
+
+    def refuse(*arguments: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert "ulimit -n" in str(disk_trouble(error))
 
 
 def test_a_database_that_cannot_grow_is_found(tmp_path: Path) -> None:

@@ -331,3 +331,26 @@ def test_as_many_branches_are_trained_as_gain_and_fit(
     assert found == limit
     assert torch.equal(_flat(model), before) and torch.equal(torch.get_rng_state(), drawn)
     assert limit_module._GAIN > 1
+
+
+@pytest.mark.parametrize(
+    "free_mib, limit",
+    [
+        (80_000, 8),  # all that are wanted
+        (5_000, 4),  # another program has the rest: four use 4,000 MiB, eight would need twice that
+        (1_500, 1),
+    ],
+)
+def test_branches_share_the_memory_that_other_programs_leave(
+    free_mib: int, limit: int, splits: MakeSplits, shared: FlexCNNConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed, (train, _) = Timed(lambda n: 0.01), splits(shared)
+    free = iter([free_mib, *(free_mib - 1_000 * branches for branches in (1, 2, 4, 8))])
+    monkeypatch.setattr(limit_module, "_free_bytes", lambda device: next(free))
+
+    found = branch_limit(
+        _model(shared, 0), shared, train,
+        classes=3, device=CPU, dtype=torch.float32, capture=timed, most=8, clock=lambda: timed.now,
+    )  # fmt: skip
+
+    assert found == limit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -10,6 +12,7 @@ from pathlib import Path
 import mlflow.artifacts
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from data.errors import SieveError, UserError
 from data.files import hash_folder
@@ -17,6 +20,9 @@ from models.bundle import load_bundle
 from search import names
 from search.tracking.client import connect
 from search.tracking.model_registry import load_champion, log_bundle, register_champion
+
+OTHERS = 0o640
+"""Permissions that mark files of another user."""
 
 
 @pytest.fixture
@@ -98,6 +104,44 @@ def test_a_crash_at_any_step_of_promotion_leaves_the_old_champion_whole(
     new = register(settings, better, other_run)
     assert load_champion(settings, "models:/partA@champion").registered == new
     assert (old.version, new.version) == ("1", "2")
+
+
+@pytest.mark.parametrize("step", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
+def test_a_full_disk_at_any_step_of_promotion_is_one_line_and_the_same_call_goes_on(
+    settings, run_id, bundle, monkeypatch, step
+):
+    client = connect(settings.tracking_url)
+
+    def fill(*arguments, **keywords):
+        raise MlflowException("not written") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client), step, fill)
+        with pytest.raises(UserError, match="/disk/file: No space left on device; free some space") as refused:
+            register(settings, bundle, run_id)
+    assert "\n" not in str(refused.value)
+    assert not client.get_registered_model("partA").aliases
+    assert register(settings, bundle, run_id).version == "1"
+    assert load_champion(settings, "models:/partA@champion").registered.version == "1"
+
+
+def test_what_an_interrupted_upload_left_is_replaced_whoever_owns_it(settings, run_id, bundle, monkeypatch):
+    log_bundle(settings, run_id, bundle)
+    left = Path(connect(settings.tracking_url).get_run(run_id).info.artifact_uri.removeprefix("file://"))
+    (left / names.BUNDLE_FOLDER / "weights.safetensors").write_bytes(b"half")
+    (left / names.BUNDLE_FOLDER / "stray").touch()
+    for path in (left / names.BUNDLE_FOLDER).iterdir():
+        path.chmod(OTHERS)
+    set_times = os.utime
+
+    def by_the_owner_only(path, *arguments, **keywords):
+        if os.stat(path).st_mode & 0o777 == OTHERS:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        set_times(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "utime", by_the_owner_only)
+    log_bundle(settings, run_id, bundle)
+    assert hash_folder(left / names.BUNDLE_FOLDER) == hash_folder(bundle)
 
 
 def test_files_that_come_back_changed_are_never_given_a_version(settings, run_id, bundle, monkeypatch):
