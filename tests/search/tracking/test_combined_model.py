@@ -48,8 +48,13 @@ def test_saving_a_model_does_not_list_the_files_of_all_installed_packages(
     ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[str] = []
+
+    def list_all() -> dict[str, list[str]]:
+        listed.append("all")
+        return {}
+
     monkeypatch.setattr("mlflow.utils.requirements_utils._MODULES_TO_PACKAGES", None)
-    monkeypatch.setattr("importlib_metadata.packages_distributions", lambda: listed.append("all") or {})
+    monkeypatch.setattr("importlib_metadata.packages_distributions", list_all)
     save_model(ensemble, tmp_path / "model")
     assert listed == []
 
