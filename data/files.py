@@ -33,6 +33,7 @@ class CacheLimit:
 
 _FREE_SPACE = "free some space or choose another folder"
 _REMEDIES = {
+    errno.EACCES: "get permission to read and write there, or choose another folder",
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,
     errno.EROFS: "choose another folder",
@@ -85,9 +86,9 @@ def show_bytes(count: int) -> str:
 
 
 def disk_trouble(error: BaseException) -> str | None:
-    """The error of a disk that is full, read-only or broken, or of a limit on files, if that is behind an error.
+    """The reason why files cannot be read or written, if that is behind an error; ends with what to do.
 
-    The text ends with what to do.
+    A disk may be full, broken or closed to this user, or a limit on files may be reached.
     """
     seen: BaseException | None = error
     while seen is not None:

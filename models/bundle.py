@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -75,11 +75,11 @@ def save_bundle(
         raise UserError(f"{folder}: is not empty; choose another folder or remove it")
     with writing_below(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        part = folder.with_name(f".{folder.name}.{uuid4().hex}.part")  # tempfile's folders are closed to the group.
+        part.mkdir()
         try:
             _write_through(part / WEIGHTS, weights)
             _write_through(part / DESCRIPTION, json.dumps(description, indent=2).encode() + b"\n")
-            part.chmod(0o755)  # mkdtemp makes it private.
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -103,7 +103,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, SieveError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{folder}: not a classifier that can be loaded ({reason}); save it again") from error
+        raise UserError(f"{folder}: the classifier cannot be loaded ({reason}); save it again") from error
     model.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(
         model=model.eval(),

@@ -20,7 +20,7 @@ from search.report.facts import StudyFacts, open_facts
 from search.report.make import make_report
 from search.report.page import gather
 from search.run import run as run_request
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.supervisor.arguments import add_run_arguments
 from search.supervisor.prepare import check_request
 from studies.definition import Study
@@ -84,4 +84,4 @@ def report(
 
 
 def _settings(home: str | Path | None, storage: str | None, tracking: str | None) -> Settings:
-    return from_arguments(argparse.Namespace(home=home, storage=storage, tracking=tracking, artifacts=None))
+    return enter_home(argparse.Namespace(home=home, storage=storage, tracking=tracking, artifacts=None))

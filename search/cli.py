@@ -71,7 +71,7 @@ def main_guard(command: Callable[[], object]) -> int:
         return FAILED
     except Exception as error:
         if trouble := disk_trouble(error):
-            return _fail(UserError(f"cannot write: {trouble}"), BAD_INPUT)
+            return _fail(UserError(f"cannot read or write: {trouble}"), BAD_INPUT)
         if not is_outage(error):
             raise  # A bug.
         return _fail(storage_away(error), FAILED)

@@ -27,7 +27,7 @@ import requests
 
 from data.errors import SieveError, UserError
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import Settings, from_arguments, redact
+from search.settings import Settings, enter_home, redact
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
 from search.tracking.client import answering
@@ -138,7 +138,7 @@ class _LocalMLflow:
         if self._process.poll() is not None:
             self._log.seek(0)
             last = (self._log.read().decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
-            raise SieveError(f"MLflow's server ended with code {self._process.returncode}: {last}")
+            raise SieveError(f"MLflow's server exited with code {self._process.returncode}: {last}")
 
     def end(self) -> None:
         """End the server and its worker processes, which share its process group."""
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         say("The pages have no login and are reachable from this machine only. Ctrl-C stops them.")
 
-    settings = from_arguments(arguments)
+    settings = enter_home(arguments)
     with _stop_signals() as stop:
         serve(settings, port=arguments.port, mlflow_port=arguments.mlflow_port, ready=ready, stop=stop)
 

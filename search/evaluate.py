@@ -24,7 +24,7 @@ from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.answers import write_answers
 from search.pictures.predictions import Predictions, look_file, predictions_of, save_predictions
 from search.report.make import try_report
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.stage.moved_pictures import DATA_HELP, check_same_images, locate_images
 from search.store.find import find_champion, find_study
 from search.store.look_result import LookResult
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     if arguments.again is not None and not arguments.again.strip():
         raise UserError("--again: the reason is empty; give the reason why another look is needed")
-    settings = from_arguments(arguments)
+    settings = enter_home(arguments)
     with DataProgress() as progress:
         result = evaluate(settings, arguments.study, again=arguments.again, data=arguments.data, progress=progress)
     if arguments.json:

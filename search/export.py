@@ -21,7 +21,7 @@ from data.errors import UserError
 from data.outputs import output_folder
 from search.cli import CommandParser, command_parser, main_guard
 from search.names import study_folder
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
 from search.terminal import open_console, print_json
@@ -109,7 +109,7 @@ def _print_figures(figures: list[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    result = export(from_arguments(options), options.study, options.output, int8=options.int8)
+    result = export(enter_home(options), options.study, options.output, int8=options.int8)
     if options.json:
         print_json(result)
     else:

@@ -1,4 +1,4 @@
-"""Create the tables of Sieve, Optuna and MLflow in shared databases, and upgrade those of an older Sieve.
+"""Create the tables of Sieve, Optuna and MLflow in shared databases, and upgrade those of an older version of Sieve.
 
     sieve init --storage postgresql://USER@HOST/NAME
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import from_arguments, redact
+from search.settings import enter_home, redact
 from search.store.storage import open_storage
 from search.terminal import print_json, say
 from search.tracking.client import answering
@@ -26,7 +26,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = build_parser().parse_args(argv)
-    settings = from_arguments(arguments)
+    settings = enter_home(arguments)
     open_storage(settings.storage_url, create=True, upgrade=True).close()
     with answering(settings.tracking_url):  # Creates the tables of a database; a server has its own already.
         pass

@@ -25,7 +25,7 @@ from data.files import write_csv
 from data.find_pictures import find_pictures
 from data.outputs import check_output_file
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
 from search.terminal import open_console, print_json
@@ -82,8 +82,8 @@ def _threshold(champion: LoadedChampion, precision: float) -> float:
     if precision not in known:
         listed = ", ".join(f"{value:g}" for value in known) or "none"
         raise UserError(
-            f"--precision {precision:g}: {champion.registered.uri} has no threshold for it, as its validation images "
-            f"cannot vouch for it; known: {listed}. Give one of these, or --min-confidence"
+            f"--precision {precision:g}: {champion.registered.uri} has no confidence threshold for this precision; "
+            f"it has thresholds for {listed}; give one of these, or --min-confidence"
         )
     return known[precision]
 
@@ -173,7 +173,7 @@ def build_parser() -> CommandParser:
     )  # fmt: skip
     parser.add_argument(
         "--precision", metavar="P", type=float,
-        help="answer `unsure` where validation images say that answers would not be right this often, e.g. 0.95",
+        help="answer `unsure` below the confidence chosen on validation images for this precision, e.g. 0.95",
     )  # fmt: skip
     parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the answers to a CSV file")
     return parser
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not 0 <= arguments.min_confidence <= 1:
         raise UserError(f"--min-confidence {arguments.min_confidence:g}: give a probability from 0 to 1")
     result = predict(
-        from_arguments(arguments), arguments.study, arguments.places,
+        enter_home(arguments), arguments.study, arguments.places,
         top=arguments.top, min_confidence=arguments.min_confidence, precision=arguments.precision,
     )  # fmt: skip
     if arguments.csv:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from data.errors import UserError
 from data.files import CacheLimit
+from data.permissions import share_with_group
 from search import names
 from search.durations import parse_duration
 
@@ -91,7 +92,7 @@ def normalise_tracking_url(url: str) -> str:
         raise UserError(f"--tracking {url}: MLflow no longer keeps runs in a folder or plain file; write {forms}")
     if url.partition(":")[0] in ("http", "https"):
         if not urlsplit(url).netloc:
-            raise UserError(f"--tracking {url}: names no host; write {forms}")
+            raise UserError(f"--tracking {url}: no host in the URL; write {forms}")
         return url
     parsed = _parsed(url, "--tracking", forms)
     return _installed(parsed, "--tracking") if parsed.get_backend_name() in _DRIVERS else url
@@ -189,7 +190,7 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option that limits the disk space for decoded images."""
     parser.add_argument(
         "--cache-limit", metavar="SIZE",
-        help="disk space for decoded images, e.g. 20G; a larger data set is decoded anew in every epoch "
+        help="disk space for decoded images, e.g. 20G; a larger data set is decoded again in every epoch "
         "(default: half of the free space, or SIEVE_CACHE_LIMIT)",
     )  # fmt: skip
 
@@ -206,7 +207,7 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that run trials."""
     parser.add_argument(
         "--trial-timeout", metavar="TIME",
-        help=f"end a trial that finishes no batch for this long, e.g. 10m; {NO_TIMEOUT} never ends one "
+        help=f"end a trial that finishes no batch for this long, e.g. 10m; {NO_TIMEOUT}: no limit "
         "(default: 30m, or SIEVE_TRIAL_TIMEOUT)",
     )  # fmt: skip
     parser.add_argument(
@@ -214,6 +215,13 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"maximum number of heads on one frozen network that are trained together; 1 needs the least memory "
         f"(default: {GANG_SIZE}, or SIEVE_GANG_SIZE)",
     )  # fmt: skip
+
+
+def enter_home(arguments: argparse.Namespace) -> Settings:
+    """The settings of a command, as `from_arguments` reads them; from now on its files have the home's permissions."""
+    settings = from_arguments(arguments)
+    share_with_group(settings.home)
+    return settings
 
 
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -273,7 +281,7 @@ def _check_apart(storage_url: str, tracking_url: str) -> None:
     ):
         raise UserError(
             f"--storage and --tracking both name {redact(storage_url)}, but Optuna and MLflow cannot share a database; "
-            "give them two"
+            "give each its own"
         )
 
 

@@ -3,8 +3,8 @@
     sieve status
     sieve status --study NAME --watch
 
-It prints once. With --watch it updates the display until every study is done, or until Ctrl-C, which ends only the
-display. An update takes a few short queries, whatever the size of the study.
+The status is printed once. With --watch the display is updated until every study is done, or until Ctrl-C, which ends
+only the display. An update takes a few short queries, whatever the size of the study.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.text import Text
 from data.errors import UserError
 from search.cli import CommandParser, command_parser, main_guard
 from search.gpus import Gpu, read_gpus
-from search.settings import from_arguments, redact
+from search.settings import enter_home, redact
 from search.stage.snapshot import Snapshot, take_snapshot
 from search.store.find import find_study
 from search.store.locks import is_supervised
@@ -97,9 +97,11 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings, console = from_arguments(options), open_console()
+    settings, console = enter_home(options), open_console()
     if options.watch and (options.json or not console.is_terminal):
-        raise UserError("--watch needs a terminal and does not go with --json; leave it out to print the status once")
+        raise UserError(
+            "--watch needs a terminal, and cannot be used with --json; leave out --watch to print the status once"
+        )
     # A person waits for what is printed once; a page that is watched outlasts an outage.
     storage = open_storage(settings.storage_url, create=False, outage_s=None if options.watch else 0)
     try:

@@ -1,4 +1,4 @@
-"""Send MLflow everything that it missed during an outage, or lost.
+"""Send MLflow everything that it missed during an outage or has lost.
 
     sieve sync
     sieve sync --study NAME
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 from data.errors import SieveError
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import Settings, from_arguments, redact
+from search.settings import Settings, enter_home, redact
 from search.store.find import find_study
 from search.store.locks import supervising
 from search.store.records import study_names
@@ -91,7 +91,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings = from_arguments(options)
+    settings = enter_home(options)
     storage = open_storage(settings.storage_url, create=False)
     try:
         chosen = [find_study(storage, options.study).name] if options.study else study_names(storage)

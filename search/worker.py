@@ -19,7 +19,7 @@ from data.errors import UserError
 from models.training.process import tune_process
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
-from search.settings import add_cache_argument, add_trial_arguments, from_arguments
+from search.settings import add_cache_argument, add_trial_arguments, enter_home
 from search.stage.moved_pictures import DATA_HELP, locate_images
 from search.store.find import find_study
 from search.store.storage import open_storage
@@ -35,9 +35,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--study", metavar="NAME", required=True, help="the study to work on; `sieve run` starts it")
     parser.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
     parser.add_argument("--device", default="cpu", help="cpu (default) or a GPU, e.g. cuda:0")
-    parser.add_argument(
-        "--threads", metavar="N", type=int, default=1, help="threads of a worker on the CPU (default: 1)"
-    )
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="number of CPU threads (default: 1)")
     add_cache_argument(parser)
     add_trial_arguments(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
@@ -54,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if options.threads < 1:
         raise UserError(f"--threads {options.threads}: give a number of 1 or more")
-    settings = from_arguments(options)
+    settings = enter_home(options)
     tune_process(options.threads)
     if options.supervisor_pid and not sys.stdin.readline():
         return  # The supervisor ended before the study was ready, and has printed the reason.

@@ -25,7 +25,7 @@ from search.cli import CommandParser, command_parser, main_guard
 from search.detect.counts import COUNTS_FILE
 from search.detect.find_objects import Found, detect, open_medium
 from search.devices import parse_devices
-from search.settings import from_arguments
+from search.settings import enter_home
 from search.terminal import DataProgress, open_console, print_json
 
 DEFAULT_DETECTOR = "fasterrcnn_mobilenet_v3_large_fpn"
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--every {options.every}: give a number of 1 or more")
     source: Path = options.source
     medium = open_medium(source, options.every)
-    output = options.output or from_arguments(options).home / DETECTIONS_FOLDER / source.resolve().name
+    output = options.output or enter_home(options).home / DETECTIONS_FOLDER / source.resolve().name
     device = torch.device(parse_devices(options.device)[0])
     detector = load_detector(options.detector, options.weights, device)
     with DataProgress() as progress:

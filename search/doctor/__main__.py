@@ -3,9 +3,9 @@
     sieve doctor
     sieve doctor --mend
 
-It changes nothing. With --mend it first makes the repairs that are safe: it upgrades a SQLite file of an older version,
-requeues trials whose workers are gone, deletes checkpoints of finished trials and unused files of the cache, and
-brings MLflow up to date. The exit code is 1 if something is broken.
+Without --mend it changes nothing. With --mend it first makes safe repairs: it upgrades a SQLite file of an older
+version, requeues trials whose workers are gone, deletes checkpoints of finished trials and unused files of the cache,
+and brings MLflow up to date. The exit code is 1 if something is broken.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from search.doctor.finding import Finding, broken
 from search.doctor.home import check_cache, check_checkpoints, check_disk
 from search.doctor.mend import mend
 from search.doctor.mlflow_side import check_champions, check_tracking
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.store.storage import Storage, open_storage
 from search.terminal import open_console, print_json, say
 
@@ -52,14 +52,14 @@ def examine(settings: Settings, storage: Storage | None) -> Iterator[Finding]:
 def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.doctor", __doc__)
-    parser.add_argument("--mend", action="store_true", help="first make the repairs that are safe")
+    parser.add_argument("--mend", action="store_true", help="first make safe repairs")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings = from_arguments(options)
+    settings = enter_home(options)
     storage, findings = _open(settings, mend=options.mend)
     mended: list[str] = []
     try:

@@ -20,7 +20,7 @@ from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.export_runs.event_files import write_event_files
 from search.report.facts import open_facts
-from search.settings import from_arguments
+from search.settings import enter_home
 from search.terminal import print_json
 
 FOLDER = "event-files"
@@ -32,7 +32,7 @@ def build_parser() -> CommandParser:
     parser = command_parser("search.export_runs", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study whose trials to write")
     parser.add_argument(
-        "--output", metavar="FOLDER", type=Path, help=f"folder to write (default: {FOLDER} in the study's folder)"
+        "--output", metavar="FOLDER", type=Path, help=f"folder for the files (default: {FOLDER} in the study's folder)"
     )
     return parser
 
@@ -40,7 +40,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings = from_arguments(options)
+    settings = enter_home(options)
     facts = open_facts(settings, options.study)
     folder = options.output or names.study_folder(settings.home, options.study) / FOLDER
     count = write_event_files(facts, folder)

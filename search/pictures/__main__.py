@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from search.cli import CommandParser, command_parser, main_guard
 from search.pictures.draw_all import draw_pictures
-from search.settings import from_arguments
+from search.settings import enter_home
 from search.stage.moved_pictures import DATA_HELP
 from search.terminal import DataProgress, print_json
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = build_parser().parse_args(argv)
     with DataProgress() as progress:
-        drawn = draw_pictures(from_arguments(arguments), arguments.study, data=arguments.data, progress=progress)
+        drawn = draw_pictures(enter_home(arguments), arguments.study, data=arguments.data, progress=progress)
     paths = [str(path) for path in drawn]
     if arguments.json:
         print_json({"study": arguments.study, "pictures": paths})

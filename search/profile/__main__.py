@@ -32,7 +32,7 @@ from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.profile.laps import Laps, TimedWorkloadBuilder
 from search.profile.rehearsal import START_MLFLOW, Subject, rehearse, scratch_home
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.stage.moved_pictures import locate_images
 from search.stage.snapshot import stage_trials
 from search.store.find import find_champion, find_study
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     imports_s = time.time() - psutil.Process().create_time()
     options = build_parser().parse_args(argv)
-    settings = from_arguments(options)
+    settings = enter_home(options)
     device = torch.device(parse_devices(options.device)[0])
     subject = find_subject(options, settings)
     tune_process()

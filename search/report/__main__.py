@@ -6,11 +6,11 @@
     sieve report --study NAME --format pdf
     sieve report --study NAME --text edited/report.md
 
-You can write it at any time, also while the study runs. The study's page in optuna-dashboard gets a short summary as
+You can write it at any time, even while the study runs. The study's page in optuna-dashboard gets a short summary as
 its note. --compare writes one page with several studies side by side.
 
 --format md writes a folder with a Markdown text and its pictures; pdf also writes the text as PDF; csv writes a row for
-each trial; card writes a model card in Hugging Face's format. --text writes a text that you have edited as PDF.
+each trial; card writes a model card in Hugging Face's format. --text converts an edited text to PDF.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from data.errors import UserError
 from search.cli import CommandParser, command_parser, main_guard
 from search.report.make import make_comparison, make_report
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.terminal import print_json
 
 
@@ -36,7 +36,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--format", choices=("html", "md", "pdf", "csv", "card"), default="html", help="what to write (default: html)"
     )
-    parser.add_argument("--text", metavar="FILE", type=Path, help="an edited report.md to write as PDF beside it")
+    parser.add_argument("--text", metavar="FILE", type=Path, help="an edited report.md to convert to a PDF beside it")
     parser.add_argument(
         "--output",
         metavar="PATH",
@@ -49,7 +49,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     arguments = build_parser().parse_args(argv)
-    settings = from_arguments(arguments)
+    settings = enter_home(arguments)
     if arguments.compare:
         if arguments.format != "html" or arguments.text is not None:
             raise UserError("--compare writes an HTML page; leave out --format and --text")

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from data.errors import UserError
+from data.permissions import check_database_access, create_database
 from search.settings import redact
 from search.store.engines import changing_tables, engine_options, is_sqlite, reading, share_sqlite, sqlite_file
 from search.store.optuna_private import database_id, draw_again, study_database_id
@@ -83,7 +84,7 @@ class Storage:
 
     @property
     def without_retries(self) -> Storage:
-        """The same open database for a caller that goes on when a call fails; `trials` still repeats its calls."""
+        """The same open database for a caller that continues when a call fails; `trials` still repeats its calls."""
         return replace(self, outage_s=0.0)
 
     def close(self) -> None:
@@ -98,7 +99,7 @@ def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: flo
     `create` makes the tables where there are none. Tables of an older version are upgraded: a SQLite file always,
     after a backup beside it, a Postgres database only with `upgrade`, because other machines may be using it.
 
-    `outage_s` is how many seconds a call is repeated while the database is away. Its default stands in
+    `outage_s` is how many seconds a call is repeated while the database is away. Its default is in
     `search.timing`; a command that a user waits for gives 0.
 
     Raises UserError where the database does not answer, has no tables and `create` is off, waits for `search.init`,
@@ -112,6 +113,8 @@ def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: flo
         _make_parent(url)
     with changing_tables(url):
         schema = check_usable(url, create=create, upgrade=upgrade)  # Another process may have done it in the meantime.
+        if is_sqlite(url):
+            create_database(sqlite_file(url))
         storage = _connect(url, outage_s)
         try:
             if schema.state == "absent":
@@ -129,14 +132,15 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
     schema = find_schema(url)
     if schema.state == "newer":
         raise UserError(
-            f"{redact(url)} was written by a newer version of Sieve (schema {schema.revision}, this version knows up "
-            f"to {NEWEST}); upgrade the package sieve-search, or choose another database with --home or --storage"
+            f"{redact(url)} was written by a newer version of Sieve (schema {schema.revision}, this version supports "
+            f"up to {NEWEST}); upgrade the package sieve-search, or choose another database with --home or --storage"
         )
     if schema.state == "absent" and not create:
         raise UserError(_no_studies(url))
     if schema.is_taken:
         raise UserError(
-            f"--storage {redact(url)} holds MLflow's tables; Optuna cannot share a database with them: name another"
+            f"--storage {redact(url)} contains MLflow's tables, but Optuna and MLflow cannot share a database; "
+            "choose another"
         )
     if schema.state == "old" and not upgrade and not is_sqlite(url):
         raise UserError(
@@ -148,8 +152,11 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
 
 
 def find_schema(url: str) -> Schema:
-    """The version of Sieve's tables in the database at `url`; raises UserError unless it answers. Writes nothing."""
-    if is_sqlite(url) and not sqlite_file(url).is_file():
+    """The version of Sieve's tables in the database at `url`. Writes nothing.
+
+    Raises UserError if the database does not answer, or if it is a SQLite file to which this user may not write.
+    """
+    if is_sqlite(url) and not check_database_access(sqlite_file(url)):
         return Schema(revision=None)
     engine = create_engine(url, **engine_options(url))
     try:
@@ -184,7 +191,7 @@ def _connect(url: str, outage_s: float | None) -> Storage:
         advice = (
             f"optuna storage upgrade --storage {quote(redact(url))}" if is_older else "pip install --upgrade optuna"
         )
-        raise UserError(f"{redact(url)} has Optuna's tables {current}, this Optuna needs {newest}; type `{advice}`")
+        raise UserError(f"{redact(url)} has Optuna's tables {current}, but this Optuna needs {newest}; run `{advice}`")
     if rdb.engine.dialect.name == "sqlite":
         share_sqlite(rdb.engine)
     patience_s = DEFAULT_TIMING.outage_s if outage_s is None else outage_s

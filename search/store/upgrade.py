@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, insert
 
+from data.permissions import create_database
 from search.settings import redact
 from search.store.engines import is_sqlite, sqlite_file
 from search.store.schema import NEWEST, read_schema
@@ -51,6 +52,7 @@ def back_up_sqlite(file: Path) -> Path:
     part = file.with_name(f"{name}.part")
     try:
         part.unlink(missing_ok=True)
+        create_database(part)
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as copy:
             source.backup(copy)
         backup, number = file.with_name(name), 1

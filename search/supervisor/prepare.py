@@ -12,7 +12,7 @@ from models.config import BackboneConfig
 from models.values import parse_assignment
 from search.devices import default_workers, parse_devices
 from search.durations import parse_duration
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.store.storage import check_usable
 from search.supervisor.arguments import AUTO, typed_command
 from search.supervisor.data_options import data_spec
@@ -31,11 +31,11 @@ MAX_WORKERS = 256
 MAX_ACTORS = 10_000
 """The most workers on a Ray cluster."""
 MAX_IMAGE_SIZE = 4096
-"""Pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
+"""Most pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
 MAX_NAME = 100
-"""Characters in a study's name, which has to fit into columns of the database."""
+"""Most characters in a study's name, which has to fit into columns of the database."""
 MAX_NAME_BYTES = 200
-"""Bytes in a study's name, which names a folder: most file systems allow 255."""
+"""Most bytes in a study's name, which is also the name of a folder: most file systems allow 255."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def check_request(options: argparse.Namespace, study: Study | None = None) -> Re
 
     `study` is a study defined in Python, by default the one that the options name.
     """
-    settings = from_arguments(options)
+    settings = enter_home(options)
     study = change_study(study or load_study(options.study), options)
     budget_s = parse_duration(options.budget, "--budget") if options.budget else None
     if options.launcher == "ray":

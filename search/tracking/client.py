@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from data.errors import SieveError
+from data.errors import SieveError, UserError
+from data.files import disk_trouble
 from search.settings import redact
 from search.tracking.moved_home import follow_home, remove_stray_folders
 from search.tracking.sqlite_schema import only_one_creates_the_schema
@@ -52,7 +53,10 @@ def connect(tracking_url: str) -> MlflowClient:
 
 @contextmanager
 def answering(tracking_url: str) -> Iterator[MlflowClient]:
-    """The client for a command that needs MLflow; errors of MLflow become a SieveError with one line."""
+    """The client for a command that needs MLflow; errors of MLflow become a SieveError with one line.
+
+    A full disk becomes a UserError: MLflow answers, but cannot write.
+    """
     use_quiet_mlflow()
     from mlflow.exceptions import MlflowException
 
@@ -65,6 +69,8 @@ def answering(tracking_url: str) -> Iterator[MlflowClient]:
         SQLAlchemyError,
         OSError,
     ) as error:  # From MLflow, a tracking database, an artifact store.
+        if trouble := disk_trouble(error):
+            raise UserError(f"MLflow at {redact(tracking_url)}: {trouble}") from error
         raise SieveError(f"MLflow at {redact(tracking_url)}: {first_line(error, tracking_url)}") from error
     finally:
         remove_stray_folders(tracking_url)
@@ -89,3 +95,10 @@ def use_quiet_mlflow() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # This logger shows each error of a database with its traceback, although MLflow raises it too and the caller
+    # reports it in one line. MLflow resets the levels of its loggers when it is imported, but not their filters.
+    logging.getLogger("mlflow.store.db.utils").addFilter(_hide)
+
+
+def _hide(record: logging.LogRecord) -> bool:
+    return False

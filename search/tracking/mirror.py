@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import select
 
 from data.errors import SieveError, UserError
+from data.files import disk_trouble
 from search.settings import Settings, redact
 from search.store.records import read_study
 from search.store.retries import retried
@@ -42,6 +43,8 @@ class Mirror:
         """Number of passes that failed since the last successful one."""
         self.failure: str | None = None
         """First line of the last pass's error; None if that pass succeeded."""
+        self._trouble: str | None = None
+        """What to do about the disk, if it made the last pass fail."""
 
     def sync(self, *, verify: bool = False) -> int:
         """Make one pass; returns the number of trials that changed in MLflow, 0 after a failure. Raises nothing.
@@ -62,9 +65,14 @@ class Mirror:
         return changed
 
     def run_of(self, trial_id: int) -> str:
-        """The id of a trial's run, after a pass; raises SieveError if MLflow does not have the run."""
+        """The id of a trial's run, after a pass.
+
+        Raises SieveError if MLflow does not have the run, UserError if that is because its disk is full.
+        """
         self.sync()
         run_id = _read_run_id(self._storage, trial_id)
+        if run_id is None and self._trouble:
+            raise UserError(f"MLflow at {redact(self._settings.tracking_url)}: {self._trouble}")
         if run_id is None:
             reason = f" ({self.failure})" if self.failure else ""
             raise SieveError(
@@ -110,6 +118,7 @@ class Mirror:
         url = self._settings.tracking_url
         self.failures += 1
         self.failure = first_line(error, url)
+        self._trouble = disk_trouble(error)
         if self.failures == 1:
             self._show(
                 f"MLflow at {redact(url)} is behind ({self.failure}); the search continues, MLflow is updated later"
@@ -119,7 +128,7 @@ class Mirror:
         if self.failures:
             self._show(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
         self.failures = 0
-        self.failure = None
+        self.failure = self._trouble = None
 
 
 @retried

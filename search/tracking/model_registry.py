@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from data.decode import ImageFit, PixelRule
 from data.errors import SieveError, UserError
@@ -68,7 +69,7 @@ class LoadedChampion:
 def log_bundle(settings: Settings, run_id: str, bundle_folder: Path) -> None:
     """Upload a finalist's classifier to its run. Raises SieveError if MLflow does not answer."""
     with answering(settings.tracking_url) as client:
-        client.log_artifacts(run_id, str(bundle_folder), names.BUNDLE_FOLDER)
+        _send(client, run_id, bundle_folder, names.BUNDLE_FOLDER)
 
 
 def register_champion(
@@ -214,14 +215,26 @@ def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder
     with tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
         local = Path(scratch) / "sent"
         save_model(bundle_folder, local)
-        client.log_artifacts(run_id, str(local), MODEL_FOLDER)
+        _send(client, run_id, local, MODEL_FOLDER)
         returned = _download(settings, f"runs:/{run_id}/{MODEL_FOLDER}", f"{scratch}/returned")
         if hash_folder(Path(returned)) != hash_folder(local):
             raise SieveError(
-                f"MLflow at {redact(settings.tracking_url)} returned other files than were sent for the model of run "
+                f"MLflow at {redact(settings.tracking_url)} returned files that differ from those sent for run "
                 f"{run_id}; check its artifact store and run the command again"
             )
     return f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
+
+
+def _send(client: MlflowClient, run_id: str, source: Path, folder: str) -> None:
+    """Upload a folder to a run.
+
+    What an interrupted upload left in a local folder is removed first. It may be another user's, who shares the home:
+    MLflow could replace the content of such files, but fails to set their times.
+    """
+    place = client.get_run(run_id).info.artifact_uri
+    if place.startswith("file:"):
+        shutil.rmtree(Path(unquote(urlsplit(place).path)) / folder, ignore_errors=True)
+    client.log_artifacts(run_id, str(source), folder)
 
 
 def _download(settings: Settings, uri: str, folder: str) -> str:
@@ -235,7 +248,7 @@ def _resolve(settings: Settings, client: MlflowClient, uri: str) -> RegisteredMo
     if found is None:
         raise UserError(
             f"MLflow at {redact(settings.tracking_url)} does not have {uri}; give the same --tracking as for the "
-            f"search, or, if MLflow has lost it, type `{command_line(settings, 'sync')}`"
+            f"search, or, if MLflow has lost it, run `{command_line(settings, 'sync')}`"
         )
     return RegisteredModel(name=found.name, version=str(found.version))
 

@@ -70,7 +70,8 @@ def _other_places(connection: Connection, here: str) -> Iterator[str]:
         if not place.endswith(f"/{names.ARTIFACT_FOLDER}") or not _is_ours(connection, place):
             continue
         old, new = _path(place), _path(here)
-        if not (old.exists() and new.exists() and os.path.samefile(old, new)):
+        # `Path.exists` fails where the old place is closed to this user.
+        if not (os.path.exists(old) and os.path.exists(new) and os.path.samefile(old, new)):
             yield place
 
 
@@ -109,7 +110,7 @@ def _correct(connection: Connection, old: str, here: str) -> int:
 def _left_behind(below: str, old: str, here: str) -> bool:
     """Whether a run's folder, the first part of the path `below`, exists at the old place only."""
     run = below.split("/")[1]
-    return (_path(old) / run).exists() and not (_path(here) / run).exists()
+    return os.path.exists(_path(old) / run) and not os.path.exists(_path(here) / run)
 
 
 def _path(uri: str) -> Path:

@@ -52,6 +52,18 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
                 "calibration": classifier.calibration.to_json(),
             },
         )
+    _permit_as_new(folder)
+
+
+def _permit_as_new(folder: Path) -> None:
+    """Give the files in a folder the permissions of new files; MLflow copies those of Sieve's code."""
+    new = folder / ".new"
+    new.touch()
+    permissions = new.stat().st_mode & 0o777
+    new.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(permissions)
 
 
 @contextmanager

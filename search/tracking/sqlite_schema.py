@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 from sqlalchemy.engine import make_url
 
+from data.permissions import check_database_access, create_database
 from search.settings import sqlite_url
 
 
@@ -17,12 +18,14 @@ from search.settings import sqlite_url
 def only_one_creates_the_schema(tracking_url: str) -> Iterator[None]:
     """Hold a lock for MLflow's first request, because MLflow creates or upgrades its tables on it.
 
-    Nothing happens for a server, and for a database other than SQLite.
+    Nothing happens for a server, and for a database other than SQLite. Raises UserError for a SQLite file to which this
+    user may not write.
     """
     if not tracking_url.startswith("sqlite:"):
         yield
         return
     database = Path(make_url(tracking_url).database or "")
+    check_database_access(database)
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
         if not database.exists() or database.stat().st_size == 0:
@@ -41,6 +44,7 @@ def _create(database: Path) -> None:
     part = database.with_name(f"{database.name}.part")
     for leftover in (part, part.with_name(f"{part.name}-journal")):
         leftover.unlink(missing_ok=True)
+    create_database(part)
     part_url = sqlite_url(part)
     MlflowClient(tracking_uri=part_url, registry_uri=part_url).search_experiments(max_results=1)
     os.replace(part, database)

@@ -15,7 +15,7 @@ from typing import Any
 from data.errors import UserError
 from models.values import parse_assignment
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import Settings, from_arguments
+from search.settings import Settings, enter_home
 from search.stage.hand_picked import for_waiting_slots
 from search.store.find import find_study
 from search.store.hand_picked import pick_next
@@ -42,7 +42,9 @@ def try_next(settings: Settings, study: str, chosen: dict[str, str]) -> dict[str
     finally:
         storage.close()
     if number is None:
-        raise UserError(f"{study}: every trial of {stage.name} whose parameters were free has begun")
+        raise UserError(
+            f"{study}: no trial of {stage.name} is left whose parameters you can choose: all of them have begun"
+        )
     return {"study": study, "stage": stage.name, "trial": number, "parameters": parameters[number]}
 
 
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
     chosen = dict(parse_assignment(text) for text in options.parameters)
-    picked = try_next(from_arguments(options), options.study, chosen)
+    picked = try_next(enter_home(options), options.study, chosen)
     if options.json:
         print_json(picked)
     else:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from search.cli import CommandParser, command_parser, main_guard
 from search.names import WATCH_PORT, watch_url
-from search.settings import from_arguments
+from search.settings import enter_home
 from search.store.find import find_study
 from search.store.storage import open_storage
 from search.terminal import print_json, say
@@ -25,9 +25,13 @@ from search.watch.server import serve
 def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.watch", __doc__)
-    parser.add_argument("--study", metavar="NAME", help="print the address of this study's page (default: the list)")
+    parser.add_argument("--study", metavar="NAME", help="print the URL of this study's page (default: of the list)")
     parser.add_argument(
-        "--port", metavar="N", type=int, default=WATCH_PORT, help=f"port of the page (default: {WATCH_PORT}; 0: any)"
+        "--port",
+        metavar="N",
+        type=int,
+        default=WATCH_PORT,
+        help=f"port of the page (default: {WATCH_PORT}; 0: any free port)",
     )
     return parser
 
@@ -35,7 +39,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    settings = from_arguments(options)
+    settings = enter_home(options)
     storage = open_storage(settings.storage_url, create=False)
     try:
         if options.study:

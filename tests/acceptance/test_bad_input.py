@@ -83,12 +83,12 @@ RUNS = {
     "weights that are not there": (f"{ON_DIGITS} --set weights=INPUTS/none.pt", "INPUTS/none.pt: cannot be read"),
     "weights that are not weights": (
         f"{ON_DIGITS} --set weights=INPUTS/no.pt",
-        "INPUTS/no.pt: not a file of tensors only",
+        "INPUTS/no.pt: not a file that holds only tensors",
     ),
     "weights of another network": (f"{ON_DIGITS} --set weights=INPUTS/other.pt", "do not fit resnet18 (missing: bn1"),
     "weights that fit no backbone of the space": (
         "--study partB --data digits --set weights=INPUTS/other.pt",
-        "the weights of none of its 12 backbones can be had; the first: weights=INPUTS/other.pt: do not fit",
+        "none of its 12 backbones has usable weights; first error: weights=INPUTS/other.pt: do not fit",
     ),
     "images of a size that the backbone cannot read": (
         f"{ON_DIGITS} --set backbone=vit_b_16 --set weights=none --set image_size=20",

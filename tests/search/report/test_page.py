@@ -134,7 +134,7 @@ def test_a_sealed_test_set_is_stated_and_no_test_figure_is_shown(unfinished: Mad
 def test_the_page_states_how_to_repeat_the_search(report: Path) -> None:
     text = read(report).text
     assert "python -m search.run --study made --data made-up --budget 2h" in text
-    for name in ("study seed", "torch", "f" * 64, "trainings"):
+    for name in ("study seed", "torch", "f" * 64, "training seeds"):
         assert name in text
 
 

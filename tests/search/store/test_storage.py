@@ -121,7 +121,7 @@ def test_the_database_of_mlflow_is_refused_and_stays_as_it_is(storage_url: str) 
     with engine.begin() as connection:
         for table in ("alembic_version", "experiments"):
             connection.execute(text(f"CREATE TABLE {table} (x INTEGER)"))
-    with pytest.raises(UserError, match="holds MLflow's tables"):
+    with pytest.raises(UserError, match="contains MLflow's tables"):
         open_storage(storage_url, create=True)
     assert sorted(inspect(engine).get_table_names()) == ["alembic_version", "experiments"]
     engine.dispose()
