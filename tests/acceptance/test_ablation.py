@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service
 
 pytestmark = pytest.mark.slow
@@ -27,10 +28,10 @@ def test_an_ablation_ends_with_a_table_of_effects_a_champion_a_report_and_trials
     assert all(len(cell["values"]) == 2 for cell in cells)
     assert sum(map(sum, best["scores"]["confusion"])) == 1438
 
-    report = service.run("search.report", "--study", "remedies", "--json").json()
+    report = run_on(service, "search.report", "--study", "remedies", "--json").json()
     assert report["bytes"] > 10_000
-    resumed = service.run(
-        "search.resume", "--study", "remedies", "--trial", "ablation-5", "--epoch", "1", "--json"
+    resumed = run_on(
+        service, "search.resume", "--study", "remedies", "--trial", "ablation-5", "--epoch", "1", "--json"
     ).json()
     assert [epoch["epoch"] for epoch in resumed["epochs"]] == [1, 2]
     folder = service.home / "studies" / "remedies" / "trials" / "ablation-5"

@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.checks import assert_exactly_as_planned
 from tests.acceptance.conftest import Search
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service, wait_for
 
 pytestmark = pytest.mark.slow
@@ -15,7 +16,7 @@ TINY = str(STUDY_FILES / "tiny.py")
 
 
 def test_four_workers_run_exactly_the_planned_trials(any_service: Service, finished: Search) -> None:
-    result = any_service.run("search.run", "--study", TINY, "--workers", "4", "--json").json()
+    result = run_on(any_service, "search.run", "--study", TINY, "--workers", "4", "--json").json()
 
     assert_exactly_as_planned(any_service)
     assert [stage["planned"] for stage in result["stages"]] == [8, 8, 4]
@@ -36,7 +37,7 @@ def test_a_killed_worker_and_then_a_killed_supervisor_lose_no_trial(any_service:
 
     wait_for(lambda: not any_service.processes(), "the workers to end by themselves", timeout_s=60)
     assert any_service.states("tiny/2-median")["WAITING"] > 0
-    result = any_service.run(*command).json()
+    result = run_on(any_service, *command).json()
     assert_exactly_as_planned(any_service)
     assert any_service.attribute(trial.trial_id, "losses") == 1
     assert result["champion"]["model_uri"] == "models:/tiny/1"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.conftest import Search
-from tests.acceptance.forks import run_forked
+from tests.acceptance.forks import run_forked, run_on
 from tests.acceptance.service import STUDY_FILES, Finished, Service, wait_for
 
 pytestmark = pytest.mark.slow
@@ -65,4 +65,4 @@ def test_a_picture_added_to_the_data_folder_is_refused(service: Service, tmp_pat
 
     Image.new("L", (8, 8)).save(pictures / "cat" / "new.png")
 
-    _assert_refused(service.run(*command), "fingerprint was")
+    _assert_refused(run_on(service, *command), "fingerprint was")

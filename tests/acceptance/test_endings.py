@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Search
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service
 from tests.search.supervisor.test_notify import Server
 
@@ -30,7 +31,7 @@ def test_a_search_ends_with_its_report_and_the_command_that_gave_it(finished: Se
 
 def test_a_search_that_is_done_notifies(finished: Search, server: Server) -> None:
     arguments = ("--study", str(STUDY_FILES / "tiny.py"), "--json", "--notify", server.url)
-    ended = finished.service.run("search.run", *arguments)
+    ended = run_on(finished.service, "search.run", *arguments)
     ((_, told),) = server.posts
     assert ended.json()["champion"]["model_uri"] == told["champion"]
     assert (told["outcome"], told["test"]) == ("done", finished.result["test"]["accuracy"])

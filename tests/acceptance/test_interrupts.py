@@ -9,6 +9,7 @@ import pytest
 from models.training.checkpoint import read_history
 from tests.acceptance.checks import assert_exactly_as_planned
 from tests.acceptance.conftest import Search
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Finished, Running, Service, wait_for
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ def _assert_orderly(ended: Finished, service: Service) -> None:
 
 
 def _assert_undisturbed(service: Service, finished: Search) -> None:
-    result = service.run(*COMMAND).json()
+    result = run_on(service, *COMMAND).json()
     assert_exactly_as_planned(service)
     assert service.parameters() == finished.service.parameters()
     assert service.result_table() == finished.service.result_table()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import POLL_S, Service
 
 STUDY_FILE = Path(__file__).parents[1] / "chaos" / "study_files" / "eleven.py"
@@ -51,22 +52,22 @@ def test_a_search_goes_on_where_its_home_and_its_images_were_moved_to(tmp_path: 
     make_read_only(elsewhere)
     moved = Service(tmp_path / "after %20")
     try:
-        result = moved.run("search.run", *arguments, "--data", str(elsewhere)).json()
+        result = run_on(moved, "search.run", *arguments, "--data", str(elsewhere)).json()
         after = {trial.trial_id: trial.value for trial in moved.trials()}
         assert len(after) == 11 and acknowledged.items() <= after.items()
         study = ("--study", "eleven")
         picture = str(next(elsewhere.glob("cats/*.png")))
-        predicted = moved.run("search.predict", *study, "--json", picture).json()
+        predicted = run_on(moved, "search.predict", *study, "--json", picture).json()
         assert predicted["model_uri"] == result["champion"]["model_uri"]
-        assert moved.run("search.evaluate", *study, "--json").json()["images"] == 12
-        assert Path(moved.run("search.report", *study, "--json").json()["report"]).is_relative_to(moved.home)
-        exported = moved.run("search.export", *study, "--int8", "--json").json()
+        assert run_on(moved, "search.evaluate", *study, "--json").json()["images"] == 12
+        assert Path(run_on(moved, "search.report", *study, "--json").json()["report"]).is_relative_to(moved.home)
+        exported = run_on(moved, "search.export", *study, "--int8", "--json").json()
         files = {Path(file).name for file in exported["files"]}
         assert files == {"classifier.json", "weights.safetensors", "model.onnx", "model-int8.onnx"}
         measured = {figure["file"]: figure["val_accuracy"] for figure in exported["figures"]}
         assert list(measured) == ["weights.safetensors", "model.onnx", "model-int8.onnx"]  # There is one finalist.
         assert None not in measured.values() and measured["model.onnx"] == measured["weights.safetensors"]
-        assert moved.run("search.doctor").code == 0
+        assert run_on(moved, "search.doctor").code == 0
         assert not (tmp_path / "before" / "home").exists()
     finally:
         moved.end()

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service, wait_for
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def test_one_worker_pauses_and_continues_the_same_trials_twice(service: Service)
     table, parameters = service.result_table(), service.parameters()
     assert_paused_and_continued(service)
 
-    again = service.run(*COMMAND, "--workers", "1", "--name", "again").json()
+    again = run_on(service, *COMMAND, "--workers", "1", "--name", "again").json()
 
     assert [stage["epochs_done"] for stage in again["stages"]] == [stage["epochs_done"] for stage in first["stages"]]
     renamed = [(str(study).replace("again/", "rungs/"), *rest) for study, *rest in service.result_table()]
@@ -56,7 +57,7 @@ def test_killed_workers_and_a_killed_supervisor_lose_no_paused_trial(any_service
     running.kill()
     wait_for(lambda: not any_service.processes(), "the workers to end by themselves", timeout_s=60)
 
-    result = any_service.run(*COMMAND, "--workers", "2").json()
+    result = run_on(any_service, *COMMAND, "--workers", "2").json()
 
     assert_paused_and_continued(any_service)
     assert result["champion"]["model_uri"] == "models:/rungs/1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.checks import assert_exactly_as_planned
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,7 @@ def test_a_search_without_mlflow_trains_all_and_is_promoted_when_it_is_back(serv
     assert {trial.state for trial in service.trials()} <= {"COMPLETE", "PRUNED"}
     before = service.result_table()
 
-    up = service.run(*COMMAND, "--json")
+    up = run_on(service, *COMMAND, "--json")
 
     assert up.json()["champion"]["model_uri"] == "models:/tiny/1"
     assert service.result_table() == before

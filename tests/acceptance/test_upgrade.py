@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import Service
 from tests.old_databases import STUDY_FILE
 
@@ -17,11 +18,11 @@ def test_a_study_of_0_1_0_goes_on_to_its_champion_and_its_report(old_url: str, t
     finished_before = {trial.trial_id: trial for trial in service.trials() if trial.state == "COMPLETE"}
     assert len(finished_before) == 6
     if not old_url.startswith("sqlite"):
-        refused = service.run("search.run", "--study", str(STUDY_FILE), "--devices", "cpu")
+        refused = run_on(service, "search.run", "--study", str(STUDY_FILE), "--devices", "cpu")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1) and "sieve init" in refused.err
-        assert service.run("search.init").code == 0
+        assert run_on(service, "search.init").code == 0
 
-    result = service.run("search.run", "--study", str(STUDY_FILE), "--devices", "cpu", "--workers", "2", "--json")
+    result = run_on(service, "search.run", "--study", str(STUDY_FILE), "--devices", "cpu", "--workers", "2", "--json")
 
     stages = {stage["name"]: stage for stage in result.json()["stages"]}
     assert stages["wide"]["complete"] == 4
@@ -29,7 +30,7 @@ def test_a_study_of_0_1_0_goes_on_to_its_champion_and_its_report(old_url: str, t
     assert result.json()["champion"]["model_uri"] == "models:/halfway/1"
     after = {trial.trial_id: trial for trial in service.trials()}
     assert {trial_id: after[trial_id] for trial_id in finished_before} == finished_before
-    report = service.run("search.report", "--study", "halfway")
+    report = run_on(service, "search.report", "--study", "halfway")
     assert report.code == 0, report.err
     (page,) = service.home.rglob("report.html")
     assert {"near", "champion"} <= set(page.read_text().replace("<", " ").replace(">", " ").split())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Search
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service
 
 pytestmark = pytest.mark.slow
@@ -26,8 +27,8 @@ def after(finished: Search, tmp_path: Path) -> Iterator[Service]:
 
 
 def test_a_warm_start_is_trained_first_within_the_budget_and_reported(after: Service) -> None:
-    plan = after.run(*WARMED, "--warm-start", "tiny", "--plan").json()["warm_start"]
-    ended = after.run(*WARMED, "--warm-start", "tiny")
+    plan = run_on(after, *WARMED, "--warm-start", "tiny", "--plan").json()["warm_start"]
+    ended = run_on(after, *WARMED, "--warm-start", "tiny")
     result = ended.json()
 
     assert [stage["planned"] for stage in result["stages"]] == [8, 8, 4]
@@ -37,5 +38,5 @@ def test_a_warm_start_is_trained_first_within_the_budget_and_reported(after: Ser
     rates = {number: value for _, number, name, value in after.parameters("warmed/1-random") if name == "learning_rate"}
     taken = [one["parameters"]["learning_rate"] for one in plan["taken"]]
     assert [rates[1], rates[2]] == pytest.approx(taken)  # Trial 0 is the start configuration.
-    refused = after.run(*WARMED, "--warm-start", "other")
+    refused = run_on(after, *WARMED, "--warm-start", "other")
     assert refused.code == 2 and "warm_start.study was tiny, is other" in refused.err

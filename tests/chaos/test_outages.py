@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.checks import assert_exactly_as_planned
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service
 from tests.chaos.conftest import PostgresServer, Print
 from tests.chaos.patience import patiently
@@ -40,7 +41,7 @@ def test_a_long_outage_ends_all_with_one_line_and_the_same_command_goes_on(
     assert "Traceback" not in ended.err + "".join(logs)
     assert "the database does not answer" in "".join(logs)
     postgres.start()
-    service.run(*COMMAND).json()
+    run_on(service, *COMMAND).json()
     assert_exactly_as_planned(service)
     after = {trial.trial_id: trial.value for trial in service.trials()}
     assert before.items() <= after.items()

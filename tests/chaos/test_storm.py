@@ -13,6 +13,7 @@ import pytest
 from search.tracking import tags
 from search.tracking.client import connect
 from tests.acceptance.checks import assert_exactly_as_planned
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import Service
 from tests.chaos.champions import check_champion
 from tests.chaos.conftest import PostgresServer, Print
@@ -47,7 +48,7 @@ def weather(service: Service, blows: Counter[Any], postgres: PostgresServer | No
     storm = Storm(service=service, command=command, trials=200, blows=blows, postgres=postgres)
     last_words = storm.rage()
     assert last_words.splitlines()[-1].startswith("error: MLflow at http://127.0.0.1:9")
-    return Aftermath(storm=storm, result=service.run(*COMMAND, "--workers", "0", "--json").json())
+    return Aftermath(storm=storm, result=run_on(service, *COMMAND, "--workers", "0", "--json").json())
 
 
 @pytest.fixture(scope="module")
