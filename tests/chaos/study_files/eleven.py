@@ -31,5 +31,5 @@ STUDY = Study(
             },
         ),
     ),
-    confirm=Confirm(finalists=1, seeds=2, epochs=2),
+    confirm=Confirm(finalists=1, seeds=2, epochs=2, combine="ensemble", mirror=True),
 )
