@@ -180,7 +180,11 @@ def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(serv
     place = "document.getElementById('stage-1-parallel-coordinates')"
     axis = "data[0].dimensions.find(axis => axis.label === 'learning_rate')"
     browser.evaluate(f"{place}.{axis}.constraintrange = [-3, -2]")
-    browser.evaluate("scrollTo(0, 700); document.querySelector('th button').focus()")
+    figure = f"{place}.closest('figure')"
+    browser.evaluate(f"scrollTo(0, 700); {figure}.querySelector('details').open = true")
+    browser.evaluate(f"{figure}.querySelectorAll('[data-axis=dropout] input')[1].focus()")
+    browser.press("PageDown", 5)
+    upper_half = browser.evaluate("document.activeElement.getAttribute('aria-valuetext')")
     lines = f"{place}.data[0].line.color.length"
     before = browser.evaluate(lines)
     served.go_on(4)
@@ -188,11 +192,15 @@ def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(serv
     browser.wait_for(f"{lines} > {before}")
     assert browser.evaluate(f"{place}.{axis}.constraintrange") == [-3, -2]
     assert browser.evaluate("scrollY") > 0
+    assert browser.evaluate(f"{figure}.querySelector('details').open")
+    assert browser.evaluate("document.activeElement.ariaLabel") == "dropout, to"
+    assert browser.evaluate("document.activeElement.getAttribute('aria-valuetext')") == upper_half
     update_study(served.storage, STUDY.name, state="done")
     path = make_report(served.settings, STUDY.name)
     browser.wait_for("document.documentElement.dataset.finished === 'yes'")
     text = (
-        "[...document.querySelectorAll('main [data-part] :is(p, td, li, figcaption)')].map(e => e.textContent).join()"
+        "[...document.querySelectorAll('main [data-part] :is(p, td, li, figcaption):not(.axes *)')]"
+        ".map(e => e.textContent).join()"
     )
     shown = browser.evaluate(text)
     ids = browser.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.id).join()")
