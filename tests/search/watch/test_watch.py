@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -11,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import pytest
@@ -25,6 +26,7 @@ from search.stage.pinning import pin_search
 from search.store.pinned_stage import PinnedStage
 from search.store.records import create_study, update_study
 from search.store.storage import Storage, open_storage
+from search.watch.events import study_events
 from search.watch.live_study import LiveStudy, RankSeldom
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import DATA, STUDY, begin_stage, run_trial, settings_at
@@ -163,6 +165,38 @@ def test_importance_is_estimated_anew_only_when_a_stage_has_a_fifth_more_trials(
     if rank._working is not None:
         rank._working.join()
     assert asked == [10, 12] and rank.has_news
+
+
+@dataclass
+class SlowStudy:
+    """A study whose report takes a tenth of a second to render."""
+
+    version: int = 0
+
+    def status(self) -> str:
+        return ""
+
+    def finished_report(self) -> None:
+        return None
+
+    def refresh(self) -> None:
+        time.sleep(0.1)
+        self.version = 1
+
+    def change_since(self, version: str) -> dict[str, Any] | None:
+        return {"version": self.version} if str(self.version) != version else None
+
+
+def test_a_page_that_is_rendered_between_two_checks_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.watch.events.POLL_S", 20.0)
+
+    async def first_change() -> str:
+        events = study_events(cast(LiveStudy, SlowStudy()), "0", lambda: False)
+        return await anext(events)
+
+    started = time.monotonic()
+    assert asyncio.run(first_change()).startswith("event: change")
+    assert time.monotonic() - started < 10
 
 
 @pytest.fixture(scope="module")
