@@ -13,7 +13,7 @@ html_tables.py         the tables; strategy_table.py: fine-tuning strategies
 look_tables.py         the tables of a look at the test set
 sections.py            the chapter of each stage
 ablation_chapter.py    the chapter on an ablation, for ablation.html.j2
-page.py                the whole page, from page.html.j2, page.css and page.js
+page.py                the whole page, from page.html.j2, page.css, page.js and page_ranges.js
 pieces.py              what all pages share: style, parts, figures
 signature.py           a short text that changes whenever the report would
 compared.py            studies side by side: differences, data, spaces; compare_page.py: their page

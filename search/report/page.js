@@ -43,31 +43,13 @@
     };
   }
 
-  // The new axes of parallel coordinates in the order into which the reader has put them, with the selected ranges.
-  function keepSelection(place, figure) {
-    const before = (place.data || []).find((trace) => trace.type === "parcoords");
-    const after = figure.data.find((trace) => trace.type === "parcoords");
-    if (!before || !after || before === after) return;
-    const shown = new Map(before.dimensions.map((dimension, order) => [dimension.label, { ...dimension, order }]));
-    const isMoved = before.dimensions.some((dimension, order) => dimension.label !== (place.axes || [])[order]);
-    place.axes = after.dimensions.map((dimension) => dimension.label);
-    for (const dimension of after.dimensions) {
-      const range = shown.get(dimension.label)?.constraintrange;
-      if (range) dimension.constraintrange = range;
-    }
-    if (isMoved) {
-      const order = (dimension) => shown.get(dimension.label)?.order ?? Infinity;
-      after.dimensions.sort((a, b) => order(a) - order(b));
-    }
-  }
-
-  function draw(figure) {
+  async function draw(figure) {
     const place = figure && document.getElementById(figure.id);
-    if (!place) return null; // A part that was removed in the meantime.
-    place.axes ??= figure.data.find((trace) => trace.type === "parcoords")?.dimensions.map((axis) => axis.label);
-    keepSelection(place, figure);
+    if (!place) return; // A part that was removed in the meantime.
+    window.axisRanges.keep(place, figure);
     const layout = { ...figure.layout, template: template(), height: place.clientHeight, autosize: true, uirevision: "reader" };
-    return Plotly.react(place, figure.data, layout, config);
+    await Plotly.react(place, figure.data, layout, config);
+    window.axisRanges.show(place, () => drawAll([figure.id]));
   }
 
   // Figures that are to be drawn, the nearest to what the reader sees first.

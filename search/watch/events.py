@@ -51,7 +51,17 @@ async def study_events(study: LiveStudy, version: str, is_stopping: Callable[[],
         for text in sent:
             sent_at = time.monotonic()
             yield text
-        await asyncio.sleep(POLL_S)
+        await _pause(study, version, rendering)
+
+
+async def _pause(study: LiveStudy, version: str, rendering: asyncio.Future[None] | None) -> None:
+    """Wait until the next check of the database is due; a page that is rendered in the meantime is sent at once."""
+    until = time.monotonic() + POLL_S
+    if rendering is not None and not rendering.done():
+        await asyncio.wait({rendering}, timeout=POLL_S)
+        if study.change_since(version) is not None:
+            return
+    await asyncio.sleep(until - time.monotonic())
 
 
 async def list_events(listed: StudyList, is_stopping: Callable[[], bool]) -> AsyncIterator[str]:

@@ -1,6 +1,6 @@
 "use strict";
 // Changes an element into new HTML with as few changes as possible: what is equal stays, with its scroll position and
-// focus. Figures stay as they are drawn; the state of a sorted table and of an open <details> is the reader's.
+// focus. Figures and their sliders stay as they are drawn; the state of a sorted table and of an open <details> is the reader's.
 window.morph = (() => {
   const OURS = new Set(["aria-sort", "open"]);
 
@@ -11,7 +11,7 @@ window.morph = (() => {
       if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
     } else {
       morphAttributes(old, fresh);
-      if (!old.classList.contains("plot")) morphChildren(old, fresh);
+      if (!old.matches(".plot, .axes")) morphChildren(old, fresh);
     }
   }
 

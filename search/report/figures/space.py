@@ -26,6 +26,10 @@ BEST_POINTS = 100
 """Number of complete trials with the best values that a slice always shows."""
 MOST_CONTOUR_TRIALS, BEST_CONTOUR_TRIALS = 200, 50
 """The same for a contour plot, which has a cell for each pair of trials."""
+AXIS_TICKS = 9
+"""Number of ticks of an axis of parallel coordinates that is logarithmic or lacks values."""
+NOT_SET = "not set"
+"""Tick of the trials that do not have the parameter."""
 RANGE_MARGIN = 0.25
 """Margin above and below the complete trials' values, as a share of their range."""
 
@@ -38,7 +42,11 @@ def parallel_coordinates(
     dimensions = [result | {"tickformat": metric.axis_format}]  # First, where a narrow screen shows it.
     dimensions += [_dimension(parameter, params[parameter.name]) for parameter in parameters[:MOST_AXES]]
     figure = blank()
-    figure.add_parcoords(dimensions=dimensions, line={"color": values.tolist(), "coloraxis": "coloraxis"})
+    figure.add_parcoords(
+        dimensions=dimensions,
+        line={"color": values.tolist(), "coloraxis": "coloraxis"},
+        meta={"choices": [parameter.name for parameter in parameters[:MOST_AXES] if _has_options(parameter)]},
+    )
     worst, best = (0.1, 1.0) if metric.maximize else (0.9, 0.0)
     low, high = values.quantile(worst), values.quantile(best)
     figure.update_layout(
@@ -58,9 +66,10 @@ def parallel_coordinates(
         ),
         usage=(
             "Drag along an axis to select a range, drag an axis's name to move the axis, double-click an axis to clear "
-            "its selection."
+            "its selection. Sliders below do the same without a mouse."
         ),
         figure=figure,
+        has_ranges=True,
         height_px=400,
         min_width_px=AXIS_WIDTH_PX * (len(dimensions) + 1),
     )
@@ -161,27 +170,42 @@ def _contour_note(shown: Sequence[FrozenTrial], having: Sequence[FrozenTrial]) -
     return f" {len(shown)} of {len(having):,} trials: the {BEST_CONTOUR_TRIALS} best and a random sample."
 
 
+def _has_options(parameter: Parameter) -> bool:
+    """Whether the axis of a parameter shows its options at evenly spaced ticks."""
+    return parameter.is_choice or not parameter.is_number
+
+
 def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:
-    """An axis of the parallel coordinates: choices at evenly spaced ticks, logarithms labelled with their numbers."""
-    if parameter.is_choice or not parameter.is_number:
+    """An axis of the parallel coordinates; trials without the parameter have a tick of their own below the others.
+
+    Plotly would draw a missing value at zero. The labels of ticks must differ.
+    """
+    missing = values.isna()
+    if _has_options(parameter) or missing.all():
         seen = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
-        codes = {value: code for code, value in enumerate(seen)}
-        return {
-            "label": parameter.name,
-            "values": [codes.get(value, -1) for value in values],
-            "tickvals": list(codes.values()),
-            "ticktext": [show_value(value) for value in seen],
-        }
-    numbers = values.astype(float)
-    if not parameter.is_log:
-        return {"label": parameter.name, "values": numbers.tolist()}
-    ticks = np.linspace(math.log10(numbers.min()), math.log10(numbers.max()), 5)
+        places = values.map({value: code for code, value in enumerate(seen)})
+        ticks = {show_value(value): float(code) for code, value in enumerate(seen)}
+    else:
+        numbers = values.astype(float)
+        places = np.log10(numbers) if parameter.is_log else numbers
+        if not parameter.is_log and not missing.any():
+            return {"label": parameter.name, "values": numbers.tolist()}
+        marks = np.linspace(places.min(), places.max(), AXIS_TICKS)
+        ticks = {_tick_text(10**mark if parameter.is_log else mark): mark for mark in marks}
+    if missing.any():
+        low, *above = ticks.values() or [0.0]
+        below = low - (above[0] - low if above else 1.0)
+        places, ticks = places.fillna(below), {NOT_SET: below, **ticks}
     return {
         "label": parameter.name,
-        "values": np.log10(numbers).tolist(),
-        "tickvals": ticks.tolist(),
-        "ticktext": [f"{10**tick:.2g}" for tick in ticks],
+        "values": places.astype(float).tolist(),
+        "tickvals": list(ticks.values()),
+        "ticktext": list(ticks),
     }
+
+
+def _tick_text(number: float) -> str:
+    return f"{number:.2g}" if abs(number) < 100 else f"{number:.0f}"
 
 
 def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric: Metric) -> Plot:

@@ -38,6 +38,9 @@ class Plot:
     min_width_px: int = 0
     """Smallest width; on a narrower screen the figure scrolls sideways."""
 
+    has_ranges: bool = False
+    """Whether pages show sliders that select ranges on the figure's axes."""
+
     @property
     def alt(self) -> str:
         """Text for people who do not see the figure: its title, and what its traces show."""

@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Any
 
 TIMEOUT_S = 60.0
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "PageUp": 33, "PageDown": 34, "ArrowLeft": 37, "ArrowRight": 39}
+"""Windows' numbers of the keys that `press` knows, by which chromium finds a key's effect."""
 _COMMANDS_FD, _EVENTS_FD = 3, 4
 """Where chromium reads commands and writes events, with --remote-debugging-pipe."""
 
@@ -92,6 +94,25 @@ class Browser:
         self("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self("Page.navigate", url=url)
         self.wait_for("document.documentElement?.dataset.drawn > 0")
+
+    def press(self, key: str, times: int = 1) -> None:
+        """Press and release a key of the keyboard, on whatever has the focus."""
+        code = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
+        text = {"text": "\r"} if key == "Enter" else {}
+        for _ in range(times):
+            self("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **code, **text)
+            self("Input.dispatchKeyEvent", type="keyUp", **code)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag the mouse with its left button from one point of the window to another, in CSS pixels."""
+        for kind, (x, y) in (
+            ("mouseMoved", start),
+            ("mousePressed", start),
+            ("mouseMoved", end),
+            ("mouseReleased", end),
+        ):
+            held = {} if kind == "mouseMoved" and (x, y) == start else {"button": "left", "buttons": 1, "clickCount": 1}
+            self("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
 
     def screenshot(self, path: Path) -> None:
         """The whole page."""

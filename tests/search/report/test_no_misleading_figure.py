@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -30,6 +32,7 @@ from search.report.figures.style import SERIES
 from search.report.importance import rank_parameters, trials_needed
 from search.report.observations import longer_confirmation
 from search.report.page import render
+from search.report.pieces import STYLE
 from search.report.spaces import Parameter
 from search.report.spent import measure_pruning
 from search.store.combination_record import CombinationRecord
@@ -65,11 +68,25 @@ def test_any_two_colours_differ_for_every_colour_vision(vision: str) -> None:
     assert min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2)) > 20  # 2 is just noticeable.
 
 
+def contrast(first: str, second: str) -> float:
+    """The ratio of two colours' luminance as WCAG 2 defines it."""
+    low, high = sorted(float(linear(colour) @ RGB_TO_XYZ[1]) for colour in (first, second))
+    return (high + 0.05) / (low + 0.05)
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_colour_stands_out_from_the_page(paper: str) -> None:
     for colour in SERIES:  # 3 to 1 is level AA for graphics.
-        low, high = sorted(float(linear(one) @ RGB_TO_XYZ[1]) for one in (colour, paper))
-        assert (high + 0.05) / (low + 0.05) >= 3, colour
+        assert contrast(colour, paper) >= 3, colour
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_stands_out_from_the_page(theme: str) -> None:
+    rules = STYLE.split("@media (prefers-color-scheme: dark)")[["light", "dark"].index(theme)]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", rules[rules.index(":root") :].split("}")[0]))
+    for text in ("ink", "soft", "accent", "good", "open"):  # 4.5 to 1 is level AA for text.
+        for paper in ("paper", "raised", "faint") if text in ("ink", "soft") else ("paper", "raised"):
+            assert contrast(colours[text], colours[paper]) >= 4.5, (text, paper)
 
 
 def test_trials_of_one_epoch_are_points_and_not_curves(made: MadeStudy) -> None:
@@ -175,6 +192,17 @@ def test_a_contour_plot_of_many_trials_shows_the_best_and_a_sample(made: MadeStu
     dots = plot.figure.data[1]
     assert len(dots.x) == MOST_CONTOUR_TRIALS
     assert max(dots.x) == max(trial.params["p0"] for trial in trials)  # The value is the first parameter.
+
+
+@pytest.mark.parametrize("is_log", [False, True], ids=["linear", "logarithmic"])
+def test_a_parameter_that_a_trial_does_not_have_is_not_drawn_as_a_value(made: MadeStudy, is_log: bool) -> None:
+    params = pd.DataFrame({"gamma": [0.1, math.nan, 0.9]}, dtype=object)
+    parameter = Parameter(name="gamma", distribution=FloatDistribution(0.01, 1, log=is_log))
+    plot = parallel_coordinates(params, pd.Series([0.5, 0.6, 0.7]), [parameter], made.facts().metric)
+    axis = plot.figure.data[0].dimensions[1]
+    low, missing, high = axis.values
+    assert missing == axis.tickvals[0] < low < high and axis.ticktext[0] == "not set"
+    assert axis.ticktext[1] == "0.1" and axis.tickvals[1] == pytest.approx(low)
 
 
 def many_classes(count: int) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -11,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import pytest
@@ -25,6 +26,7 @@ from search.stage.pinning import pin_search
 from search.store.pinned_stage import PinnedStage
 from search.store.records import create_study, update_study
 from search.store.storage import Storage, open_storage
+from search.watch.events import study_events
 from search.watch.live_study import LiveStudy, RankSeldom
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import DATA, STUDY, begin_stage, run_trial, settings_at
@@ -165,6 +167,38 @@ def test_importance_is_estimated_anew_only_when_a_stage_has_a_fifth_more_trials(
     assert asked == [10, 12] and rank.has_news
 
 
+@dataclass
+class SlowStudy:
+    """A study whose report takes a tenth of a second to render."""
+
+    version: int = 0
+
+    def status(self) -> str:
+        return ""
+
+    def finished_report(self) -> None:
+        return None
+
+    def refresh(self) -> None:
+        time.sleep(0.1)
+        self.version = 1
+
+    def change_since(self, version: str) -> dict[str, Any] | None:
+        return {"version": self.version} if str(self.version) != version else None
+
+
+def test_a_page_that_is_rendered_between_two_checks_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.watch.events.POLL_S", 20.0)
+
+    async def first_change() -> str:
+        events = study_events(cast(LiveStudy, SlowStudy()), "0", lambda: False)
+        return await anext(events)
+
+    started = time.monotonic()
+    assert asyncio.run(first_change()).startswith("event: change")
+    assert time.monotonic() - started < 10
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -180,7 +214,11 @@ def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(serv
     place = "document.getElementById('stage-1-parallel-coordinates')"
     axis = "data[0].dimensions.find(axis => axis.label === 'learning_rate')"
     browser.evaluate(f"{place}.{axis}.constraintrange = [-3, -2]")
-    browser.evaluate("scrollTo(0, 700); document.querySelector('th button').focus()")
+    figure = f"{place}.closest('figure')"
+    browser.evaluate(f"scrollTo(0, 700); {figure}.querySelector('details').open = true")
+    browser.evaluate(f"{figure}.querySelectorAll('[data-axis=dropout] input')[1].focus()")
+    browser.press("PageDown", 5)
+    upper_half = browser.evaluate("document.activeElement.getAttribute('aria-valuetext')")
     lines = f"{place}.data[0].line.color.length"
     before = browser.evaluate(lines)
     served.go_on(4)
@@ -188,11 +226,15 @@ def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(serv
     browser.wait_for(f"{lines} > {before}")
     assert browser.evaluate(f"{place}.{axis}.constraintrange") == [-3, -2]
     assert browser.evaluate("scrollY") > 0
+    assert browser.evaluate(f"{figure}.querySelector('details').open")
+    assert browser.evaluate("document.activeElement.ariaLabel") == "dropout, to"
+    assert browser.evaluate("document.activeElement.getAttribute('aria-valuetext')") == upper_half
     update_study(served.storage, STUDY.name, state="done")
     path = make_report(served.settings, STUDY.name)
     browser.wait_for("document.documentElement.dataset.finished === 'yes'")
     text = (
-        "[...document.querySelectorAll('main [data-part] :is(p, td, li, figcaption)')].map(e => e.textContent).join()"
+        "[...document.querySelectorAll('main [data-part] :is(p, td, li, figcaption):not(.axes *)')]"
+        ".map(e => e.textContent).join()"
     )
     shown = browser.evaluate(text)
     ids = browser.evaluate("[...document.querySelectorAll('.plot')].map(plot => plot.id).join()")
