@@ -64,7 +64,7 @@ def unpack(
                 raise HostileArchive(f"it holds no folder {root}/")
             (part / root).rename(folder)
         except HostileArchive as error:
-            raise UserError(f"{archive}: refused, {error}; remove it and get the original") from error
+            raise UserError(f"{archive}: refused: {error}; remove it and download the original") from error
         except _DAMAGED as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(f"{archive}: damaged ({reason}); remove it and download it again") from error

@@ -24,6 +24,7 @@ from data.repeated import find_near_duplicates
 from data.source import find_layout
 from data.spec import DataSpec
 from data.splits import check_class_counts, hash_without, split_files
+from data.text import plural
 
 DEFAULT_IMAGE_SIZE = 224
 """Pixels, where none is asked for and the pictures have no common square size."""
@@ -111,7 +112,9 @@ def open_search_data(
     near_notes = near.notes(searched, train_rows, val_rows, len(partition.sealed))
     split_hash = split.split_hash
     if spec.near_duplicates == "drop" and (dropped := near.dropped(val_rows)):
-        near_notes = [f"{len(dropped)} images not trained on: nearly the same as a validation or test image"]
+        near_notes = [
+            f"{plural(len(dropped), 'training image')} left out, nearly the same as a validation or test image"
+        ]
         train_rows = np.array([row for row in train_rows if row not in dropped], dtype=np.int64)
         split_hash = hash_without(split_hash, [searched[row] for row in sorted(dropped)])
         check_class_counts(searched, train_rows, partition.layout.classes)

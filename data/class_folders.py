@@ -11,6 +11,7 @@ from pathlib import Path
 from data.errors import UserError
 from data.ignored import check_utf8, image_suffixes, is_image_name, is_written_by_sieve, scan, shown_name
 from data.part_names import same_name
+from data.text import plural
 
 Listed = tuple[str, int, int]
 """Name relative to the data set's root, size in bytes, mtime in ns."""
@@ -72,7 +73,7 @@ def list_classes(places: Mapping[Path, str | None], root: Path, ignored: Counter
         if not class_name:
             loose[place] = loose_images(place, root)
             if not class_folders:
-                what = f"{len(loose[place])} images but no class folders" if loose[place] else "no images"
+                what = f"{plural(len(loose[place]), 'image')} but no class folders" if loose[place] else "no images"
                 raise UserError(
                     f"{place}: {what}; put the images into one folder per class, or give a table of labels with "
                     "--data TABLE.csv"

@@ -20,6 +20,7 @@ from data.pixels import Pixels
 from data.progress import Progress
 from data.readers import Readers
 from data.spec import DataSpec
+from data.text import plural
 
 _ALWAYS_ORDINARY = (".jpg", ".jpeg")
 """Suffixes of formats whose pictures are opaque and have 8 bits."""
@@ -57,7 +58,7 @@ def rule_notes(common: CommonFormat, rule: PixelRule) -> list[str]:
     """What the rule does to these pictures, for people."""
     notes = []
     if common.transparent:
-        notes.append(f"transparent pixels are laid on {rule.background}; --background changes that")
+        notes.append(f"transparent pixels become {rule.background}; --background changes that")
     if common.wide and rule.value_range:
         low, high = rule.value_range
         notes.append(
@@ -75,8 +76,8 @@ def blank_notes(pixels: Pixels, files: Sequence[ImageFile], transparent: bool) -
     names = [name for name in blank if name not in pixels.unreadable]
     if not names:
         return []
-    hint = "; --background gives transparent ones another ground" if transparent else ""
-    return [f"warning: {len(names)} of {len(files)} images are of one colour only ({listed(names, 3)}){hint}"]
+    hint = "; --background changes the colour under transparent pixels" if transparent else ""
+    return [f"warning: {len(names)} of {plural(len(files), 'image')} with a single colour ({listed(names, 3)}){hint}"]
 
 
 def find_common_format(
@@ -103,7 +104,7 @@ def find_common_format(
                 break  # Nothing in common already: photographs seldom need more than the first few.
     if not headers:
         raise UserError(
-            f"{partition.layout.root}: none of {len(partition.searched)} images can be read; check the files"
+            f"{partition.layout.root}: none of the {len(partition.searched)} images can be read; check the files"
         )
     value_range = None
     if common.wide:

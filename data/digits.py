@@ -11,6 +11,7 @@ from importlib.metadata import distribution
 import numpy as np
 
 from data.layout import ImageFile, Layout
+from data.text import plural
 
 _PGM_HEADER = b"P5 8 8 255\n"
 """Portable graymap, so that the digits are decoded by the same code as any other picture."""
@@ -32,5 +33,5 @@ def digits_layout() -> Layout:
         classes=tuple(str(digit) for digit in range(10)),
         files=tuple(ImageFile(name, int(name[0]), "train", len(contents[name]), 0) for name in sorted(contents)),
         read=read,
-        notes=(f"digits {len(contents)} images: searched",),
+        notes=(f"digits {plural(len(contents), 'image')}: used for the search",),
     )

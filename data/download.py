@@ -38,8 +38,8 @@ def fetch_dataset(archive: Archive, folder: Path, progress: Progress | None = No
             download(archive.url, path, checksum=archive.checksum, progress=progress)
         except (requests.RequestException, _BrokeOff) as error:
             raise UserError(
-                f"{folder.name}: cannot be fetched ({_reason(error)}); put the archive there as {path}, "
-                f"or its folder {archive.root}/ as {folder}; your own images are searched with --data FOLDER"
+                f"{folder.name}: cannot be downloaded ({_reason(error)}); put the archive there as {path}, "
+                f"or its folder {archive.root}/ as {folder}; for your own images, give --data FOLDER"
             ) from error
     _check_remembered(path, archive.checksum)
     unpack(path, archive.root, folder, progress=progress)

@@ -13,6 +13,7 @@ from data.class_folders import listed
 from data.errors import UserError
 from data.layout import ImageFile, Layout
 from data.spec import DataSpec
+from data.text import plural
 
 BY_FOLDER, BY_COLUMN = "folder", "column"
 Groups = Mapping[str, str]
@@ -28,7 +29,9 @@ def find_groups(layout: Layout, spec: DataSpec) -> tuple[Groups, tuple[str, ...]
         return {}, ()
     if spec.group in ("", BY_COLUMN):
         if not layout.groups:
-            raise UserError("--group column: the images come with no table that has a column `group`")
+            raise UserError(
+                "--group column: there is no table of labels with a column `group`; add it, or give --group REGEX"
+            )
         groups, how = dict(layout.groups), "the table's column"
     elif spec.group == BY_FOLDER:
         groups, how = {file.name: file.name.rpartition("/")[0] for file in layout.files}, "folder"
@@ -36,10 +39,10 @@ def find_groups(layout: Layout, spec: DataSpec) -> tuple[Groups, tuple[str, ...]
         groups, how = _by_expression(layout.files, spec.group), f"--group {spec.group!r}"
     sizes = np.unique(list(groups.values()), return_counts=True)[1]
     alone = len(layout.files) - len(groups)
-    rest = f"; {alone} images belong to no group" if alone else ""
+    rest = f"; {plural(alone, 'image')} without a group" if alone else ""
     return groups, (
-        f"{len(sizes)} groups of images by {how}, the largest of {sizes.max()}: each stays in one of training, "
-        f"validation and test{rest}",
+        f"{plural(len(sizes), 'group')} of images by {how}, the largest of {sizes.max()}: each stays in one of "
+        f"training, validation and test{rest}",
     )
 
 
@@ -116,8 +119,8 @@ def _give_each_part_every_class(
                 break
         else:
             raise UserError(
-                f"class {classes[label]}: its images form {int(groups_PC[:, label].sum())} groups, too few for one "
-                "in each of training, validation and test; add images, group them otherwise, or leave the class out"
+                f"class {classes[label]}: its images form {int(groups_PC[:, label].sum())} groups, too few to put "
+                "one into each split; add images, change the groups, or leave the class out"
             )
 
 

@@ -56,7 +56,8 @@ def fetch_hub(name: str, data_home: Path) -> Path:
     except Exception as error:  # The client raises errors of several libraries, with or without a network.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(
-            f"{PREFIX}{name}: cannot be fetched ({reason}); put its parquet files into a folder and give --data FOLDER"
+            f"{PREFIX}{name}: cannot be downloaded ({reason}); put its parquet files into a folder, and give "
+            "--data FOLDER"
         ) from error
     if not has_parquet(folder):
         raise UserError(f"{PREFIX}{name}: has no parquet files of that name")
@@ -82,7 +83,7 @@ def unpack_parquet(source: Path, folder: Path, progress: Progress | None = None)
             except (OSError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
-                raise UserError(f"{path}: not a parquet file that can be read: {error}") from error
+                raise UserError(f"{path}: cannot be read as a parquet file: {error}") from error
             if progress:
                 progress("unpacking parquet files", number + 1, len(files))
 

@@ -138,4 +138,6 @@ def _as_array(image: Any, where: str) -> npt.NDArray[Any]:
         return np.ascontiguousarray(values)
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
         return np.ascontiguousarray((values * 255).round().astype(np.uint8))
-    raise UserError(f"{where}: values of type {values.dtype}; give uint8, or floats from 0 to 1 before normalisation")
+    raise UserError(
+        f"{where}: values of type {values.dtype}; give uint8, or floats from 0 to 1 that are not normalised"
+    )

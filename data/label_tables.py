@@ -17,6 +17,7 @@ from data.errors import UserError
 from data.ignored import shown_name
 from data.layout import FolderReader, ImageFile, Layout, sort_files
 from data.part_names import Part, find_part_names, same_name
+from data.text import plural
 
 METADATA = "metadata.csv"
 SUFFIXES = (".csv", ".tsv")
@@ -84,22 +85,22 @@ def read_tables(tables: Mapping[Path, str], columns: str = "") -> Layout:
         found = [_row(table, part, line, values, chosen) for line, values in lines]
         rows += found
         used = ", ".join(f"{kind} {header[place]!r}" for kind, place in chosen.items() if place is not None)
-        notes.append(f"{table.relative_to(root)} lists {len(found)} images, by its columns {used}")
+        notes.append(f"{table.relative_to(root)} lists {plural(len(found), 'image')}, by its columns {used}")
     first = next(iter(tables))
     labelled = [row for row in rows if row.label]
     classes = tuple(sorted({same_name(row.label) for row in labelled}, key=_numbers_in_order))
     if len(classes) < 2:
-        raise UserError(f"{first}: {len(classes)} classes; a classifier needs at least two")
+        raise UserError(f"{first}: a classifier needs at least two classes; found {listed(classes) or 'none'}")
     parts, part_notes = _parts(first, labelled)
     files, groups = _files(root, labelled, parts, classes)
-    meanings = {"train": "searched", "val": "the validation set", "test": "the sealed test set"}
+    meanings = {"train": "used for the search", "val": "the validation set", "test": "the sealed test set"}
     for part_name, meaning in meanings.items():
         if count := sum(file.part == part_name for file in files):
             notes.append(f"{count} of the listed images: {meaning}")
     if len(labelled) < len(rows):
-        notes.append(f"{len(rows) - len(labelled)} lines have no label and are not used")
+        notes.append(f"{plural(len(rows) - len(labelled), 'row')} without a label, not used")
     if len(files) < len(labelled):
-        notes.append(f"{len(labelled) - len(files)} lines repeat an image with the same label")
+        notes.append(f"{plural(len(labelled) - len(files), 'row')} left out: the same image and label again")
     return Layout(
         root=root,
         classes=classes,
@@ -138,7 +139,7 @@ def _files(
         file = ImageFile(name, label_of[same_name(row.label)], part, status.st_size, status.st_mtime_ns)
         if files.setdefault(name, file) != file:
             raise UserError(
-                f"{row.table}: line {row.line}: {shown_name(name)} is listed before with another label or split; "
+                f"{row.table}: line {row.line}: {shown_name(name)} was listed before with another label or split; "
                 "keep one of the lines"
             )
         if row.group:
@@ -161,11 +162,11 @@ def _read(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
             header = [name.strip() for name in next(rows, [])]
             lines = [(rows.line_num, [*row, *[""] * (len(header) - len(row))]) for row in rows if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: not a table in UTF-8 that can be read: {error}") from error
+        raise UserError(f"{table}: cannot be read as a table in UTF-8: {error}") from error
     except OSError as error:
         raise UserError(f"{table}: cannot be read: {error.strerror}") from error
     if not lines:
-        raise UserError(f"{table}: holds no lines below its header")
+        raise UserError(f"{table}: has no rows below its header")
     return header, lines
 
 
@@ -181,15 +182,15 @@ def _choose_columns(table: Path, header: Sequence[str], columns: str) -> dict[st
     for kind, names in _NAMES.items():
         if kind in asked:
             if asked[kind] not in header:
-                raise UserError(f"{table}: no column {asked[kind]!r}; there are {listed(list(header), 20)}")
+                raise UserError(f"{table}: no column {asked[kind]!r}; its columns are {listed(list(header), 20)}")
             chosen[kind] = header.index(asked[kind])
         else:
             chosen[kind] = next((lower.index(name) for name in names if name in lower), None)
     missing = [kind for kind in _NEEDED if chosen[kind] is None]
     if missing:
         raise UserError(
-            f"{table}: which column is the {' and the '.join(missing)}? There are {listed(list(header), 20)}; "
-            f"name it with --columns {','.join(f'{kind}=NAME' for kind in missing)}"
+            f"{table}: no column is named like {' or '.join(missing)}; its columns are {listed(list(header), 20)}; "
+            f"choose with --columns {','.join(f'{kind}=NAME' for kind in missing)}"
         )
     return chosen
 
@@ -211,7 +212,7 @@ def _parts(table: Path, rows: Sequence[_Row]) -> tuple[dict[str, Part], list[str
     unknown = [value for value in values if value not in known]
     if unknown or "train" not in known.values():
         raise UserError(
-            f"{table}: the column of splits holds {listed(values)}; Sieve knows train, val and test, and needs train"
+            f"{table}: the split column contains {listed(values)}; use train, val and test, of which train is required"
         )
     if "test" not in known.values() and "val" in known.values():
         return {value: "test" if part == "val" else part for value, part in known.items()}, [

@@ -14,6 +14,7 @@ from data.errors import UserError
 from data.ignored import HEIF_SUFFIXES
 from data.part_folders import PartFolders, find_part_folders
 from data.part_names import Part, same_name
+from data.text import plural
 
 __all__ = ["FolderReader", "ImageFile", "Layout", "Part", "scan_folder"]
 
@@ -121,26 +122,26 @@ def _common_classes(folders: PartFolders, found: Mapping[Part, Classes]) -> tupl
 
 
 def _notes(folders: PartFolders, found: Mapping[Part, Classes], ignored: Counter[str]) -> tuple[str, ...]:
-    meanings = {"train": "searched", "val": "the validation set", "test": "the sealed test set"}
+    meanings = {"train": "used for the search", "val": "the validation set", "test": "the sealed test set"}
     notes = []
     for part, images in found.items():
         meaning = meanings[part]
         if part == "test" and folders.val_is_test:
             meaning = "taken as the sealed test set (no test/ beside it)"
-        notes.append(f"{folders.title(part)} {sum(map(len, images.images.values()))} images: {meaning}")
+        notes.append(f"{folders.title(part)} {plural(sum(map(len, images.images.values())), 'image')}: {meaning}")
     notes += folders.notes
     for part, images in found.items():
         notes += [_loose_note(loose, folders.title(part)) for loose in images.loose.values() if loose]
         notes += images.notes
     if ignored:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())[:5])
-        notes.append(f"{sum(ignored.values())} other files ignored: {kinds}")
+        notes.append(f"{plural(sum(ignored.values()), 'other file')} ignored: {kinds}")
     heif = sum(ignored[suffix] for suffix in HEIF_SUFFIXES)
     if heif:
-        notes.append(f"{heif} HEIC and AVIF images are not read; pip install 'sieve-search[heif]' to use them")
+        notes.append(f"{plural(heif, 'HEIC or AVIF image')} not read; to use them: pip install 'sieve-search[heif]'")
     return tuple(notes)
 
 
 def _loose_note(loose: Sequence[Listed], title: str) -> str:
     names = listed([name for name, _, _ in loose])
-    return f"{len(loose)} images lie in {title} itself, in no class folder, and are not used: {names}"
+    return f"{plural(len(loose), 'image')} in {title} itself, outside class folders, not used: {names}"

@@ -75,7 +75,8 @@ def _move(part: Path, folder: Path) -> None:
         place = folder / name
         if place.exists() and (place.is_dir() or _sha256(place) != earlier.get(name)):
             raise UserError(
-                f"{place}: was added or changed since Sieve wrote this folder; choose another --output or move it away"
+                f"{place}: was added or changed since Sieve wrote this folder; choose another --output, or "
+                "move the file"
             )
     for name in earlier.keys() - written.keys():
         stale = folder / name

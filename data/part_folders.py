@@ -9,6 +9,7 @@ from pathlib import Path
 from data.class_folders import has_images, listed, loose_images, subfolders
 from data.errors import UserError
 from data.part_names import GENERIC_NAMES, Part, find_part_names, same_name
+from data.text import plural
 
 _DEEPEST = 4
 """Folders inside a folder of the same name that are entered: archives of archives have two."""
@@ -58,7 +59,7 @@ def find_part_folders(root: Path) -> PartFolders:
     others = [path for path in folders if path not in named and has_images(path)]
     if named and others and not any(_holds_classes(path) for path in named):
         names = listed([f"{path.name}/" for path in named])
-        notes.append(f"{names} beside {_titles(others)}: taken as classes, because no class folders lie in them")
+        notes.append(f"{names} beside {_titles(others)}: taken as classes, because they contain no class folders")
         named = {}
     if not named:
         return _without_parts(root, base, folders, notes)
@@ -74,7 +75,7 @@ def _without_parts(root: Path, base: Path, folders: Sequence[Path], notes: list[
     for class_folder, parts in inner.items():
         for place, part in parts.items():
             found.setdefault(part, {})[place] = class_folder.name
-    notes.append(f"every class folder is divided by folders in it: {', '.join(sorted({p.name for p in parts}))}")
+    notes.append(f"every class folder is divided into folders: {', '.join(sorted({p.name for p in parts}))}")
     return _assigned(root, found, notes)
 
 
@@ -141,7 +142,7 @@ def _left_aside(place: Path, inner: Path, part: Part) -> str:
         len(loose_images(path, path)) for path in subfolders(inner) if has_images(path)
     )
     instead = "; a part of the training images is sealed instead" if part == "test" else ""
-    return f"{place.name}/ {images} images in no class folder, so without labels: left aside{instead}"
+    return f"{place.name}/ {plural(images, 'image')} outside class folders, so without labels: not used{instead}"
 
 
 def _loose_notes(base: Path) -> list[str]:
@@ -149,7 +150,7 @@ def _loose_notes(base: Path) -> list[str]:
     if not loose:
         return []
     names = listed([name for name, _, _ in loose])
-    return [f"{len(loose)} images lie in {base.name}/ itself, in no class folder, and are not used: {names}"]
+    return [f"{plural(len(loose), 'image')} in {base.name}/ itself, outside class folders, not used: {names}"]
 
 
 def _enter(root: Path) -> tuple[Path, list[str]]:

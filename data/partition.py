@@ -20,6 +20,7 @@ from data.sealing import Sealed, check_sealed
 from data.source import find_layout
 from data.spec import DataSpec
 from data.splits import BoolArray, Draw, stratified_part
+from data.text import plural
 
 _TEST_SEED = 0
 """Not the split's seed: another seed must never move an image from the sealed test set into training."""
@@ -109,8 +110,8 @@ def check_class_sizes(layout: Layout, spec: DataSpec) -> None:
     small = np.flatnonzero(counts < needed)
     if len(small) == 1:
         raise UserError(
-            f"{layout.root}: class {layout.classes[small[0]]} is too small to split: it has {counts[small[0]]} of at "
-            f"least {needed} images; add images or leave the class out"
+            f"{layout.root}: class {layout.classes[small[0]]} is too small to split: it has {counts[small[0]]} and "
+            f"needs at least {needed} images; add images or leave the class out"
         )
     if len(small):
         names = listed([f"{layout.classes[label]} ({counts[label]})" for label in small], _SMALL_CLASSES_NAMED)
@@ -144,17 +145,17 @@ def divide(
         leaked = [file for file in pool if hashes[file.name] in test_hashes]
         pool = [file for file in pool if hashes[file.name] not in test_hashes]
         if leaked:
-            notes.append(f"{len(leaked)} images left out, they are also in the test set: {_named(leaked)}")
+            notes.append(f"{plural(len(leaked), 'image')} left out, also in the test set: {_named(leaked)}")
         torn = [file for file in pool if groups.get(file.name) in test_groups]
         if torn:
             pool = [file for file in pool if groups.get(file.name) not in test_groups]
-            notes.append(f"{len(torn)} images left out, others of their group are in the test set: {_named(torn)}")
+            notes.append(f"{plural(len(torn), 'image')} left out, of groups in the test set: {_named(torn)}")
     else:
         test_M = _draw_test(pool, layout, groups, spec.test_fraction)
         sealed = [file for file, is_test in zip(pool, test_M, strict=True) if is_test]
         pool = [file for file, is_test in zip(pool, test_M, strict=True) if not is_test]
         share = f"{'about ' if groups else ''}{spec.test_fraction:.0%} of each class"
-        notes.append(f"{len(sealed)} images set aside as the sealed test set: {share}")
+        notes.append(f"{plural(len(sealed), 'image')} set aside as the sealed test set: {share}")
     return Partition(
         layout=layout,
         searched=tuple(pool),
@@ -199,17 +200,16 @@ def _copy_notes(
         label, most = Counter(file.label for file in dropped).most_common(1)[0]
         balancing = len(dropped) > 1 and most >= _BALANCING_SHARE * len(dropped)
         hint = (
-            f"; {most} of them in class {layout.classes[label]}: if they were to balance it, "
-            "`--set sampling=balanced` does that without copies"
+            f"; {most} of them in class {layout.classes[label]}: to balance the classes without copies, "
+            "use `--set sampling=balanced`"
         )
         notes.append(
-            f"{len(dropped)} images left out, copies of others byte for byte: {_named(dropped)}{hint * balancing}"
+            f"{plural(len(dropped), 'image')} left out, identical to others byte for byte: {_named(dropped)}"
+            f"{hint * balancing}"
         )
     if contradictory:
         pairs = listed([" = ".join(file.name for file in equal) for equal in contradictory], _NAMED)
-        notes.append(
-            f"warning: {len(contradictory)} images lie under two labels, and are not used under either: {pairs}"
-        )
+        notes.append(f"warning: {plural(len(contradictory), 'image')} left out because of two labels: {pairs}")
     return notes
 
 

@@ -54,8 +54,9 @@ def check_database_access(file: Path) -> bool:
 def _not_shared(place: Path) -> UserError:
     folder = place if place.is_dir() else place.parent
     return UserError(
-        f"{place}: belongs to {_owner(place)}, and you may not write there, which even reading needs; its owner can "
-        f"share the folder with `chmod -R g+rwX,g+s {quote(str(folder))}`, or copy it and give the copy with --home"
+        f"{place}: belongs to {_owner(place)} and is not writable for you, but SQLite must write there even to read; "
+        f"its owner can share the folder with `chmod -R g+rwX,g+s {quote(str(folder))}`, or copy it and give "
+        "the copy with --home"
     )
 
 

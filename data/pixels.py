@@ -26,6 +26,7 @@ from data.layout import ImageFile
 from data.parallel import cpu_cores
 from data.progress import Progress
 from data.readers import Readers
+from data.text import plural
 
 _FREE_SHARE = 0.5
 """Of what the disk has free that decoded pictures may take by default. Memory sets no limit: what the
@@ -72,7 +73,7 @@ def open_pixels(
         files=files,
         pixel_format=pixel_format,
         streamed_by=None if kept else limit.processes or cpu_cores(),
-        note=f"{len(files)} images take {note}",
+        note=f"{plural(len(files), 'image')} take {note}",
     )
     pixels = cached.read()
     if pixels is None:
@@ -94,12 +95,12 @@ def _are_kept(needed_bytes: int, folder: Path, limit: CacheLimit) -> tuple[bool,
         allowed = f"the {show_bytes(limit.size_bytes)} of --cache-limit"
         if needed_bytes <= limit.size_bytes:
             return True, f"{size}, no more than {allowed}: kept in the cache"
-        return False, f"{size}, more than {allowed}: decoded anew whenever they are used"
+        return False, f"{size}, more than {allowed}: decoded again whenever they are used"
     home = next(path for path in folder.parents if path.exists())
     is_there = (folder / "images.npy").exists()
     if is_there or needed_bytes <= _FREE_SHARE * shutil.disk_usage(home).free:
-        return True, f"{size}, which the disk has room for: kept in the cache"
-    return False, f"{size}, more than half of what the disk has free: decoded anew whenever they are used"
+        return True, f"{size}, which fit on the disk: kept in the cache"
+    return False, f"{size}, more than half of the free disk space: decoded again whenever they are used"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from data.near_duplicates import SIZE, Signatures, clusters, joined, near_pairs,
 from data.partition import Partition
 from data.progress import Progress
 from data.sealing import sealed_lookalikes
+from data.text import plural
 
 _SMALLEST = 24
 """Pixels per side: of smaller pictures, such as 8x8 digits, different ones are nearly the same."""
@@ -64,7 +65,9 @@ class NearDuplicates:
         alike = sum(map(len, self.clusters))
         if not alike and not self.sealed:
             return []
-        lines = [f"{alike} of {len(files)} searched images are nearly the same as another of them"]
+        lines = [
+            f"{alike:,} of {plural(len(files), 'training or validation image')} nearly the same as another of them"
+        ]
         for pairs, images, kind in (
             ([(files[one].name, files[other].name) for one, other in across], len(val), "validation"),
             ([(files[row].name, name) for name, row in tested.items()], sealed, "test"),
@@ -72,9 +75,9 @@ class NearDuplicates:
             if pairs:
                 named = ", ".join(f"{shown_name(one)} ~ {shown_name(other)}" for one, other in pairs[:_NAMED])
                 lines.append(
-                    f"warning: {len(pairs)} of {images} {kind} images ({len(pairs) / images:.1%}) are nearly the same "
-                    f"as a training image, so that the {kind} figure is too good: {named}; `--near-duplicates drop` "
-                    "trains without those, `--group` keeps bursts and copies together"
+                    f"warning: {len(pairs):,} of {plural(images, f'{kind} image')} ({len(pairs) / images:.1%}) nearly "
+                    f"the same as a training image, so the {kind} accuracy is too optimistic: {named}; "
+                    "`--near-duplicates drop` leaves out such training images, `--group` keeps bursts together"
                 )
         return lines
 

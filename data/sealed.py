@@ -19,6 +19,7 @@ from data.partition import Partition, open_partition
 from data.pixel_rule import DEFAULT_RULE
 from data.progress import Progress
 from data.spec import DataSpec
+from data.text import plural
 
 _NAMED = 3
 
@@ -61,8 +62,8 @@ def open_test_images(
     files = partition.sealed
     if partition.layout.classes != classes:
         raise UserError(
-            f"{spec.source}: has classes {', '.join(partition.layout.classes)}, the search had {', '.join(classes)}; "
-            "give the folder that was searched"
+            f"{spec.source}: has the classes {', '.join(partition.layout.classes)}, but the study has "
+            f"{', '.join(classes)}; give the study's own images"
         )
     pixel_format = PixelFormat(image_size=image_size, image_fit=image_fit, channels=channels, rule=pixel_rule)
     pool_NHWC = np.empty((len(files), *pixel_format.shape), dtype=np.uint8)
@@ -74,7 +75,7 @@ def open_test_images(
         start += len(chunk.images_NHWC)
         unreadable |= chunk.unreadable
     if len(unreadable) == len(files):
-        raise UserError(f"{spec.source}: none of {len(files)} test images can be read; check the files")
+        raise UserError(f"{spec.source}: none of the {len(files)} test images can be read; check the files")
     rows_M = np.array([row for row, file in enumerate(files) if file.name not in unreadable], dtype=np.int64)
     unread = {**partition.left_out, **unreadable}
     left_out = "".join(f"; {name} left out, unreadable ({reason})" for name, reason in unread.items())
@@ -88,7 +89,7 @@ def open_test_images(
         classes=classes,
         fingerprint=partition.sealed_fingerprint,
         search_fingerprint=partition.fingerprint,
-        note=f"{len(rows_M)} test images{left_out}",
+        note=f"{plural(len(rows_M), 'test image')}{left_out}",
     )
 
 

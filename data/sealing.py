@@ -20,6 +20,7 @@ from data.near_duplicates import SIZE, Signatures, near_pairs, signatures
 from data.parallel import map_files
 from data.progress import Progress
 from data.spec import DataSpec
+from data.text import plural
 
 _SIZE = 32
 """Pixels at which a picture is decoded to see whether it can be; a JPEG is then read at a fraction of its size."""
@@ -53,7 +54,7 @@ class Sealed:
         if not self.unreadable:
             return []
         named = listed([f"{name} ({reason})" for name, reason in self.unreadable.items()], _NAMED)
-        return [f"{len(self.unreadable)} images of the test set left out, unreadable: {named}"]
+        return [f"{plural(len(self.unreadable), 'test image')} left out, unreadable: {named}"]
 
 
 def check_sealed(

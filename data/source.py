@@ -36,7 +36,7 @@ def find_layout(source: str, data_home: Path, progress: Progress | None = None, 
         if tables:
             return read_tables(tables, columns)
         if columns:
-            raise UserError(f"--columns: {folder} holds no table; give a CSV file with --data")
+            raise UserError(f"--columns: {folder} holds no table of labels; give a CSV file with --data")
         return scan_folder(folder)
 
 
@@ -96,5 +96,5 @@ def _folder(source: str) -> Path:
     near = difflib.get_close_matches(source, DATASETS, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise UserError(
-        f"data: unknown data set '{source}'.{hint} Known are {', '.join(DATASETS)}; or give the path of an image folder"
+        f"data: unknown data set '{source}'.{hint} Give one of {', '.join(DATASETS)}, or the path of an image folder"
     )

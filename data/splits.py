@@ -17,6 +17,7 @@ from data.groups import assign_groups, group_numbers
 from data.layout import ImageFile
 from data.part_names import same_name
 from data.spec import DataSpec
+from data.text import plural
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -57,19 +58,24 @@ def split_files(
     notes: list[str] = []
     if 0 < spec.train_images < pool_N.sum():
         pool_N[pool_N] = stratified_sample(labels_N[pool_N], spec.train_images, spec.split_seed)
-        notes.append(f"{spec.train_images} images drawn per class, seed {spec.split_seed}; the others are not used")
+        notes.append(
+            f"{plural(spec.train_images, 'image')} drawn, stratified by class, seed {spec.split_seed}; others not used"
+        )
     if brought_val_N.any() and not spec.folds:
         val_N = brought_val_N
         if groups_N is not None:
             torn_N = pool_N & np.isin(groups_N, groups_N[val_N])
             pool_N &= ~torn_N
             if torn_N.any():
-                notes.append(f"{int(torn_N.sum())} images not trained on: others of their group validate")
+                notes.append(f"{plural(int(torn_N.sum()), 'image')} left out, of groups in the validation set")
     else:
         _require(labels_N[pool_N], classes, max(2, spec.folds), "to train and to validate")
         val_N = np.zeros_like(pool_N)
         val_N[pool_N], how = _held_out(labels_N[pool_N], spec, classes, None if groups_N is None else groups_N[pool_N])
-        notes.append(f"{int(val_N.sum())} of {int(pool_N.sum())} images validate: {how}, seed {spec.split_seed}")
+        notes.append(
+            f"{int(val_N.sum()):,} of {plural(int(pool_N.sum()), 'image')} used for validation: {how}, "
+            f"seed {spec.split_seed}"
+        )
     train_M, val_M = np.flatnonzero(pool_N & ~val_N), np.flatnonzero(val_N)
     if spec.imbalance > 1:
         kept_M, how = thin_out(labels_N[train_M], classes, spec)
@@ -121,21 +127,21 @@ def thin_out(labels_M: IntArray, classes: Sequence[str], spec: DataSpec) -> tupl
     counts_C = np.bincount(labels_M, minlength=len(classes))
     smallest = len(classes) - 1 - int(counts_C[::-1].argmin())
     if spec.rare_class and spec.rare_class not in classes:
-        raise UserError(f"no class {spec.rare_class!r} to make rare; there are {', '.join(classes)}")
+        raise UserError(f"no class {spec.rare_class!r} to make rare; the classes are {', '.join(classes)}")
     rare = classes.index(spec.rare_class) if spec.rare_class else smallest
     largest = int(np.where(np.arange(len(classes)) == rare, -1, counts_C).argmax())
     count = min(int(counts_C[rare]), round(counts_C[largest] / spec.imbalance))
     if count < 1:
         raise UserError(
-            f"class {classes[rare]}: {counts_C[largest]} images of {classes[largest]} at {spec.imbalance:g} to 1 "
-            "leave it none to train on; give a smaller imbalance"
+            f"class {classes[rare]}: no training image is left at an imbalance of {spec.imbalance:g} to 1, since "
+            f"{classes[largest]} has {plural(int(counts_C[largest]), 'image')}; give a smaller imbalance"
         )
     marked_M = labels_M != rare
     marked_M[_shuffled(labels_M, rare, spec.split_seed, Draw.IMBALANCE)[:count]] = True
     return marked_M, (
         f"{classes[rare]} made rare: {count} of {counts_C[rare]} training images kept, seed {spec.split_seed}; "
-        f"{classes[largest]} has {counts_C[largest]}, {spec.imbalance:g} to 1 was asked for; validation and test "
-        "images are not cut"
+        f"{classes[largest]} has {counts_C[largest]}, for an imbalance of {spec.imbalance:g} to 1; all "
+        "validation and test images are kept"
     )
 
 
@@ -169,10 +175,15 @@ def _held_out(
 
 def _require(labels_M: IntArray, classes: Sequence[str], minimum: int, purpose: str) -> None:
     counts = np.bincount(labels_M, minlength=len(classes))
-    small = [f"{classes[label]}: {counts[label]}" for label in np.flatnonzero(counts < minimum).tolist()]
+    small = [f"{classes[label]} ({counts[label]})" for label in np.flatnonzero(counts < minimum).tolist()]
     if small:
-        named = f"class {small[0]}" if len(small) == 1 else f"{len(small)} classes, {listed(small, 20)}"
-        raise UserError(f"{named} images {purpose}, at least {minimum} needed; add images or leave the class out")
+        subject, them = (
+            ("a class has", "the class") if len(small) == 1 else (f"{len(small)} classes have", "the classes")
+        )
+        raise UserError(
+            f"{subject} too few images {purpose}: {listed(small, 20)}; at least {minimum} needed; add images or leave "
+            f"{them} out"
+        )
 
 
 def _split_hash(

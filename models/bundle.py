@@ -103,7 +103,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, SieveError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"{folder}: not a classifier that can be loaded ({reason}); save it again") from error
+        raise UserError(f"{folder}: the classifier cannot be loaded ({reason}); save it again") from error
     model.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Classifier(
         model=model.eval(),

@@ -89,7 +89,9 @@ def bind_metric(name: str, classes: Sequence[str]) -> Measure:
     kind, argument = split_metric(name)
     if kind == TOP_K:
         if int(argument) >= len(classes):
-            raise UserError(f"metric {name!r}: every answer is right with {len(classes)} classes; give a smaller k")
+            raise UserError(
+                f"metric {name!r}: with {len(classes)} classes every prediction counts as correct; give a smaller k"
+            )
         return Measure(name, kind, int(argument))
     if kind in _OF_ONE_CLASS:
         if argument not in classes:

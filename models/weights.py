@@ -36,11 +36,11 @@ def read_weights(file: str) -> dict[str, Tensor]:
         raise UserError(f"weights={path}: cannot be read: {error.strerror}; give the path of a file") from error
     except (UnpicklingError, SafetensorError, BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(
-            f"weights={path}: not a file of tensors only ({type(error).__name__}); "
+            f"weights={path}: not a file that holds only tensors ({type(error).__name__}); "
             "give a state dict saved by torch.save, or a .safetensors file"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise UserError(f"weights={path}: not a dictionary of tensors; save the network's state_dict() and give that")
+        raise UserError(f"weights={path}: not a dictionary of tensors; give a file with the network's state_dict()")
     return weights
 
 

@@ -138,7 +138,7 @@ class _LocalMLflow:
         if self._process.poll() is not None:
             self._log.seek(0)
             last = (self._log.read().decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
-            raise SieveError(f"MLflow's server ended with code {self._process.returncode}: {last}")
+            raise SieveError(f"MLflow's server exited with code {self._process.returncode}: {last}")
 
     def end(self) -> None:
         """End the server and its worker processes, which share its process group."""

@@ -1,4 +1,4 @@
-"""Create the tables of Sieve, Optuna and MLflow in shared databases, and upgrade those of an older Sieve.
+"""Create the tables of Sieve, Optuna and MLflow in shared databases, and upgrade those of an older version of Sieve.
 
     sieve init --storage postgresql://USER@HOST/NAME
 

@@ -82,8 +82,8 @@ def _threshold(champion: LoadedChampion, precision: float) -> float:
     if precision not in known:
         listed = ", ".join(f"{value:g}" for value in known) or "none"
         raise UserError(
-            f"--precision {precision:g}: {champion.registered.uri} has no threshold for it, as its validation images "
-            f"cannot vouch for it; known: {listed}. Give one of these, or --min-confidence"
+            f"--precision {precision:g}: {champion.registered.uri} has no confidence threshold for this precision; "
+            f"it has thresholds for {listed}; give one of these, or --min-confidence"
         )
     return known[precision]
 
@@ -173,7 +173,7 @@ def build_parser() -> CommandParser:
     )  # fmt: skip
     parser.add_argument(
         "--precision", metavar="P", type=float,
-        help="answer `unsure` where validation images say that answers would not be right this often, e.g. 0.95",
+        help="answer `unsure` below the confidence chosen on validation images for this precision, e.g. 0.95",
     )  # fmt: skip
     parser.add_argument("--csv", metavar="FILE", type=Path, help="also write the answers to a CSV file")
     return parser

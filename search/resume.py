@@ -1,4 +1,4 @@
-"""Train a trial again from the checkpoint of one of its epochs.
+"""Resume the training of a trial from the checkpoint of one of its epochs.
 
     sieve run --study NAME --set keep_checkpoints=true
     sieve resume --study NAME --trial confirm-0 --epoch 2
@@ -71,7 +71,7 @@ def resume(
     kept = kept_checkpoint(folder / f"0-{names.CHECKPOINT_FILE}", epoch)
     if not read_history(kept):
         raise UserError(
-            f"{kept}: no such checkpoint; checkpoints are kept if the study runs with --set keep_checkpoints=true"
+            f"{kept}: no such checkpoint; a study keeps checkpoints if it runs with --set keep_checkpoints=true"
         )
     output = (output or folder / f"resumed-from-{epoch:03d}").expanduser()
     if output.exists():
@@ -111,7 +111,7 @@ def _train(
     folds = stage.folds_of(trial.number)
     if len(folds) > 1:
         raise UserError(
-            f"trial {trial.number} was trained on {len(folds)} folds, one after the other; it cannot be resumed"
+            f"trial {trial.number} was trained on {len(folds)} folds, one after another, and cannot be resumed"
         )
     device = torch.device(device_name)
     config, seed = resolved(from_flat(trial.user_attrs[names.CONFIG])), trial.user_attrs[names.SEED]
@@ -141,9 +141,7 @@ def build_parser() -> CommandParser:
     parser = command_parser("search.resume", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study that the trial belongs to")
     parser.add_argument("--trial", metavar="STAGE-NUMBER", required=True, help="the trial to resume, e.g. confirm-0")
-    parser.add_argument(
-        "--epoch", metavar="K", required=True, type=int, help="the epoch whose checkpoint to start from"
-    )
+    parser.add_argument("--epoch", metavar="K", required=True, type=int, help="epoch of the checkpoint to start from")
     parser.add_argument(
         "--output", metavar="FOLDER", type=Path,
         help="folder for the new classifier (default: resumed-from-K in the trial's folder)",

@@ -1,4 +1,4 @@
-"""Run a staged search to its champion. You can stop it at any time; the same command continues it.
+"""Run a staged search and register its champion. You can stop it at any time; the same command continues it.
 
     sieve run --study quickstart --test
     sieve run --study partA --data FOLDER --image-size 64 --budget 2h --test

@@ -92,7 +92,7 @@ def normalise_tracking_url(url: str) -> str:
         raise UserError(f"--tracking {url}: MLflow no longer keeps runs in a folder or plain file; write {forms}")
     if url.partition(":")[0] in ("http", "https"):
         if not urlsplit(url).netloc:
-            raise UserError(f"--tracking {url}: names no host; write {forms}")
+            raise UserError(f"--tracking {url}: no host in the URL; write {forms}")
         return url
     parsed = _parsed(url, "--tracking", forms)
     return _installed(parsed, "--tracking") if parsed.get_backend_name() in _DRIVERS else url
@@ -190,7 +190,7 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option that limits the disk space for decoded images."""
     parser.add_argument(
         "--cache-limit", metavar="SIZE",
-        help="disk space for decoded images, e.g. 20G; a larger data set is decoded anew in every epoch "
+        help="disk space for decoded images, e.g. 20G; a larger data set is decoded again in every epoch "
         "(default: half of the free space, or SIEVE_CACHE_LIMIT)",
     )  # fmt: skip
 
@@ -207,7 +207,7 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that run trials."""
     parser.add_argument(
         "--trial-timeout", metavar="TIME",
-        help=f"end a trial that finishes no batch for this long, e.g. 10m; {NO_TIMEOUT} never ends one "
+        help=f"end a trial that finishes no batch for this long, e.g. 10m; {NO_TIMEOUT}: no limit "
         "(default: 30m, or SIEVE_TRIAL_TIMEOUT)",
     )  # fmt: skip
     parser.add_argument(
@@ -281,7 +281,7 @@ def _check_apart(storage_url: str, tracking_url: str) -> None:
     ):
         raise UserError(
             f"--storage and --tracking both name {redact(storage_url)}, but Optuna and MLflow cannot share a database; "
-            "give them two"
+            "give each its own"
         )
 
 

@@ -3,8 +3,8 @@
     sieve status
     sieve status --study NAME --watch
 
-It prints once. With --watch it updates the display until every study is done, or until Ctrl-C, which ends only the
-display. An update takes a few short queries, whatever the size of the study.
+The status is printed once. With --watch the display is updated until every study is done, or until Ctrl-C, which ends
+only the display. An update takes a few short queries, whatever the size of the study.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(argv)
     settings, console = enter_home(options), open_console()
     if options.watch and (options.json or not console.is_terminal):
-        raise UserError("--watch needs a terminal and does not go with --json; leave it out to print the status once")
+        raise UserError(
+            "--watch needs a terminal, and cannot be used with --json; leave out --watch to print the status once"
+        )
     # A person waits for what is printed once; a page that is watched outlasts an outage.
     storage = open_storage(settings.storage_url, create=False, outage_s=None if options.watch else 0)
     try:

@@ -1,4 +1,4 @@
-"""Send MLflow everything that it missed during an outage, or lost.
+"""Send MLflow everything that it missed during an outage or has lost.
 
     sieve sync
     sieve sync --study NAME

@@ -1,8 +1,3 @@
 """Small pieces of English that messages and reports share."""
 
-from __future__ import annotations
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 trial`, `12 trials`, `3,000 trials`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+from data.text import plural as plural

@@ -35,9 +35,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--study", metavar="NAME", required=True, help="the study to work on; `sieve run` starts it")
     parser.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
     parser.add_argument("--device", default="cpu", help="cpu (default) or a GPU, e.g. cuda:0")
-    parser.add_argument(
-        "--threads", metavar="N", type=int, default=1, help="threads of a worker on the CPU (default: 1)"
-    )
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="number of CPU threads (default: 1)")
     add_cache_argument(parser)
     add_trial_arguments(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)

@@ -145,9 +145,9 @@ class Study:
 
     def __post_init__(self) -> None:
         if self.folds < 0 or self.folds == 1 or self.train_images < 0:
-            raise UserError(f"{self.name}: folds is 0 or at least 2, and train_images 0 or more")
+            raise UserError(f"{self.name}: folds must be 0 or at least 2, and train_images must be 0 or more")
         if not 0 < self.val_fraction < 1 or self.seed < 0:
-            raise UserError(f"{self.name}: val_fraction lies between 0 and 1, and seed is 0 or more")
+            raise UserError(f"{self.name}: val_fraction must be between 0 and 1, and seed must be 0 or more")
         try:
             split_metric(self.metric)
         except UserError as error:
@@ -163,8 +163,8 @@ class Study:
             _check_stage(self.name, stage, self.config)
             if stage.pruner == "asha" and self.folds:
                 raise UserError(
-                    f"{self.name}/{stage.name}: pruner 'asha' compares trials at single epochs, which {self.folds} "
-                    "folds do not have; use pruner='median'"
+                    f"{self.name}/{stage.name}: pruner 'asha' compares trials epoch by epoch, which is not possible "
+                    f"with {self.folds} folds; use pruner='median'"
                 )
         if self.stages and self.stages[0].extends:
             raise UserError(f"{self.name}/{self.stages[0].name}: extends: there is no stage before; leave it out")
@@ -185,7 +185,7 @@ class Study:
             self.ablation.check(f"{self.name}/{ABLATION_STAGE}", self.config)
             if 0 < self.folds < self.ablation.seeds:
                 raise UserError(
-                    f"{self.name}: an ablation on {self.folds} folds has at most as many seeds, not "
+                    f"{self.name}: an ablation on {self.folds} folds can have at most {self.folds} seeds, not "
                     f"{self.ablation.seeds}: further runs on the same images would make its intervals too narrow"
                 )
 
@@ -208,9 +208,9 @@ class Study:
 def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
     where = f"{study}/{stage.name}"
     if not stage.name or "/" in stage.name:
-        raise UserError(f"{where}: a stage's name may not be empty or hold a slash")
+        raise UserError(f"{where}: a stage's name may not be empty or contain a slash")
     if stage.name in LAST_STAGES:
-        raise UserError(f"{where}: {stage.name!r} is the name of every study's last stage; choose another one")
+        raise UserError(f"{where}: {stage.name!r} is reserved for the last stage; choose another name")
     _check_option(where, "sampler", stage.sampler, get_args(Sampler))
     _check_option(where, "pruner", stage.pruner, get_args(Pruner))
     if min(stage.trials, stage.epochs, stage.bases) < 1:
@@ -233,13 +233,14 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
             _checked(where, base, {entry.parameter: entry.values[0]})
         if stage.sampler == "grid" and not isinstance(distribution, CategoricalDistribution) and not distribution.step:  # type: ignore[attr-defined]
             raise UserError(
-                f"{where}: a grid over {name} has no end, because its range has no step; give choices or a step"
+                f"{where}: a grid needs a finite number of values, but {name} has a range without a step; "
+                "give choices or a step"
             )
 
 
 def _check_extension(where: str, stage: Stage, before: Stage, config: TrainConfig) -> None:
     if before.is_probe:
-        raise UserError(f"{where}: extends: {before.name} is a probe, which hands on backbones; use bases instead")
+        raise UserError(f"{where}: extends: {before.name} is a probe, which passes on backbones; use bases instead")
     if "asha" not in (stage.pruner, before.pruner) or stage.pruner != before.pruner or stage.epochs != before.epochs:
         raise UserError(
             f"{where}: extends: its trials are compared with those of {before.name}; give both pruner='asha' and the "
@@ -261,7 +262,7 @@ def _check_tries(where: str, stage: Stage, base: TrainConfig, space: Space) -> N
     for chosen in stage.tries:
         for name in chosen:
             if name not in space and not stage.extends:
-                raise UserError(f"{where}: tries: the stage does not search {name!r}, but {', '.join(space)}")
+                raise UserError(f"{where}: tries: the stage does not search {name!r}; it searches {', '.join(space)}")
         _checked(where, base, chosen)
 
 
@@ -295,4 +296,6 @@ def _extremes(distribution: BaseDistribution) -> tuple[object, ...]:
         return distribution.choices
     if isinstance(distribution, FloatDistribution | IntDistribution):
         return distribution.low, distribution.high
-    raise UserError(f"{type(distribution).__name__} is not a distribution that a space can contain")
+    raise UserError(
+        f"{type(distribution).__name__} cannot be used in a space; use choice, FloatDistribution or IntDistribution"
+    )

@@ -23,13 +23,13 @@ def flatten(study: Study) -> Study:
     """
     searched = [stage for stage in study.stages if not stage.is_probe]
     if len(searched) < 2 or any(stage.sampler == "grid" for stage in searched):
-        raise UserError(f"--flat: {study.name} has no two stages that are searched; leave it out")
+        raise UserError(f"--flat: {study.name} does not have two stages to search at once; leave out --flat")
     values: dict[str, Value] = {name: value for stage in study.stages for name, value in stage.values.items()}
     base, last = with_values(study.config, values), study.stages[-1]
     space: dict[str, BaseDistribution | When] = {}
     for stage in study.stages:
         if stage.is_probe and "weights" in stage.space_around(base):
-            raise UserError(f"--flat: backbones of {stage.name} have weights of their own; leave it out")
+            raise UserError(f"--flat: some backbones of {stage.name} have their own weights; leave out --flat")
         own = stage.space_around(base)
         space |= own if stage.extends else {name: entry for name, entry in own.items() if name not in space}
     epochs = sum(stage.trials * stage.epochs for stage in searched)

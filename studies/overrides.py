@@ -50,7 +50,7 @@ def _fix_in_ablation(study: Study, ablation: Ablation, config: TrainConfig, fixe
     for factor, levels in ablation.factors.items():
         taken = fixed & {name for values in levels.values() for name in values}
         if taken:
-            raise UserError(f"{study.name}: {min(taken)} is what the factor {factor!r} compares; it cannot be fixed")
+            raise UserError(f"{study.name}: {min(taken)} cannot be fixed, because the factor {factor!r} varies it")
     return replace(ablation, epochs=config.epochs if "epochs" in fixed else ablation.epochs)
 
 
@@ -103,7 +103,7 @@ def _with_epochs_scaled(
                 tuple(dict.fromkeys(_scaled(int(choice or 1), scale) for choice in entry.choices))
             )
         raise UserError(
-            "--epochs-scale: a stage searches over `epochs`, and not among choices; change the study instead"
+            "--epochs-scale: a stage searches a range of `epochs`, which cannot be scaled; change the study instead"
         )
 
     if callable(space):

@@ -41,7 +41,7 @@ def around(guess: float, factor: float = 10.0) -> Around:
     distribution around the guess, cut to the range, whose standard deviation is half the way to either end.
     """
     if guess <= 0 or factor <= 1:
-        raise UserError(f"around({guess}, {factor}): the guess is above 0 and the factor above 1")
+        raise UserError(f"around({guess}, {factor}): the guess must be above 0, and the factor above 1")
     return Around(guess, factor)
 
 

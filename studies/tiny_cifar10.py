@@ -1,4 +1,7 @@
-"""Tiny CIFAR-10: 5,000 images of CIFAR-10, enlarged for a pre-trained backbone whose last children are trained."""
+"""Tiny CIFAR-10: 5,000 images of CIFAR-10, enlarged for a pre-trained backbone whose last children are trained.
+
+The finalists' runs and mirrored images are averaged if that is better on validation images.
+"""
 
 from __future__ import annotations
 
@@ -46,5 +49,5 @@ TINY_CIFAR10 = Study(
             },
         ),
     ),
-    confirm=Confirm(finalists=2, seeds=2, epochs=8),
+    confirm=Confirm(finalists=2, seeds=2, epochs=8, combine="ensemble", mirror=True),
 )

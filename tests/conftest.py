@@ -13,14 +13,26 @@ from search.settings import normalise_storage_url
 from search.store.storage import Storage, open_storage
 from tests.old_databases import restore_0_1_0
 
+FINISHED_SEARCHES = (
+    "budget", "changed_definition", "endings", "interrupts", "outputs", "reproducible", "seal", "warm_start",
+)  # fmt: skip
 TOGETHER = {
-    "finished searches": [
-        f"tests/acceptance/test_{name}.py" for name in ("bad_input", "outputs", "reproducible", "seal")
-    ],
+    "finished searches": [f"tests/acceptance/test_{name}.py" for name in FINISHED_SEARCHES],
     "tracking": ["tests/search/tracking/", "tests/chaos/test_collection.py", "tests/chaos/test_promotion.py"],
     "report": ["tests/search/report/"],
 }
 """Files and folders whose tests share fixtures that take seconds to make."""
+LONGEST = (
+    "finished searches", "tests/chaos/test_storm.py", "tracking", "report", "tests/acceptance/test_ray.py",
+    "tests/test_docs.py", "tests/benchmarks/test_gpu.py", "tests/benchmarks/test_throughput.py",
+    "tests/acceptance/test_pausing.py", "tests/acceptance/test_upgrade.py", "tests/acceptance/test_moved.py",
+    "tests/chaos/test_outages.py", "tests/chaos/test_random_faults.py", "tests/acceptance/test_compose.py",
+    "tests/models/test_captured.py", "tests/models/test_fused.py", "tests/search/watch/test_watch.py",
+    "tests/acceptance/test_hymenoptera.py", "tests/acceptance/test_tracking_outage.py",
+    "tests/acceptance/test_machines.py", "tests/acceptance/test_ablation.py", "tests/acceptance/test_faults.py",
+    "tests/acceptance/test_time_budget.py",
+)  # fmt: skip
+"""The names of `TOGETHER` and the files that take longest. They begin first, so that all processes end together."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -32,6 +44,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
             return next((name for name, places in TOGETHER.items() if file.startswith(tuple(places))), file)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            first = next((name for name in LONGEST if name in self.workqueue), None)
+            if first is not None:  # Else the file with most tests: the queue is sorted so.
+                self.workqueue.move_to_end(first, last=False)
+            super()._assign_work_unit(node)
 
     return TogetherScheduling(config, log)
 

@@ -3,10 +3,10 @@
     sieve check-data --data photos
     sieve check-data --data photos --study NAME
 
-It finds near-duplicates within and across training, validation and the sealed part, images under two labels, images of
+It finds near-duplicates within and across training, validation and test images, images under two labels, images of
 one colour, outliers in size, brightness and sharpness, unreadable images and small classes. With --study it also ranks
-probable label errors by the finalists' predictions on images that they were not trained on; a study with more folds has
-more such images. All lists are written as CSV files.
+probable label errors by the finalists' predictions on images that they were not trained on; with more folds, more
+images are checked. All lists are written as CSV files.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from search.store.find import find_study
 from search.store.storage import open_storage
 from search.supervisor.data_options import add_data_arguments, data_spec
 from search.terminal import DataProgress, print_json
+from search.text import plural
 from search.verdict.held_out import FILE, HeldOut, find_label_errors
 
 _SMALL_CLASS, _SMALL_SHARE = 20, 0.1
@@ -143,14 +144,16 @@ def _show(result: dict[str, Any]) -> None:
     for note in result["notes"]:
         console.print(note, markup=False)
     near = result["near_duplicates"]
-    console.print(f"near-duplicates: {near['images']} images in {near['clusters']} clusters", markup=False)
+    console.print(
+        f"near-duplicates: {plural(near['images'], 'image')} in {plural(near['clusters'], 'cluster')}", markup=False
+    )
     for cluster in near["largest"]:
         console.print(f"  {listed(cluster)}", markup=False)
     small = [f"{name} ({count})" for name, count in result["small_classes"].items()]
     if small:
-        console.print(f"{len(small)} classes have few training images: {listed(small, 20)}", markup=False)
+        console.print(f"few training images: {listed(small, 20)}", markup=False)
     for kind, found in result["outliers"].items():
-        console.print(f"{found['images']} images are unusually {kind}: {listed(found['farthest'])}", markup=False)
+        console.print(f"{plural(found['images'], 'image')} unusually {kind}: {listed(found['farthest'])}", markup=False)
     errors = result["label_errors"]
     if errors:
         console.print(
@@ -165,9 +168,12 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.check_data", __doc__)
     add_data_arguments(parser)
-    parser.add_argument("--study", metavar="NAME", help="check a study's images, and their labels with its finalists")
+    parser.add_argument("--study", metavar="NAME", help="check this study's images, and rank probable label errors")
     parser.add_argument(
-        "--output", metavar="FOLDER", type=Path, help="folder for the lists (default: in --home or the study's folder)"
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        help="folder for the lists (default: in the study's folder, or in --home)",
     )
     add_cache_argument(parser)
     return parser

@@ -3,9 +3,9 @@
     sieve doctor
     sieve doctor --mend
 
-It changes nothing. With --mend it first makes the repairs that are safe: it upgrades a SQLite file of an older version,
-requeues trials whose workers are gone, deletes checkpoints of finished trials and unused files of the cache, and
-brings MLflow up to date. The exit code is 1 if something is broken.
+Without --mend it changes nothing. With --mend it first makes safe repairs: it upgrades a SQLite file of an older
+version, requeues trials whose workers are gone, deletes checkpoints of finished trials and unused files of the cache,
+and brings MLflow up to date. The exit code is 1 if something is broken.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def examine(settings: Settings, storage: Storage | None) -> Iterator[Finding]:
 def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.doctor", __doc__)
-    parser.add_argument("--mend", action="store_true", help="first make the repairs that are safe")
+    parser.add_argument("--mend", action="store_true", help="first make safe repairs")
     return parser
 
 

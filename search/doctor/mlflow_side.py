@@ -14,6 +14,7 @@ from search.doctor.finding import Finding, broken, command, ok, warning
 from search.settings import Settings, redact
 from search.store.records import StudyRecord, read_study, study_names
 from search.store.storage import Storage
+from search.text import plural
 from search.tracking.backlog import looks_behind, trials_behind
 from search.tracking.client import answering
 from search.tracking.model_registry import load_champion, version_of
@@ -29,7 +30,7 @@ def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
         if not study_names(storage):
             yield ok(TRACKING, f"{url} does not exist yet: the first search creates it")
             return
-        found_again = f"name the right place with --tracking, or fill it again: {command('sync')}"
+        found_again = f"give the right URL with --tracking, or restore it: {command('sync')}"
         yield broken(TRACKING, f"{url} does not exist", found_again)
         return
     try:
@@ -42,7 +43,8 @@ def check_tracking(settings: Settings, storage: Storage) -> Iterator[Finding]:
         yield broken(TRACKING, str(error), "start the server, or name another with --tracking")
         return
     for study in sorted(behind.keys() | late_looks.keys()):
-        text = f"{study}: not in MLflow yet: {behind.get(study, 0)} trials, {late_looks.get(study, 0)} looks"
+        missing = f"{plural(behind.get(study, 0), 'trial')}, {plural(late_looks.get(study, 0), 'look')}"
+        text = f"{study}: not in MLflow yet: {missing}"
         yield warning(TRACKING, text, command("sync", f"--study {quote(study)}"))
 
 

@@ -32,7 +32,7 @@ def build_parser() -> CommandParser:
     parser = command_parser("search.export_runs", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study whose trials to write")
     parser.add_argument(
-        "--output", metavar="FOLDER", type=Path, help=f"folder to write (default: {FOLDER} in the study's folder)"
+        "--output", metavar="FOLDER", type=Path, help=f"folder for the files (default: {FOLDER} in the study's folder)"
     )
     return parser
 

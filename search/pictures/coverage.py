@@ -20,7 +20,7 @@ def coverage_picture(predictions: Predictions) -> Sheet:
     half = risk_T[(coverage_T <= 0.5).nonzero()[0][-1:]]
     at_half = f" {half[0]:.1%} are wrong if the less confident half is not answered." if half.size else ""
     caption = (
-        f"{len(predictions):,} {predictions.source}, answered from the most confident on. If all are answered, "
+        f"{len(predictions):,} {predictions.source}, answered in the order of their confidence. If all are answered, "
         f"{risk_T[-1]:.1%} are wrong.{at_half} Band: {CONFIDENCE_LEVEL:.0%} Wilson interval at each threshold."
     )
     sheet = Sheet("Risk against coverage", caption, width_in=_WIDTH_IN + 0.9, height_in=_HEIGHT_IN + 0.6)

@@ -96,7 +96,7 @@ def _label_errors(
     try:
         return find_label_errors(settings, storage, record, progress)
     except UserError as error:
-        say(f"without a gallery of label errors: {error}")
+        say(f"no pictures of label errors: {error}")
         return None
 
 

@@ -101,7 +101,7 @@ def rehearse(
     finish(storage, claim, result)
     laps.end("storage")
     if result.outcome != "complete":
-        raise SieveError(f"the trial did not train to its end: {result.attributes.get(names.REASON)}")
+        raise SieveError(f"the trial did not complete: {result.attributes.get(names.REASON)}")
     mirror.sync()
     laps.end("tracking")
 

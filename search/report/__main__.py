@@ -6,11 +6,11 @@
     sieve report --study NAME --format pdf
     sieve report --study NAME --text edited/report.md
 
-You can write it at any time, also while the study runs. The study's page in optuna-dashboard gets a short summary as
+You can write it at any time, even while the study runs. The study's page in optuna-dashboard gets a short summary as
 its note. --compare writes one page with several studies side by side.
 
 --format md writes a folder with a Markdown text and its pictures; pdf also writes the text as PDF; csv writes a row for
-each trial; card writes a model card in Hugging Face's format. --text writes a text that you have edited as PDF.
+each trial; card writes a model card in Hugging Face's format. --text converts an edited text to PDF.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--format", choices=("html", "md", "pdf", "csv", "card"), default="html", help="what to write (default: html)"
     )
-    parser.add_argument("--text", metavar="FILE", type=Path, help="an edited report.md to write as PDF beside it")
+    parser.add_argument("--text", metavar="FILE", type=Path, help="an edited report.md to convert to a PDF beside it")
     parser.add_argument(
         "--output",
         metavar="PATH",

@@ -85,7 +85,7 @@ def _findings(result: AblationResult, metric: Metric, cells: int) -> Iterator[Ob
         yield Observation(about="ablation", strength=strength, text=_describe(effect, metric))
     if len(result.cells) < cells:
         text = (
-            f"{plural(cells - len(result.cells), 'cell')} without a complete run; effects that need one are left out."
+            f"{plural(cells - len(result.cells), 'cell')} without a complete run; effects that need them are left out."
         )
         yield Observation(about="ablation", strength="note", text=text)
     lost = sum(cell.runs.lost_runs for cell in result.cells)

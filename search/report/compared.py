@@ -161,7 +161,7 @@ def spaces_table(studies: Sequence[StudyFacts]) -> Table:
     return Table(
         caption=(
             "Hyperparameters that the studies search differently, stage by stage; = marks a value that a study fixes. "
-            f"{plural(same, 'other hyperparameter')} with equal ranges."
+            f"{plural(same, 'other hyperparameter')} {'has' if same == 1 else 'have'} the same ranges in all studies."
         ),
         headings=("hyperparameter", *(facts.record.name for facts in studies)),
         rows=tuple(rows),

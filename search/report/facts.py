@@ -17,6 +17,7 @@ from search.report.metric import Metric
 from search.report.signature import read_signature
 from search.settings import Settings
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_status
+from search.store.combination_record import CombinationRecord
 from search.store.find import find_study
 from search.store.history import Command, read_commands
 from search.store.look_result import LookResult
@@ -77,6 +78,12 @@ class StudyFacts:
     def all_stages(self) -> tuple[StageFacts, ...]:
         """The search stages in order, followed by the confirmation or ablation if there is one."""
         return self.stages if self.confirmation is None else (*self.stages, self.confirmation)
+
+    @property
+    def kept_combination(self) -> CombinationRecord | None:
+        """The combination that is registered instead of the champion's best run, if there is one."""
+        combination = self.record.champion.combination if self.record.champion else None
+        return combination if combination and combination.is_kept else None
 
     @cached_property
     def trials(self) -> pd.DataFrame:

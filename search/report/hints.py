@@ -100,11 +100,11 @@ def edge_hints(stage: StageFacts) -> Iterator[str]:
 
 
 def last_improvement(stage: StageFacts) -> str | None:
-    """A sentence on when the stage found its best trial; None before the first complete trial."""
+    """A sentence on when the stage found its best trial; None before the first complete one, or with one trial."""
     best = stage.snapshot.best_trial
-    if best is None:
-        return None
     begun = stage.trials[stage.trials["started_at"].notna()].index
+    if best is None or len(begun) < 2:
+        return None
     after = int((begun > best).sum())
     if after == 0:
         return f"The best trial, #{best}, was the last one, so more trials might have found a better one."

@@ -26,7 +26,7 @@ MIN_CORRELATED = 4
 """Complete trials that the interval of a correlation needs."""
 CONFIDENCE = 0.95
 RESAMPLES = 20
-RESAMPLE_TREES = 16
+RESAMPLE_TREES = 8
 MAX_TRIALS = 200
 """The most complete trials that the shares are estimated from; of more, as many are drawn at random. The time of fANOVA
 grows with the square of their number: 40 s of one core for 1,000 trials with 8 parameters."""

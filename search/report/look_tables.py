@@ -25,7 +25,7 @@ def measure_table(test: LookResult) -> Table | None:
         caption=(
             "Balanced accuracy is the mean of the classes' recalls, macro-F1 that of their F1 scores. AUROC is the "
             "mean area under the ROC curve of one class against the rest. Intervals: Wilson for shares, DeLong "
-            "for AUROC, resampled images for macro-F1."
+            "for AUROC, bootstrap over images for macro-F1."
         ),
         headings=("measure", "test", "95 % interval"),
         rows=tuple(
@@ -47,9 +47,9 @@ def calibration_table(champion: ChampionRecord, test: LookResult | None) -> Tabl
     rows += [("test", entry) for entry in test.measures if entry.name in (BEFORE, AFTER)] if test else []
     return Table(
         caption=(
-            f"Expected calibration error: mean distance of confidence and accuracy in {BINS} bins. The logits are "
-            f"divided by {champion.temperature:.3g}, which was fitted on validation images (Guo et al. 2017)"
-            f"{'' if champion.temperature != 1 else '; no other temperature helped'}. Intervals: resampled images."
+            f"Expected calibration error: mean difference between confidence and accuracy in {BINS} bins. The logits "
+            f"are divided by {champion.temperature:.3g}, which was fitted on validation images (Guo et al. 2017)"
+            f"{'' if champion.temperature != 1 else '; no other temperature helped'}. Intervals: bootstrap over images."
         ),
         headings=("images", "temperature", "calibration error", "95 % interval"),
         rows=tuple(
@@ -65,7 +65,7 @@ def calibration_table(champion: ChampionRecord, test: LookResult | None) -> Tabl
 
 
 def selective_table(champion: ChampionRecord, test: LookResult | None) -> Table | None:
-    """What the thresholds of confidence do on validation and test images; None without thresholds."""
+    """The share of answers and their precision at each confidence threshold; None without thresholds."""
     if not champion.selective:
         return None
     on_test = {entry.precision: entry for entry in test.selective} if test else {}
@@ -80,12 +80,12 @@ def selective_table(champion: ChampionRecord, test: LookResult | None) -> Table 
     tested = ("test images answered", "test precision, 95 %") if on_test else ()
     return Table(
         caption=(
-            f"Below the least confidence the answer is `unsure`. The thresholds come from validation images: with a "
-            f"probability of {CERTAINTY:.0%}, the answers to new images of the same kind are at least as precise as "
-            "wished (Geifman and El-Yaniv 2017). A precision that is not listed needs more validation images. "
-            "`sieve predict --precision 0.9` uses them."
+            "Below the confidence threshold the answer is `unsure`. The thresholds were chosen on validation images: "
+            f"with a probability of {CERTAINTY:.0%}, the answers to new images of the same kind reach the target "
+            "precision (Geifman and El-Yaniv 2017). A target that is not listed needs more validation images. "
+            "`sieve predict --precision 0.9` uses these thresholds."
         ),
-        headings=("wished precision", "least confidence", "validation images answered", *tested),
+        headings=("target precision", "confidence threshold", "validation images answered", *tested),
         rows=tuple(rows),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,8 @@ from search.report.spent import Pruning
 from search.verdict.champion import mean_interval
 
 SIGNIFICANT = 0.05
+MOST_LISTED = 8
+"""The most parameters that one sentence names."""
 Strength = Literal["clear", "unclear", "note"]
 
 
@@ -193,15 +195,21 @@ def _silence(silent: list[ParameterEffect], stage: StageFacts, metric: Metric) -
     trials = plural(len(values), "complete trial")
     sentences = []
     if bounded:
-        listed = ", ".join(f"{e.parameter} ({metric.show_difference(e.interval[1])})" for e in bounded)
+        listed = _first([f"{e.parameter} ({metric.show_difference(e.interval[1])})" for e in bounded])
         sentences.append(
             f"No clear effect, in {trials}, of: {listed}. The figure in brackets is the largest effect that noise "
             "could still hide."
         )
     rest = [e.parameter for e in silent if e not in bounded]
     if rest:
-        sentences.append(f"{trials} are too few to bound the effect of: {', '.join(rest)}.")
+        sentences.append(f"{trials} are too few to bound the effect of: {_first(rest)}.")
     return " ".join(sentences)
+
+
+def _first(texts: Sequence[str]) -> str:
+    """The texts as a list, of more than `MOST_LISTED` the first and the number of the others."""
+    others = len(texts) - MOST_LISTED
+    return ", ".join(texts[:MOST_LISTED]) + (f" and {plural(others, 'other')}" if others > 0 else "")
 
 
 def _effect(effect: ParameterEffect, metric: Metric) -> tuple[Strength, str]:
@@ -211,7 +219,7 @@ def _effect(effect: ParameterEffect, metric: Metric) -> tuple[Strength, str]:
     )
     if effect.interval[0] <= 0:
         return "unclear", (
-            f"{effect.parameter} has an effect, but which value is best is not settled: {effect.better} is "
+            f"{effect.parameter} has an effect, but its best value is uncertain: {effect.better} is "
             f"{metric.show_difference(effect.difference)} ahead of {effect.worse} with all other choices held equal "
             f"({sure})."
         )

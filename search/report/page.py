@@ -109,20 +109,24 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     figures = []
     if facts.finalists:
         best = facts.finalists[0]
-        runs = plural(len(best.values), "training")
+        runs = plural(len(best.values), "run")
         detail = (
             f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed, over "
             f"{metric.images:,} validation images"
         )
+        if combination := facts.kept_combination:
+            shown = metric.show(combination.value)
+            detail += f" · the registered classifier ({combination.name}) has {shown} on the images used to choose it"
         figures.append(Figure(label=metric.label, value=metric.show(best.mean), detail=detail))
     elif best_so_far := [stage.snapshot.best for stage in facts.stages if stage.snapshot.best is not None]:
         so_far = (max if metric.maximize else min)(best_so_far)
         figures.append(Figure(label=metric.label, value=metric.show(so_far), detail=_best_run_so_far(facts)))
     if test:
         low, high = test.interval
+        classifier = "the registered classifier" if facts.kept_combination else "the champion's best run"
         detail = (
-            f"95 %: {100 * low:.1f} to {percent(high)} · share of {test.images:,} test images that the champion's best "
-            f"run classifies correctly, {describe_look(test)}"
+            f"95 %: {100 * low:.1f} to {percent(high)} · share of {test.images:,} test images that {classifier} "
+            f"classifies correctly, {describe_look(test)}"
         )
         figures.append(Figure(label="test accuracy", value=percent(test.accuracy, metric.digits), detail=detail))
     elif champion:

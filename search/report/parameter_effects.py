@@ -7,9 +7,10 @@ visible. An F-test decides whether a parameter has an effect, with Holm's correc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ MIN_SPARE_TRIALS = 6
 MIN_LEVEL_TRIALS = 3
 """Complete trials that a level needs before it is compared with another level."""
 CONFIDENCE = 0.95
-Matrix = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +84,15 @@ def estimate_parameter_effects(trials: Sequence[FrozenTrial], *, maximize: bool)
         return nothing
     sign = 1.0 if maximize else -1.0
     values = np.array([sign * float(trial.value or 0.0) for trial in complete])
-    full = _fit(_design(table), values)
+    columns = _columns(table)
+    full = _fit(_design(columns, len(complete)), values)
     if full.residual <= 1e-12 * max(1.0, float(np.square(values).sum())):
         return nothing  # Without noise, no test is possible.
-    p_values = {name: _f_test(full, _fit(_design(table.drop(columns=name)), values)) for name in table}
-    contrasts = (_contrast(table, name, full, p) for name, p in _holm(p_values).items())
+    p_values = {}
+    for name in columns:
+        others = {other: columns[other] for other in columns if other != name}
+        p_values[name] = _f_test(full, _fit(_design(others, len(complete)), values))
+    contrasts = (_contrast(table, columns, name, full, p) for name, p in _holm(p_values).items())
     found = sorted((e for e in contrasts if e is not None), key=lambda effect: (effect.p_value, -effect.difference))
     return ParameterEffects(found=tuple(found), trials=len(complete), trials_needed=needed)
 
@@ -102,14 +107,17 @@ def _levels(complete: Sequence[FrozenTrial]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _design(table: pd.DataFrame) -> pd.DataFrame:
-    dummies = pd.get_dummies(table, drop_first=True, dtype=float) if len(table.columns) else table
-    dummies.insert(0, "", 1.0)
-    return dummies
+def _columns(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """For each parameter, a column of zeros and ones for each of its levels but the first."""
+    return {name: pd.get_dummies(table[name], drop_first=True, dtype=float) for name in table}
 
 
-def _fit(design: pd.DataFrame, values: Matrix) -> _Model:
-    matrix = design.to_numpy(dtype=float)
+def _design(columns: Mapping[str, pd.DataFrame], trials: int) -> Matrix:
+    """The design matrix: the intercept, and the columns of these parameters."""
+    return np.hstack([np.ones((trials, 1)), *(part.to_numpy() for part in columns.values())])
+
+
+def _fit(matrix: Matrix, values: Matrix) -> _Model:
     inverse = np.linalg.pinv(matrix)
     coefficients = inverse @ values
     residual = float(np.square(values - matrix @ coefficients).sum())
@@ -133,14 +141,16 @@ def _holm(p_values: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _contrast(table: pd.DataFrame, name: str, model: _Model, p_value: float) -> ParameterEffect | None:
+def _contrast(
+    table: pd.DataFrame, columns: Mapping[str, pd.DataFrame], name: str, model: _Model, p_value: float
+) -> ParameterEffect | None:
     """Compare the best and the worst of the levels that have enough trials; None for fewer than two such levels."""
     counts = table[name].value_counts()
     usual = [level for level in counts.index if counts[level] >= MIN_LEVEL_TRIALS]
     if len(usual) < 2:
         return None
-    design = _design(table)
-    unit = {level: np.array([float(column == f"{name}_{level}") for column in design.columns]) for level in usual}
+    keys = [None, *((other, level) for other, part in columns.items() for level in part.columns)]
+    unit = {level: np.array([float(key == (name, level)) for key in keys]) for level in usual}
     effect_of = {level: float(unit[level] @ model.coefficients) for level in usual}
     better, worse = max(usual, key=effect_of.__getitem__), min(usual, key=effect_of.__getitem__)
     contrast = unit[better] - unit[worse]

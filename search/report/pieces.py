@@ -18,6 +18,8 @@ from search.report.metric import signed
 _HERE = Path(__file__).parent
 STYLE = (_HERE / "page.css").read_text("utf-8")
 """The style of the report, which other pages share."""
+FIGURE_DIGITS = 6
+"""Significant digits of the numbers in figures; with all 17, the page of a large study has twice the size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +64,14 @@ class Pieces:
         wanted = f"{self._part}-{re.sub(r'[^a-z0-9]+', '-', plot.title.lower()).strip('-')}"
         numbered = (f"{wanted}-{number}" for number in count(2))
         name = next(name for name in chain([wanted], numbered) if name not in self.figures)
-        self.figures[name] = json.dumps({"id": name, **json.loads(plot.figure.to_json())}, separators=(",", ":"))
+        drawn = json.loads(plot.figure.to_json(), parse_float=_rounded)
+        self.figures[name] = json.dumps({"id": name, **drawn}, separators=(",", ":"))
         return name
 
     def to_json(self) -> Markup:
         """All figures added so far as JSON that is safe inside a script element."""
         return Markup(f"[{','.join(self.figures.values())}]".replace("<", "\\u003c"))
+
+
+def _rounded(digits: str) -> float:
+    return float(f"{float(digits):.{FIGURE_DIGITS}g}")

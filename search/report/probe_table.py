@@ -26,11 +26,11 @@ def probe_table(stage: StageFacts, metric: Metric, wanted: int) -> Table:
     ended.sort(key=lambda trial: trial.state != TrialState.COMPLETE)
     return Table(
         caption=(
-            "A linear classifier on the features of each backbone as it is, judged on validation. The time includes "
-            "the extraction of features that no earlier trial had stored. Neither this rank nor the published accuracy "
-            "on ImageNet alone tells which backbone is best after fine-tuning, so the best of both are searched on."
+            f"{metric.heading} of a linear classifier on the features of each frozen backbone. The time includes the "
+            "extraction of features that no earlier trial had stored. Neither this ranking nor the published accuracy "
+            "on ImageNet alone predicts the best backbone after fine-tuning, so the next stage gets the best of both."
         ),
-        headings=("backbone", metric.label, "time", "images", "MACs", "parameters", "ImageNet top-1", "searched on"),
+        headings=("backbone", metric.label, "time", "images", "MACs", "parameters", "ImageNet top-1", "passed on as"),
         rows=tuple(_row(stage, trial, metric, taken.get(trial.number, "")) for trial in ended),
         sorts=True,
     )

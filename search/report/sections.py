@@ -95,8 +95,8 @@ def _probe_section(stage: StageFacts, facts: StudyFacts, observations: tuple[Obs
         key=f"stage-{stage.record.position + 1}",
         title=f"Stage {stage.record.position + 1}: {stage.name}",
         lead=(
-            f"{plural(stage.pinned.trials, 'backbone')}, each judged by a linear classifier on its features of at most "
-            f"{stage.pinned.probe_images:,} training images."
+            f"{plural(stage.pinned.trials, 'backbone')}, each evaluated by a linear classifier on its features of at "
+            f"most {stage.pinned.probe_images:,} training images."
         ),
         observations=observations,
         plots=tuple(plot for plot in plots if plot),

@@ -1,4 +1,4 @@
-"""The configurations that a stage hands on: its best, but different enough that a runner-up can still win."""
+"""The configurations that a stage passes on: its best, but different enough that a runner-up can still win."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search.store.pinned_stage import PinnedStage
 
 
 def handed_on(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list[tuple[FrozenTrial, TrainConfig]]:
-    """The best `count` configurations that a stage hands on, best first; of paused trials too if it has rungs."""
+    """The best `count` configurations that a stage passes on, best first; with rungs, paused trials count too."""
     if stage.is_probe:
         return [(trial, from_flat(trial.user_attrs[names.CONFIG])) for trial, _ in shortlist(stage, trials, count)]
     best = best_configs(trials, count, maximize=stage.maximize, against=stage.against)

@@ -27,13 +27,13 @@ MIN_TRIALS = 4
 CONFIRMATION_MARGIN = 0.96
 """Share of the remaining time that the confirmation uses: its runs are never cut, so they must not end late."""
 MOST_GROWTH = 10.0
-"""A stage gets at most so many times its trials where there is time for more than the study plans."""
+"""If there is time left, a stage gets at most this many times its planned trials."""
 MOST_SLOTS = 2_000
-"""Trials are added to a stage up to this number: a stage's record, which every worker reads, has a slot for each."""
+"""The most trials of a stage: its record, which every worker reads, has a slot for each."""
 LONGER = 2
-"""The confirmation's runs get at most so many times their epochs where there is time left."""
+"""If there is time left, the runs of the confirmation get at most this many times their planned epochs."""
 MOST_SEEDS = 10
-"""Most seeds of each finalist where there is time left."""
+"""If there is time left, each finalist gets at most this many seeds."""
 ENOUGH = 0.5
 """A smaller confirmation is chosen if the runs of a larger one would have less than this share of their epochs."""
 
@@ -76,11 +76,11 @@ class Budget(Protocol):
         """The stage with as many trials and epochs as the time allows."""
 
     def most_trials(self, position: int) -> int:
-        """The most trials of a search stage, as long as there is time for more than it was fitted with."""
+        """The most trials that a search stage may get, if there is time for more than `fit_stage` gave it."""
 
     @property
     def most_seeds(self) -> int:
-        """The most seeds of the confirmation, as long as there is time for more than it was fitted with."""
+        """The most seeds that the confirmation may get, if there is time for more than `fit_confirmation` gave it."""
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         """The confirmation with as many finalists, seeds and epochs as the time allows.
@@ -160,7 +160,7 @@ class TimeBudget:
         return self._scaled(position, stage, self._share_s(position) / self._costs_s[position])
 
     def most_trials(self, position: int) -> int:
-        """Return how many trials the stage may have: costs are estimated before, and trials often cost less."""
+        """Return the most trials that the stage may get: they often cost less than estimated."""
         if is_extended(self._study, position):
             return 0
         members = self._study.stages[pool_start(self._study, position) : position + 1]
@@ -168,7 +168,7 @@ class TimeBudget:
 
     @property
     def most_seeds(self) -> int:
-        """Return the most seeds; 0, none to add, with folds, which are as many as the runs of a finalist."""
+        """Return the most seeds; with folds, 0: a finalist has one run for each fold, and none can be added."""
         return 0 if self._study.folds else MOST_SEEDS
 
     def _scaled(self, position: int, stage: Stage, scale: float) -> Stage:

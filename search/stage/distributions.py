@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 STEP_TOLERANCE = 1e-8
-"""Part of a step by which a value may miss it, as in Optuna."""
+"""Largest distance of a value from its step, as a share of the step, as in Optuna."""
 
 
 def holds(distribution: BaseDistribution, value: Any) -> bool:

@@ -1,6 +1,6 @@
-"""Draws a trial's parameters, again and again while they stand for a network that cannot be built.
+"""Draws a trial's parameters, and draws them again if their network cannot be built.
 
-`search.trials.workload` builds the network of the configuration that comes out.
+`search.trials.workload` builds the network of the drawn configuration.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from search.store.pinned_stage import PinnedStage
 class EarlierTrials:
     """Reads the trials of earlier stages, and gives each a random value for every parameter that it lacks.
 
-    The value that such a trial really had is the start value, the same for all of them: a model would take it for good
-    because the best trials had it (docs/decisions/growing-spaces.md).
+    All such trials used the start value of the parameter. The sampler's model would take that value for good, because
+    the best trials used it (docs/decisions/growing-spaces.md).
     """
 
     def __init__(self, stage: PinnedStage, studies: Sequence[Study]) -> None:

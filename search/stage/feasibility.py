@@ -21,7 +21,7 @@ Feasible = Callable[[TrainConfig], bool]
 
 
 def anything(config: TrainConfig) -> bool:
-    """Accept every configuration: without knowledge of the images, the training finds out."""
+    """Accept every configuration, if the images are unknown: training then finds those that cannot be built."""
     return True
 
 

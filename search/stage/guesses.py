@@ -21,7 +21,7 @@ REACH = 2.0
 
 
 def guesses(stage: PinnedStage) -> dict[str, float]:
-    """The user's guesses by parameter. Around several bases, guesses may differ, and those have none here."""
+    """The user's guesses by parameter. A guess that differs between bases is left out."""
     found: dict[str, set[float | None]] = {}
     for parameter in (parameter for space in stage.spaces for parameter in space):
         found.setdefault(parameter.name, set()).add(parameter.guess)

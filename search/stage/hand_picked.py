@@ -26,7 +26,7 @@ def for_waiting_slots(stage: PinnedStage, chosen: Mapping[str, str]) -> dict[int
     trials, or if its space does not hold a parameter or a value.
     """
     if not _draws(stage):
-        raise UserError(f"{stage.name} trains every combination of its space; there is no trial that could be replaced")
+        raise UserError(f"{stage.name} trains every combination of its space; no trial can take other parameters")
     fitting: dict[int, Values] = {}
     problem: UserError | None = None
     for index, space in enumerate(stage.spaces):
@@ -42,7 +42,7 @@ def for_waiting_slots(stage: PinnedStage, chosen: Mapping[str, str]) -> dict[int
             if stage.queue[slot].get(names.BASE, index) == index
         }
     if not fitting:
-        raise problem or UserError(f"{stage.name} has no trial whose parameters are free")
+        raise problem or UserError(f"{stage.name} has no waiting trial whose parameters you can choose")
     return fitting
 
 
@@ -79,13 +79,15 @@ def _parsed(stage: PinnedStage, space: Sequence[PinnedParameter], base: Values, 
     for name, text in chosen.items():
         if name not in by_name:
             known = ", ".join(by_name)
-            raise UserError(f"{stage.name} does not search {name!r}, but {known}.{did_you_mean(name, list(by_name))}")
+            raise UserError(
+                f"{stage.name} does not search {name!r}; it searches {known}.{did_you_mean(name, list(by_name))}"
+            )
         values[name] = _value(stage.name, name, json_to_distribution(by_name[name].distribution), text)
     for name in values:
         if not by_name[name].exists_for({**base, **values}):
             condition = by_name[name]
             allowed = " or ".join(map(str, condition.when_values))
-            raise UserError(f"{name} exists only with {condition.when}={allowed}: give that too")
+            raise UserError(f"{name} exists only with {condition.when}={allowed}; give that value too")
     return values
 
 

@@ -15,6 +15,7 @@ from search.store.records import StudyRecord, update_study
 from search.store.storage import Storage
 from search.store.study_data import StudyData
 from search.terminal import say
+from search.text import plural
 
 DATA_HELP = "the study's images, if they were moved since the search (default: where the search found them)"
 """Help text of the option `--data` of commands that work on an existing study."""
@@ -31,8 +32,8 @@ def locate_images(
     if data is None:
         if not is_there(spec.source):
             raise UserError(
-                f"{spec.source}: the images of study {record.name} are not there; if they were moved, give their new "
-                "place with --data FOLDER"
+                f"{spec.source}: the images of study {record.name} were not found; if they were moved, give "
+                "their new folder with --data FOLDER"
             )
         return record
     moved = replace(spec, source=typed_source(data))
@@ -55,14 +56,14 @@ def check_same_images(
     partition = open_partition(spec, settings.data_home, settings.cache_home, progress, pinned.sealed_fingerprint)
     checks = [("searched on", partition.fingerprint, pinned.fingerprint)]
     if partition.lost:
-        say(f"{len(partition.lost)} test images are gone or changed since they were sealed: a look is on the rest")
+        say(f"{plural(len(partition.lost), 'test image')} lost or changed since they were sealed: a look uses the rest")
     else:
         checks.append(("to be tested on", partition.sealed_fingerprint, pinned.sealed_fingerprint))
     for images, found, expected in checks:
         if found != expected:
             raise UserError(
                 f"{spec.source}: not the images that {record.name} was {images} (fingerprint {found[:12]}, "
-                f"then {expected[:12]}); restore those, or give their new place with --data FOLDER"
+                f"then {expected[:12]}); restore those, or give their new folder with --data FOLDER"
             )
 
 

@@ -33,7 +33,7 @@ from studies.definition import Ablation, Around, Confirm, Space, Stage, Study, W
 from studies.probe import Probe
 
 MAX_COMBINATIONS = 10_000
-"""Configurations of a stage that are listed to find out whether the stage has more trials than that."""
+"""The most configurations that are listed to find out whether a stage has at least as many trials."""
 
 
 def pin_search(
@@ -51,11 +51,12 @@ def pin_search(
     The stage has `stage.trials` trials, and slots for `most_trials` if that is more.
 
     A grid has one trial for each cell, and `stage.trials` is not used. Any other stage with at least as many trials as
-    there are different configurations trains each of them once. The stage's `tries` follow the bases, then trials with
-    the parameters `first`, all within the budget. The parameters of a random search are
-    all drawn here, infeasible ones again.
-    A stage that extends the one before gets the bases of the first stage of its pool. It does not begin with their
-    own values, which that stage has trained, unless the user guessed a value of one of its parameters.
+    there are different configurations trains each of them once. The bases come first, then the stage's `tries`, then
+    trials with the parameters `first`, all within the budget. All parameters of a random search are drawn here, and
+    infeasible ones are drawn again.
+
+    A stage that extends the one before gets the bases of the first stage of its pool. It does not begin with the values
+    of the bases, which that stage has trained, unless the user guessed a value of one of its parameters.
     """
     own = stage
     if stage.extends:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from search.store.paused import RungTrial
 
 REDUCTION = 2
-"""One trial of so many continues at each rung."""
+"""One in this many trials continues at each rung."""
 
 
 def rung_epochs(epochs: int) -> tuple[int, ...]:

@@ -26,9 +26,9 @@ STARTUP_TRIALS = 10
 PRUNER_STARTUP_TRIALS = 4
 """Number of complete trials before the median pruner stops a trial."""
 REDUCTION_FACTOR = 3
-"""One trial in so many goes on at each rung of successive halving and Hyperband."""
+"""One in this many trials continues at each rung of successive halving and Hyperband."""
 MODEL_DRAWS = 3
-"""Draws of one trial that use the sampler alone; later draws, of trials that cannot be built, add random values."""
+"""Number of draws of one trial that use only the sampler. Later draws, if there are any, mix in random values."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,7 +72,7 @@ class TrialSeeded(BaseSampler):
     ) -> None:
         """`make` makes a sampler from a seed. The first `startup` trials lie near `guesses`, by parameter.
 
-        `earlier` are the trials of the stages that the stage extends; they count as first ones.
+        `earlier` are the trials of the stages that the stage extends; they count towards `startup`.
         """
         self._make = make
         self._earlier = earlier

@@ -1,8 +1,8 @@
-"""The backbones that a probe stage hands on.
+"""The backbones that a probe stage passes on.
 
 The accuracy of a linear probe ranks frozen features, the published accuracy ranks networks on other images. Neither
-alone is safe: a network whose features suit the images less as they are may win once it is trained (Kornblith et al.
-2019, Goldblum et al. 2023), so the best of both ranks are handed on.
+alone is reliable: a network with worse frozen features may win after fine-tuning (Kornblith et al. 2019, Goldblum et
+al. 2023), so the best of both rankings are passed on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ Reason = Literal["best probe", "good probe", "cheaper", "best on ImageNet"]
 
 
 def shortlist(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list[tuple[FrozenTrial, Reason]]:
-    """The complete trials of a probe stage that are handed on, best value first, with the reason for each.
+    """The complete trials of a probe stage that are passed on, best value first, with the reason for each.
 
-    The best `count` probes, of which the last leaves its place to the backbone with the best published accuracy if that
-    is not among them and `count` is at least 2. With a cost (`against`), the probes are those that no other beats in
-    both aims.
+    These are the best `count` probes. If the backbone with the best published accuracy is not among them, it replaces
+    the last one, unless `count` is 1. With a cost (`against`), only probes that no other beats in both aims are taken.
     """
     ranked = rank_trials(trials, maximize=stage.maximize)
     candidates = ranked if stage.against is None else front(trials, stage.against, maximize=stage.maximize)
@@ -41,7 +40,7 @@ def shortlist(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> 
 
 
 def probe_lines(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -> list[str]:
-    """Lines for people: the backbones that a closed probe stage hands on, and those that it left out, with reasons."""
+    """Lines for people: the backbones that a closed probe stage passes on, and those that it left out, with reasons."""
     chosen = [
         f"{backbone_of(stage, trial)} ({trial.value:.4f}, {why})" for trial, why in shortlist(stage, trials, count)
     ]
@@ -50,7 +49,7 @@ def probe_lines(stage: PinnedStage, trials: Sequence[FrozenTrial], count: int) -
         for trial in trials
         if trial.state != TrialState.COMPLETE
     ]
-    return [*left_out, f"{stage.name}: hands on {', '.join(chosen)}"]
+    return [*left_out, f"{stage.name}: passes on {', '.join(chosen)}"]
 
 
 def backbone_of(stage: PinnedStage, trial: FrozenTrial) -> str:

@@ -113,7 +113,7 @@ def is_over(trial: FrozenTrial, record: StageRecord) -> bool:
 
 
 def has_result(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether a stage can hand something on: a complete trial, or one that paused."""
+    """Whether a stage has a result to pass on: a complete trial, or one that paused."""
     return any(trial.state == TrialState.COMPLETE or names.PAUSED in trial.user_attrs for trial in trials)
 
 

@@ -28,7 +28,7 @@ from search.store.warm_start_record import Taken, WarmStart
 from studies.definition import Study
 
 SHARE = 4
-"""At most one in this many trials of the first stage is taken over: the others explore the new images."""
+"""At most one in this many trials of the first stage is taken over; the others explore."""
 
 
 class _DoesNotFit(Exception):
@@ -47,7 +47,8 @@ def find_warm_start(storage: Storage, study: Study) -> WarmStart:
         raise UserError(f"--warm-start {name}: a study cannot start from itself; give this study another --name")
     if stage.sampler == "grid":
         raise UserError(
-            f"--warm-start {name}: {study.name}/{stage.name} is a grid, which runs every cell; leave --warm-start out"
+            f"--warm-start {name}: {study.name}/{stage.name} is a grid, which trains every combination; "
+            "leave out --warm-start"
         )
     find_study(storage, name)
     base = to_flat(with_values(study.config, {**stage.values, "epochs": stage.epochs}))

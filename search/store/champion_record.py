@@ -72,7 +72,7 @@ class ChampionRecord:
     searched: Mapping[str, Any] = field(default_factory=dict)
     """The configuration's values for the fields that a stage varied."""
     temperature: float = 1.0
-    """What the champion's logits are divided by."""
+    """The temperature by which the champion's logits are divided."""
     calibration_errors: tuple[MeasureScore, ...] = ()
     """Expected calibration error on validation images, without and with the temperature."""
     selective: tuple[SelectiveResult, ...] = ()

@@ -23,18 +23,29 @@ class CombinationRecord:
     values: Mapping[str, float]
     """The metric of each attempt, and of `single`, the champion's best run, on the validation images in float32."""
     noise: float
-    """Standard deviation of the metric between the champion's seeds, which an attempt must exceed."""
+    """Standard deviation of the metric between the champion's seeds; a combination has to be better by more."""
     passes: int
     """Forward passes of the registered classifier for each image."""
     image_ms: float
     """Milliseconds in which the registered classifier predicts one image on the supervisor's device."""
     single_image_ms: float
-    """The same for the champion's best run."""
+    """Milliseconds in which the champion's best run predicts one image on the supervisor's device."""
 
     @property
     def is_kept(self) -> bool:
-        """Whether the registered classifier is another than the champion's best run."""
+        """Whether the registered classifier is a combination instead of the champion's best run."""
         return self.kind != "none" or self.mirror
+
+    @property
+    def value(self) -> float:
+        """The metric of the registered classifier on the validation images."""
+        return self.values["mirror" if self.mirror else "single" if self.kind == "none" else self.kind]
+
+    @property
+    def name(self) -> str:
+        """What is registered, e.g. `ensemble of 2 runs, with mirrored images`."""
+        runs = f"{self.kind} of {len(self.trials)} runs" if self.kind != "none" else "the best run"
+        return runs + (", with mirrored images" if self.mirror else "")
 
     def line(self) -> str:
         """One line for people, e.g. `soup of 3 runs: val_accuracy 0.9620, 0.9511 for the best run ...`."""
@@ -43,11 +54,9 @@ class CombinationRecord:
         found = f"{self.metric} {', '.join(shown)}; the best run {single:.4f}; {noise}"
         if not self.is_kept:
             return f"the best run alone, because nothing was better by more than the noise: {found}"
-        runs = f"{self.kind} of {len(self.trials)} runs" if self.kind != "none" else "the best run"
-        mirrored = ", with mirrored images" if self.mirror else ""
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
         cost = f"{passes} and {self.image_ms:.1f} ms an image, {self.single_image_ms:.1f} ms for the best run"
-        return f"{runs}{mirrored}: {found}; {cost}"
+        return f"{self.name}: {found}; {cost}"
 
     def to_json(self) -> dict[str, Any]:
         """The object that the database holds."""

@@ -1,8 +1,8 @@
-"""Database engines for SQLite and Postgres: their options, read-only transactions, and a SQLite that many can share.
+"""Database engines for SQLite and Postgres: options, read-only transactions, and SQLite files that processes can share.
 
-SQLite as Optuna opens it hands waiting trials out twice and accepts two results, because it ignores `SELECT ... FOR
-UPDATE`. Every transaction that may write takes the write lock here when it begins, which cures both and turns a busy
-database into waiting instead of an error.
+If Optuna opens a SQLite file, a waiting trial may be given to two workers and get two results, because SQLite ignores
+`SELECT ... FOR UPDATE`. Here, every transaction that may write takes the write lock when it begins. This prevents both,
+and a busy database makes a transaction wait instead of fail.
 """
 
 from __future__ import annotations

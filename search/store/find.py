@@ -25,5 +25,5 @@ def find_study(storage: Storage, name: str) -> StudyRecord:
 def find_champion(record: StudyRecord) -> ChampionRecord:
     """The champion in the study's record; raises UserError if there is none yet."""
     if record.champion is None:
-        raise UserError(f"{record.name} has no champion yet; repeat its `sieve run` command to continue the search")
+        raise UserError(f"{record.name} has no champion yet; run its `sieve run` command again to continue the search")
     return record.champion

@@ -98,7 +98,7 @@ class Scores:
         return sum(recalls) / len(recalls)
 
     def most_mistaken_for(self, label: int) -> tuple[str, int] | None:
-        """The wrong class that images of class `label` are most often given, and how often; None if there is none."""
+        """The wrong class most often predicted for images of class `label`, and how often; None if there is none."""
         wrong = [
             (count, -answer) for truth, answer, count in self.confusion_cells() if truth == label and answer != label
         ]

@@ -1,7 +1,7 @@
 """Paused trials: they stopped at a rung, keep their checkpoint and may continue.
 
-In the database a paused trial is one that Optuna knows as pruned, with the attribute `names.PAUSED`. So samplers learn
-from it, the dashboard shows it, and a stage can end without another step for the trials that never continue.
+In the database, a paused trial is a pruned trial with the attribute `names.PAUSED`. So samplers learn from it, the
+dashboard shows it, and a stage can end without another step for trials that never continue.
 `search.stage.rungs` chooses the trials that continue.
 """
 
@@ -47,7 +47,7 @@ class RungTrial:
     optuna_study: str
     number: int
     state: RungState
-    """ended: by an error, a divergence or the time budget."""
+    """State of the trial; `ended` means by an error, a divergence or the time budget."""
     values: Mapping[int, float]
     """The reported value of each epoch."""
 

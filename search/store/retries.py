@@ -51,7 +51,7 @@ def repeat_in_outage(call: Callable[[], T], outage_s: float) -> T:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error of SQLAlchemy, or of Optuna around one, means that the database is away. Not for a full disk."""
+    """Whether an error of SQLAlchemy, or of Optuna around one, means an outage of the database. A full disk is none."""
     return disk_trouble(error) is None and _outage(error) is not None
 
 

@@ -93,7 +93,7 @@ class Storage:
 
     @property
     def without_retries(self) -> Storage:
-        """The same open database for a caller that goes on when a call fails; `trials` still repeats its calls."""
+        """The same open database for a caller that continues when a call fails; `trials` still repeats its calls."""
         return replace(self, outage_s=0.0)
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ def open_storage(url: str, *, create: bool, upgrade: bool = False, outage_s: flo
     `create` makes the tables where there are none. Tables of an older version are upgraded: a SQLite file always,
     after a backup beside it, a Postgres database only with `upgrade`, because other machines may be using it.
 
-    `outage_s` is how many seconds a call is repeated while the database is away. Its default stands in
+    `outage_s` is how many seconds a call is repeated while the database is away. Its default is in
     `search.timing`; a command that a user waits for gives 0.
 
     Raises UserError where the database does not answer, has no tables and `create` is off, waits for `search.init`,
@@ -141,14 +141,15 @@ def check_usable(url: str, *, create: bool, upgrade: bool = False) -> Schema:
     schema = find_schema(url)
     if schema.state == "newer":
         raise UserError(
-            f"{redact(url)} was written by a newer version of Sieve (schema {schema.revision}, this version knows up "
-            f"to {NEWEST}); upgrade the package sieve-search, or choose another database with --home or --storage"
+            f"{redact(url)} was written by a newer version of Sieve (schema {schema.revision}, this version supports "
+            f"up to {NEWEST}); upgrade the package sieve-search, or choose another database with --home or --storage"
         )
     if schema.state == "absent" and not create:
         raise UserError(_no_studies(url))
     if schema.is_taken:
         raise UserError(
-            f"--storage {redact(url)} holds MLflow's tables; Optuna cannot share a database with them: name another"
+            f"--storage {redact(url)} contains MLflow's tables, but Optuna and MLflow cannot share a database; "
+            "choose another"
         )
     if schema.state == "old" and not upgrade and not is_sqlite(url):
         raise UserError(
@@ -202,7 +203,7 @@ def _connect(url: str, outage_s: float | None) -> Storage:
         advice = (
             f"optuna storage upgrade --storage {quote(redact(url))}" if is_older else "pip install --upgrade optuna"
         )
-        raise UserError(f"{redact(url)} has Optuna's tables {current}, this Optuna needs {newest}; type `{advice}`")
+        raise UserError(f"{redact(url)} has Optuna's tables {current}, but this Optuna needs {newest}; run `{advice}`")
     if rdb.engine.dialect.name == "sqlite":
         share_sqlite(rdb.engine)
     patience_s = DEFAULT_TIMING.outage_s if outage_s is None else outage_s

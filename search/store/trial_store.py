@@ -72,7 +72,7 @@ class TrialStore(CachedStorage):
         """Whether running trials of other workers are read: the median pruner uses only finished ones."""
         self.keeps_paused = False
         """Whether a paused trial that continues in another process stays paused in what this process reads: samplers
-        take running trials for bad ones, but a trial that continues is among the best."""
+        count running trials as bad ones, but a trial that continues is among the best."""
         self._opening: int | None = None
         self._held: _Held | None = None
         self._read_at: dict[int, float] = {}

@@ -20,7 +20,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_data_arguments(parser)
     parser.add_argument(
-        "--image-size", metavar="N", type=int, help="scale images to N pixels; short for --set image_size=N"
+        "--image-size", metavar="N", type=int, help="scale images to N x N pixels; short for --set image_size=N"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
@@ -33,7 +33,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `sieve run`."""
     add_study_arguments(parser)
     parser.add_argument(
-        "--name", help="keep the results under this name, e.g. first-look (default: the study's own name)"
+        "--name", help="store the results under this name, e.g. first-look (default: the study's own name)"
     )
     parser.add_argument(
         "--warm-start", metavar="NAME", help="start with the best configurations of the earlier study NAME"
@@ -54,11 +54,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--flat", action="store_true", help="search the parameters of all stages at once, in a single stage"
     )
     parser.add_argument(
-        "--train-images", metavar="N", type=int, help="use N images only, sampled from each class before the split"
+        "--train-images", metavar="N", type=int, help="use only N images, sampled from each class before the split"
     )
     parser.add_argument(
         "--workers", metavar="N", type=_workers,
-        help="number of workers; 0: only supervise; auto: add workers to GPUs that have capacity left "
+        help="number of workers; 0: start none, only supervise; auto: add workers to GPUs that have capacity left "
         "(default: one per GPU, or one per CPU core)",
     )  # fmt: skip
     parser.add_argument("--devices", default="auto", help="auto (default), cpu, cuda, or a list of GPUs, e.g. cuda:0,1")
@@ -71,7 +71,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --launcher ray: GPUs for each worker, e.g. 0.5 (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--notify", metavar="URL", help="webhook that is called when the study ends (default: none, or SIEVE_NOTIFY)"
+        "--notify",
+        metavar="URL",
+        help="webhook or apprise URL to notify when the study ends (default: none, or SIEVE_NOTIFY)",
     )
     add_trial_arguments(parser)
     parser.add_argument("--test", action="store_true", help="open the sealed test set at the end of the search")

@@ -1,4 +1,4 @@
-"""Says what a time budget changes in a stage, e.g. `cuts trials from 30 to about 12`."""
+"""Describes what a time budget changes in a stage, e.g. `cuts trials from 30 to about 12`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from studies.definition import Ablation, Confirm, Stage
 def stage_changes(wanted: Stage, fitted: Stage, *, is_planned: bool = False) -> str:
     """What the budget changes in a search stage; empty if nothing.
 
-    Trials are added while there is time, so their number is approximate; that of epochs is while `is_planned`.
+    The number of trials is approximate, because trials are added while there is time. With `is_planned`, the number of
+    epochs is approximate too.
     """
     epochs = ("about " if is_planned else "", wanted.epochs, fitted.epochs)
     return _changes(trials=("about ", wanted.trials, fitted.trials), epochs=epochs)
 
 
 def confirmation_changes(wanted: Confirm, fitted: Confirm, epochs: int) -> str:
-    """What the budget changes in the confirmation; `epochs` are those of its runs where it sets none itself."""
+    """What the budget changes in the confirmation; its runs have `epochs` epochs unless it sets another number."""
     return _changes(
         finalists=("", wanted.finalists, fitted.finalists),
         seeds=("", wanted.seeds, fitted.seeds),

@@ -14,9 +14,10 @@ from studies.probe import Probe
 
 
 def check_probe(study: Study, probe: Probe) -> None:
-    """Raise UserError for a name that no library has, and if the weights of none of the candidates can be had.
+    """Raise UserError for an unknown backbone, and if no candidate has usable weights.
 
-    Those of the others are fetched by the workers: a candidate without weights is left out there, with the reason.
+    Only the weights of one candidate are fetched here. The workers fetch the others, and leave out a candidate without
+    weights, with the reason.
     """
     candidates = probe.configs(study.config)
     for config in candidates:
@@ -31,8 +32,7 @@ def check_probe(study: Study, probe: Probe) -> None:
         else:
             return
     raise UserError(
-        f"{study.name}/{probe.name}: the weights of none of its {len(candidates)} backbones can be had; "
-        f"the first: {first}"
+        f"{study.name}/{probe.name}: none of its {len(candidates)} backbones has usable weights; first error: {first}"
     )
 
 

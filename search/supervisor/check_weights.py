@@ -1,4 +1,4 @@
-"""Checks, before anything is written, that the pre-trained weights of a study can be had and fit its backbones."""
+"""Checks, before anything is written, that the pre-trained weights of a study are available and fit its backbones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from studies.probe import Probe
 def check_weights(study: Study) -> None:
     """Fetch the weights of the first stage's start configuration, and try weights from files on every backbone.
 
-    Of a study that begins with a probe, only one of its backbones needs weights that can be had.
+    In a study that begins with a probe, only one of the backbones needs usable weights.
 
-    Raises UserError for weights that cannot be had or do not fit, and for images that the backbone cannot process.
+    Raises UserError for weights that are not available or do not fit, and for images that the backbone cannot process.
     """
     if study.stages and isinstance(study.stages[0], Probe):
         check_probe(study, study.stages[0])

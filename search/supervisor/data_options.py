@@ -22,29 +22,29 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--group", metavar="REGEX",
-        help="keep images of one patient, burst or product together in every split, e.g. 'patient-(\\d+)' on the "
-        "path; `folder` groups by folder, `column` by a table's column group",
+        help="keep images of one patient, burst or product in the same split; REGEX finds the group in the path, e.g. "
+        "'patient-(\\d+)'; `folder` groups by folder, `column` by the column `group` of a table",
     )  # fmt: skip
     parser.add_argument(
         "--columns",
         metavar="NAMES",
-        help="columns of a table, e.g. path=file,label=breed (default: those that are found)",
+        help="columns of a table, e.g. path=file,label=breed (default: found by their names)",
     )
     parser.add_argument(
         "--near-duplicates", choices=("keep", "drop"), default="keep",
-        help="drop: train on no image that is nearly the same as a validation or test image (default: keep and warn)",
+        help="near-duplicates of validation or test images among the training images: keep and warn (default), or drop",
     )  # fmt: skip
     parser.add_argument(
         "--background", metavar="COLOUR", help="colour under transparent pixels, e.g. black or #808080 (default: white)"
     )
     parser.add_argument(
         "--value-range", metavar="LOW,HIGH",
-        help="values of 16-bit, 32-bit and float images that become black and white, e.g. 0,4095 "
-        "(default: the least and the largest of the searched images)",
+        help="the values of black and of white in 16-bit, 32-bit and float images, e.g. 0,4095 "
+        "(default: the smallest and the largest value in the training and validation images)",
     )  # fmt: skip
     parser.add_argument(
         "--max-megapixels", metavar="N", type=float,
-        help=f"largest image that is read, e.g. 200 (default: {MAX_PIXELS / 1e6:.0f}; four times that for JPEG files)",
+        help=f"leave out images of more than N megapixels (default: {MAX_PIXELS / 1e6:.0f}; JPEG files: four times N)",
     )  # fmt: skip
 
 

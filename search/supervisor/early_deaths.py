@@ -1,4 +1,4 @@
-"""Tells workers that have a fault of their own from workers that a trial killed."""
+"""Distinguishes workers that fail at their start from workers that a trial killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class EarlyDeaths:
     """Counts the early deaths of a run's workers."""
 
     def __init__(self, workers: int, *, early_death_s: float) -> None:
-        """`early_death_s`: a worker that lives longer died of its trial, not of a fault of its own."""
+        """`early_death_s`: the death of a worker that lived longer is attributed to its trial."""
         self._allowed = MAX_EARLY_DEATHS * max(1, workers)
         self._early_death_s = early_death_s
         self._in_a_row = 0
@@ -26,4 +26,4 @@ class EarlyDeaths:
         """Count a worker's death. Raises SieveError if workers die as soon as they start."""
         self._in_a_row = self._in_a_row + 1 if self.is_early(lived_s) else 0
         if self._in_a_row >= self._allowed:
-            raise SieveError(f"workers die as soon as they start; the log of the last one ends with: {log_tail}")
+            raise SieveError(f"workers exit as soon as they start; the log of the last one ends with: {log_tail}")

@@ -25,9 +25,9 @@ from studies.probe import Probe
 
 MEASURED_BATCHES = 4
 DRAWS = 2
-"""Configurations drawn from a stage's space that are timed beside its start, once for each image size."""
+"""Number of configurations drawn from a stage's space and timed in addition to its start, for each image size."""
 EPOCH_DRAWS = 16
-"""Configurations whose epochs are averaged if a stage varies them."""
+"""Number of drawn configurations whose epochs are averaged if a stage varies `epochs`."""
 SHARE_AFTER_PRUNING = 0.6
 """The share of its planned epochs that a stage with a pruner trains: a rule of thumb, corrected from stage to stage."""
 

@@ -12,7 +12,7 @@ from search.gpus import Gpu, are_numbered_alike, driver_indices, read_gpus
 from search.timing import DEFAULT_TIMING, Timing
 
 READINGS = 4
-"""Readings of a busy GPU that decide. As many are skipped after each new worker, which has to start first."""
+"""Number of readings of a GPU on which a decision is based. After a new worker, as many are skipped while it starts."""
 BUSY_PERCENT = 70.0
 """A GPU that computes less than this share of the time has room for another worker's small networks."""
 MEMORY_SHARE = 0.6

@@ -81,10 +81,10 @@ class WorkerProcess:
 def start_worker(
     settings: Settings, study: str, index: int, *, device: str, threads: int, decoders: int = 1
 ) -> WorkerProcess:
-    """Start a worker that waits for `begin` and ends together with the calling process; it has a session of its own.
+    """Start a worker that waits for `begin` and ends together with the calling process; it runs in its own session.
 
     `index` numbers the workers of a study; each has its own log below the home folder. `decoders` is the number of
-    processes that decode images for it, where the images are too many to be kept decoded.
+    processes that decode images for it, if the images are too many to be kept decoded.
     """
     # -P keeps the working folder off the worker's path: a `search.py` there would be taken for this package.
     command = [

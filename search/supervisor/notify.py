@@ -57,7 +57,7 @@ def check_address(url: str) -> None:
 
 
 def where(url: str) -> str:
-    """The part of an address that may be shown: a webhook's host, or the kind of another, whose host may be a token."""
+    """The part of an address that may be shown: a webhook's host, or only the scheme of another address."""
     scheme, found, _ = url.partition("://")
     if not found:
         return "ADDRESS"
@@ -119,7 +119,7 @@ def send(url: str | None, ending: Ending, timing: Timing = DEFAULT_TIMING) -> No
     sending.start()
     sending.join(timing.notify_s)
     if problems:
-        say(f"--notify {where(url)}: {problems[-1]}; nothing was sent about {ending.study}, which is {ending.outcome}")
+        say(f"--notify {where(url)}: {problems[-1]}; no notification was sent: {ending.study} is {ending.outcome}")
 
 
 def _send(url: str, ending: Ending, problems: list[str], answer_s: float) -> None:

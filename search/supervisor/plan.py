@@ -91,12 +91,20 @@ def _print_ending(study: Study, cost: StageCost, console: Console) -> None:
         trained = f"{plural(ablation.candidates, 'cell')} on {plural(ablation.seeds, 'shared seed')} each{around}"
     details = f"  {trained}, {_epochs(cost.epochs)}: {show_duration(cost.wall_s)}"
     console.print(Text.assemble((study.ending.name, "bold"), details))
+    if study.combines:
+        console.print(f"  then {_combination(study)}, if that is better on validation images", highlight=False)
     if ablation is not None:
         table = Table.grid(padding=(0, 2))
         for factor, levels in ablation.factors.items():
             table.add_row("", factor, "; ".join(f"{level}: {_fields(values)}" for level, values in levels.items()))
         console.print(table)
     console.print()
+
+
+def _combination(study: Study) -> str:
+    """How the finalists' runs become one classifier."""
+    kinds = {"soup": "the mean of their weights", "ensemble": "the mean of their probabilities", "none": "the best run"}
+    return kinds[study.confirm.combine] + (", over mirrored images too" if study.confirm.mirror else "")
 
 
 def _last(study: Study) -> str | None:

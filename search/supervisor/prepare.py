@@ -31,11 +31,11 @@ MAX_WORKERS = 256
 MAX_ACTORS = 10_000
 """The most workers on a Ray cluster."""
 MAX_IMAGE_SIZE = 4096
-"""Pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
+"""Most pixels per side. Images are kept decoded at this size, at most 48 MiB each."""
 MAX_NAME = 100
-"""Characters in a study's name, which has to fit into columns of the database."""
+"""Most characters in a study's name, which has to fit into columns of the database."""
 MAX_NAME_BYTES = 200
-"""Bytes in a study's name, which names a folder: most file systems allow 255."""
+"""Most bytes in a study's name, which is also the name of a folder: most file systems allow 255."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord, read_stages, update_study
 from search.store.seal import rename_model
 from search.store.storage import Storage
-from search.supervisor.combine import FinishedRun, combine
+from search.supervisor.candidates import FinishedRun
+from search.supervisor.combine import combine
 from search.supervisor.prepare import Request
 from search.supervisor.refit import refit
 from search.terminal import say

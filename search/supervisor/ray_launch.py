@@ -54,7 +54,7 @@ def connected() -> Iterator[None]:
 def share_of(devices: str, gpus_per_worker: float) -> Share:
     """A worker's share by `--devices`: with `auto`, a GPU or a part of one if the cluster has GPUs, else one core."""
     if devices not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--devices {devices}: Ray itself chooses among a cluster's GPUs; give auto, cpu or cuda")
+        raise UserError(f"--devices {devices}: Ray itself assigns the cluster's GPUs; give auto, cpu or cuda")
     has_gpus = _resources().get("GPU", 0) > 0
     if devices == "cuda" and not has_gpus:
         raise UserError("--devices cuda: the Ray cluster has no GPU; use --devices cpu")
@@ -118,7 +118,7 @@ class RayLauncher:
         self._connection = ExitStack()
 
     def prepare(self) -> None:
-        """Nothing to do early: an actor reserves resources of the cluster, which it should not before there is work."""
+        """Do nothing: an actor would reserve resources of the cluster before there is work."""
 
     def start(self) -> None:
         """Connect to the cluster and start the workers as actors."""

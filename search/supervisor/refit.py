@@ -40,7 +40,7 @@ def refit(
 ) -> tuple[Path, int]:
     """Train and save the classifier below `folder`; returns its folder and the number of images it was trained on.
 
-    `calibration` comes from the predictions on the held-out folds: none of its own images is left to fit it on.
+    `calibration` was fitted on the predictions for the held-out folds, because no image is left to fit it on here.
     """
     chosen = with_values(resolved(from_flat(config)), {"patience": 0})
     data = _all_images(workloads.open_data(chosen), workloads.spec, device)

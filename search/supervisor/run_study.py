@@ -55,7 +55,7 @@ OpenSeal = Callable[[Settings, str, Progress], object]
 
 
 def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResult:
-    """Run a study, or go on with it, and return its result; `open_seal` is called once at the end.
+    """Run a study, or continue it, and return its result; `open_seal` is called once at the end.
 
     Raises UserError if the study was started with another definition or other data, SieveError if it cannot reach a
     champion, and Interrupted if the user stopped it.
@@ -82,7 +82,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
                     watch = command_line(settings, "watch", "--study", study.name)
-                    say(f"to watch it: `{watch}`, then {names.watch_url(study.name)}")
+                    say(f"to watch the search: `{watch}`, then {names.watch_url(study.name)}")
                     _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
                 launcher.stop()  # They had nothing to do if the study was done before.
                 if open_seal:

@@ -1,4 +1,4 @@
-"""Makes the waiting trials of a stage: those of its budget, and more while a time budget leaves time for them."""
+"""Adds the waiting trials of a stage: those of its budget, and more while a time budget leaves time for them."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def add_trials(
 ) -> StageRecord:
     """Add trials to a stage whose queue runs empty before `planned_end`; returns its record, changed if it has more.
 
-    A search stage gets as many as are running, if there is time for an epoch of each. The last stage gets a run of each
-    finalist, if there is time for whole runs, since those are never cut. `planned_end` is in seconds since the epoch;
-    without it, and beyond the stage's slots, nothing is added. Only the study's supervisor may call this.
+    A search stage gets as many trials as are running, if there is time for an epoch of each. The last stage gets one
+    run of each finalist, if there is time for whole runs, because its runs are never cut. `planned_end` is in seconds
+    since the epoch; without it, and beyond the stage's slots, nothing is added. Only the study's supervisor may call
+    this.
     """
     pinned = record.pinned
     running = sum(trial.state == TrialState.RUNNING for trial in trials)

@@ -1,6 +1,6 @@
-"""Runs a study's stages in order: pin a stage, fill its queue, wait for its trials, close it, hand on its best.
+"""Runs a study's stages in order: pin a stage, fill its queue, wait for its trials, close it, pass on its best.
 
-`pin_stages` decides what a stage consists of, `stage_queue` makes its waiting trials, `wait_for_stage` waits for them.
+`pin_stages` decides what a stage consists of, `stage_queue` adds its waiting trials, `wait_for_stage` waits for them.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class StageRunner:
     ) -> None:
         """`is_interrupted`: whether the user asked to stop; called several times a second.
 
-        `on_tick` is called as often, and before a stage is pinned: it shows progress, and raises whatever has to end
-        the supervisor. `say` prints a line about what the time budget cut, and about what a probe chose.
+        `on_tick` is called as often, and before a stage is pinned: it shows progress, and raises an error that
+        has to end the supervisor. `say` prints a line about what the time budget cut, and about what a probe chose.
         """
         self._storage = storage
         self._study = study
@@ -63,9 +63,9 @@ class StageRunner:
         self._wait = StageWait(storage, launcher, is_interrupted=is_interrupted, on_tick=on_tick, timing=timing)
 
     def run_all(self) -> StageRecord:
-        """Run every stage that is not closed yet, then the confirmation or ablation; returns the record of that last.
+        """Run every stage that is not closed yet, then the confirmation or ablation; returns the record of the latter.
 
-        Raises SieveError if a stage cannot hand anything on, and Interrupted if the user stopped the run.
+        Raises SieveError if a stage has nothing to pass on, and Interrupted if the user stopped the run.
         """
         study, pinner = self._study, self._pinner
         bases: list[TrainConfig] = [study.config]

@@ -25,7 +25,7 @@ from search.text import plural
 from search.timing import Timing
 
 SAME_FAILURES = 5
-"""A stage is stopped if its first trials all fail, this many of them: the fault is not in the configurations."""
+"""A stage is stopped if all of its first trials fail, this many: the fault is not in the configurations."""
 NOT_BEGUN = "the time budget was used up before its turn"
 
 
@@ -52,11 +52,11 @@ class StageWait:
         self._poll_s = timing.stage_poll_s
 
     def until_begun(self, records: Sequence[StageRecord], planned_end: float | None) -> None:
-        """Return when no trial of a stage that the next one extends waits to be begun; running ones go on.
+        """Wait until all trials of a stage that the next one extends have begun; running trials continue.
 
-        Of `records`, the stage is the last; the others are those that it extends. `planned_end` is when the time of the
-        stage is over, in seconds since the epoch; None without a budget. A trial that goes back into the queue then is
-        continued while the next stage runs. Raises the errors of `until_ended`.
+        The stage is the last of `records`; the others are the stages that it extends. `planned_end` is the time when
+        the stage should end, in seconds since the epoch; None without a budget. A trial that goes back into the queue
+        afterwards continues while the next stage runs. Raises the errors of `until_ended`.
         """
         pool_end = records[-1].deadline
         while True:
@@ -74,10 +74,10 @@ class StageWait:
             self._tick(records)
 
     def until_ended(self, records: Sequence[StageRecord]) -> Sequence[StageRecord]:
-        """Return when every trial of a stage has ended; of `records`, the stage is the last.
+        """Wait until every trial of a stage has ended; the stage is the last of `records`.
 
-        The others are the stages that it extends, which are open too. Returns the records, of which the last may have
-        more trials. Raises SieveError if the stage cannot succeed, and Interrupted once the user has stopped all
+        The others are the stages that it extends, which are open too. Returns the records; the last one may have more
+        trials than before. Raises SieveError if the stage cannot succeed, and Interrupted once the user has stopped all
         workers.
         """
         planned_end = records[-1].deadline
@@ -132,7 +132,7 @@ class StageWait:
         """Set the deadline that workers read, once the time planned for the stage is over; returns the new records.
 
         Three times have to be told apart: `planned_end` is what the budget gave the stage, `record.deadline` is what
-        workers read now, and `due_end` is what they should read. A stage without a result to hand on stays open
+        workers read now, and `due_end` is what they should read. A stage without a result to pass on stays open
         beyond its planned end, so workers must find no deadline there; with the first result the planned end holds
         again. Running trials are left alone until then.
         """

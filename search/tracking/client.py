@@ -95,5 +95,10 @@ def use_quiet_mlflow() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # It prints the traceback of every error of a database before it raises the error.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # This logger shows each error of a database with its traceback, although MLflow raises it too and the caller
+    # reports it in one line. MLflow resets the levels of its loggers when it is imported, but not their filters.
+    logging.getLogger("mlflow.store.db.utils").addFilter(_hide)
+
+
+def _hide(record: logging.LogRecord) -> bool:
+    return False

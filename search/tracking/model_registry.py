@@ -219,7 +219,7 @@ def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder
         returned = _download(settings, f"runs:/{run_id}/{MODEL_FOLDER}", f"{scratch}/returned")
         if hash_folder(Path(returned)) != hash_folder(local):
             raise SieveError(
-                f"MLflow at {redact(settings.tracking_url)} returned other files than were sent for the model of run "
+                f"MLflow at {redact(settings.tracking_url)} returned files that differ from those sent for run "
                 f"{run_id}; check its artifact store and run the command again"
             )
     return f"{client.get_run(run_id).info.artifact_uri}/{MODEL_FOLDER}"
@@ -248,7 +248,7 @@ def _resolve(settings: Settings, client: MlflowClient, uri: str) -> RegisteredMo
     if found is None:
         raise UserError(
             f"MLflow at {redact(settings.tracking_url)} does not have {uri}; give the same --tracking as for the "
-            f"search, or, if MLflow has lost it, type `{command_line(settings, 'sync')}`"
+            f"search, or, if MLflow has lost it, run `{command_line(settings, 'sync')}`"
         )
     return RegisteredModel(name=found.name, version=str(found.version))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from inspect import getfile
 from pathlib import Path
@@ -28,7 +30,7 @@ def save_model(bundle_folder: Path, folder: Path) -> None:
     channels, height, width = classifier.input_shape
     images = TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, len(classifier.classes)))
-    with quiet_pyfunc() as pyfunc:
+    with quiet_pyfunc() as pyfunc, _no_check_of_requirements():
         pyfunc.save_model(
             folder,
             python_model=str(Path(__file__).with_name("serving.py")),
@@ -62,6 +64,23 @@ def _permit_as_new(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(permissions)
+
+
+@contextmanager
+def _no_check_of_requirements() -> Iterator[None]:
+    """Keep MLflow from comparing the requirements with what is installed, for which it lists all installed files.
+
+    That takes a second or more, and these requirements are the versions that are installed.
+    """
+    from mlflow.utils import environment
+
+    name = "warn_dependency_requirement_mismatches"
+    check = getattr(environment, name, None)  # Private to MLflow: a version without it checks nothing, or checks.
+    setattr(environment, name, lambda requirements: None)
+    try:
+        yield
+    finally:
+        setattr(environment, name, check)
 
 
 def _requirements(config: TrainConfig) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def check_tracking(settings: Settings, study: str) -> None:
     except OperationalError:
         return  # A server that is down, or a file that is busy.
     except DatabaseError as error:
-        raise UserError(f"--tracking {redact(url)}: {first_line(error)}; name another database") from None
+        raise UserError(f"--tracking {redact(url)}: {first_line(error)}; choose another database") from None
     finally:
         engine.dispose()
 
@@ -61,26 +61,28 @@ def deleted_experiment(url: str, study: str, experiment: str) -> UserError:
     """The error about an experiment that was deleted; `experiment` is its id."""
     restore = f"MLFLOW_TRACKING_URI={quote(redact(url))} mlflow experiments restore -x {experiment}"
     return UserError(
-        f"MLflow at {redact(url)} has a deleted experiment {study!r}, which keeps its name; restore it with "
+        f"MLflow at {redact(url)} has a deleted experiment {study!r}, whose name is still in use; restore it with "
         f"`{restore}`, or search under another name with --name NEW"
     )
 
 
 def _check_place(file: Path) -> None:
     if file.is_dir():
-        raise UserError(f"--tracking {file}: is a folder; name a file in it, such as sqlite:///{file}/mlflow.db")
+        raise UserError(f"--tracking {file}: is a folder; give a file in it, such as sqlite:///{file}/mlflow.db")
     place = next(path for path in (file, *file.parents) if path.exists())
     if place != file and not place.is_dir():
-        raise UserError(f"--tracking {file}: {place} is a file, not a folder; name another place")
+        raise UserError(f"--tracking {file}: {place} is a file, not a folder; choose another place")
     if not os.access(place, os.W_OK):
-        raise UserError(f"--tracking {file}: {place} is not writable for you; name another place")
+        raise UserError(f"--tracking {file}: {place} is not writable for you; choose another place")
 
 
 def _check_database(connection: Connection, url: str, study: str) -> None:
     tables = inspect(connection)
     if not tables.has_table("experiments"):
         if tables.get_table_names():
-            raise UserError(f"--tracking {redact(url)}: holds tables of another program; name a database of its own")
+            raise UserError(
+                f"--tracking {redact(url)}: contains tables of another program; give MLflow its own database"
+            )
         return
     found = connection.execute(
         text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = :name"), {"name": study}

@@ -15,7 +15,7 @@ from search import names
 from search.store.claims import renew
 from search.trials.data_source import TrialData
 from search.trials.trial_run import TrialRun
-from search.trials.validation_predictions import save_predictions
+from search.trials.validation_predictions import predict, save_predictions
 
 
 def save_finalist(
@@ -28,7 +28,8 @@ def save_finalist(
     context, folder = run.context, run.folder / names.BUNDLE_FOLDER
     renew(context.storage, run.claim, lease_s=context.timing.lease_s)
     shutil.rmtree(folder, ignore_errors=True)  # Left by a worker that died before it reported its result.
-    predictions = save_predictions(run.folder, model, data.val_batches(preprocessing))
+    predictions = predict(model, data.val_batches(preprocessing))
+    save_predictions(run.folder, predictions)
     save_bundle(
         folder, model, config,
         classes=data.search.classes, input_shape=data.input_shape, mean=preprocessing.mean, std=preprocessing.std,

@@ -53,7 +53,7 @@ def is_out_of_time(storage: Storage, optuna_study: str, ends_at: float | None, *
     """Whether the running trials of a stage, and of those that share their trials with it, have to end now.
 
     They have to when their time is over, or will be within some seconds (`ends_at`, in seconds since the epoch; None:
-    never), and one of the stages has a result to hand on.
+    never), and one of the stages has a result to pass on.
     """
     if ends_at is None or time.time() + within_s < ends_at:
         return False

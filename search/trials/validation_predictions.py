@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from data.arrays import IntArray
 from data.batches import Batch
 from data.files import writing_below
+from models.metric_names import bind_metric
 from models.training.batch_protocols import ValidationBatches
+from models.training.metrics import Tally
 from models.training.micro_batches import MicroBatches
 from search import names
 
@@ -30,12 +33,10 @@ class ValidationPredictions:
 
 
 @torch.inference_mode()
-def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches) -> ValidationPredictions:
-    """Predict every validation image in float32, save labels and probabilities below `folder`, and return them.
+def predict(model: nn.Module, batches: ValidationBatches) -> ValidationPredictions:
+    """Predict every validation image in float32, before calibration.
 
-    The probabilities are those before calibration.
-
-    A batch that does not fit into memory is divided. Raises UserError if the folder cannot be written to.
+    A batch that does not fit into memory is divided.
     """
     model.eval()
     micro_batches = MicroBatches()
@@ -45,11 +46,28 @@ def save_predictions(folder: Path, model: nn.Module, batches: ValidationBatches)
 
     predicted = [(batch.labels_N, micro_batches.run(batch, probabilities_of)) for batch in batches]
     labels_M, probabilities_MC = (torch.cat(parts).cpu().numpy() for parts in zip(*predicted, strict=True))
+    return ValidationPredictions(labels_M=labels_M, probabilities_MC=probabilities_MC)
+
+
+def measure_predictions(predictions: ValidationPredictions, metric: str, classes: Sequence[str]) -> float:
+    """The value of a metric of `models.metric_names`, such as `val_accuracy`, for these predictions."""
+    measure = bind_metric(metric, classes)
+    logits_MC = torch.from_numpy(predictions.probabilities_MC).clamp_min(torch.finfo(torch.float32).tiny).log()
+    labels_M = torch.from_numpy(predictions.labels_M)
+    tally = Tally(len(classes), logits_MC.device, measure)
+    tally.add(logits_MC, labels_M, F.cross_entropy(logits_MC, labels_M))
+    scores = tally.read()
+    value = getattr(scores, measure.kind.removeprefix("val_"), scores.measured)
+    assert value is not None, f"{measure.name} was not measured"
+    return float(value)
+
+
+def save_predictions(folder: Path, predictions: ValidationPredictions) -> None:
+    """Save predictions below `folder`. Raises UserError if the folder cannot be written to."""
     with writing_below(folder):
         path = folder / names.PREDICTIONS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, labels_M=labels_M, probabilities_MC=probabilities_MC)
-    return ValidationPredictions(labels_M=labels_M, probabilities_MC=probabilities_MC)
+        np.savez(path, labels_M=predictions.labels_M, probabilities_MC=predictions.probabilities_MC)
 
 
 def read_predictions(folder: Path) -> ValidationPredictions | None:

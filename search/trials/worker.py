@@ -167,7 +167,7 @@ class Worker:
             for run in self._running:
                 retry_elsewhere_or_fail(self._context, record, run, first_line(error))
             raise SieveError(
-                f"{self._device}: {first_line(error)}: this process cannot use the device any more and ends"
+                f"{self._device}: {first_line(error)}: this worker cannot use the device any more and exits"
             ) from error
         finally:
             self._running = []

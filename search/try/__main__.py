@@ -42,7 +42,9 @@ def try_next(settings: Settings, study: str, chosen: dict[str, str]) -> dict[str
     finally:
         storage.close()
     if number is None:
-        raise UserError(f"{study}: every trial of {stage.name} whose parameters were free has begun")
+        raise UserError(
+            f"{study}: no trial of {stage.name} is left whose parameters you can choose: all of them have begun"
+        )
     return {"study": study, "stage": stage.name, "trial": number, "parameters": parameters[number]}
 
 

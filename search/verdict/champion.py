@@ -88,7 +88,7 @@ def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[F
                 )
             )
     if not finalists:
-        raise SieveError(f"{record.optuna_study}: no finalist's training completed, so there is no champion")
+        raise SieveError(f"{record.optuna_study}: no run of a finalist completed, so there is no champion")
     sign = -1 if pinned.direction == "maximize" else 1
     return sorted(finalists, key=lambda finalist: (finalist.lost_runs, sign * finalist.mean, finalist.index))
 
@@ -118,8 +118,8 @@ def check_kept(trial: FrozenTrial, folder: Path) -> None:
         )
     if kept is not None and hash_folder(folder) != kept:
         raise SieveError(
-            f"{folder}: its files are not those that the trial saved; restore them, or start a new study with --name "
-            "NEW"
+            f"{folder}: its files differ from those that the trial saved; restore them, or start a new study with "
+            "--name NEW"
         )
 
 

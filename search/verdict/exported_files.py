@@ -55,7 +55,7 @@ def add_int8(
             other = load_bundle(bundle)
             validation = _validation(settings, record, other, last.pinned.folds_of(number)[0])
             measured = measure_file(bundle / WEIGHTS, other.predict_proba, *_some(validation, _MOST_SCORED))
-            figures.append(replace(measured, file=f"finalist {finalist.index} ({last.name} #{number}) {WEIGHTS}"))
+            figures.append(replace(measured, file=f"finalist {finalist.index + 1} ({last.name} #{number}) {WEIGHTS}"))
     return figures
 
 

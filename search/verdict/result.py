@@ -184,7 +184,7 @@ def print_report(path: Path, console: Console) -> None:
 def _tied(result: StudyResult) -> str:
     ties = result.champion.ties
     if result.ablation is None:
-        return f"finalist {', '.join(str(index + 1) for index in ties)}"
+        return f"finalist{'s' if len(ties) > 1 else ''} {', '.join(str(index + 1) for index in ties)}"
     return "; ".join(cell.name for cell in result.ablation.cells if cell.runs.index in ties)
 
 

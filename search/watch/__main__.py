@@ -25,9 +25,13 @@ from search.watch.server import serve
 def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.watch", __doc__)
-    parser.add_argument("--study", metavar="NAME", help="print the address of this study's page (default: the list)")
+    parser.add_argument("--study", metavar="NAME", help="print the URL of this study's page (default: of the list)")
     parser.add_argument(
-        "--port", metavar="N", type=int, default=WATCH_PORT, help=f"port of the page (default: {WATCH_PORT}; 0: any)"
+        "--port",
+        metavar="N",
+        type=int,
+        default=WATCH_PORT,
+        help=f"port of the page (default: {WATCH_PORT}; 0: any free port)",
     )
     return parser
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from tests.acceptance.service import Finished
+from tests.acceptance.service import COMMAND_TIMEOUT_S, Finished, Service
+from tests.forkserver import FORKS
 
-TIMEOUT_S = 180.0
 Fault = Callable[[], None]
 """Called in the command's process before it starts."""
-COMMANDS = ("search.run", "search.worker", "search.status", "search.evaluate", "search.predict")
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([*COMMANDS, __name__])
 
 
 class Forked:
@@ -25,7 +23,7 @@ class Forked:
     def __init__(self, module: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self.process = _FORKS.Process(target=_be_command, args=(module, arguments, folder, fault))
+        self.process = FORKS.Process(target=_be_command, args=(module, arguments, folder, fault))
         self.process.start()
 
     @property
@@ -39,7 +37,7 @@ class Forked:
         self.process.join()
 
     def wait(self) -> Finished:
-        self.process.join(TIMEOUT_S)
+        self.process.join(COMMAND_TIMEOUT_S)
         if self.process.is_alive():
             self.kill()
         assert self.process.exitcode is not None
@@ -50,6 +48,21 @@ class Forked:
 def run_forked(module: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> Finished:
     """Run `python -m MODULE ARGUMENTS...` to its end."""
     return Forked(module, arguments, folder, fault).wait()
+
+
+def run_on(service: Service, module: str, *arguments: str) -> Finished:
+    """`service.run` without the seconds of its imports, where the start of the command is not what a test is about.
+
+    The command is none of `service.processes()`; workers that it starts are.
+    """
+    folder = Path(tempfile.mkdtemp(dir=service.home.parent)) / "here"
+    return run_forked(module, list(arguments), folder, partial(_set_variables, service.variables))
+
+
+def _set_variables(variables: Mapping[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith(("SIEVE_", "MLFLOW_"))]:
+        del os.environ[name]
+    os.environ.update(variables)
 
 
 def _be_command(module: str, arguments: list[str], folder: Path, fault: Fault | None) -> None:

@@ -98,13 +98,17 @@ class Service:
         self._storage_url = storage_url or URL.create("sqlite", database=f"{self.home}/sieve.db").render_as_string()
         self._started: list[Running] = []
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that lead a command to this home and database."""
+        return {"SIEVE_HOME": str(self.home), "SIEVE_STORAGE": self._storage_url}
+
     def start(self, module: str, *arguments: str, fault: str | None = None) -> Running:
         """Start `python -m MODULE ARGUMENTS...` with this home and database, and a fault in all its processes."""
         path = [str(ROOT)] if fault is None else [str(FAULTS / fault), str(ROOT)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("SIEVE_", "MLFLOW_"))}
+        environment |= self.variables
         environment |= {
-            "SIEVE_HOME": str(self.home),
-            "SIEVE_STORAGE": self._storage_url,
             "PYTHONPATH": os.pathsep.join(path),
             "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait slow down the searches beside them.
         }

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from tests.acceptance.conftest import Search
+from search import names
+from search.settings import sqlite_url
+from search.store.records import create_study
+from search.store.storage import open_storage
+from search.store.study_data import StudyData
+from search.store.study_definition import StudyDefinition
 from tests.acceptance.forks import run_forked
 from tests.acceptance.service import Finished, Service
+from tests.forkserver import FORKS, LIBRARIES
 
 MAX_LINES = 3
 
@@ -75,12 +83,12 @@ RUNS = {
     "weights that are not there": (f"{ON_DIGITS} --set weights=INPUTS/none.pt", "INPUTS/none.pt: cannot be read"),
     "weights that are not weights": (
         f"{ON_DIGITS} --set weights=INPUTS/no.pt",
-        "INPUTS/no.pt: not a file of tensors only",
+        "INPUTS/no.pt: not a file that holds only tensors",
     ),
     "weights of another network": (f"{ON_DIGITS} --set weights=INPUTS/other.pt", "do not fit resnet18 (missing: bn1"),
     "weights that fit no backbone of the space": (
         "--study partB --data digits --set weights=INPUTS/other.pt",
-        "the weights of none of its 12 backbones can be had; the first: weights=INPUTS/other.pt: do not fit",
+        "none of its 12 backbones has usable weights; first error: weights=INPUTS/other.pt: do not fit",
     ),
     "images of a size that the backbone cannot read": (
         f"{ON_DIGITS} --set backbone=vit_b_16 --set weights=none --set image_size=20",
@@ -142,10 +150,13 @@ def _run_on_a_study_that_does_not_exist(module: str, home: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("module", ON_A_STUDY)
-def test_a_command_is_refused_for_a_study_that_the_database_does_not_hold(
-    module: str, finished: Search, tmp_path: Path
-) -> None:
-    ended = _run_on_a_study_that_does_not_exist(module, finished.service.home, tmp_path)
+def test_a_command_is_refused_for_a_study_that_the_database_does_not_hold(module: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with closing(open_storage(sqlite_url(home / names.STORAGE_FILE), create=True)) as storage:
+        create_study(storage, "somebody", definition=StudyDefinition(), data=StudyData())
+
+    ended = _run_on_a_study_that_does_not_exist(module, home, tmp_path)
 
     _assert_refused(ended, "no study 'nobody'")
 
@@ -183,6 +194,19 @@ def test_a_home_where_no_folder_can_be_made_is_refused(tmp_path: Path) -> None:
     ended = run_forked("search.run", ["--home", "/proc/home", "--study", "quickstart"], tmp_path / "here")
 
     _assert_refused(ended, "/proc/home")
+
+
+def test_a_fork_has_imported_what_takes_seconds_but_no_command() -> None:
+    """A name that cannot be imported would only make the tests slow."""
+    fork = FORKS.Process(target=_exit_with_what_is_imported)
+    fork.start()
+    fork.join()
+    assert fork.exitcode == 0
+
+
+def _exit_with_what_is_imported() -> None:
+    libraries = {library.partition(".")[0] for library in LIBRARIES}
+    sys.exit(not (libraries <= sys.modules.keys() and not {"search.run", "search.evaluate"} & sys.modules.keys()))
 
 
 def test_the_program_itself_refuses_as_its_forks_do(service: Service) -> None:

@@ -60,7 +60,12 @@ def test_a_search_goes_on_where_its_home_and_its_images_were_moved_to(tmp_path: 
         assert predicted["model_uri"] == result["champion"]["model_uri"]
         assert moved.run("search.evaluate", *study, "--json").json()["images"] == 12
         assert Path(moved.run("search.report", *study, "--json").json()["report"]).is_relative_to(moved.home)
-        assert len(moved.run("search.export", *study, "--json").json()["files"]) == 3
+        exported = moved.run("search.export", *study, "--int8", "--json").json()
+        files = {Path(file).name for file in exported["files"]}
+        assert files == {"classifier.json", "weights.safetensors", "model.onnx", "model-int8.onnx"}
+        measured = {figure["file"]: figure["val_accuracy"] for figure in exported["figures"]}
+        assert list(measured) == ["weights.safetensors", "model.onnx", "model-int8.onnx"]  # There is one finalist.
+        assert None not in measured.values() and measured["model.onnx"] == measured["weights.safetensors"]
         assert moved.run("search.doctor").code == 0
         assert not (tmp_path / "before" / "home").exists()
     finally:

@@ -48,7 +48,7 @@ def test_the_backbone_with_real_weights_wins_and_a_missing_one_is_named(
     probe = result["stages"][0]
     assert (probe["planned"], probe["complete"], probe["infeasible"]) == (8, 7, 1)
     assert result["champion"]["config"]["backbone"] == REAL
-    assert f"probe: hands on {REAL}={weights} (" in ran.err
+    assert f"probe: passes on {REAL}={weights} (" in ran.err
     assert f"probe: leaves out vgg16={tmp_path}/missing.pt: weights={tmp_path}/missing.pt: cannot be read" in ran.err
     report = Path(result["report"]).read_text()
     assert "best probe" in report and "left out: " in report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
@@ -10,11 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from search.store.storage import Storage, open_storage
+from tests.forkserver import FORKS
 
 START_TIMEOUT_S = 60.0
-FORKS = multiprocessing.get_context("forkserver")
-"""Real processes that start in milliseconds: the server has imported what they need."""
-FORKS.set_forkserver_preload(["search.store.reaping"])
 
 _storage: Storage
 _start: Barrier

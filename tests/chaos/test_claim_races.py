@@ -16,8 +16,9 @@ from search.store.reaping import reap
 from search.store.storage import Storage, open_storage
 from search.store.tables import leases
 from tests.chaos.conftest import Print
-from tests.chaos.crowd import FORKS, Crowd
+from tests.chaos.crowd import Crowd
 from tests.chaos.kills import KillAt
+from tests.forkserver import FORKS
 
 RUNS = 20
 TRIALS = 12

@@ -14,13 +14,13 @@ from search.settings import Settings
 from search.tracking.client import connect
 from search.tracking.model_registry import register_champion
 from search.tracking.tags import CONTENT_HASH
-from tests.acceptance.forks import Fault, Finished, Forked
+from tests.acceptance.forks import Fault, Finished, Forked, run_on
 from tests.acceptance.service import STUDY_FILES, Service
 from tests.chaos.champions import check_champion, tracking_only
 from tests.chaos.conftest import Print
-from tests.chaos.crowd import FORKS
 from tests.chaos.kills import HoldAt, KillAt
 from tests.chaos.patience import patiently
+from tests.forkserver import FORKS
 
 TINY = str(STUDY_FILES / "tiny.py")
 PROMOTERS = 3
@@ -43,7 +43,7 @@ STEPS = [
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A search that is done but for its promotion."""
     service = Service(tmp_path_factory.mktemp("searched"))
-    ended = service.run("search.run", "--study", TINY, "--workers", "2", "--tracking", "http://127.0.0.1:9")
+    ended = run_on(service, "search.run", "--study", TINY, "--workers", "2", "--tracking", "http://127.0.0.1:9")
     assert ended.code == 1, ended.err
     yield service
     service.end()

@@ -63,7 +63,7 @@ def test_images_whose_group_is_in_the_brought_test_set_are_not_searched(make_fol
     partition = open_partition(spec, cache_home, cache_home)
     assert not {file.name[-7:-4] for file in partition.searched} & {"000", "001"}
     assert len(partition.searched) == 8
-    assert any("4 images left out, others of their group are in the test set" in note for note in partition.notes)
+    assert any("4 images left out, of groups in the test set" in note for note in partition.notes)
 
 
 def test_an_expression_that_matches_nothing_is_refused_with_a_name(make_folder) -> None:
@@ -72,7 +72,7 @@ def test_an_expression_that_matches_nothing_is_refused_with_a_name(make_folder) 
         find_groups(layout, DataSpec(source="", group="patient-(\\d+)"))
     with pytest.raises(UserError, match="not a regular expression"):
         find_groups(layout, DataSpec(source="", group="(["))
-    with pytest.raises(UserError, match="no table that has a column"):
+    with pytest.raises(UserError, match="no table of labels with a column"):
         find_groups(layout, DataSpec(source="", group="column"))
 
 
@@ -80,7 +80,7 @@ def test_files_without_a_group_are_groups_of_their_own(make_folder) -> None:
     layout = scan_folder(make_folder({"a": 3, "b": 2}))
     groups, notes = find_groups(layout, DataSpec(source="", group=r"a/00[01]"))
     assert group_numbers(layout.files, {name: "x" for name in groups}).tolist() == [0, 0, 1, 2, 3]
-    assert "3 images belong to no group" in notes[0]
+    assert "3 images without a group" in notes[0]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -81,7 +81,7 @@ def test_a_function_may_bring_its_own_test_part(module: Path, tmp_path: Path) ->
     [
         ("broken", "broken() failed with RuntimeError: no disk"),
         ("missing", "has no function missing()"),
-        ("normalised", "item 0: values of type float64; give uint8, or floats from 0 to 1 before normalisation"),
+        ("normalised", "item 0: values of type float64; give uint8, or floats from 0 to 1 that are not normalised"),
         ("bare", "item 0: give (image, label) or (image, label, group), not ndarray"),
     ],
 )

@@ -50,11 +50,11 @@ def test_the_columns_are_found_by_their_usual_names_with_a_note(pictures: Path, 
 
 def test_columns_can_be_given(pictures: Path) -> None:
     table = _table(pictures, "a,b,c", [f"img/{n:03},x,{n % 3}" for n in range(12)])
-    with pytest.raises(UserError, match=r"which column is the path and the label\? There are a, b, c; name it with"):
+    with pytest.raises(UserError, match=r"no column is named like path or label; its columns are a, b, c; choose with"):
         find_layout(str(table), pictures)
     layout = find_layout(str(table), pictures, columns="path=a,label=c")
     assert layout.classes == ("0", "1", "2")
-    with pytest.raises(UserError, match="no column 'd'; there are a, b, c"):
+    with pytest.raises(UserError, match="no column 'd'; its columns are a, b, c"):
         find_layout(str(table), pictures, columns="path=d,label=c")
 
 
@@ -75,9 +75,9 @@ def test_numbers_as_labels_are_in_their_order(pictures: Path) -> None:
     ("lines", "message"),
     [
         (["img/000.png,a", "img/gone.png,b"], "line 3: no file img/gone.png; 1 of 2 images are missing"),
-        (["img/000.png,a", "img/000.png,b"], "line 3: img/000.png is listed before with another label or split"),
-        (["img/000.png,a", "img/001.png,a"], "1 classes; a classifier needs at least two"),
-        ([], "holds no lines below its header"),
+        (["img/000.png,a", "img/000.png,b"], "line 3: img/000.png was listed before with another label or split"),
+        (["img/000.png,a", "img/001.png,a"], "a classifier needs at least two classes; found a"),
+        ([], "has no rows below its header"),
     ],
 )
 def test_a_table_that_cannot_be_searched_is_refused_in_one_line(pictures: Path, lines, message: str) -> None:
@@ -90,7 +90,7 @@ def test_lines_without_a_label_and_repeated_lines_are_counted(pictures: Path) ->
     lines = ["img/000.png,a", "img/001.png,b", "img/001.png,b", "img/002.png,"]
     layout = find_layout(str(_table(pictures, "path,label", lines)), pictures)
     assert len(layout.files) == 2
-    assert {"1 lines have no label and are not used", "1 lines repeat an image with the same label"} <= {*layout.notes}
+    assert {"1 row without a label, not used", "1 row left out: the same image and label again"} <= {*layout.notes}
 
 
 def test_metadata_in_the_folder_is_read_as_imagefolder_does(pictures: Path) -> None:
@@ -152,6 +152,6 @@ def test_a_damaged_parquet_file_is_one_line_and_leaves_nothing(tmp_path: Path) -
     pytest.importorskip("pyarrow")
     (tmp_path / "set").mkdir()
     (tmp_path / "set/train.parquet").write_bytes(b"PAR1 broken")
-    with pytest.raises(UserError, match="not a parquet file that can be read"):
+    with pytest.raises(UserError, match="cannot be read as a parquet file"):
         find_layout(str(tmp_path / "set"), tmp_path / "home")
     assert not list((tmp_path / "home").glob("parquet-*[!k]"))

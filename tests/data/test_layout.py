@@ -47,7 +47,7 @@ def test_hidden_files_are_ignored_and_other_files_are_counted(make_folder) -> No
     (root / "train/a/labels.csv").write_text("")
     layout = scan_folder(root)
     assert layout.count("train") == 4
-    assert "1 other files ignored: 1 .csv" in layout.notes
+    assert "1 other file ignored: 1 .csv" in layout.notes
 
 
 @pytest.mark.parametrize(

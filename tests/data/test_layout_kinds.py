@@ -86,7 +86,7 @@ def test_a_folder_beside_the_parts_does_not_vanish_silently(make_folder: Callabl
 def test_a_test_folder_without_labels_is_left_aside(make_folder: Callable[..., Path], test: str) -> None:
     layout = scan_folder(make_folder({"train/a": 3, "train/b": 3, test: 5}))
     assert _parts(layout) == {"train": 6}
-    assert _said(layout, "test/ 5 images in no class folder", "left aside", "sealed instead")
+    assert _said(layout, "test/ 5 images outside class folders", "not used", "sealed instead")
 
 
 def test_parts_in_every_class_folder_are_parts(make_folder: Callable[..., Path]) -> None:
@@ -105,7 +105,7 @@ def test_loose_pictures_beside_classes_are_counted_and_named(
 ) -> None:
     layout = scan_folder(make_folder({f"{root_of_classes}/a": 3, f"{root_of_classes}/b": 3, root_of_classes: 7}))
     assert layout.count("train") == 6
-    assert _said(layout, "7 images lie in", "not used: ", "000.png", "and 2 more")
+    assert _said(layout, "7 images in ", "not used: ", "000.png", "and 2 more")
 
 
 def test_what_systems_leave_behind_is_neither_class_nor_picture(make_folder: Callable[..., Path]) -> None:
@@ -193,4 +193,4 @@ def test_heic_pictures_without_a_decoder_are_counted_with_the_remedy(make_folder
         (root / f"a/{number}.HEIC").write_bytes(b"")
     layout = scan_folder(root)
     assert layout.count("train") == 4
-    assert "3 HEIC and AVIF images are not read; pip install 'sieve-search[heif]' to use them" in layout.notes
+    assert "3 HEIC or AVIF images not read; to use them: pip install 'sieve-search[heif]'" in layout.notes

@@ -30,4 +30,4 @@ def test_what_stands_out_is_named_with_its_kind(tmp_path: Path) -> None:
     assert ("a/large.png", "large") in found
     assert {("a/dark.png", "blurred"), ("b/blurred.png", "blurred")} <= found
     assert {name for name, _ in found} <= {"a/dark.png", "a/large.png", "b/blurred.png"}
-    assert any("1 of" in note and "one colour only (a/dark.png)" in note for note in data.notes)
+    assert any("1 of" in note and "with a single colour (a/dark.png)" in note for note in data.notes)

@@ -25,7 +25,7 @@ def test_an_image_that_is_also_in_the_test_set_is_named_and_not_searched(make_fo
     partition = partition_of(root, cache_home)
     assert "train/b/leak.png" not in names(partition.searched)
     assert "test/a/000.png" in names(partition.sealed)
-    assert "1 images left out, they are also in the test set: train/b/leak.png" in partition.notes
+    assert "1 image left out, also in the test set: train/b/leak.png" in partition.notes
 
 
 def test_of_copies_only_the_first_is_searched_and_they_are_counted(make_folder, cache_home: Path) -> None:
@@ -35,7 +35,7 @@ def test_of_copies_only_the_first_is_searched_and_they_are_counted(make_folder, 
     partition = partition_of(root, cache_home)
     assert len(partition.searched) == 24
     assert "train/a/000.png" in names(partition.searched)
-    assert any(note.startswith("2 images left out, copies of others byte for byte") for note in partition.notes)
+    assert any(note.startswith("2 images left out, identical to others byte for byte") for note in partition.notes)
 
 
 def test_an_image_under_two_labels_is_used_under_neither_and_named(make_folder, cache_home: Path) -> None:
@@ -44,9 +44,7 @@ def test_an_image_under_two_labels_is_used_under_neither_and_named(make_folder, 
     partition = partition_of(root, cache_home)
     assert len(partition.searched) == 23
     assert not {"train/a/000.png", "train/b/copy.png"} & names(partition.searched)
-    assert (
-        "warning: 1 images lie under two labels, and are not used under either: train/a/000.png = train/b/copy.png"
-    ) in partition.notes
+    assert ("warning: 1 image left out because of two labels: train/a/000.png = train/b/copy.png") in partition.notes
 
 
 def test_copies_that_balance_a_class_are_recognised(make_folder, cache_home: Path) -> None:
@@ -54,7 +52,7 @@ def test_copies_that_balance_a_class_are_recognised(make_folder, cache_home: Pat
     for number in range(15):
         shutil.copy(root / f"b/{number % 5:03}.png", root / f"b/copy-{number}.png")
     partition = partition_of(root, cache_home)
-    assert any("15 of them in class b: if they were to balance it" in note for note in partition.notes)
+    assert any("15 of them in class b: to balance the classes without copies" in note for note in partition.notes)
 
 
 def test_all_classes_that_are_too_small_are_named(make_folder, cache_home: Path) -> None:
@@ -101,6 +99,6 @@ def test_a_class_too_small_to_split_is_refused_before_anything_is_written(
     make_folder, cache_home: Path, folders, spec, needed: int
 ) -> None:
     root = make_folder(folders)
-    with pytest.raises(UserError, match=f"too small to split: it has . of at least {needed} images"):
+    with pytest.raises(UserError, match=f"too small to split: it has . and needs at least {needed} images"):
         partition_of(root, cache_home, **spec)
     assert not cache_home.exists()

@@ -41,7 +41,7 @@ def test_the_fingerprint_of_the_search_shows_whether_the_folder_changed(make_fol
 
 
 def test_other_classes_than_the_searched_ones_are_refused(make_folder, cache_home: Path) -> None:
-    with pytest.raises(UserError, match="has classes a, b, the search had b, a"):
+    with pytest.raises(UserError, match="has the classes a, b, but the study has b, a"):
         open_sealed(make_folder(FOLDERS), cache_home, classes=("b", "a"))
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_left_out_when_it_is_sealed_and_may_then_be_remov
     first = open_partition(spec, cache_home, cache_home).sealed[0]
     (root / first.name).write_bytes(b"broken")
     searched = open_search_data(spec, image_size=None, image_fit="crop", data_home=cache_home, cache_home=cache_home)
-    assert any(f"1 images of the test set left out, unreadable: {first.name}" in note for note in searched.notes)
+    assert any(f"1 test image left out, unreadable: {first.name}" in note for note in searched.notes)
     (root / first.name).unlink()
     rest = open_partition(spec, cache_home, cache_home, pinned=searched.sealed_fingerprint)
     assert (rest.fingerprint, rest.sealed_fingerprint) == (searched.fingerprint, searched.sealed_fingerprint)

@@ -80,8 +80,12 @@ def test_folds_divide_training_and_validation_images_anew() -> None:
 @pytest.mark.parametrize(
     ("labels", "spec", "message"),
     [
-        ([0, 0, 0, 1], {}, "class b: 1 images"),
-        ([0, 0, 0, 1, 1], {"folds": 3}, "class b: 2 images to train and to validate, at least 3"),
+        ([0, 0, 0, 1], {}, "too few images to train and to validate: b .1.; at least 2 needed"),
+        (
+            [0, 0, 0, 1, 1],
+            {"folds": 3},
+            "a class has too few images to train and to validate: b .2.; at least 3 needed",
+        ),
         ([0] * 4 + [1] * 4, {"folds": 2, "fold": 2}, "fold 2 of 2"),
         ([0] * 4 + [1] * 4, {"folds": 1}, "at least 2 folds"),
     ],
@@ -101,7 +105,7 @@ def test_a_class_made_rare_has_its_share_of_the_largest_class_as_noted() -> None
     spec = DataSpec(source="x", imbalance=10, rare_class="b")
     split = split_files(files_of(LABELS), CLASSES, spec)
     assert np.bincount(LABELS[split.train_M]).tolist() == [82, 8, 6]
-    assert "b made rare: 8 of 40 training images kept, seed 0; a has 82, 10 to 1" in split.notes[-1]
+    assert "b made rare: 8 of 40 training images kept, seed 0; a has 82, for an imbalance of 10 to 1" in split.notes[-1]
 
 
 def test_making_a_class_rare_leaves_the_validation_images_as_they_were() -> None:
@@ -132,7 +136,9 @@ def test_a_class_that_is_rare_enough_is_left_alone() -> None:
 
 
 def test_an_unknown_rare_class_and_one_that_would_vanish_are_refused() -> None:
-    with pytest.raises(UserError, match="no class 'd' to make rare; there are a, b, c"):
+    with pytest.raises(UserError, match="no class 'd' to make rare; the classes are a, b, c"):
         rare(imbalance=10, rare_class="d")
-    with pytest.raises(UserError, match="class b: 82 images of a at 1000 to 1 leave it none"):
+    with pytest.raises(
+        UserError, match="class b: no training image is left at an imbalance of 1000 to 1, since a has 82 images"
+    ):
         rare(imbalance=1000, rare_class="b")

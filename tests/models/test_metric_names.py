@@ -31,7 +31,7 @@ def test_a_metric_is_bound_to_its_class_or_k(name: str, label: str, argument: in
         ("val_recall", "name a class"),
         ("val_recall:bee", "no class 'bee'. Did you mean 'bees'"),
         ("val_top_k:1", "2 or more"),
-        ("val_top_k:3", "every answer is right with 3 classes"),
+        ("val_top_k:3", "with 3 classes every prediction counts as correct"),
     ],
 )
 def test_a_metric_that_cannot_be_measured_is_named_with_a_remedy(name: str, message: str) -> None:

@@ -96,7 +96,7 @@ def test_a_file_without_tensors_is_refused_in_one_line(
 def test_a_pickle_that_would_run_code_is_not_executed(tmp_path: Path) -> None:
     torch.save({"weight": _Bomb(tmp_path / "exploded")}, tmp_path / "w.pt")
 
-    assert "not a file of tensors only" in _refusal(tmp_path / "w.pt")
+    assert "not a file that holds only tensors" in _refusal(tmp_path / "w.pt")
     assert not (tmp_path / "exploded").exists()
 
 

@@ -65,7 +65,7 @@ def test_a_trial_resumed_from_any_epoch_ends_with_the_weights_it_had(trained: Se
         (
             "confirm-0",
             9,
-            "epoch-009.pt: no such checkpoint; checkpoints are kept if the study runs with --set keep_checkpoints=true",
+            "epoch-009.pt: no such checkpoint; a study keeps checkpoints if it runs with --set keep_checkpoints=true",
         ),
     ],
 )

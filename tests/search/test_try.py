@@ -60,7 +60,7 @@ def test_the_next_trial_trains_the_picked_parameters_and_the_sampler_draws_the_o
 def test_only_a_running_search_stage_takes_picked_parameters(stage: OpenStage, tmp_path: Path) -> None:
     for _ in range(4):
         stage.claim()
-    with pytest.raises(UserError, match="every trial of one whose parameters were free has begun"):
+    with pytest.raises(UserError, match="no trial of one is left whose parameters you can choose"):
         run(tmp_path, "dropout=0.2")
     update_stage(stage.storage, stage.record, state="closed")
     with pytest.raises(UserError, match="tiny has no running search stage"):

@@ -53,12 +53,12 @@ def test_epochs_are_scaled_and_set_while_cells_and_seeds_stay() -> None:
 
 
 def test_a_field_that_a_factor_compares_cannot_be_fixed() -> None:
-    with pytest.raises(UserError, match="mine: dropout is what the factor 'dropout' compares"):
+    with pytest.raises(UserError, match="mine: dropout cannot be fixed, because the factor 'dropout' varies it"):
         fix_fields(study(), {"dropout": 0.3})
 
 
 def test_more_seeds_than_folds_are_refused_since_they_would_feign_certainty() -> None:
-    with pytest.raises(UserError, match="mine: an ablation on 2 folds has at most as many seeds, not 3"):
+    with pytest.raises(UserError, match="mine: an ablation on 2 folds can have at most 2 seeds, not 3"):
         Study(name="mine", description="", config=FlexCNNConfig(), ablation=study().ablation, folds=2)
 
 

@@ -41,7 +41,7 @@ def test_all_parameters_are_searched_at_once_for_as_many_epochs() -> None:
 
 @pytest.mark.parametrize("stages", [(FIRST,), (FIRST, GRID)], ids=["one", "a grid"])
 def test_what_cannot_be_flattened_is_refused(stages: tuple[Stage, ...]) -> None:
-    with pytest.raises(UserError, match="--flat: mine has no two stages"):
+    with pytest.raises(UserError, match="--flat: mine does not have two stages"):
         flatten(replace(STUDY, stages=stages))
 
 

@@ -71,7 +71,7 @@ def test_candidates_that_repeat_or_are_none_are_refused(backbones: tuple[str, ..
 
 
 def test_a_stage_cannot_extend_a_probe() -> None:
-    with pytest.raises(UserError, match="extends: probe is a probe, which hands on backbones; use bases instead"):
+    with pytest.raises(UserError, match="extends: probe is a probe, which passes on backbones; use bases instead"):
         study(stages=(Probe(), replace(HEAD, bases=1, extends=True)))
 
 
@@ -84,5 +84,5 @@ def test_a_flat_study_draws_the_backbone() -> None:
     stages = (Probe(backbones=("resnet18", "resnet50")), HEAD, replace(HEAD, name="again"))
     (flat,) = flatten(study(stages=stages)).stages
     assert (flat.trials * flat.epochs, list(flat.space_around(CONFIG))) == (16, ["backbone", "dropout"])
-    with pytest.raises(UserError, match="--flat: backbones of probe have weights of their own"):
+    with pytest.raises(UserError, match="--flat: some backbones of probe have their own weights"):
         flatten(study(stages=(Probe(backbones=("resnet18=none",)), *stages[1:])))

@@ -52,7 +52,7 @@ def forest(effects: Sequence[Effect], metric: Metric) -> Plot:
         caption=(
             "The main effect of each factor, averaged over the levels of the other factors. Rows with an x show "
             "interactions: the change of one factor's effect between levels of the other. Bars: 95 % intervals, not "
-            "corrected for multiple comparisons. Coloured effects are clear after Holm's correction."
+            "corrected for multiple comparisons. Coloured effects are significant after Holm's correction."
         ),
         figure=figure,
         height_px=90 + ROW_PX * len(effects),

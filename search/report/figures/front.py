@@ -30,15 +30,15 @@ def front_plot(stage: StageFacts, metric: Metric) -> Plot | None:
     )  # fmt: skip
     figure.add_scatter(
         x=[trial.user_attrs[against] for trial in best], y=[trial.value for trial in best], mode="lines+markers",
-        name="front", line={"color": BEST, "shape": "vh"}, marker={"color": BEST, "size": 9},
+        name="Pareto front", line={"color": BEST, "shape": "vh"}, marker={"color": BEST, "size": 9},
         text=[f"#{trial.number}" for trial in best], hovertemplate=hover,
     )  # fmt: skip
     return Plot(
         title=f"{metric.heading} against {COSTS[against]}",
         caption=(
-            f"Each mark is a complete trial, a single run. No trial is both better and cheaper than a trial on the "
-            f"front, which holds {len(best)} of {len(complete)} trials. The next stage starts from those with the best "
-            f"{metric.label} on the front."
+            "Each mark is a complete trial, a single run. No trial is both better and cheaper than a trial on the "
+            f"Pareto front, which has {len(best)} of {len(complete)} trials. The next stage starts from those with the "
+            f"best {metric.label} on the front."
         ),
         figure=figure,
         height_px=380,

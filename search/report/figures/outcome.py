@@ -12,7 +12,7 @@ import pandas as pd
 
 from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
-from search.report.metric import Metric, percent
+from search.report.metric import Metric, percent, plural
 from search.report.observations import planned_epochs
 from search.report.spent import Pruning, StageTime
 from search.store.look_result import LookResult
@@ -39,6 +39,8 @@ def comparison(facts: StudyFacts) -> Plot | None:
     if facts.finalists:
         champion = facts.finalists[0]
         rows.append(("champion", champion.mean, champion.interval, BLUE))
+    if combination := facts.kept_combination:
+        rows.append(("registered", combination.value, None, BLUE))
     if facts.test and metric.name == "val_accuracy":
         low, high = facts.test.interval
         rows.append(("test", facts.test.accuracy, (low, high), ORANGE))
@@ -58,21 +60,27 @@ def comparison(facts: StudyFacts) -> Plot | None:
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
             f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
-            "lucky, so expect the champion's mean to lie below that of equally long runs. Bars: 95 % intervals, of "
-            "the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
+            f"lucky, so expect the champion's mean to lie below that of equally long runs. {_registered_note(facts)}"
+            "Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
         ),
         figure=figure,
         height_px=70 + ROW_PX * max(2, len(rows)),
     )
 
 
+def _registered_note(facts: StudyFacts) -> str:
+    """A sentence on the combination that is registered instead of the champion's best run."""
+    combination = facts.kept_combination
+    return f"Registered: {combination.name}. " if combination else ""
+
+
 def _epochs_note(facts: StudyFacts) -> str:
-    """The number of epochs behind each row, if they differ: longer trainings are better for that alone."""
+    """The number of epochs behind each row, if they differ: longer training alone gives better values."""
     counted = {stage.name: planned_epochs(stage) for stage in facts.all_stages if not stage.trials.empty}
     if len(set(counted.values())) < 2:
         return ""
     listed = ", ".join(f"{name} {epochs}" for name, epochs in counted.items())
-    return f"Longer trainings reach more, and the rows differ in epochs ({listed}). "
+    return f"Longer training gives better values, and the rows differ in epochs ({listed}). "
 
 
 def within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float, float]:
@@ -82,7 +90,7 @@ def within_bounds(interval: tuple[float, float], metric: Metric) -> tuple[float,
 
 
 def funnel(facts: StudyFacts) -> Plot:
-    """The trials of every stage by state, and the number of configurations carried on."""
+    """The trials of every stage by state, and the number of configurations passed on."""
     figure = blank(barmode="stack", xaxis_title="trials")
     stages = facts.all_stages
     for state, (color, _) in STATES.items():
@@ -95,8 +103,9 @@ def funnel(facts: StudyFacts) -> Plot:
     for stage, following in pairwise(stages):
         if stage.pinned.is_extended:
             continue  # Nothing is chosen: its paused trials go on beside those of the next stage.
-        noun = "finalists" if following.pinned.is_final else "carried on"
-        _annotate_end(figure, stage.name, len(stage.trials), f" {len(following.pinned.bases)} {noun}")
+        count = len(following.pinned.bases)
+        carried = plural(count, "finalist") if following.pinned.is_final else f"{count} passed on"
+        _annotate_end(figure, stage.name, len(stage.trials), f" {carried}")
     if facts.finalists:
         _annotate_end(figure, stages[-1].name, len(stages[-1].trials), " 1 champion")
     longest = max((len(stage.trials) for stage in stages), default=1)

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, create_trial
 from search.report.figures.style import CLEAR, STATES, Plot, blank
 from search.report.metric import Metric, plural, show_value
 from search.report.spaces import Parameter
+from search.stage.snapshot import rank_trials
 
 MIN_CONTOUR_TRIALS = 12
 AXIS_WIDTH_PX = 92
@@ -23,6 +24,8 @@ MOST_POINTS = 500
 """Largest number of trials that a slice shows; of more, the best ones and a random sample."""
 BEST_POINTS = 100
 """Number of complete trials with the best values that a slice always shows."""
+MOST_CONTOUR_TRIALS, BEST_CONTOUR_TRIALS = 200, 50
+"""The same for a contour plot, which has a cell for each pair of trials."""
 RANGE_MARGIN = 0.25
 """Margin above and below the complete trials' values, as a share of their range."""
 
@@ -105,15 +108,16 @@ def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metr
     having = [trial for trial in trials if trial.value is not None and all(p.name in trial.params for p in axes)]
     if len(axes) < 2 or len(having) < MIN_CONTOUR_TRIALS:
         return None
+    shown = _contour_sample(having, metric)
     study = optuna.create_study(direction="maximize" if metric.maximize else "minimize")
-    for trial in having:
-        study.add_trial(
-            create_trial(
-                value=trial.value,
-                params={parameter.name: trial.params[parameter.name] for parameter in axes},
-                distributions={parameter.name: parameter.distribution for parameter in axes},
-            )
+    study.add_trials(
+        create_trial(
+            value=trial.value,
+            params={parameter.name: trial.params[parameter.name] for parameter in axes},
+            distributions={parameter.name: parameter.distribution for parameter in axes},
         )
+        for trial in shown
+    )
     drawn = optuna.visualization.plot_contour(study, params=[parameter.name for parameter in axes])
     figure = blank(xaxis_title=drawn.layout.xaxis.title.text, yaxis_title=drawn.layout.yaxis.title.text)
     for trace in drawn.data:
@@ -130,12 +134,31 @@ def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metr
     for axis, layout in ((figure.layout.xaxis, drawn.layout.xaxis), (figure.layout.yaxis, drawn.layout.yaxis)):
         axis.update(type=layout.type, range=layout.range)
         if layout.type == "log":
-            axis.update(_log_ticks(pd.Series([trial.params[layout.title.text] for trial in having])))
+            axis.update(_log_ticks(pd.Series([trial.params[layout.title.text] for trial in shown])))
     return Plot(
         title=f"{axes[0].name} and {axes[1].name}",
-        caption=f"{metric.heading}, interpolated between complete trials (dots). Far from dots, the colour is a guess.",
+        caption=(
+            f"{metric.heading}, interpolated between complete trials (dots). Far from dots, the colour is a guess."
+            f"{_contour_note(shown, having)}"
+        ),
         figure=figure,
     )
+
+
+def _contour_sample(trials: Sequence[FrozenTrial], metric: Metric) -> Sequence[FrozenTrial]:
+    """All trials, or of more than `MOST_CONTOUR_TRIALS` the best and a random sample that never changes."""
+    if len(trials) <= MOST_CONTOUR_TRIALS:
+        return trials
+    ranked = rank_trials(trials, maximize=metric.maximize)
+    best, others = ranked[:BEST_CONTOUR_TRIALS], ranked[BEST_CONTOUR_TRIALS:]
+    drawn = np.random.default_rng(0).choice(len(others), MOST_CONTOUR_TRIALS - len(best), replace=False)
+    return [*best, *(others[index] for index in drawn)]
+
+
+def _contour_note(shown: Sequence[FrozenTrial], having: Sequence[FrozenTrial]) -> str:
+    if len(shown) == len(having):
+        return ""
+    return f" {len(shown)} of {len(having):,} trials: the {BEST_CONTOUR_TRIALS} best and a random sample."
 
 
 def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:

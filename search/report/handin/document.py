@@ -68,7 +68,7 @@ class Document:
         headings, note = list(table.headings), ""
         if len(headings) > MAX_COLUMNS:
             shown = rows[:TURNED_ROWS]
-            note = f" Shown are the first {len(shown)} of {len(rows)}." if len(shown) < len(rows) else ""
+            note = f" The first {len(shown)} of {len(rows)} are shown." if len(shown) < len(rows) else ""
             headings, *rows = [list(line) for line in zip(headings, *shown, strict=True)]
         self.add(pipe_table(headings, rows), _on_paper(table.caption) + note)
 

@@ -52,7 +52,7 @@ def write_handin(settings: Settings, study: str, kind: str, output: Path | None 
 def print_text(text: Path, output: Path) -> Path:
     """Write a text that a person may have edited as PDF; its pictures are looked up beside it."""
     if not text.is_file():
-        raise UserError(f"{text}: no such file; `sieve report --format md` writes one to edit")
+        raise UserError(f"{text}: no such file; `sieve report --format md` writes a text that you can edit")
     with writing_below(output.parent):
         write_pdf(text.read_text("utf-8"), text.resolve().parent, output)
     return output

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, makes the repairs that are safe, and touches nothing else."""
+"""The doctor finds what is wrong, makes safe repairs, and touches nothing else."""
 
 from __future__ import annotations
 

@@ -68,14 +68,14 @@ def test_tables_of_an_older_optuna_are_upgraded_with_optunas_own_command(
     execute(storage.url, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
     code, finding = examine(storage.url, tmp_path / "home", capsys)
     assert (code, finding["state"]) == (1, "broken")
-    assert str(finding["mend"]).startswith("type `optuna storage upgrade --storage ")
+    assert str(finding["mend"]).startswith("run `optuna storage upgrade --storage ")
 
 
 def test_tables_of_a_newer_optuna_need_a_newer_optuna(
     storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     execute(storage.url, "UPDATE alembic_version SET version_num = 'v9.0.0.a'")
-    assert examine(storage.url, tmp_path / "home", capsys)[1]["mend"] == "type `pip install --upgrade optuna`"
+    assert examine(storage.url, tmp_path / "home", capsys)[1]["mend"] == "run `pip install --upgrade optuna`"
 
 
 def test_a_column_that_something_else_removed_needs_a_backup_and_not_init(

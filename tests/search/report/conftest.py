@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,15 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from data.spec import DataSpec
 from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
+from search.report import importance
 from search.report.facts import StudyFacts, read_facts
+from search.report.spaces import Parameter
 from search.settings import Settings, normalise_storage_url
 from search.stage.bases import best_configs
 from search.stage.describe import describe_study
@@ -113,6 +115,32 @@ class MadeStudy:
 
     def facts(self) -> StudyFacts:
         return read_facts(self.storage, STUDY.name)
+
+
+@pytest.fixture(scope="session")
+def known_importances() -> dict[object, Any]:
+    """The result of each function of `rank_parameters` for each set of trials that some test has passed to it."""
+    return {}
+
+
+@pytest.fixture
+def quick_importances(known_importances: dict[object, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimate the importances of the same trials once for all tests: of a report, they take most of the time."""
+    for function in (importance._shares, importance._bootstrap):
+        monkeypatch.setattr(importance, function.__name__, _remembering(function, known_importances))
+
+
+def _remembering(function: Callable[..., Any], known: dict[object, Any]) -> Callable[..., Any]:
+    def remember(complete: Sequence[FrozenTrial], parameters: Sequence[Parameter], *options: object) -> Any:
+        if options:  # Within a bootstrap, which is remembered as a whole.
+            return function(complete, parameters, *options)
+        drawn = tuple((trial.value, tuple(sorted(trial.params.items()))) for trial in complete)
+        key = function.__name__, drawn, repr(parameters)
+        if key not in known:
+            known[key] = function(complete, parameters)
+        return known[key]
+
+    return remember
 
 
 def settings_at(home: Path) -> Settings:

@@ -19,6 +19,8 @@ from search.report.handin.write import print_text, write_handin
 from search.report.html_tables import Cell, Table
 from tests.search.report.conftest import MadeStudy
 
+pytestmark = pytest.mark.usefixtures("quick_importances")
+
 ASKED_FOR = (
     "Accuracy against creation order",
     "Accuracy against epoch",
@@ -99,4 +101,4 @@ def test_a_table_of_many_columns_is_turned_and_names_what_it_leaves_out() -> Non
     lines = document.text().splitlines()
     assert lines[0] == "| trial | 0/0 | 1/0 | 2/0 | 3/0 | 4/0 |"
     assert lines[2] == "| parameter_0 | 0/1 | 1/1 | 2/1 | 3/1 | 4/1 |"
-    assert lines[-1] == f"Trials. Shown are the first {TURNED_ROWS} of {TURNED_ROWS + 2}."
+    assert lines[-1] == f"Trials. The first {TURNED_ROWS} of {TURNED_ROWS + 2} are shown."

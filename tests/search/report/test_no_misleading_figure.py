@@ -17,13 +17,22 @@ from optuna.trial import FrozenTrial, create_trial
 from search.report.facts import StudyFacts
 from search.report.figures.outcome import SHOWN_CLASSES, comparison, confusion, labels
 from search.report.figures.over_time import MOST_CURVES, creation_order, epoch_curves
-from search.report.figures.space import MOST_AXES, MOST_POINTS, parallel_coordinates, slices, slices_note
+from search.report.figures.space import (
+    MOST_AXES,
+    MOST_CONTOUR_TRIALS,
+    MOST_POINTS,
+    contour,
+    parallel_coordinates,
+    slices,
+    slices_note,
+)
 from search.report.figures.style import SERIES
 from search.report.importance import rank_parameters, trials_needed
 from search.report.observations import longer_confirmation
 from search.report.page import render
 from search.report.spaces import Parameter
 from search.report.spent import measure_pruning
+from search.store.combination_record import CombinationRecord
 from search.verdict.scores import score
 from tests.search.report.conftest import DATA, MadeStudy
 
@@ -84,6 +93,23 @@ def test_a_longer_confirmation_is_not_compared_without_its_epochs(made: MadeStud
     assert plot is not None and "architecture 6, rates 8, confirm 20" in plot.caption
 
 
+def test_a_combination_is_named_beside_the_mean_of_single_runs(made: MadeStudy) -> None:
+    facts = made.facts()
+    champion = facts.record.champion
+    assert champion is not None and "the registered classifier (" not in render(facts, []).html
+    combination = CombinationRecord(
+        kind="ensemble", tried=("ensemble", "mirror"), mirror=True, trials=(0, 1), metric="val_accuracy",
+        values={"single": 0.91, "ensemble": 0.93, "mirror": 0.9467}, noise=0.01, passes=4, image_ms=2.0,
+        single_image_ms=0.5,
+    )  # fmt: skip
+    combined = replace(facts, record=replace(facts.record, champion=replace(champion, combination=combination)))
+    html = render(combined, []).html
+    assert "the registered classifier (ensemble of 2 runs, with mirrored images) has 94.7 %" in html
+    assert "test images that the registered classifier classifies correctly" in html
+    plot = comparison(combined)
+    assert plot is not None and {trace.y[0]: trace.x[0] for trace in plot.figure.data}["registered"] == 0.9467
+
+
 def test_what_the_time_budget_cut_is_not_saved_by_the_pruner(made: MadeStudy) -> None:
     stage = made.facts().stages[0]
     before = measure_pruning(stage)
@@ -141,6 +167,16 @@ def test_figures_of_5000_trials_show_the_best_and_a_sample(made: MadeStudy) -> N
     assert len(plot.figure.data[0].dimensions) == MOST_AXES + 1 and "26 less important" in plot.caption
 
 
+def test_a_contour_plot_of_many_trials_shows_the_best_and_a_sample(made: MadeStudy) -> None:
+    trials = made_trials(1000, 2)
+    parameters = [Parameter(name=name, distribution=FloatDistribution(0, 1)) for name in ("p0", "p1")]
+    plot = contour(trials, parameters, made.facts().metric)
+    assert plot is not None and f"{MOST_CONTOUR_TRIALS} of 1,000 trials" in plot.caption
+    dots = plot.figure.data[1]
+    assert len(dots.x) == MOST_CONTOUR_TRIALS
+    assert max(dots.x) == max(trial.params["p0"] for trial in trials)  # The value is the first parameter.
+
+
 def many_classes(count: int) -> tuple[Any, Any]:
     """A look at a test set of many classes, and the study's data."""
     names = tuple(f"class {number}" for number in range(count))
@@ -167,7 +203,7 @@ def test_every_number_of_the_first_screen_states_what_it_averages(made: MadeStud
         return part.split('class="detail">')[1:]
 
     validation, test, cost = first_screen(made.facts())
-    assert "mean of 3 trainings of the champion, each on a fresh seed, over 200 validation images" in validation
+    assert "mean of 3 runs of the champion, each on a fresh seed, over 200 validation images" in validation
     assert "share of 200 test images that the champion&#39;s best run" in test
     assert "sum of the time of" in cost
     assert "a single run over 200 validation images; not confirmed yet" in first_screen(unfinished.facts())[0]

@@ -126,6 +126,20 @@ def test_a_bound_larger_than_all_observed_differences_is_left_out(made: MadeStud
     assert all("too few to bound the effect of: filters." in text for text in texts)
 
 
+def test_of_many_parameters_without_effect_the_first_are_named_and_the_others_counted(made: MadeStudy) -> None:
+    facts = made.facts()
+    none = [
+        ParameterEffect(
+            parameter=f"p{number}", better="a", worse="b", difference=0.0, interval=(-0.01, 0.001 * number),
+            p_value=1.0, trials=30,
+        )
+        for number in range(1, 12)
+    ]  # fmt: skip
+    effects = {stage.name: ParameterEffects(found=tuple(none), trials=30, trials_needed=20) for stage in facts.stages}
+    (text, *_) = [one.text for one in observe(facts, effects, {}) if "No clear effect" in one.text]
+    assert "p8 (0.8 points) and 3 others. The figure" in text and "p9" not in text
+
+
 def test_the_lead_over_other_finalists_has_an_interval_and_a_verdict(made: MadeStudy) -> None:
     facts = made.facts()
     leads = [o for o in observed(made) if o.about == "champion" and "shared seeds" in o.text]

@@ -56,5 +56,5 @@ def test_samplers_draw_near_the_guess_until_they_have_a_model(sampler: Sampler) 
 
 
 def test_a_guess_that_is_no_guess_is_refused() -> None:
-    with pytest.raises(UserError, match="the guess is above 0"):
+    with pytest.raises(UserError, match="the guess must be above 0"):
         around(0)

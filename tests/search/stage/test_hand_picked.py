@@ -44,11 +44,11 @@ def test_a_random_search_gives_up_parameters_that_it_drew_in_advance() -> None:
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"filter": "8"}, "s does not search 'filter', but learning_rate, .* Did you mean"),
+        ({"filter": "8"}, "s does not search 'filter'; it searches learning_rate, .* Did you mean"),
         ({"filters": "12"}, r"filters=12: s searches one of \(8, 16\)"),
         ({"learning_rate": "fast"}, "learning_rate=fast: s searches numbers from 0.0001 to 0.01 on a log scale"),
         ({"dense_width": "32.5"}, "dense_width=32.5: s searches whole numbers from 16 to 64"),
-        ({"step_gamma": "0.1"}, "step_gamma exists only with scheduler=step: give that too"),
+        ({"step_gamma": "0.1"}, "step_gamma exists only with scheduler=step; give that value too"),
     ],
 )
 def test_a_value_outside_the_space_is_refused(chosen: dict[str, str], message: str) -> None:

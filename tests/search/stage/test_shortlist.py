@@ -1,4 +1,4 @@
-"""The backbones that a probe hands on."""
+"""The backbones that a probe passes on."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_lines_name_those_that_were_left_out() -> None:
     assert probe_lines(pinned, trials(pinned), 2) == [
         "probe: leaves out vgg16: weights=default: no network",
         "probe: leaves out googlenet: the time budget was used up",
-        "probe: hands on resnet18 (0.9000, best probe), convnext_tiny (0.6000, best on ImageNet)",
+        "probe: passes on resnet18 (0.9000, best probe), convnext_tiny (0.6000, best on ImageNet)",
     ]
 
 

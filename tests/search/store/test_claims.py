@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -20,11 +19,9 @@ from search.store.processes import process_name
 from search.store.reaping import MAX_LOSSES, reap
 from search.store.storage import Storage, open_storage
 from search.store.tables import leases
+from tests.forkserver import FORKS
 
 STUDY = "partA/1-architecture"
-FORKS = multiprocessing.get_context("forkserver")
-"""Real processes that start in milliseconds: the server has imported what they need."""
-FORKS.set_forkserver_preload(["search.store.claims"])
 
 
 def enqueue(storage: Storage, trials: int) -> None:

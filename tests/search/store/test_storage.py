@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -18,10 +17,7 @@ from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from search.store.tables import locks
-
-FORKS = multiprocessing.get_context("forkserver")
-"""Real processes that start in milliseconds: the server has imported what they need."""
-FORKS.set_forkserver_preload(["search.store.claims"])
+from tests.forkserver import FORKS
 
 
 def test_a_database_that_does_not_answer_is_one_line_and_no_password() -> None:
@@ -125,7 +121,7 @@ def test_the_database_of_mlflow_is_refused_and_stays_as_it_is(storage_url: str) 
     with engine.begin() as connection:
         for table in ("alembic_version", "experiments"):
             connection.execute(text(f"CREATE TABLE {table} (x INTEGER)"))
-    with pytest.raises(UserError, match="holds MLflow's tables"):
+    with pytest.raises(UserError, match="contains MLflow's tables"):
         open_storage(storage_url, create=True)
     assert sorted(inspect(engine).get_table_names()) == ["alembic_version", "experiments"]
     engine.dispose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -25,11 +24,8 @@ from search.store.seal import looks, open_look
 from search.store.storage import Storage, find_schema, open_storage
 from search.store.tables import metadata, schema_version
 from search.store.upgrade import MIGRATIONS, back_up_sqlite
+from tests.forkserver import FORKS
 from tests.old_databases import restore_0_1_0
-
-FORKS = multiprocessing.get_context("forkserver")
-"""Real processes that start in milliseconds: the server has imported what they need."""
-FORKS.set_forkserver_preload(["search.store.storage"])
 
 
 def _contents(url: str) -> dict[str, list[tuple[Any, ...]]]:

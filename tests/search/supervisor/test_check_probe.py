@@ -19,7 +19,7 @@ def test_one_backbone_with_weights_is_enough() -> None:
 
 def test_without_any_it_is_an_error_with_the_first_reason() -> None:
     with pytest.raises(
-        UserError, match=r"s/probe: the weights of none of its 2 backbones .*nowhere.pt: cannot be read"
+        UserError, match=r"s/probe: none of its 2 backbones has usable weights.*nowhere.pt: cannot be read"
     ):
         check("mobilenet_v3_small=nowhere.pt", "resnet18=nowhere.pt")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +17,11 @@ from models.training.fit import fit
 from models.values import to_flat, with_values
 from search.store.champion_record import ChampionRecord
 from search.store.combination_record import CombinationRecord
+from search.supervisor import candidates
 from search.supervisor import combine as module
-from search.supervisor.combine import FinishedRun, combine
-from search.trials.validation_predictions import read_predictions
+from search.supervisor.candidates import FinishedRun
+from search.supervisor.combine import combine
+from search.trials.validation_predictions import ValidationPredictions, read_predictions, save_predictions
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
 from tests.search.conftest import CONFIG, CPU
@@ -92,6 +95,28 @@ def test_a_combination_that_beats_the_best_run_is_kept_and_its_bundle_has_the_va
     assert load_bundle(tmp_path / "classifier").calibration == expected != UNCALIBRATED
 
 
+def test_an_ensemble_needs_no_forward_pass_if_the_predictions_of_its_runs_are_saved(
+    digits: WorkloadBuilder, runs: list[FinishedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm = Confirm(seeds=3, combine="ensemble")
+    expected = attempt(digits, runs, tmp_path / "first", confirm)
+    copies = []
+    val = digits.open_data(TRAINED).search.val
+    for run in runs:
+        copy = replace(run, folder=tmp_path / f"{run.trial}" / "classifier")
+        shutil.copytree(run.folder, copy.folder)
+        probabilities_MC = load_bundle(run.folder).predict_proba(val.pool_NHWC[val.rows_M])
+        save_predictions(
+            copy.folder.parent,
+            ValidationPredictions(labels_M=val.labels_M, probabilities_MC=probabilities_MC.astype(np.float32)),
+        )
+        copies.append(copy)
+    with monkeypatch.context() as patch:
+        patch.setattr(candidates, "predict", None)
+        record = attempt(digits, copies, tmp_path / "second", confirm)
+    assert record.trials == expected.trials and record.values == pytest.approx(expected.values)
+
+
 def test_a_combination_within_the_noise_between_seeds_is_not_kept(
     digits: WorkloadBuilder, runs: list[FinishedRun], tmp_path: Path
 ) -> None:
@@ -116,7 +141,7 @@ def test_a_promotion_that_goes_on_uses_the_combination_that_is_there(
     first = attempt(digits, runs, tmp_path, CONFIRM)
     weights = (tmp_path / "classifier/weights.safetensors").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_Attempts", None)
+        patch.setattr(module, "Candidates", None)
         assert attempt(digits, runs, tmp_path, CONFIRM) == first
     (tmp_path / "combination.json").unlink()  # Killed after the classifier was saved, before the decision was.
     again = attempt(digits, runs, tmp_path, CONFIRM)

@@ -118,7 +118,7 @@ def test_workers_that_die_as_soon_as_they_start_end_the_run_with_the_end_of_thei
 ) -> None:
     launcher = make_launcher("raise SystemExit('no such device')")
     deaths = 0
-    with pytest.raises(SieveError, match=r"workers die as soon as they start.*no such device"):
+    with pytest.raises(SieveError, match=r"workers exit as soon as they start.*no such device"):
         while True:
             wait_for(lambda: not launcher.alive())
             deaths += launcher.restart_dead()
@@ -136,7 +136,7 @@ def test_early_deaths_count_only_in_a_row() -> None:
     deaths = EarlyDeaths(workers=1, early_death_s=20.0)
     for death in range(3 * MAX_EARLY_DEATHS):
         deaths.count(60.0 if death % 3 == 2 else 1.0, log_tail="boom")
-    with pytest.raises(SieveError, match=r"workers die as soon as they start.*boom"):
+    with pytest.raises(SieveError, match=r"workers exit as soon as they start.*boom"):
         for _ in range(MAX_EARLY_DEATHS):
             deaths.count(1.0, log_tail="boom")
 

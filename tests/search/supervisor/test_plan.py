@@ -61,6 +61,13 @@ def test_a_plan_names_what_the_budget_adds_where_there_is_time_left() -> None:
     assert "the budget raises trials from " in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_plan_states_how_the_finalists_are_combined() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    print_plan(replace(STUDY, confirm=replace(STUDY.confirm, combine="ensemble", mirror=True)), COSTS, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "then the mean of their probabilities, over mirrored images too, if that is better on validation" in text
+
+
 def test_a_plan_as_json_holds_stages_time_and_data() -> None:
     data = StudyData(fingerprint="f", train=8, val=2, classes=("a", "b"), notes=("not shown",))
     plan = json.loads(json.dumps(plan_json(STUDY, COSTS, data)))

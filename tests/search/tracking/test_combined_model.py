@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import numpy as np
@@ -42,6 +43,16 @@ def test_the_registered_model_answers_as_the_bundle(ensemble: Path, tmp_path: Pa
     np.testing.assert_allclose(
         registered.predict(IMAGES_NHWC), load_bundle(ensemble).predict_proba(IMAGES_NHWC), atol=1e-6
     )
+
+
+def test_saving_a_model_does_not_list_the_files_of_all_installed_packages(
+    ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = Mock(return_value={})
+    monkeypatch.setattr("mlflow.utils.requirements_utils._MODULES_TO_PACKAGES", None)
+    monkeypatch.setattr("importlib_metadata.packages_distributions", lists)
+    save_model(ensemble, tmp_path / "model")
+    lists.assert_not_called()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # Of torch's own exporter.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from search import evaluate as evaluation
 from search.cli import main_guard
 from search.evaluate import evaluate
 from search.pictures import __main__ as command
+from search.pictures import draw_all
 from search.pictures.draw_all import draw_pictures
 from search.pictures.predictions import load_predictions, look_file
 from search.store.records import read_study, update_study
@@ -53,6 +55,17 @@ def change_study(settings, **values) -> None:
     storage.close()
 
 
+def draw_few(patch: pytest.MonkeyPatch) -> None:
+    """Draw only the first pictures from now on, the confusion matrix among them: drawing all takes seconds."""
+    every = draw_all.sheets
+    patch.setattr(draw_all, "sheets", lambda *args: islice(every(*args), 3))
+
+
+@pytest.fixture
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_few(monkeypatch)
+
+
 def test_before_the_look_validation_images_are_shown(finished, monkeypatch):
     monkeypatch.setattr(data.sealed, "open_partition", lambda *a, **k: pytest.fail("opened the test set"))
     paths = draw_pictures(finished, "partA")
@@ -70,7 +83,9 @@ def test_before_the_look_validation_images_are_shown(finished, monkeypatch):
 
 
 def test_after_the_look_its_test_images_are_shown_and_the_test_set_stays_closed(finished, monkeypatch):
-    draw_pictures(finished, "partA")
+    with monkeypatch.context() as patch:
+        draw_few(patch)
+        draw_pictures(finished, "partA")
     evaluate(finished, "partA")
     monkeypatch.setattr(data.sealed, "open_partition", lambda *a, **k: pytest.fail("opened the test set"))
 
@@ -94,14 +109,14 @@ def test_a_look_keeps_its_predictions_and_the_images_to_show(finished, pictures,
     assert np.array_equal(kept.images(kept.grid), pixels[kept.grid])
 
 
-def test_the_pictures_show_the_last_look(finished):
+def test_the_pictures_show_the_last_look(finished, few_pictures):
     evaluate(finished, "partA")
     evaluate(finished, "partA", again="a label was wrong")
     draw_pictures(finished, "partA")
     assert all("test images (look 2)" in caption for caption in captions(finished).values())
 
 
-def test_a_look_at_another_champion_is_not_shown(finished):
+def test_a_look_at_another_champion_is_not_shown(finished, few_pictures):
     evaluate(finished, "partA")
     storage = open_storage(finished.storage_url, create=False)
     champion = read_study(storage, "partA").champion
@@ -121,7 +136,7 @@ def test_a_look_whose_predictions_cannot_be_kept_still_counts(finished, monkeypa
         draw_pictures(finished, "partA")
 
 
-def test_drawing_again_replaces_what_was_drawn_before(finished):
+def test_drawing_again_replaces_what_was_drawn_before(finished, few_pictures):
     folder = finished.home / "elsewhere"
     draw_pictures(finished, "partA", folder)
     index = folder / "index.json"

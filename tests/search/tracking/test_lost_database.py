@@ -62,7 +62,7 @@ def synced(settings: Settings) -> Synced:
 
 
 def test_a_champion_that_mlflow_has_lost_is_refused_with_the_command_that_brings_it_back(lost):
-    with pytest.raises(UserError, match=r"does not have models:/partA/1; .* type `sieve sync"):
+    with pytest.raises(UserError, match=r"does not have models:/partA/1; .* run `sieve sync"):
         load_champion(lost, "models:/partA/1")
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _get_managed_session_maker
 from optuna.trial import TrialState
-from sqlalchemy import delete, select
+from sqlalchemy import create_engine, delete, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
 
 from data.errors import SieveError
 from search import names
@@ -29,6 +35,19 @@ def runs(searched, kind: str = "trial") -> list[Run]:
     return list(
         client.search_runs([experiment.experiment_id], f"tags.`{tags.KIND}` = '{kind}'", order_by=["start_time"])
     )
+
+
+@contextmanager
+def make_session(handler: logging.Handler) -> Iterator[Session]:
+    """A session of MLflow's on a database in memory, with a handler of its messages."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+    logger.addHandler(handler)
+    try:
+        factory = sessionmaker(create_engine("sqlite://"))
+        with _get_managed_session_maker(factory, "sqlite")(read_only=False) as session:
+            yield session
+    finally:
+        logger.removeHandler(handler)
 
 
 def a_complete_trial(searched) -> int:
@@ -194,6 +213,17 @@ def test_a_failing_server_is_reported_once_and_fails_no_search(searched):
     assert len(shown) == 1
     assert "http://127.0.0.1:9 is behind" in shown[0]
     assert "\n" not in shown[0]
+
+
+def test_an_error_of_mlflow_s_database_is_not_shown_with_its_traceback(searched, monkeypatch):
+    connect(searched.settings.tracking_url)
+    shown: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", shown.append)
+    with pytest.raises(MlflowException, match="disk is full"), make_session(handler) as session:
+        session.execute(text("SELECT 1"))
+        raise OperationalError("INSERT", {}, Exception("disk is full"))
+    assert not shown
 
 
 def test_a_password_in_the_tracking_url_is_never_shown(searched):

@@ -154,7 +154,7 @@ def test_files_that_come_back_changed_are_never_given_a_version(settings, run_id
         return returned
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", damage)
-    with pytest.raises(SieveError, match="returned other files than were sent"):
+    with pytest.raises(SieveError, match="returned files that differ from those sent"):
         register(settings, bundle, run_id)
     assert connect(settings.tracking_url).search_model_versions("name = 'partA'") == []
 

@@ -48,7 +48,7 @@ def source(settings: Settings) -> str:
 
 
 def test_images_that_are_gone_cost_no_look_and_the_error_names_the_option(finished, moved):
-    with pytest.raises(UserError, match=r"gone: the images of study partA are not there; .* --data FOLDER"):
+    with pytest.raises(UserError, match=r"gone: the images of study partA were not found; .* --data FOLDER"):
         evaluate(finished, "partA")
     assert with_storage(finished, lambda storage, record: looks(storage, "partA")) == []
 

@@ -74,12 +74,12 @@ def test_an_answer_below_the_least_confidence_is_unsure(finished, pictures, tmp_
     assert [line["answer"] for line in lines] == [answer["answer"] for answer in result["predictions"]]
 
 
-def test_a_wished_precision_takes_the_threshold_that_the_champion_has_for_it(finished, pictures):
+def test_a_target_precision_takes_the_threshold_that_the_champion_has_for_it(finished, pictures):
     result = predict(finished, "partA", [pictures / "test"], precision=0.9)
     assert result["min_confidence"] == 0.36
     for answer in result["predictions"]:
         assert (answer["answer"] == "unsure") == (answer["classes"][0]["probability"] < 0.36)
-    with pytest.raises(UserError, match=r"no threshold for it.*known: 0.9\."):
+    with pytest.raises(UserError, match=r"no confidence threshold for this precision; it has thresholds for 0.9;"):
         predict(finished, "partA", [pictures / "test"], precision=0.99)
 
 

@@ -157,7 +157,7 @@ def test_a_trial_that_breaks_the_accelerator_is_tried_once_more_by_another_proce
         raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with ...")
 
     monkeypatch.setattr(worker_module, "run_trial", break_down)
-    with pytest.raises(SieveError, match=r"^cpu: CUDA error: device-side assert triggered: this process.*ends$"):
+    with pytest.raises(SieveError, match=r"^cpu: CUDA error: device-side assert triggered: this worker.*exits$"):
         worker.run()
     assert states(stage) == {"WAITING": 3}
     with pytest.raises(SieveError):

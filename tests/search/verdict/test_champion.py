@@ -58,7 +58,7 @@ def test_only_the_classifier_that_a_trial_saved_is_promoted(tmp_path: Path) -> N
     trial = create_trial(value=0.5, user_attrs={names.CLASSIFIER_HASH: hash_folder(folder)})
     check_kept(trial, folder)
     (folder / "weights").write_bytes(b"of somebody else ")
-    with pytest.raises(SieveError, match="its files are not those that the trial saved"):
+    with pytest.raises(SieveError, match="its files differ from those that the trial saved"):
         check_kept(trial, folder)
     with pytest.raises(SieveError, match="the same --home on a shared file system"):
         check_kept(trial, tmp_path / "elsewhere")
