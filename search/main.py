@@ -101,7 +101,7 @@ def _completion_script(shell: str) -> str:
     parser = build_parser()
     commands = parser.add_subparsers()
     for name, command in COMMANDS.items():
-        options = _module(name).build_parser()
+        options = module_of(name).build_parser()
         for action in options._actions:
             if action.dest == "study":
                 action.choices = list(STUDIES)
@@ -121,11 +121,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     from search.cli import main_guard, program  # Here, so that listing the commands imports no database driver.
 
     if name == "complexity":  # It belongs to models/, which imports nothing of search/.
-        code: int = _module(name).main(arguments, prog=program("models.complexity"))
+        code: int = module_of(name).main(arguments, prog=program("models.complexity"))
         return code
-    return main_guard(lambda: _module(name).main(arguments))
+    return main_guard(lambda: module_of(name).main(arguments))
 
 
-def _module(name: str) -> Any:
+def module_of(name: str) -> Any:
     """The module of a command, which has `main` and `build_parser`."""
     return import_module(COMMANDS[name].module)

@@ -23,7 +23,7 @@ from search.trials.working_files import leftover_checkpoints, remove_leftovers
 
 def mend(settings: Settings, storage: Storage) -> Iterator[str]:
     """Make the repairs that are safe; yields a line about each."""
-    requeued = _requeue(storage)
+    requeued = requeue(storage)
     if requeued:
         yield f"requeued {_count(requeued, 'trial')}"
     for study in study_names(storage):
@@ -44,7 +44,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _requeue(storage: Storage) -> int:
+def requeue(storage: Storage) -> int:
     """Requeue trials whose workers are gone. A stray trial first gets an expired lease, so that `reap` finds it."""
     for record, _, trial_id in stray_trials(storage):
         row = {"trial_id": trial_id, "optuna_study": record.optuna_study, "owner": process_name()}

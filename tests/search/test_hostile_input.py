@@ -19,7 +19,7 @@ from PIL import Image
 import search.run
 from search import names
 from search.cli import main_guard
-from search.main import COMMANDS, _module
+from search.main import COMMANDS, module_of
 from search.settings import sqlite_url
 from search.stage.describe import describe_study
 from search.store.records import create_study
@@ -164,7 +164,7 @@ def command_lines(draw: st.DrawFn, module: ModuleType) -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("complexity", "init", *SERVES)])
 def test_a_command_answers_hostile_arguments_with_one_line(name: str, places: Path) -> None:
-    module = _module(name)
+    module = module_of(name)
 
     @settings(
         max_examples=int(os.environ.get("SIEVE_HOSTILE_EXAMPLES", 25)), deadline=None, derandomize=True, database=None,

@@ -18,7 +18,7 @@ from search.doctor.database import check_schema, check_seal, check_sqlite, check
 from search.doctor.devices import check_devices
 from search.doctor.finding import Finding
 from search.doctor.home import check_cache, check_checkpoints, check_disk
-from search.doctor.mend import _requeue
+from search.doctor.mend import requeue
 from search.store.claims import Result, finish
 from search.store.look_result import LookResult
 from search.store.records import create_study
@@ -70,7 +70,7 @@ def test_a_running_trial_without_a_worker_is_found_and_requeued(stage: OpenStage
         connection.execute(delete(leases))
     finding = only(check_trials(stage.storage))
     assert (finding.state, finding.text) == ("broken", "running without a worker: tiny/1-one #0")
-    assert _requeue(stage.storage) == 1
+    assert requeue(stage.storage) == 1
     assert states(check_trials(stage.storage)) == ["ok"]
     assert stage.storage.optuna.get_trial(claim.trial_id).state == TrialState.WAITING
 
@@ -80,13 +80,13 @@ def test_an_expired_lease_is_a_warning_and_its_trial_is_requeued(stage: OpenStag
     with stage.storage.engine.begin() as connection:
         connection.execute(update(leases).values(expires_at=1.0))
     assert states(check_trials(stage.storage)) == ["warning"]
-    assert _requeue(stage.storage) == 1
+    assert requeue(stage.storage) == 1
     assert stage.claim().number == 0
 
 
 def test_a_trial_in_training_is_not_requeued(stage: OpenStage) -> None:
     claim = stage.claim()
-    assert _requeue(stage.storage) == 0
+    assert requeue(stage.storage) == 0
     finish(stage.storage, claim, Result(outcome="complete", value=0.5))
 
 

@@ -162,8 +162,9 @@ def test_importance_is_estimated_anew_only_when_a_stage_has_a_fifth_more_trials(
     trials = [trial for trial in going.study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     for count in (10, 11, 12):
         assert rank(trials[:count]) == estimated
-    if rank._working is not None:
-        rank._working.join()
+    deadline = time.monotonic() + 10
+    while not rank.has_news and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert asked == [10, 12] and rank.has_news
 
 
