@@ -1,7 +1,7 @@
 """Resume the training of a trial from the checkpoint of one of its epochs.
 
     sieve run --study NAME --set keep_checkpoints=true
-    sieve resume --study NAME --trial confirm-0 --epoch 2
+    sieve resume --study NAME --trial confirm/0 --epoch 2
 
 Training continues with the trial's configuration, images and seed. On one CPU thread the final weights equal the
 trial's, bit for bit. The trial itself is not changed: the new classifier is written to a separate folder.
@@ -33,12 +33,12 @@ from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import Settings, enter_home
+from search.stage.find_trial import find_trial
 from search.stage.moved_pictures import DATA_HELP, locate_images
-from search.stage.snapshot import stage_trials
 from search.store.find import find_study
 from search.store.pinned_stage import PinnedStage
-from search.store.records import StageRecord, StudyRecord, read_stages
-from search.store.storage import Storage, open_storage
+from search.store.records import StudyRecord
+from search.store.storage import open_storage
 from search.terminal import print_json, say
 from search.trials.artifacts import open_artifacts
 from search.trials.workload import open_workload_builder
@@ -63,7 +63,7 @@ def resume(
     storage = open_storage(settings.storage_url, create=False)
     try:
         record = find_study(storage, study)
-        stage, found = _find_trial(storage, record, trial)
+        stage, found = find_trial(storage, record.name, trial)
         record = locate_images(storage, settings, record, data)
     finally:
         storage.close()
@@ -82,21 +82,6 @@ def resume(
         checkpoint = Path(shutil.copyfile(kept, Path(work) / names.CHECKPOINT_FILE))
         history = _train(settings, record, stage.pinned, found, checkpoint, output, device)
     return {"study": study, "trial": trial, "resumed_from": epoch, "epochs": history, "classifier": str(output)}
-
-
-def _find_trial(storage: Storage, study: StudyRecord, trial: str) -> tuple[StageRecord, FrozenTrial]:
-    """The stage and the trial that a name such as `confirm-0` stands for."""
-    known = [
-        (stage, found)
-        for stage in read_stages(storage, study.name)
-        for found in stage_trials(storage, stage)
-        if names.CONFIG in found.user_attrs
-    ]
-    by_name = {f"{stage.name}-{found.number}": (stage, found) for stage, found in known}
-    if trial not in by_name:
-        examples = ", ".join(list(by_name)[-3:]) or "none yet"
-        raise UserError(f"study {study.name} has no trained trial {trial!r}; trained trials are e.g. {examples}")
-    return by_name[trial]
 
 
 def _train(
@@ -140,7 +125,7 @@ def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.resume", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study that the trial belongs to")
-    parser.add_argument("--trial", metavar="STAGE-NUMBER", required=True, help="the trial to resume, e.g. confirm-0")
+    parser.add_argument("--trial", metavar="STAGE/NUMBER", required=True, help="the trial to resume, e.g. confirm/0")
     parser.add_argument("--epoch", metavar="K", required=True, type=int, help="epoch of the checkpoint to start from")
     parser.add_argument(
         "--output", metavar="FOLDER", type=Path,

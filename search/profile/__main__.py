@@ -23,8 +23,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from data.errors import UserError
-from models.config import TrainConfig
 from models.training.process import tune_process
 from models.values import from_flat, to_flat, with_values
 from search import names
@@ -33,11 +31,10 @@ from search.devices import parse_devices
 from search.profile.laps import Laps, TimedWorkloadBuilder
 from search.profile.rehearsal import START_MLFLOW, Subject, rehearse, scratch_home
 from search.settings import Settings, enter_home
+from search.stage.find_trial import find_trial
 from search.stage.moved_pictures import locate_images
-from search.stage.snapshot import stage_trials
 from search.store.find import find_champion, find_study
-from search.store.records import read_stages
-from search.store.storage import Storage, open_storage
+from search.store.storage import open_storage
 from search.supervisor.arguments import add_study_arguments
 from search.supervisor.data_options import data_spec
 from search.supervisor.prepare import fixed_values
@@ -98,22 +95,12 @@ def find_subject(options: argparse.Namespace, settings: Settings) -> Subject:
             if options.trial == "champion":
                 config = from_flat(dict(find_champion(record).config))
             else:
-                config = _trial_config(storage, name, options.trial)
+                _, trial = find_trial(storage, name, options.trial)
+                config = from_flat(trial.user_attrs[names.CONFIG])
         finally:
             storage.close()
     config = with_values(config, {**fixed_values(options), "epochs": options.epochs, "patience": 0})
     return Subject(study=name, trial=options.trial, config=config, spec=spec, metric=metric)
-
-
-def _trial_config(storage: Storage, study: str, trial: str) -> TrainConfig:
-    stage, _, number = trial.rpartition("/")
-    records = {record.name: record for record in read_stages(storage, study)}
-    if stage not in records or not number.isdigit():
-        raise UserError(f"--trial {trial}: give start, champion, or STAGE/NUMBER; the stages are {', '.join(records)}")
-    for found in stage_trials(storage, records[stage]):
-        if found.number == int(number) and names.CONFIG in found.user_attrs:
-            return from_flat(found.user_attrs[names.CONFIG])
-    raise UserError(f"--trial {trial}: stage {stage} has no trial {number} that was started")
 
 
 def print_profile(result: dict[str, Any], console: Console) -> None:

@@ -31,7 +31,7 @@ def test_an_ablation_ends_with_a_table_of_effects_a_champion_a_report_and_trials
     report = run_on(service, "search.report", "--study", "remedies", "--json").json()
     assert report["bytes"] > 10_000
     resumed = run_on(
-        service, "search.resume", "--study", "remedies", "--trial", "ablation-5", "--epoch", "1", "--json"
+        service, "search.resume", "--study", "remedies", "--trial", "ablation/5", "--epoch", "1", "--json"
     ).json()
     assert [epoch["epoch"] for epoch in resumed["epochs"]] == [1, 2]
     folder = service.home / "studies" / "remedies" / "trials" / "ablation-5"

@@ -46,7 +46,7 @@ def test_a_trial_resumed_from_any_epoch_ends_with_the_weights_it_had(trained: Se
     folder = names.trial_folder(trained.home, "tiny", "confirm", 0)
     expected = (folder / "classifier" / "weights.safetensors").read_bytes()
     for epoch in (1, 2, 3):
-        result = resume(trained, "tiny", "confirm-0", epoch)
+        result = resume(trained, "tiny", "confirm/0", epoch)
 
         assert [entry["epoch"] for entry in result["epochs"]] == [1, 2, 3]
         assert (Path(result["classifier"]) / "weights.safetensors").read_bytes() == expected
@@ -61,9 +61,9 @@ def test_a_trial_resumed_from_any_epoch_ends_with_the_weights_it_had(trained: Se
 @pytest.mark.parametrize(
     ("trial", "epoch", "says"),
     [
-        ("confirm-7", 1, "study tiny has no trained trial 'confirm-7'; trained trials are e.g. confirm-0"),
+        ("confirm/7", 1, "--trial confirm/7: study tiny has no such trial; started trials are e.g. confirm/0"),
         (
-            "confirm-0",
+            "confirm/0",
             9,
             "epoch-009.pt: no such checkpoint; a study keeps checkpoints if it runs with --set keep_checkpoints=true",
         ),
@@ -78,10 +78,10 @@ def test_an_output_folder_below_a_file_is_refused_before_anything_is_trained(tra
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr("search.resume._train", lambda *arguments: pytest.fail("trained"))
     with pytest.raises(UserError, match="cannot write here"):
-        resume(trained, "tiny", "confirm-0", 1, output=tmp_path / "file" / "below")
+        resume(trained, "tiny", "confirm/0", 1, output=tmp_path / "file" / "below")
 
 
 def test_an_output_folder_that_exists_is_left_alone(trained: Settings, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(UserError, match="mine: already exists; give another folder with --output"):
-        resume(trained, "tiny", "confirm-0", 1, output=tmp_path / "mine")
+        resume(trained, "tiny", "confirm/0", 1, output=tmp_path / "mine")

@@ -151,11 +151,11 @@ def test_a_trial_that_was_run_and_the_champion_are_found_by_name(
     finish(sqlite, claim, result)
     update_study(sqlite, study.name, champion={"config": {**result.attributes[names.CONFIG], "filters": 16}})
 
-    for trial, filters in (("one/0", 8), ("champion", 16)):
+    for trial, filters in (("one/0", 8), ("one-0", 8), ("one #0", 8), ("champion", 16)):
         subject = find_subject(_typed("tiny", "--trial", trial, "--set", "batch_size=7"), settings_at(tmp_path))
         assert isinstance(subject.config, FlexCNNConfig)
         assert (subject.config.filters, subject.config.batch_size, subject.config.epochs) == (filters, 7, 1)
         assert subject.spec == DataSpec(source="digits")
-    for trial in ("one/1", "two/0"):
+    for trial in ("one/1", "two/0", "one", "one/-0"):
         with pytest.raises(UserError, match="--trial"):
             find_subject(_typed("tiny", "--trial", trial), settings_at(tmp_path))
