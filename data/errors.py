@@ -2,6 +2,7 @@
 
 SieveError                 the work failed; the command ends with exit code 1
 ├── UserError              what was asked for cannot be done; one line, exit code 2, nothing written
+│   └── DeviceFull         other programs fill the memory of a GPU
 ├── InfeasibleConfig       a configuration that cannot be built or does not fit; infeasible, not failed
 │   └── DoesNotFit         the device has too little memory for it
 ├── TrainingDiverged       the loss is no longer finite; reported as pruned, with the reason
@@ -18,6 +19,10 @@ class SieveError(Exception):
 
 class UserError(SieveError):
     """What was asked for cannot be done. One line: what was wrong, where, what to do instead."""
+
+
+class DeviceFull(UserError):
+    """Other programs fill the memory of a GPU, so that a trial lacks it."""
 
 
 class InfeasibleConfig(SieveError):

@@ -12,6 +12,7 @@ CIFAR of near-duplicates", found 3.3 % with the features of a network.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.arrays import IntArray, UInt8Array
+from data.parallel import cpu_cores
 
 SIZE = 32
 """Height and width in pixels of the pictures that are compared."""
@@ -78,17 +80,20 @@ def joined(parts: Sequence[Signatures]) -> Signatures:
 def near_pairs(one: Signatures, other: Signatures | None = None) -> IntArray:
     """Pairs (row of `one`, row of `other`) of nearly equal pictures, shape (P, 2); without `other` within `one`."""
     second = one if other is None else other
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for start in range(0, len(one), _BLOCK):
+
+    def of_block(start: int) -> IntArray:
         first_row = start if other is None else 0
         rows_P2 = _close_pairs(one.hashes_N[start : start + _BLOCK], second.hashes_N[first_row:])
         rows_P2 += np.array((start, first_row))
         if other is None:
             rows_P2 = rows_P2[rows_P2[:, 0] < rows_P2[:, 1]]
-        for part_P2 in np.array_split(rows_P2, len(rows_P2) // _BLOCK + 1):
-            is_near_P = _are_near(one.thumbs_NHWC[part_P2[:, 0]], second.thumbs_NHWC[part_P2[:, 1]])
-            found.append(part_P2[is_near_P])
-    return np.concatenate(found)
+        parts = np.array_split(rows_P2, len(rows_P2) // _BLOCK + 1)
+        near = [_are_near(one.thumbs_NHWC[part[:, 0]], second.thumbs_NHWC[part[:, 1]]) for part in parts]
+        return rows_P2[np.concatenate(near)]
+
+    with ThreadPoolExecutor(cpu_cores()) as threads:  # NumPy lets go of the interpreter while it compares hashes.
+        found = list(threads.map(of_block, range(0, len(one), _BLOCK)))
+    return np.concatenate([np.empty((0, 2), dtype=np.int64), *found])
 
 
 def _close_pairs(one_N: npt.NDArray[np.uint64], other_M: npt.NDArray[np.uint64]) -> IntArray:

@@ -32,11 +32,6 @@ def process_name(pid: int | None = None) -> str:
     return f"{_host()}:{process.pid}:{process.create_time():.0f}"
 
 
-def host_of(name: str) -> str:
-    """The machine, or container, of a process with this name."""
-    return name.rsplit(":", 2)[0]
-
-
 def is_dead(name: str) -> bool:
     """True if `name` ran on this machine and has ended; False if it runs, or if it belongs to another machine."""
     host, pid, start = name.rsplit(":", 2)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import optuna
+import torch
 
 from data.errors import LeaseLost, SieveError, StorageAway
 from search.stage.rungs import to_continue
@@ -82,13 +83,17 @@ def claim_trials(
         if key is None:
             break
         numbers = numbers or same_gang(run, key)
-    return _as_many_as_pay(runs)
+    return as_many_as_pay(runs)
 
 
-def _as_many_as_pay(runs: list[TrialRun]) -> list[TrialRun]:
+def as_many_as_pay(runs: list[TrialRun]) -> list[TrialRun]:
+    """The first of these trials, as many as are faster together than one by one; the others go back into the queue."""
     if len(runs) < 2:
         return runs
-    count = members_to_train(runs)
+    try:
+        count = members_to_train(runs)
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        count = 1  # Train one, so that the lack of memory is recorded as any trial's is.
     for run in runs[count:]:
         _give_back(run)
     return runs[:count]

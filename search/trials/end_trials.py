@@ -50,17 +50,19 @@ def put_back(context: TrialContext, runs: Iterable[TrialRun]) -> None:
 
 def retry_elsewhere_or_fail(context: TrialContext, record: StageRecord, run: TrialRun, reason: str) -> None:
     """Leave a trial that broke this process to another one; record it as failed if that was tried before."""
+    if run.faults < MAX_RETRIES:
+        retry_elsewhere(context, run)
+        return
     with suppress(LeaseLost):
-        if run.faults < MAX_RETRIES:
-            _retry_elsewhere(context, run)
-        else:
-            workers = plural(run.faults + 1, "worker")
-            record_result(context, record, run.claim, run.failed(f"broke {workers}: {reason}"))
+        workers = plural(run.faults + 1, "worker")
+        record_result(context, record, run.claim, run.failed(f"broke {workers}: {reason}"))
 
 
-def _retry_elsewhere(context: TrialContext, run: TrialRun) -> None:
-    renew(context.storage, run.claim, lease_s=context.timing.lease_s)
-    context.epoch_log.write()
-    context.storage.trials.set_trial_user_attr(run.claim.trial_id, names.FAULTS, run.faults + 1)
-    release(context.storage, run.claim)
-    log.warning("%s #%d left to another process", run.claim.optuna_study, run.claim.number)
+def retry_elsewhere(context: TrialContext, run: TrialRun) -> None:
+    """Leave a trial to another process, and count the attempt."""
+    with suppress(LeaseLost):
+        renew(context.storage, run.claim, lease_s=context.timing.lease_s)
+        context.epoch_log.write()
+        context.storage.trials.set_trial_user_attr(run.claim.trial_id, names.FAULTS, run.faults + 1)
+        release(context.storage, run.claim)
+        log.warning("%s #%d left to another process", run.claim.optuna_study, run.claim.number)

@@ -7,12 +7,12 @@ import traceback
 import torch
 
 from data.disk_trouble import disk_trouble
-from data.errors import ArtifactsAway, LeaseLost, UserError
+from data.errors import ArtifactsAway, DeviceFull, LeaseLost
 from search.store.retries import is_outage
 
 TRACEBACK_LINES = 12
 OTHERS_SHARE = 0.5
-"""If other programs use more than this share of a GPU's memory, no trial is at fault for a lack of memory."""
+"""If other programs use more than this share of a GPU's memory, a trial that lacks memory is tried once more."""
 _OTHER_GPUS = "wait until the programs that use it end, or use other GPUs with --devices"
 
 
@@ -31,19 +31,16 @@ def raise_unless_trial_at_fault(error: Exception, device: torch.device) -> None:
 
 
 def raise_if_others_fill(device: torch.device) -> None:
-    """Raise UserError if other programs use most of a GPU's memory; called after memory ran out.
-
-    Without this, a GPU that another program fills would make every trial of a search infeasible.
-    """
+    """Raise DeviceFull if other programs use most of a GPU's memory; called after memory ran out."""
     if device.type != "cuda":
         return
     try:
         free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     except RuntimeError as error:  # There is not even room for the driver's own data of this process.
-        raise UserError(f"{device}: {first_line(error)}; {_OTHER_GPUS}") from error
+        raise DeviceFull(f"{device}: {first_line(error)}; {_OTHER_GPUS}") from error
     others_bytes = total_bytes - free_bytes - torch.cuda.memory_reserved(device)
     if others_bytes > OTHERS_SHARE * total_bytes:
-        raise UserError(
+        raise DeviceFull(
             f"{device}: out of memory, because other programs use {others_bytes / 2**30:.1f} of "
             f"{total_bytes / 2**30:.1f} GiB; {_OTHER_GPUS}"
         )

@@ -60,8 +60,8 @@ def run_trial(run: TrialRun) -> Result:
 
 
 def _check_memory(run: TrialRun) -> None:
-    """After memory ran out: raise UserError unless the trial, or a trial beside it, is what needs the memory."""
-    if not run.context.shares_device():
+    """After memory ran out for the first time: raise DeviceFull if other programs, and no trial, need the memory."""
+    if not run.faults and not run.context.shares_device():
         raise_if_others_fill(run.context.device)
 
 

@@ -16,7 +16,7 @@ from functools import partial
 import optuna
 import torch
 
-from data.errors import ArtifactsAway, LeaseLost, SieveError, UserError
+from data.errors import ArtifactsAway, DeviceFull, LeaseLost, SieveError, UserError
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search.settings import Settings
@@ -25,14 +25,14 @@ from search.stage.samplers import looks_at_running, make_pruner, make_sampler
 from search.store.claims import Claim, Result, finish
 from search.store.optuna_private import study_database_id
 from search.store.pinned_stage import PinnedStage
-from search.store.processes import host_of, process_name
+from search.store.processes import process_name
 from search.store.records import StageRecord, StudyRecord, read_stages, read_study, read_workers
 from search.store.storage import Storage
 from search.terminal import FAILED
 from search.timing import DEFAULT_TIMING, Timing
 from search.trials.artifacts import open_artifacts
 from search.trials.claim_trials import claim_continuing, claim_trials
-from search.trials.end_trials import put_back, record_result, retry_elsewhere_or_fail
+from search.trials.end_trials import put_back, record_result, retry_elsewhere, retry_elsewhere_or_fail
 from search.trials.faults import first_line, raise_if_others_fill
 from search.trials.gang_trial import run_gang
 from search.trials.interruption import Interruption, WorkerStopped
@@ -159,6 +159,10 @@ class Worker:
             log.warning("result discarded: %s", error)
         except WorkerStopped:
             put_back(self._context, self._running)
+        except DeviceFull:
+            for run in self._running:
+                retry_elsewhere(self._context, run)
+            raise
         except (OSError, UserError, ArtifactsAway):  # A place that cannot be written to would fail the next trial too.
             put_back(self._context, self._running)
             raise
@@ -201,19 +205,20 @@ class Worker:
         return self._stages[record.optuna_study]
 
     def _check_memory(self, error: torch.AcceleratorError) -> None:
-        """Put the trials back and raise UserError if the driver has no memory because other programs fill the GPU."""
-        if "out of memory" not in str(error) or self._shares_device():
+        """Raise DeviceFull if the driver has no memory because other programs fill the GPU; the trials are put back."""
+        if "out of memory" not in str(error) or self._shares_device() or any(run.faults for run in self._running):
             return
         try:
             raise_if_others_fill(self._device)
-        except UserError:
-            put_back(self._context, self._running)
+        except DeviceFull:
+            for run in self._running:
+                retry_elsewhere(self._context, run)
             raise
 
     def _shares_device(self) -> bool:
-        others = [worker for worker in read_workers(self._storage, self._study.name) if worker.name != self.name]
-        here = host_of(self.name)
-        return any(worker.device == str(self._device) and host_of(worker.name) == here for worker in others)
+        """Whether another worker of the study has a device of this name: containers of one machine cannot tell."""
+        others = (worker for worker in read_workers(self._storage, self._study.name) if worker.name != self.name)
+        return any(worker.device == str(self._device) for worker in others)
 
     def _is_study_running(self) -> bool:
         record = read_study(self._storage, self._study.name)

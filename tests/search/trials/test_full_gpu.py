@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from data.errors import DoesNotFit, UserError
+from data.errors import DeviceFull, DoesNotFit, SieveError
 from search import names
 from search.stage.snapshot import stage_trials
 from search.store.claims import Result
 from search.store.records import WorkerRecord, create_study, read_study, show_worker
 from search.store.storage import Storage
 from search.store.study_definition import StudyDefinition
-from search.trials import branch_gang, workload
+from search.trials import branch_gang, claim_trials, workload
 from search.trials import worker as worker_module
 from search.trials.artifacts import SharedFolder
 from search.trials.trial_context import TrialContext
+from search.trials.trial_run import TrialRun
 from search.trials.worker import Worker
 from search.trials.workload import WorkloadBuilder
 from tests.search.conftest import DATA, open_stage, settings_at
@@ -61,11 +62,11 @@ def run_out(
 
 
 @pytest.mark.parametrize("error", [None, DoesNotFit("out of memory with 4 images at a time: CUDA out of memory")])
-def test_a_gpu_that_another_program_fills_costs_no_trial(
+def test_a_trial_on_a_gpu_that_another_program_fills_is_not_infeasible_at_once(
     error: Exception | None, sqlite: Storage, on_gpu: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, others_gib=76)
-    with pytest.raises(UserError, match=r"^cuda:0: out of memory, because other programs use 76.0 of 80.0 GiB; wait"):
+    with pytest.raises(DeviceFull, match=r"^cuda:0: out of memory, because other programs use 76.0 of 80.0 GiB; wait"):
         run_out(sqlite, on_gpu, monkeypatch, error)
 
 
@@ -94,7 +95,7 @@ def worker(sqlite: Storage, tmp_path: Path) -> Worker:
 
 
 @pytest.mark.parametrize("room_to_ask", [True, False])
-def test_a_gpu_too_full_for_the_driver_costs_no_trial(
+def test_a_trial_on_a_gpu_too_full_for_the_driver_is_tried_once_more_elsewhere(
     room_to_ask: bool, sqlite: Storage, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be ...")
@@ -109,15 +110,37 @@ def test_a_gpu_too_full_for_the_driver_costs_no_trial(
     if room_to_ask:
         use(monkeypatch, others_gib=77)
     stage = open_stage(sqlite, trials=2)
-    for _ in range(3):
-        with pytest.raises(UserError, match=r"^cuda:0: .*out of memory.*wait until the programs that use it end"):
-            worker.run_next()
-    assert {trial.state.name for trial in stage_trials(sqlite, stage.record)} == {"WAITING"}
+    with pytest.raises(DeviceFull, match=r"^cuda:0: .*out of memory.*wait until the programs that use it end"):
+        worker.run_next()
+    trials = stage_trials(sqlite, stage.record)
+    assert {trial.state.name for trial in trials} == {"WAITING"}
+    assert trials[0].user_attrs[names.FAULTS] == 1
+    with pytest.raises(SieveError, match="cannot use the device any more"):
+        worker.run_next()  # It lacks memory again: it is not left to others for ever.
+    assert stage_trials(sqlite, stage.record)[0].state.name == "FAIL"
+
+
+def test_if_memory_runs_out_while_a_gang_is_measured_one_trial_stays_and_the_others_go_back(
+    sqlite: Storage, on_gpu: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(runs: object) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(claim_trials, "members_to_train", refuse)
+    stage = open_stage(sqlite, trials=2)
+    study = sqlite.load_study(stage.record.optuna_study)
+    claims = [stage.claim(), stage.claim()]
+    runs = [
+        TrialRun(trial=sqlite.open_trial(study, claim.trial_id), claim=claim, stage=stage.pinned, context=on_gpu)
+        for claim in claims
+    ]
+    assert claim_trials.as_many_as_pay(runs) == runs[:1]
+    assert [trial.state.name for trial in stage_trials(sqlite, stage.record)] == ["RUNNING", "WAITING"]
 
 
 @pytest.mark.parametrize(
     ("name", "device", "shares"),
-    [("HERE:1:1", "cuda:0", True), ("HERE:1:1", "cuda:1", False), ("elsewhere:1:1", "cuda:0", False)],
+    [("HERE:1:1", "cuda:0", True), ("HERE:1:1", "cuda:1", False), ("elsewhere:1:1", "cuda:0", True)],
 )
 def test_a_worker_knows_whether_others_of_its_study_are_on_its_device(
     name: str, device: str, shares: bool, sqlite: Storage, worker: Worker
