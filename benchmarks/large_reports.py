@@ -35,6 +35,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import insert, select
 
 from benchmarks.results import write_result
+from data.errors import UserError
 from data.spec import DataSpec
 from models.config import FlexCNNConfig, TrainConfig
 from models.values import to_flat
@@ -66,6 +67,8 @@ from search.verdict.champion import choose_champion
 from search.verdict.scores import score
 from studies.definition import Confirm, Space, Stage, Study, choice
 
+MOST_S, MOST_BYTES = 20.0, 8_000_000
+"""What a report may take."""
 TEST_IMAGES = 10_000
 EPOCHS = 4
 
@@ -293,8 +296,10 @@ def measure(large: Large, home: Path) -> dict[str, Any]:
     started_at = time.monotonic()
     path = make_report(settings, study.name, None)
     wall_s = time.monotonic() - started_at
-    say(f"{large.name}: {wall_s:.1f} s, {path.stat().st_size / 1e6:.2f} MB, {path}")
-    return {"wall_s": wall_s, "bytes": path.stat().st_size}
+    size = path.stat().st_size
+    is_within = wall_s <= MOST_S and size <= MOST_BYTES
+    say(f"{large.name}: {wall_s:.1f} s, {size / 1e6:.2f} MB{'' if is_within else ', which is too much'}, {path}")
+    return {"wall_s": wall_s, "bytes": size, "is_within_limits": is_within}
 
 
 def main() -> None:
@@ -310,6 +315,8 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
         home: Path = options.keep or Path(scratch)
+        if home.exists() and any(home.iterdir()):
+            raise UserError(f"--keep {home}: has files; give a new folder")
         home.mkdir(parents=True, exist_ok=True)
         reports = {large.name: measure(large, home) for large in STUDIES}
     if options.save:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
@@ -45,23 +47,59 @@ def check_database_access(file: Path) -> bool:
     logs = (file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm"))
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise _not_shared(file.parent)
-    for path in (file, *filter(os.path.exists, logs)):
-        if not os.access(path, os.R_OK | os.W_OK):
-            raise _not_shared(path)
+    for path in (file, *logs):
+        if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK) and os.path.exists(path):
+            raise _not_shared(path)  # Unless the last connection has just removed the log.
     return found
 
 
+@contextmanager
+def keeping_umask() -> Iterator[None]:
+    """Restore the process's umask at the end, for callers in a process that is not Sieve's own."""
+    before = os.umask(0o077)
+    os.umask(before)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def _not_shared(place: Path) -> UserError:
-    folder = place if place.is_dir() else place.parent
+    folder = place if os.path.isdir(place) else place.parent
+    named = quote(str(folder))
+    if _is_read_only(folder):
+        remedy = "the file system is read-only: copy it, and give the copy with --home"
+    elif _owner_id(place) == os.geteuid():
+        remedy = f"allow it with `chmod -R u+rwX {named}`"
+    else:
+        remedy = (
+            f"its owner can share the folder with `chgrp -R GROUP {named}` and `chmod -R g+rwX,g+s {named}`, "
+            "or copy it and give the copy with --home"
+        )
     return UserError(
         f"{place}: belongs to {_owner(place)} and is not writable for you, but SQLite must write there even to read; "
-        f"its owner can share the folder with `chmod -R g+rwX,g+s {quote(str(folder))}`, or copy it and give "
-        "the copy with --home"
+        f"{remedy}"
     )
+
+
+def _is_read_only(folder: Path) -> bool:
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _owner_id(place: Path) -> int | None:
+    try:
+        return place.stat().st_uid
+    except OSError:
+        return None
 
 
 def _owner(place: Path) -> str:
     try:
         return place.owner()
+    except OSError:
+        return "somebody else"
     except KeyError:  # A container may know user ids without names.
         return f"user {place.stat().st_uid}"

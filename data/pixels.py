@@ -73,7 +73,7 @@ def open_pixels(
         files=files,
         pixel_format=pixel_format,
         streamed_by=None if kept else limit.processes or cpu_cores(),
-        note=f"{plural(len(files), 'image')} take {note}",
+        note=f"{plural(len(files), 'image')} {'takes' if len(files) == 1 else 'take'} {note}",
     )
     pixels = cached.read()
     if pixels is None:

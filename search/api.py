@@ -15,6 +15,7 @@ from pathlib import Path
 
 from plotly.graph_objects import Figure
 
+from data.permissions import keeping_umask
 from search.cli import command_parser
 from search.report.facts import StudyFacts, open_facts
 from search.report.make import make_report
@@ -28,6 +29,7 @@ from studies.definition import Study
 __all__ = ["StudyFacts", "figures", "load_study", "report", "run"]
 
 
+@keeping_umask()
 def run(study: str | Study, *, test: bool = False, **options: str | int | float | Path) -> StudyFacts:
     """Run a study, or continue it, and return it as `load_study` does; a notebook's cell shows its progress.
 
@@ -47,6 +49,7 @@ def run(study: str | Study, *, test: bool = False, **options: str | int | float 
     return open_facts(request.settings, request.study.name)
 
 
+@keeping_umask()
 def load_study(
     study: str, *, home: str | Path | None = None, storage: str | None = None, tracking: str | None = None
 ) -> StudyFacts:
@@ -71,6 +74,7 @@ def figures(study: StudyFacts) -> dict[str, Figure]:
     return shown
 
 
+@keeping_umask()
 def report(
     study: str,
     output: str | Path | None = None,

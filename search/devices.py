@@ -65,7 +65,7 @@ def _with_room(devices: list[str]) -> list[str]:
         if gpu.memory_used_mib > FULL_SHARE * gpu.memory_total_mib:
             lines[device] = (
                 f"{device} is left out: other programs use {gpu.memory_used_mib / 1024:.1f} of "
-                f"{gpu.memory_total_mib / 1024:.1f} GiB; name it with --devices to use it all the same"
+                f"{gpu.memory_total_mib / 1024:.1f} GiB; give its name to use it all the same"
             )
     if len(lines) == len(devices):
         return devices

@@ -97,7 +97,7 @@ def champions_table(studies: Sequence[StudyFacts]) -> Table:
     return Table(
         caption=(
             "Each champion's mean over its fresh seeds with its 95 % interval, and what the whole study cost. The test "
-            "accuracy is that of one run, the champion's best."
+            "accuracy is that of the registered classifier."
         ),
         headings=("study", "champion", "95 % interval", "mean of", "test accuracy", "trials", "epochs", "worker time"),
         rows=tuple(rows),

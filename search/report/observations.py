@@ -143,7 +143,12 @@ def _overfitting(facts: StudyFacts) -> Iterator[Observation]:
 def _test(facts: StudyFacts) -> Iterator[Observation]:
     if facts.test is None or facts.record.champion is None:
         return
-    val, test, digits = facts.record.champion.val_accuracy, facts.test.accuracy, facts.metric.digits
+    val, what = facts.record.champion.val_accuracy, "champion's mean validation accuracy"
+    if facts.kept_combination:
+        if facts.metric.name != "val_accuracy":
+            return  # The accuracy of the combination on validation images was not measured.
+        val, what = facts.kept_combination.value, "registered classifier's validation accuracy"
+    test, digits = facts.test.accuracy, facts.metric.digits
     low, high = facts.test.interval
     agrees = low <= val <= high
     yield Observation(
@@ -151,7 +156,7 @@ def _test(facts: StudyFacts) -> Iterator[Observation]:
         strength="note" if agrees else "clear",
         text=(
             f"Test accuracy is {abs(100 * (test - val)):.{digits}f} points {'below' if test < val else 'above'} the "
-            f"champion's mean validation accuracy, which lies {'in' if agrees else 'out'}side the test accuracy's 95 % "
+            f"{what}, which lies {'in' if agrees else 'out'}side the test accuracy's 95 % "
             f"interval{'' if agrees else '. The search has overfitted the validation images, or the two sets differ'}."
         ),
     )

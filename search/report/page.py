@@ -123,7 +123,9 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
         figures.append(Figure(label=metric.label, value=metric.show(so_far), detail=_best_run_so_far(facts)))
     if test:
         low, high = test.interval
-        classifier = "the registered classifier" if facts.kept_combination else "the champion's best run"
+        is_refit = champion is not None and champion.refit_images is not None
+        is_best_run = not facts.kept_combination and not is_refit
+        classifier = "the champion's best run" if is_best_run else "the registered classifier"
         detail = (
             f"95 %: {100 * low:.1f} to {percent(high)} · share of {test.images:,} test images that {classifier} "
             f"classifies correctly, {describe_look(test)}"

@@ -3,6 +3,7 @@
 // two sliders for each axis below the figure.
 window.axisRanges = (() => {
   const STEPS = 100; // Steps of a slider where an axis has no ticks.
+  const NOT_SET = "not set"; // As in figures/space.py.
 
   const traceOf = (data) => (data || []).find((trace) => trace.type === "parcoords");
 
@@ -40,7 +41,9 @@ window.axisRanges = (() => {
       const same = after.ticktext.indexOf(before.ticktext[index]);
       return same < 0 ? value : value + stops[same] - old[index];
     }
-    if (index === 0) return stops[0];
+    // Trials without the parameter have the lowest tick: they are selected only if they were selected before.
+    const lowest = after.ticktext?.[0] === NOT_SET && before.ticktext?.[index] !== NOT_SET ? 1 : 0;
+    if (index === 0) return stops[lowest];
     return index === old.length - 1 ? stops.at(-1) : value;
   }
 

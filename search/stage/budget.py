@@ -29,7 +29,7 @@ CONFIRMATION_MARGIN = 0.96
 MOST_GROWTH = 10.0
 """If there is time left, a stage gets at most this many times its planned trials."""
 MOST_SLOTS = 2_000
-"""The most trials of a stage: its record, which every worker reads, has a slot for each."""
+"""Trials are added to a stage up to this number: its record, which every worker reads, has a slot for each."""
 LONGER = 2
 """If there is time left, the runs of the confirmation get at most this many times their planned epochs."""
 MOST_SEEDS = 10

@@ -29,6 +29,7 @@ def find_trial(storage: Storage, study: str, spelled: str) -> tuple[StageRecord,
     parts = _SPELLED.fullmatch(spelled)
     found = started.get((parts[1], int(parts[2]))) if parts else None
     if found is None:
-        examples = ", ".join(f"{stage}/{number}" for stage, number in list(started)[-3:]) or "none yet"
-        raise UserError(f"--trial {spelled}: study {study} has no such trial; started trials are e.g. {examples}")
+        examples = ", ".join(f"{stage}/{number}" for stage, number in list(started)[-3:])
+        hint = f"started trials are e.g. {examples}" if started else "no trial was started yet"
+        raise UserError(f"--trial {spelled}: study {study} has no such trial; {hint}")
     return found

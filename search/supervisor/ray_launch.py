@@ -23,6 +23,7 @@ import ray
 from ray.exceptions import RayError
 
 from data.errors import UserError
+from data.permissions import share_with_group
 from search.settings import Settings
 from search.supervisor.early_deaths import EarlyDeaths
 from search.supervisor.launch import Share, start_worker
@@ -72,6 +73,7 @@ class WorkerActor:
     """Starts a worker process on the node where Ray placed this actor."""
 
     def __init__(self, settings: Settings, study: str, index: int, device: str) -> None:
+        share_with_group(settings.home)  # The worker's log is made in this process.
         self._worker = start_worker(settings, study, index, device=device, threads=1)
         self._worker.begin()
 

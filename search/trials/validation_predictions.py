@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -67,13 +68,15 @@ def save_predictions(folder: Path, predictions: ValidationPredictions) -> None:
     with writing_below(folder):
         path = folder / names.PREDICTIONS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, labels_M=predictions.labels_M, probabilities_MC=predictions.probabilities_MC)
+        part = path.with_name(f".{path.stem}.part.npz")
+        np.savez(part, labels_M=predictions.labels_M, probabilities_MC=predictions.probabilities_MC)
+        part.replace(path)
 
 
 def read_predictions(folder: Path) -> ValidationPredictions | None:
     """Read the predictions saved below `folder`; None if there are none or the file cannot be read."""
     try:
-        with np.load(folder / names.PREDICTIONS_FILE, allow_pickle=False) as stored:
+        with (folder / names.PREDICTIONS_FILE).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return ValidationPredictions(labels_M=stored["labels_M"], probabilities_MC=stored["probabilities_MC"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # The last ones of a file that was cut.
         return None

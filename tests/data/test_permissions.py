@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.permissions import check_database_access, share_with_group
+from data.permissions import check_database_access, keeping_umask, share_with_group
 
 USUAL_UMASK = 0o022
 IS_ROOT = os.geteuid() == 0
@@ -66,6 +66,15 @@ def test_what_the_user_keeps_from_others_stays_kept(tmp_path: Path) -> None:
     assert mode_of_new(tmp_path) == (0o770, 0o660)
 
 
+def test_a_caller_s_umask_is_restored(tmp_path: Path) -> None:
+    os.umask(0o022)
+    tmp_path.chmod(0o2770)
+    with keeping_umask():
+        share_with_group(tmp_path)
+        assert os.umask(0o002) == 0o002
+    assert os.umask(0o022) == 0o022
+
+
 def test_a_database_that_may_be_written_to_is_found(tmp_path: Path) -> None:
     assert not check_database_access(tmp_path / "sieve.db")
     assert not check_database_access(tmp_path / "not" / "there" / "sieve.db")
@@ -82,7 +91,7 @@ def test_a_database_that_may_only_be_read_is_refused(closed: str, tmp_path: Path
         (home / name).touch()
     (tmp_path / closed).chmod(0o555)
     try:
-        with pytest.raises(UserError, match=r"belongs to .*chmod -R g") as refused:
+        with pytest.raises(UserError, match=r"belongs to .*chmod -R u\+rwX") as refused:
             check_database_access(home / "sieve.db")
         assert str(refused.value).startswith(str(tmp_path / closed))
     finally:

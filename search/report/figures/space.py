@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, create_trial
@@ -66,7 +67,7 @@ def parallel_coordinates(
         ),
         usage=(
             "Drag along an axis to select a range, drag an axis's name to move the axis, double-click an axis to clear "
-            "its selection. Sliders below do the same without a mouse."
+            "its selection. Sliders below select ranges without a mouse."
         ),
         figure=figure,
         has_ranges=True,
@@ -184,14 +185,17 @@ def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:
     if _has_options(parameter) or missing.all():
         seen = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
         places = values.map({value: code for code, value in enumerate(seen)})
-        ticks = {show_value(value): float(code) for code, value in enumerate(seen)}
+        texts = [show_value(value) for value in seen]
+        if len(set(texts)) < len(seen):  # For example 0.9995 and 0.9999.
+            texts = [str(value) for value in seen]
+        ticks = {text: float(code) for code, text in enumerate(texts)}
     else:
         numbers = values.astype(float)
         places = np.log10(numbers) if parameter.is_log else numbers
         if not parameter.is_log and not missing.any():
             return {"label": parameter.name, "values": numbers.tolist()}
-        marks = np.linspace(places.min(), places.max(), AXIS_TICKS)
-        ticks = {_tick_text(10**mark if parameter.is_log else mark): mark for mark in marks}
+        marks = np.unique(np.linspace(places.min(), places.max(), AXIS_TICKS))
+        ticks = dict(zip(_tick_texts(10**marks if parameter.is_log else marks), marks, strict=True))
     if missing.any():
         low, *above = ticks.values() or [0.0]
         below = low - (above[0] - low if above else 1.0)
@@ -204,8 +208,19 @@ def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:
     }
 
 
-def _tick_text(number: float) -> str:
-    return f"{number:.2g}" if abs(number) < 100 else f"{number:.0f}"
+def _tick_texts(numbers: npt.NDArray[np.float64]) -> list[str]:
+    """Different numbers as texts that differ, with as few digits as that takes but at least two."""
+    texts: list[str] = []
+    for digits in range(2, 18):
+        texts = [_with_digits(number, digits) for number in numbers.tolist()]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
+
+
+def _with_digits(number: float, digits: int) -> str:
+    text = f"{number:.{digits}g}"
+    return f"{number:.0f}" if "e+" in text else text
 
 
 def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric: Metric) -> Plot:

@@ -30,13 +30,15 @@ from search.report.figures.space import (
 )
 from search.report.figures.style import SERIES
 from search.report.importance import rank_parameters, trials_needed
-from search.report.observations import longer_confirmation
+from search.report.observations import longer_confirmation, observe
 from search.report.page import render
+from search.report.parameter_effects import ParameterEffects
 from search.report.pieces import STYLE
 from search.report.spaces import Parameter
 from search.report.spent import measure_pruning
 from search.store.combination_record import CombinationRecord
 from search.verdict.scores import score
+from studies.definition import choice
 from tests.search.report.conftest import DATA, MadeStudy
 
 # Machado, Oliveira and Fernandes 2009: full protanopia, deuteranopia and tritanopia, in linear RGB.
@@ -123,6 +125,9 @@ def test_a_combination_is_named_beside_the_mean_of_single_runs(made: MadeStudy) 
     html = render(combined, []).html
     assert "the registered classifier (ensemble of 2 runs, with mirrored images) has 94.7 %" in html
     assert "test images that the registered classifier classifies correctly" in html
+    effects = {stage.name: ParameterEffects(found=(), trials=0, trials_needed=1) for stage in combined.stages}
+    (test,) = [one.text for one in observe(combined, effects, {}) if one.about == "test"]
+    assert "registered classifier's validation accuracy" in test
     plot = comparison(combined)
     assert plot is not None and {trace.y[0]: trace.x[0] for trace in plot.figure.data}["registered"] == 0.9467
 
@@ -182,6 +187,20 @@ def test_figures_of_5000_trials_show_the_best_and_a_sample(made: MadeStudy) -> N
     assert "26 less important parameters" in slices_note(measured, parameters)
     plot = parallel_coordinates(params.loc[measured.index], measured["value"], parameters, facts.metric)
     assert len(plot.figure.data[0].dimensions) == MOST_AXES + 1 and "26 less important" in plot.caption
+
+
+@pytest.mark.parametrize(
+    ("distribution", "values"),
+    [(FloatDistribution(0.99, 0.999), [0.99, 0.995, None, 0.999]), (choice(0.9995, 0.9999), [0.9995, 0.9999])],
+)
+def test_ticks_of_numbers_that_differ_little_have_texts_that_differ(
+    made: MadeStudy, distribution: Any, values: list[float | None]
+) -> None:
+    params = pd.DataFrame({"ema_decay": values}, dtype=object)
+    parameter = Parameter(name="ema_decay", distribution=distribution)
+    shown = pd.Series([0.5] * len(values))
+    axis = parallel_coordinates(params, shown, [parameter], made.facts().metric).figure.data[0].dimensions[1]
+    assert len(set(axis.ticktext)) == len(axis.tickvals) == (10 if None in values else 2)
 
 
 def test_a_contour_plot_of_many_trials_shows_the_best_and_a_sample(made: MadeStudy) -> None:

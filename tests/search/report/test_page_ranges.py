@@ -113,14 +113,22 @@ def test_a_selection_keeps_its_option_and_its_end_of_the_axis_when_trials_are_ad
     before = [
         {"label": "value", "values": [1.5, 2.5], "constraintrange": [2.0, 2.5]},
         {"label": "act", "values": [0, 1], "tickvals": [0, 1], "ticktext": ["gelu", "relu"], "constraintrange": [1, 1]},
+        {
+            "label": "lr",
+            "values": [-3, -2],
+            "tickvals": [-3, -2],
+            "ticktext": ["1e-3", "0.01"],
+            "constraintrange": [-3, -3],
+        },
     ]
     after = [
         {"label": "value", "values": [1.5, 2.5, 3.5]},
         {"label": "act", "values": [1, 2, 0], "tickvals": [0, 1, 2], "ticktext": ["elu", "gelu", "relu"]},
+        {"label": "lr", "values": [-3, -2, -4], "tickvals": [-4, -3, -2], "ticktext": ["not set", "1e-3", "0.01"]},
     ]
     traces = [{"type": "parcoords", "meta": {"choices": ["act"]}, "dimensions": axes} for axes in (before, after)]
     place, figure = ({"data": [trace]} for trace in traces)
     kept = browser.evaluate(
         f"(figure => (axisRanges.keep({json.dumps(place)}, figure), figure.data[0].dimensions))({json.dumps(figure)})"
     )
-    assert [axis["constraintrange"] for axis in kept] == [[2.0, 3.5], [2, 2]]
+    assert [axis["constraintrange"] for axis in kept] == [[2.0, 3.5], [2, 2], [-3, -3]]

@@ -15,6 +15,7 @@ from models.calibration import UNCALIBRATED, calibrate
 from models.combined import Ensemble
 from models.training.fit import fit
 from models.values import to_flat, with_values
+from search import names
 from search.store.champion_record import ChampionRecord
 from search.store.combination_record import CombinationRecord
 from search.supervisor import candidates
@@ -115,6 +116,16 @@ def test_an_ensemble_needs_no_forward_pass_if_the_predictions_of_its_runs_are_sa
         patch.setattr(candidates, "predict", None)
         record = attempt(digits, copies, tmp_path / "second", confirm)
     assert record.trials == expected.trials and record.values == pytest.approx(expected.values)
+
+
+@pytest.mark.parametrize("kept", [b"", b"PK\x03\x04 cut"])
+def test_predictions_in_a_file_that_was_cut_count_as_lost(kept: bytes, tmp_path: Path) -> None:
+    labels_M, probabilities_MC = np.arange(2), np.eye(2, dtype=np.float32)
+    save_predictions(tmp_path, ValidationPredictions(labels_M=labels_M, probabilities_MC=probabilities_MC))
+    assert read_predictions(tmp_path) is not None
+    (file,) = (tmp_path / names.PREDICTIONS_FILE).parent.iterdir()
+    file.write_bytes(kept)
+    assert read_predictions(tmp_path) is None
 
 
 def test_a_combination_within_the_noise_between_seeds_is_not_kept(
