@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from data.files import hash_folder, read_json, write_json
+from data.files import hash_folder, read_json, write_json, writing_below
 from search import names
 from search.store.champion_record import ChampionRecord
 from search.store.combination_record import CombinationRecord
@@ -56,5 +56,6 @@ def combine(
     if record.is_kept:
         candidates.save(best, folder)
     saved = hash_folder(bundle) if record.is_kept else None
-    write_json(folder / DECISION_FILE, {"identity": identity, "bundle": saved, "record": record.to_json()})
+    with writing_below(folder):
+        write_json(folder / DECISION_FILE, {"identity": identity, "bundle": saved, "record": record.to_json()})
     return record

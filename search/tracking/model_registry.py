@@ -6,6 +6,7 @@ The alias moves last, so `models:/NAME@champion` always loads a complete champio
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -228,13 +229,22 @@ def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder
 def _send(client: MlflowClient, run_id: str, source: Path, folder: str) -> None:
     """Upload a folder to a run.
 
-    What an interrupted upload left in a local folder is removed first. It may be another user's, who shares the home:
-    MLflow could replace the content of such files, but fails to set their times.
+    What another user, who shares the home, left in a local folder is removed first: MLflow could replace the content of
+    such files, but fails to set their times. Files of this user stay, since another process may be reading them.
     """
     place = client.get_run(run_id).info.artifact_uri
     if place.startswith("file:"):
-        shutil.rmtree(Path(unquote(urlsplit(place).path)) / folder, ignore_errors=True)
+        there = Path(unquote(urlsplit(place).path)) / folder
+        if any(_is_others(path) for path in (there, *there.rglob("*"))):
+            shutil.rmtree(there, ignore_errors=True)
     client.log_artifacts(run_id, str(source), folder)
+
+
+def _is_others(path: Path) -> bool:
+    try:
+        return path.stat().st_uid != os.geteuid()
+    except OSError:
+        return False  # There is none, or it has just gone.
 
 
 def _download(settings: Settings, uri: str, folder: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from filelock import FileLock
@@ -41,9 +43,10 @@ def _create(database: Path) -> None:
     """
     from mlflow import MlflowClient
 
-    part = database.with_name(f"{database.name}.part")
-    for leftover in (part, part.with_name(f"{part.name}-journal")):
+    for leftover in database.parent.glob(f"{escape(database.name)}.*part*"):
         leftover.unlink(missing_ok=True)
+    # Another name each time: after a failure, MLflow would go on with its connection to the file that was removed.
+    part = database.with_name(f"{database.name}.{uuid.uuid4().hex[:8]}.part")
     create_database(part)
     part_url = sqlite_url(part)
     MlflowClient(tracking_uri=part_url, registry_uri=part_url).search_experiments(max_results=1)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from search.tracking.client import connect
 
@@ -16,10 +22,9 @@ def test_a_process_killed_while_it_creates_the_tables_leaves_a_database_that_the
     tmp_path: Path,
 ) -> None:
     database = tmp_path / "mlflow.db"
-    part = tmp_path / "mlflow.db.part"
     creator = subprocess.Popen([sys.executable, "-c", CONNECT, f"sqlite:///{database}"])
     try:
-        while not (part.exists() and part.stat().st_size > 0):
+        while not any(part.stat().st_size > 0 for part in tmp_path.glob("mlflow.db.*.part")):
             assert creator.poll() is None, "the tables were never seen half created"
             time.sleep(0.01)
     finally:
@@ -30,4 +35,27 @@ def test_a_process_killed_while_it_creates_the_tables_leaves_a_database_that_the
     client = connect(f"sqlite:///{database}")
 
     assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
-    assert not part.exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "mlflow.db",
+        "mlflow.db.lock",
+        "mlflow.db-wal",
+        "mlflow.db-shm",
+    }
+
+
+def test_after_a_failure_the_same_process_creates_the_tables_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*paths: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    database = tmp_path / "mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="No space left"):
+            connect(f"sqlite:///{database}")
+
+    connect(f"sqlite:///{database}")
+
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
