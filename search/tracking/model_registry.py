@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MODEL_FOLDER = "model"
 """Folder of the registered model among the artifacts of its run."""
+UPLOADS = 3
+"""Attempts to upload a model: a process that promotes the same champion may be writing the same files just then."""
 MAX_DESCRIPTION = 5000
 """Characters in the description of a model version, in MLflow's tables."""
 SHORTENED = "\n\n(shortened: MLflow keeps 5,000 characters)"
@@ -216,9 +218,12 @@ def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder
     with tempfile.TemporaryDirectory(prefix="sieve-") as scratch:
         local = Path(scratch) / "sent"
         save_model(bundle_folder, local)
-        _send(client, run_id, local, MODEL_FOLDER)
-        returned = _download(settings, f"runs:/{run_id}/{MODEL_FOLDER}", f"{scratch}/returned")
-        if hash_folder(Path(returned)) != hash_folder(local):
+        for attempt in range(UPLOADS):
+            _send(client, run_id, local, MODEL_FOLDER)
+            returned = _download(settings, f"runs:/{run_id}/{MODEL_FOLDER}", f"{scratch}/returned-{attempt}")
+            if hash_folder(Path(returned)) == hash_folder(local):
+                break
+        else:
             raise SieveError(
                 f"MLflow at {redact(settings.tracking_url)} returned files that differ from those sent for run "
                 f"{run_id}; check its artifact store and run the command again"
