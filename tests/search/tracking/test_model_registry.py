@@ -125,7 +125,7 @@ def test_a_full_disk_at_any_step_of_promotion_is_one_line_and_the_same_call_goes
     assert load_champion(settings, "models:/partA@champion").registered.version == "1"
 
 
-def test_what_an_interrupted_upload_left_is_replaced_whoever_owns_it(settings, run_id, bundle, monkeypatch):
+def test_what_an_interrupted_upload_of_another_user_left_is_replaced(settings, run_id, bundle, monkeypatch):
     log_bundle(settings, run_id, bundle)
     left = Path(connect(settings.tracking_url).get_run(run_id).info.artifact_uri.removeprefix("file://"))
     (left / names.BUNDLE_FOLDER / "weights.safetensors").write_bytes(b"half")
@@ -139,7 +139,9 @@ def test_what_an_interrupted_upload_left_is_replaced_whoever_owns_it(settings, r
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
         set_times(path, *arguments, **keywords)
 
+    owner = os.geteuid()
     monkeypatch.setattr(os, "utime", by_the_owner_only)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     log_bundle(settings, run_id, bundle)
     assert hash_folder(left / names.BUNDLE_FOLDER) == hash_folder(bundle)
 
