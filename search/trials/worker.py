@@ -160,8 +160,7 @@ class Worker:
         except WorkerStopped:
             put_back(self._context, self._running)
         except DeviceFull:
-            for run in self._running:
-                retry_elsewhere(self._context, run)
+            self._leave_to_another_process()
             raise
         except (OSError, UserError, ArtifactsAway):  # A place that cannot be written to would fail the next trial too.
             put_back(self._context, self._running)
@@ -211,9 +210,12 @@ class Worker:
         try:
             raise_if_others_fill(self._device)
         except DeviceFull:
-            for run in self._running:
-                retry_elsewhere(self._context, run)
+            self._leave_to_another_process()
             raise
+
+    def _leave_to_another_process(self) -> None:
+        for run in self._running:
+            retry_elsewhere(self._context, run)
 
     def _shares_device(self) -> bool:
         """Whether another worker of the study has a device of this name: containers of one machine cannot tell."""
