@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from heapq import nsmallest
+from operator import is_
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -16,14 +17,27 @@ BEST = 25
 NEWEST = 275
 
 
-def model_trials(trials: Sequence[FrozenTrial], *, maximize: bool) -> Sequence[FrozenTrial]:
-    """The trials for a sampler's model, by number: all of a short stage, the best and the newest of a longer one."""
-    if len(trials) <= BEST + NEWEST:
-        return trials
-    older, newest = trials[:-NEWEST], trials[-NEWEST:]
-    sign = -1 if maximize else 1
-    best = nsmallest(BEST, older, key=lambda trial: _rank(trial, sign))
-    return [*sorted(best, key=lambda trial: trial.number), *newest]
+class ModelTrials:
+    """Chooses the trials for a sampler's model. Remembers the best of the older ones, which rarely change."""
+
+    def __init__(self) -> None:
+        self._older: Sequence[FrozenTrial] = ()
+        """The older trials of the last call."""
+        self._best: list[FrozenTrial] = []
+        """The best of them, best first."""
+
+    def choose(self, trials: Sequence[FrozenTrial], *, maximize: bool) -> Sequence[FrozenTrial]:
+        """All trials of a short stage, the best and the newest of a longer one, in the order of their numbers."""
+        if len(trials) <= BEST + NEWEST:
+            return trials
+        older, newest = trials[:-NEWEST], trials[-NEWEST:]
+        sign = -1 if maximize else 1
+        known = len(self._older)
+        is_longer = all(map(is_, older, self._older)) and len(older) >= known
+        candidates = [*self._best, *older[known:]] if is_longer else older
+        self._best = nsmallest(BEST, candidates, key=lambda trial: _rank(trial, sign))
+        self._older = older
+        return [*sorted(self._best, key=lambda trial: trial.number), *newest]
 
 
 def _rank(trial: FrozenTrial, sign: int) -> tuple[int, float]:

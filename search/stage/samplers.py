@@ -8,14 +8,15 @@ from typing import Any
 
 from optuna import Study
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.stage.earlier_trials import EarlierTrials
 from search.stage.guesses import draw_near, guesses
-from search.stage.model_trials import model_trials
+from search.stage.median import MedianOfComplete
+from search.stage.model_trials import ModelTrials
 from search.stage.pareto import AgainstCost
 from search.stage.seeds import derive_seed
 from search.store.optuna_private import show_only
@@ -27,6 +28,9 @@ PRUNER_STARTUP_TRIALS = 4
 """Number of complete trials before the median pruner stops a trial."""
 REDUCTION_FACTOR = 3
 """One in this many trials continues at each rung of successive halving and Hyperband."""
+_BEGUN = tuple(state for state in TrialState if state != TrialState.WAITING)
+_MODELLED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+"""States of the trials that samplers use; waiting trials would take the places of those with a value."""
 MODEL_DRAWS = 3
 """Number of draws of one trial that use only the sampler. Later draws, if there are any, mix in random values."""
 
@@ -81,6 +85,7 @@ class TrialSeeded(BaseSampler):
         self._startup = startup
         self._current: _Draws | None = None
         self._kept = make(stage_seed)
+        self._model_trials = ModelTrials()
 
     def _of(self, trial: FrozenTrial) -> _Draws:
         if self._current is None or self._current.number != trial.number:
@@ -93,12 +98,13 @@ class TrialSeeded(BaseSampler):
     def _shown(self, study: Study) -> Study:
         """The study with the trials that the model is made of."""
         earlier = self._earlier.read() if self._earlier else []
-        trials = [*earlier, *study.get_trials(deepcopy=False)]
-        return show_only(study, model_trials(trials, maximize=_maximizes(study)))
+        trials = [*earlier, *study.get_trials(deepcopy=False, states=_MODELLED)]
+        return show_only(study, self._model_trials.choose(trials, maximize=_maximizes(study)))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that past trials share."""
-        return self._kept.infer_relative_search_space(self._shown(study) if self._earlier else study, trial)
+        earlier = self._earlier.read() if self._earlier else []
+        return self._kept.infer_relative_search_space(show_only(study, [*earlier, *_begun(study)]), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -131,6 +137,12 @@ class TrialSeeded(BaseSampler):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Pass on that the trial has ended."""
         self._of(trial).sampler.after_trial(study, trial, state, values)
+
+
+def _begun(study: Study) -> list[FrozenTrial]:
+    """The trials up to the last that has begun. Behind it thousands may wait, of which nothing is learned."""
+    begun = study.get_trials(deepcopy=False, states=_BEGUN)
+    return study.get_trials(deepcopy=False)[: begun[-1].number + 1] if begun else []
 
 
 def _maximizes(study: Study) -> bool:
@@ -175,7 +187,7 @@ def make_pruner(stage: PinnedStage) -> BasePruner:
     lose to trials that end below them.
     """
     if stage.pruner == "median":
-        return MedianPruner(n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=max(1, stage.epochs // 2))
+        return MedianOfComplete(n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=max(1, stage.epochs // 2))
     if stage.pruner == "successive_halving":
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION_FACTOR)
     if stage.pruner == "hyperband":

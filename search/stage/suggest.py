@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import optuna
 from optuna.distributions import json_to_distribution
 
@@ -10,6 +12,8 @@ from search import names
 from search.stage.distributions import suggest
 from search.store.pinned_stage import PinnedStage
 
+_distribution = cache(json_to_distribution)
+
 
 def suggest_config(stage: PinnedStage, trial: optuna.Trial) -> TrainConfig:
     """Let the trial's sampler draw the parameters whose condition holds, and return the trial's configuration."""
@@ -17,5 +21,5 @@ def suggest_config(stage: PinnedStage, trial: optuna.Trial) -> TrainConfig:
     values = dict(stage.bases[index])
     for parameter in stage.spaces[index]:
         if parameter.exists_for(values):
-            values[parameter.name] = suggest(trial, parameter.name, json_to_distribution(parameter.distribution))
+            values[parameter.name] = suggest(trial, parameter.name, _distribution(parameter.distribution))
     return stage.config(trial.params)

@@ -108,7 +108,7 @@ def claim_paused(storage: Storage, trial: RungTrial, owner: str, *, lease_s: flo
         .with_for_update(of=TrialModel)
     )
     try:
-        claim = lease_first(storage, paused, _reopen, trial.optuna_study, owner, uuid.uuid4().hex, lease_s)
+        claim = lease_first(storage, paused, {}, _reopen, trial.optuna_study, owner, uuid.uuid4().hex, lease_s)
     except IntegrityError:
         return None  # Another worker has its lease.
     return claim and replace(claim, was_paused=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial
-from sqlalchemy import Connection, Engine, Row, Select, or_, select
+from sqlalchemy import Engine, Row, Select, bindparam, select
 
 from search.store.optuna_private import (
     TrialIntermediateValueModel,
@@ -33,41 +33,42 @@ MOST_IDS = 500
 _distribution = cache(json_to_distribution)
 
 
-def read_trials(
-    reader: Engine, study_id: int, *, ids: Set[int] = frozenset(), newer_than: int = -1
-) -> list[FrozenTrial]:
-    """A study's trials with these database ids, and all whose id is greater than `newer_than`, by id."""
-    trial = TrialModel.__table__.c
-    wanted = select(trial.trial_id).where(trial.study_id == study_id)
-    if newer_than > -1 and len(ids) <= MOST_IDS:
-        wanted = wanted.where(or_(trial.trial_id.in_(sorted(ids)), trial.trial_id > newer_than))
-    with reader.begin() as connection:
-        rows = connection.execute(
-            select(TrialModel.__table__).where(trial.trial_id.in_(wanted)).order_by(trial.trial_id)
-        ).all()
-        if not rows:
-            return []
-        parts = _parts(connection, [row.trial_id for row in rows], wanted)
-    return [_trial(row, *(part[row.trial_id] for part in parts)) for row in rows]
-
-
-def _parts(connection: Connection, ids: Sequence[int], wanted: Select[Any]) -> list[defaultdict[int, list[Row[Any]]]]:
-    """The rows of each table that hold parts of these trials, by trial id."""
-    chosen: Any = ids if len(ids) <= MOST_IDS else wanted
-    found = []
-    for model, order in (
+def _queries(chosen: Any) -> list[Select[Any]]:
+    """The queries for the trials whose ids are in `chosen`, and for their parts, in the order of `_trial`."""
+    ordered = (
+        (TrialModel, "trial_id"),
         (TrialParamModel, "param_id"),
         (TrialValueModel, "objective"),
         (TrialUserAttributeModel, "trial_user_attribute_id"),
         (TrialSystemAttributeModel, "trial_system_attribute_id"),
         (TrialIntermediateValueModel, "trial_intermediate_value_id"),
-    ):
-        table = model.__table__
-        by_trial: defaultdict[int, list[Row[Any]]] = defaultdict(list)
-        for row in connection.execute(select(table).where(table.c.trial_id.in_(chosen)).order_by(table.c[order])):
-            by_trial[row.trial_id].append(row)
-        found.append(by_trial)
-    return found
+    )
+    tables = [(model.__table__, order) for model, order in ordered]  # type: ignore[attr-defined]
+    return [select(table).where(table.c.trial_id.in_(chosen)).order_by(table.c[order]) for table, order in tables]
+
+
+# Built once, because SQLAlchemy takes longer to build a statement than SQLite to run it.
+_ALL = _queries(select(TrialModel.__table__.c.trial_id).where(TrialModel.__table__.c.study_id == bindparam("study_id")))
+_CHOSEN = _queries(bindparam("ids", expanding=True))
+
+
+def read_trials(reader: Engine, study_id: int, ids: Set[int] | None = None) -> list[FrozenTrial]:
+    """A study's trials, by database id: those with these ids, or all."""
+    queries: list[Select[Any]] = _ALL
+    wanted: dict[str, Any] = {"study_id": study_id}
+    if ids is not None and len(ids) <= MOST_IDS:
+        queries, wanted = _CHOSEN, {"ids": sorted(ids)}
+    with reader.begin() as connection:
+        rows, *parts = (connection.execute(query, wanted).all() for query in queries)
+    grouped = [_by_trial(part) for part in parts]
+    return [_trial(row, *(part[row.trial_id] for part in grouped)) for row in rows]
+
+
+def _by_trial(rows: Sequence[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
+    by_trial: defaultdict[int, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        by_trial[row.trial_id].append(row)
+    return by_trial
 
 
 def _trial(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from optuna.trial import TrialState
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from search import names
 from search.store.claims import Result, delete_lease, finish_in_optuna, set_state
@@ -23,6 +23,17 @@ REAP_S = 10.0
 """Seconds of a reaper's own lease; its work takes milliseconds."""
 _LOSS = "loss-"
 """Prefix of the token of a reaper's lease; the number of the loss that it counts follows."""
+
+# Built once, because the supervisor runs them several times a second.
+_trials, _optuna_studies = TrialModel.__table__, StudyModel.__table__
+_leases = select(leases).where(leases.c.optuna_study.in_(bindparam("optuna_studies", expanding=True)))
+_leased = select(leases.c.trial_id).where(leases.c.optuna_study == bindparam("optuna_study"))
+_running = (
+    select(_trials.c.trial_id)
+    .join(_optuna_studies, _optuna_studies.c.study_id == _trials.c.study_id)
+    .where(_optuna_studies.c.study_name == bindparam("optuna_study"), _trials.c.state == TrialState.RUNNING)
+    .where(_trials.c.trial_id >= bindparam("first_id"))
+)
 
 
 @retried
@@ -51,7 +62,7 @@ def reap(storage: Storage, optuna_studies: Sequence[str]) -> list[int]:
 def _lost_leases(storage: Storage, optuna_studies: Sequence[str]) -> Iterator[Row[Any]]:
     with storage.reader.begin() as connection:
         now = storage.now(connection)
-        rows = connection.execute(select(leases).where(leases.c.optuna_study.in_(optuna_studies))).all()
+        rows = connection.execute(_leases, {"optuna_studies": optuna_studies}).all()
     for row in rows:
         if row.expires_at < now or is_dead(row.owner):
             yield row
@@ -84,8 +95,7 @@ def _reap_orphans(storage: Storage, optuna_study: str) -> list[int]:
     A trial has a lease as long as it runs, so inserting our own for a running trial proves that no worker has it.
     """
     with storage.reader.begin() as connection:
-        query = select(leases.c.trial_id).where(leases.c.optuna_study == optuna_study)
-        leased = set(connection.execute(query).scalars())
+        leased = set(connection.execute(_leased, {"optuna_study": optuna_study}).scalars())
     requeued = []
     for trial_id in sorted(_running_ids(storage, optuna_study) - leased):
         token = uuid.uuid4().hex
@@ -97,13 +107,9 @@ def _reap_orphans(storage: Storage, optuna_study: str) -> list[int]:
 
 
 def _running_ids(storage: Storage, optuna_study: str) -> set[int]:
-    query = (
-        select(TrialModel.trial_id)
-        .join(StudyModel, StudyModel.study_id == TrialModel.study_id)
-        .where(StudyModel.study_name == optuna_study, TrialModel.state == TrialState.RUNNING)
-    )
+    wanted = {"optuna_study": optuna_study, "first_id": storage.trials.first_unfinished(optuna_study)}
     with storage.reader.begin() as connection:
-        return set(connection.execute(query).scalars())
+        return set(connection.execute(_running, wanted).scalars())
 
 
 def _insert_lease(storage: Storage, optuna_study: str, trial_id: int, token: str) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, Text, bindparam, cast, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.store.champion_record import ChampionRecord
@@ -21,6 +23,21 @@ from search.store.tables import epochs, insert_new, stages, studies, workers
 
 WORKER_SEEN_S = 30.0
 """Seconds without a status update after which a worker is no longer shown."""
+
+# Statements that a worker repeats for each trial are built once: building one takes longer than running it.
+_study_state = select(studies.c.state).where(studies.c.name == bindparam("name"))
+_stages = (
+    select(*(cast(column, Text).label("pinned") if column.name == "pinned" else column for column in stages.c))
+    .where(stages.c.study == bindparam("study"))
+    .order_by(stages.c.position)
+)
+_stages_in_state = _stages.where(stages.c.state == bindparam("state"))
+_worker_update = (
+    update(workers)
+    .where(workers.c.name == bindparam("own_name"))
+    .values({column.name: bindparam(f"new_{column.name}") for column in workers.c})
+)
+_worker_insertion = insert(workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +84,18 @@ class StageRecord:
 
     @classmethod
     def from_row(cls, row: Row[Any]) -> StageRecord:
-        """Read a row of sieve_stage."""
-        return cls(**{**row._mapping, "pinned": PinnedStage.from_json(row.pinned)})
+        """Read a row of sieve_stage, in which `pinned` is text."""
+        return cls(**{**row._mapping, "pinned": _pinned(row.pinned)})
 
     def to_row(self) -> dict[str, Any]:
         """The columns of the stage's row in sieve_stage."""
         return {**vars(self), "pinned": self.pinned.to_json()}
+
+
+@lru_cache(maxsize=64)
+def _pinned(stored: str) -> PinnedStage:
+    """Read a pinned stage, once: a worker reads its stages before each trial, and a long queue takes milliseconds."""
+    return PinnedStage.from_json(json.loads(stored))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +140,14 @@ def read_study(storage: Storage, name: str) -> StudyRecord | None:
 
 
 @retried
+def read_study_state(storage: Storage, name: str) -> StudyState | None:
+    """The state of the pinned study of that name, or None."""
+    with storage.reader.begin() as connection:
+        state: StudyState | None = connection.execute(_study_state, {"name": name}).scalar_one_or_none()
+    return state
+
+
+@retried
 def study_names(storage: Storage) -> list[str]:
     """The names of all studies in this database, oldest first."""
     with storage.reader.begin() as connection:
@@ -157,11 +188,9 @@ def update_study(storage: Storage, name: str, **values: Any) -> None:
 @retried
 def read_stages(storage: Storage, study: str, *, state: StageState | None = None) -> list[StageRecord]:
     """The stages of a study that are pinned so far, in order; only those in `state`, if given."""
-    query = select(stages).where(stages.c.study == study).order_by(stages.c.position)
-    if state is not None:
-        query = query.where(stages.c.state == state)
+    query, wanted = (_stages, {}) if state is None else (_stages_in_state, {"state": state})
     with storage.reader.begin() as connection:
-        return [StageRecord.from_row(row) for row in connection.execute(query)]
+        return [StageRecord.from_row(row) for row in connection.execute(query, {"study": study, **wanted})]
 
 
 @retried
@@ -204,13 +233,20 @@ def add_epochs(storage: Storage, done: Sequence[EpochRecord]) -> None:
 
     An epoch that is repeated after a crash keeps its first record. Nothing is reported to a finished trial.
     """
+    with storage.engine.begin() as connection:
+        write_epochs(storage, connection, done)
+
+
+def write_epochs(storage: Storage, connection: Connection, done: Sequence[EpochRecord]) -> None:
+    """Do what `add_epochs` does as a part of the caller's transaction."""
+    if not done:
+        return
     rows = [
         {"trial_id": epoch.trial_id, "epoch": epoch.epoch, "metrics": epoch.metrics, "finished_at": epoch.finished_at}
         for epoch in done
     ]
-    with storage.engine.begin() as connection:
-        connection.execute(insert_new(epochs, connection.dialect.name), rows)
-        storage.trials.report(connection, [(epoch.trial_id, epoch.epoch, epoch.value) for epoch in done])
+    connection.execute(insert_new(epochs, connection.dialect.name), rows)
+    storage.trials.report(connection, [(epoch.trial_id, epoch.epoch, epoch.value) for epoch in done])
 
 
 @retried
@@ -224,9 +260,10 @@ def read_epochs(storage: Storage, trial_id: int) -> list[Row[Any]]:
 def show_worker(storage: Storage, record: WorkerRecord) -> None:
     """Store a worker's status, which replaces its last one."""
     with storage.engine.begin() as connection:
-        changed = connection.execute(update(workers).where(workers.c.name == record.name).values(**vars(record)))
-        if changed.rowcount == 0:
-            connection.execute(insert(workers).values(**vars(record)))
+        line = vars(record)
+        new = {f"new_{column}": value for column, value in line.items()}
+        if connection.execute(_worker_update, {"own_name": record.name, **new}).rowcount == 0:
+            connection.execute(_worker_insertion, line)
 
 
 @retried

@@ -7,6 +7,7 @@ rather fail at once. An outage may hide that a call had its effect, so every ret
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, NoReturn, TypeVar, cast
@@ -41,13 +42,30 @@ def retried(function: F) -> F:
 
 def repeat_in_outage(call: Callable[[], T], outage_s: float) -> T:
     """Call until the database answers, for at most `outage_s` seconds, then raise StorageAway; 0 means one attempt."""
+    began_at = time.monotonic()
+    try:
+        return call()  # Without tenacity, which takes longer than a short query.
+    except Exception as error:
+        if not _is_repeated(error):
+            raise
+        failed = [error]
+
+    def repeat() -> T:
+        if failed:
+            raise failed.pop()
+        return call()
+
     retrying = Retrying(
-        retry=retry_if_exception(lambda error: is_outage(error) and not isinstance(error, StorageAway)),
-        stop=stop_after_delay(outage_s),
+        retry=retry_if_exception(_is_repeated),
+        stop=stop_after_delay(max(0.0, outage_s - (time.monotonic() - began_at))),
         wait=wait_exponential_jitter(multiplier=0.1, max=LONGEST_PAUSE_S),
         retry_error_callback=_give_up,
     )
-    return retrying(call)
+    return retrying(repeat)
+
+
+def _is_repeated(error: BaseException) -> bool:
+    return is_outage(error) and not isinstance(error, StorageAway)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ A change here needs a migration: see `search.store.schema`.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Float, Integer, MetaData, String, Table, Text, UniqueConstraint
@@ -122,6 +123,7 @@ mirrored = Table(
 )
 
 
+@cache
 def insert_new(table: Any, dialect: str) -> Any:
     """A statement that inserts rows and skips those that exist already."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert

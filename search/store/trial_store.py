@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_left
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy as deep_copy
@@ -43,9 +44,39 @@ from search.store.read_trials import local_time, read_trials
 from search.store.retries import retried
 from search.store.tables import insert_new
 
+# Statements are built once, because SQLAlchemy takes longer to build a statement than SQLite to run it.
+_trials, _values = TrialModel.__table__, TrialValueModel.__table__
+_user_attributes, _system_attributes = TrialUserAttributeModel.__table__, TrialSystemAttributeModel.__table__
 _IS_UNFINISHED = or_(
-    TrialModel.state == TrialState.WAITING, TrialModel.state == TrialState.RUNNING
+    _trials.c.state == TrialState.WAITING, _trials.c.state == TrialState.RUNNING
 )  # Two comparisons, because IN cannot be used in statements for many rows.
+_own = _trials.c.trial_id == bindparam("own_id")
+_start = update(_trials).where(_own).values(state=TrialState.RUNNING, datetime_start=bindparam("now"))
+_end = update(_trials).where(_own, _IS_UNFINISHED).values(state=bindparam("ending"), datetime_complete=bindparam("now"))
+_forget_attributes = delete(_user_attributes).where(
+    _user_attributes.c.trial_id == bindparam("own_id"), _user_attributes.c.key.in_(bindparam("keys", expanding=True))
+)
+_insert_attributes = insert(_user_attributes)
+_forget_of_unfinished = {
+    table: delete(table).where(
+        table.c.trial_id == bindparam("own_id"),
+        table.c.key == bindparam("own_key"),
+        exists().where(_trials.c.trial_id == table.c.trial_id, _IS_UNFINISHED),
+    )
+    for table in (_user_attributes, _system_attributes)
+}
+_left_the_queue = select(_trials.c.trial_id, _trials.c.state, _trials.c.datetime_complete).where(
+    _trials.c.study_id == bindparam("study_id"),
+    _trials.c.trial_id >= bindparam("first_id"),
+    or_(
+        _trials.c.state != TrialState.WAITING,
+        _trials.c.trial_id > bindparam("newest_id"),
+        _trials.c.trial_id.in_(bindparam("paused_ids", expanding=True)),
+    ),
+)
+_left_the_queue_and_ended = _left_the_queue.where(
+    or_(_trials.c.state != TrialState.RUNNING, _trials.c.trial_id == bindparam("opening_id"))
+)
 
 
 @dataclass(eq=False)
@@ -83,6 +114,8 @@ class TrialStore(CachedStorage):
         """The ids of the trials that were running when they were last read, by study."""
         self._paused: dict[int, dict[int, datetime | None]] = {}
         """When each trial paused that was paused when it was last read, by study and trial id."""
+        self._study_ids: dict[str, int] = {}
+        """The database ids of the Optuna studies that were opened, by name."""
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -111,8 +144,7 @@ class TrialStore(CachedStorage):
             if study_id not in self._newest:
                 self._keep(study_id, read_trials(self._reader, study_id))
             elif changed := self._changed_ids(study_id, study):
-                newest = max(changed | {self._newest[study_id]})
-                self._keep(study_id, read_trials(self._reader, study_id, ids=changed, newer_than=newest))
+                self._keep(study_id, read_trials(self._reader, study_id, changed))
             self._read_at[study_id] = started_at  # Only now, because a read that failed updated nothing.
 
     @contextmanager
@@ -133,6 +165,19 @@ class TrialStore(CachedStorage):
         with self._lock:
             study_id, number = self._trial_id_to_study_id_and_number[trial_id]
             return deep_copy(self._studies[study_id].trials[number])
+
+    @retried
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """Return the database id of a study, which never changes. Raises KeyError if there is none."""
+        if study_name not in self._study_ids:
+            self._study_ids[study_name] = super().get_study_id_from_name(study_name)
+        return self._study_ids[study_name]
+
+    def first_unfinished(self, study_name: str) -> int:
+        """A database id below which all trials of a study have ended for good, as far as they were read; else -1."""
+        with self._lock:
+            study = self._studies.get(self._study_ids.get(study_name, -1))
+            return min(study.unfinished_trial_ids, default=-1) if study is not None else -1
 
     @retried
     def fill_queue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
@@ -208,9 +253,7 @@ class TrialStore(CachedStorage):
                 if held.params:
                     connection.execute(_insertion(TrialParamModel, tuple(held.params[0]), dialect), held.params)
                 for (trial_id, key), value in held.attributes.items():
-                    of_unfinished = exists().where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
-                    old = delete(table).where(table.trial_id == trial_id, table.key == key, of_unfinished)
-                    connection.execute(old)
+                    connection.execute(_forget_of_unfinished[_system_attributes], {"own_id": trial_id, "own_key": key})
                     row = {"trial_id": trial_id, "key": key, "value_json": value}
                     connection.execute(_insertion(table, tuple(row), dialect), row)
         self._held = None
@@ -230,51 +273,52 @@ class TrialStore(CachedStorage):
 
     def start(self, connection: Connection, trial_id: int) -> None:
         """Set a waiting trial to RUNNING as part of the caller's transaction."""
-        now = {"state": TrialState.RUNNING, "datetime_start": _utc_now()}
-        connection.execute(update(TrialModel).where(TrialModel.trial_id == trial_id).values(now))
+        connection.execute(_start, {"own_id": trial_id, "now": _utc_now()})
 
-    @retried
-    def end(self, trial_id: int, state: TrialState, value: float | None, attributes: Mapping[str, Any]) -> None:
-        """Finish a trial: set its state, value and user attributes. A trial that is finished already stays as it is."""
-        ended = (
-            update(TrialModel)
-            .where(TrialModel.trial_id == trial_id, _IS_UNFINISHED)
-            .values(state=state, datetime_complete=_utc_now())
-        )
-        with self._backend.engine.begin() as connection:
-            if connection.execute(ended).rowcount == 0:
-                return
-            dialect = connection.dialect.name
-            if value is not None:
-                stored, kind = TrialValueModel.value_to_stored_repr(value)
-                row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
-                connection.execute(insert_new(TrialValueModel, dialect), row)
-            rows = [
-                {"trial_id": trial_id, "key": key, "value_json": json.dumps(attribute)}
-                for key, attribute in attributes.items()
-            ]
-            if rows:
-                table = TrialUserAttributeModel
-                connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(attributes)))
-                connection.execute(insert(table.__table__), rows)
+    def end(
+        self,
+        connection: Connection,
+        trial_id: int,
+        state: TrialState,
+        value: float | None,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Finish a trial as part of the caller's transaction: set its state, value and user attributes.
+
+        A trial that is finished already stays as it is.
+        """
+        if connection.execute(_end, {"own_id": trial_id, "ending": state, "now": _utc_now()}).rowcount == 0:
+            return
+        if value is not None:
+            stored, kind = TrialValueModel.value_to_stored_repr(value)
+            row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+            connection.execute(insert_new(_values, connection.dialect.name), row)
+        rows = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(attribute)}
+            for key, attribute in attributes.items()
+        ]
+        if rows:
+            connection.execute(_forget_attributes, {"own_id": trial_id, "keys": list(attributes)})
+            connection.execute(_insert_attributes, rows)
+
+    def note(self, connection: Connection, key: str, values: Mapping[int, str]) -> None:
+        """Give trials that have not ended a user attribute, by trial id, as part of the caller's transaction."""
+        rows = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for trial_id, value in values.items()
+        ]
+        own = [{"own_id": trial_id, "own_key": key} for trial_id in values]
+        connection.execute(_forget_of_unfinished[_user_attributes], own)
+        connection.execute(_insertion(TrialUserAttributeModel, tuple(rows[0]), connection.dialect.name), rows)
 
     def _changed_ids(self, study_id: int, study: CachedStudy) -> set[int]:
         """The ids of trials that are new, started, ended or requeued since they were last read."""
         unfinished, newest, paused = study.unfinished_trial_ids, self._newest[study_id], self._paused[study_id]
-        table = TrialModel.__table__.c
-        query = select(table.trial_id, table.state, table.datetime_complete).where(
-            TrialModel.study_id == study_id,
-            TrialModel.trial_id >= min(unfinished, default=newest + 1),
-            or_(
-                TrialModel.state != TrialState.WAITING,
-                TrialModel.trial_id > newest,
-                TrialModel.trial_id.in_(list(paused)),
-            ),
-        )
+        query, wanted = _left_the_queue, {"study_id": study_id, "newest_id": newest, "paused_ids": list(paused)}
         if not self.reads_running:
-            query = query.where(or_(TrialModel.state != TrialState.RUNNING, TrialModel.trial_id == self._opening))
+            query, wanted["opening_id"] = _left_the_queue_and_ended, -1 if self._opening is None else self._opening
+        wanted["first_id"] = min(unfinished, default=newest + 1)
         with self._reader.begin() as connection:
-            moved = {row.trial_id for row in connection.execute(query) if self._has_changed(row, paused)}
+            moved = {row.trial_id for row in connection.execute(query, wanted) if self._has_changed(row, paused)}
         known_finished = {trial_id for trial_id in moved if trial_id <= newest} - unfinished
         return (moved - known_finished) | (self._running[study_id] - moved)
 
@@ -289,7 +333,7 @@ class TrialStore(CachedStorage):
 
     def _keep(self, study_id: int, trials: list[FrozenTrial]) -> None:
         self._add_trials_to_cache(study_id, trials)
-        self._remembered.pop(study_id, None)
+        self._remember(study_id, trials)
         unfinished = self._studies[study_id].unfinished_trial_ids
         running = self._running.setdefault(study_id, set())
         paused = self._paused.setdefault(study_id, {})
@@ -303,13 +347,23 @@ class TrialStore(CachedStorage):
             (unfinished.discard if is_over else unfinished.add)(trial_id)
             (running.add if trial.state == TrialState.RUNNING else running.discard)(trial_id)
 
+    def _remember(self, study_id: int, trials: Sequence[FrozenTrial]) -> None:
+        """Update the lists of trials by state, or forget them if many trials have changed."""
+        if len(trials) > 100:
+            self._remembered.pop(study_id, None)
+            return
+        for wanted, chosen in self._remembered.get(study_id, {}).items():
+            for trial in trials:
+                place = bisect_left(chosen, trial.number, key=_number)
+                is_listed = place < len(chosen) and chosen[place].number == trial.number
+                chosen[place : place + is_listed] = [trial] if trial.state in wanted else []
+
 
 # The other calls of Optuna's studies, samplers and pruners, with the same policy. `create_study(load_if_exists=True)`
 # finds the study that a call made whose answer was lost.
 for _name in (
     "create_new_study",
     "get_best_trial",
-    "get_study_id_from_name",
     "get_study_name_from_id",
     "get_study_directions",
     "get_study_user_attrs",
@@ -319,6 +373,10 @@ for _name in (
     "set_trial_user_attr",
 ):
     setattr(TrialStore, _name, retried(getattr(CachedStorage, _name)))
+
+
+def _number(trial: FrozenTrial) -> int:
+    return trial.number
 
 
 def _utc_now() -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Group, RenderableType
@@ -17,6 +17,9 @@ from search.supervisor.time_left import planned_epochs, time_left_s
 from search.terminal import PLAIN_INTERVAL_S, NotebookCell, open_console, show_eta
 from search.text import plural
 from studies.definition import Study
+
+LIVE_INTERVAL_S = 1.0
+"""Seconds between two updates on a terminal or in a notebook."""
 
 
 class RunProgress:
@@ -32,7 +35,7 @@ class RunProgress:
             Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         )
         self._cell = NotebookCell.open()
-        self._next_line_at = 0.0
+        self._next_update_at = 0.0
 
     def __enter__(self) -> RunProgress:
         if self._live:
@@ -49,15 +52,18 @@ class RunProgress:
         """Print a line that stays on the screen."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def show(self, snapshot: Snapshot) -> None:
-        """Show a study's state now."""
+    def update(self, take: Callable[[], Snapshot]) -> None:
+        """Show a study's state if it is time to; `take` reads it, which takes a while in a long study."""
+        if time.monotonic() < self._next_update_at:
+            return
+        self._next_update_at = time.monotonic() + (LIVE_INTERVAL_S if self._cell or self._live else PLAIN_INTERVAL_S)
+        snapshot = take()
         eta_s = time_left_s(snapshot, self._planned, self._deadline)
         if self._cell:
             self._cell.show(render(snapshot, self._stages, show_eta(eta_s)))
         elif self._live:
             self._live.update(render(snapshot, self._stages, show_eta(eta_s)))
-        elif time.monotonic() >= self._next_line_at:
-            self._next_line_at = time.monotonic() + PLAIN_INTERVAL_S
+        else:
             self.say(_line(snapshot, eta_s))
 
 

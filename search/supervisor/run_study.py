@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 
 from data.arrays import SearchData
@@ -174,7 +175,7 @@ def _search(
                 if interruptions:
                     for line in notices:
                         progress.say(line)
-                progress.show(take_snapshot(storage, study.name))
+                progress.update(partial(take_snapshot, storage, study.name))
 
             runner = StageRunner(
                 storage,

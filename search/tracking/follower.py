@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from search.names import watch_url
 from search.stage.snapshot import is_over
@@ -33,8 +31,17 @@ if TYPE_CHECKING:
 
 METRICS_PER_REQUEST = 1000
 """MLflow's limit for one batch."""
+TRIALS_PER_TRANSACTION = 50
+"""Trials whose progress is recorded together: workers wait while the mirror writes to the database."""
 ACTIVE_RUNS = 1
 """MLflow's `ViewType.ACTIVE_ONLY`, spelled out because importing MLflow takes seconds."""
+
+
+_progress = (
+    update(mirrored)
+    .where(mirrored.c.trial_id == bindparam("own_id"))
+    .values(last_epoch=bindparam("reached"), finished=bindparam("is_over"))
+)
 
 
 class Follower:
@@ -81,14 +88,14 @@ class Follower:
         if noted.keys() & trials.keys() and stage.optuna_study not in self._stage_runs:
             self._forget(noted.keys() & trials.keys())  # The database of MLflow was lost, or is another one.
             noted = {}
-        for trial_id, trial in trials.items():
-            if trial_id not in noted:
-                self._open_run(stage, trial)
+        new = [trial for trial_id, trial in trials.items() if trial_id not in noted]
+        for first in range(0, len(new), TRIALS_PER_TRANSACTION):
+            self._open_runs(stage, new[first : first + TRIALS_PER_TRANSACTION])
         new_epochs = self._new_epochs(trials)
+        behind = [mark for trial_id, mark in self._marks(trials).items() if trial_id in trials and not mark.finished]
         changed = 0
-        for trial_id, mark in self._marks(trials).items():
-            if trial_id in trials and not mark.finished:
-                changed += self._follow_trial(stage, trials[trial_id], mark, new_epochs.get(trial_id, ()))
+        for first in range(0, len(behind), TRIALS_PER_TRANSACTION):
+            changed += self._follow_trials(stage, trials, behind[first : first + TRIALS_PER_TRANSACTION], new_epochs)
         if stage.state == "closed" and all(trial.state.is_finished() for trial in trials.values()):
             self._close(stage)
         return changed
@@ -102,14 +109,19 @@ class Follower:
                 return ()  # The stage was just pinned; its trials follow.
         return self._optuna_studies[stage.optuna_study].get_trials(deepcopy=False)
 
-    def _open_run(self, stage: StageRecord, trial: FrozenTrial) -> None:
-        """Create the trial's run, or reuse the run that a crash left behind, and record it in `sieve_mirrored`."""
-        run_id = self._left_behind.get(str(database_id(trial))) or self._create_run(stage, trial)
+    def _open_runs(self, stage: StageRecord, trials: Sequence[FrozenTrial]) -> None:
+        """Create the trials' runs, or reuse those that a crash left behind, and record them in `sieve_mirrored`."""
+        runs = {
+            database_id(trial): self._left_behind.get(str(database_id(trial))) or self._create_run(stage, trial)
+            for trial in trials
+        }
+        rows = [
+            {"trial_id": trial_id, "run_id": run_id, "last_epoch": 0, "finished": False}
+            for trial_id, run_id in runs.items()
+        ]
         with self._storage.engine.begin() as connection:
-            row = {"trial_id": database_id(trial), "run_id": run_id, "last_epoch": 0, "finished": False}
-            connection.execute(insert(mirrored).values(**row))
-        with suppress(UpdateFinishedTrialError):
-            self._storage.optuna.set_trial_user_attr(database_id(trial), tags.MLFLOW_RUN, run_id)
+            connection.execute(insert(mirrored), rows)
+            self._storage.trials.note(connection, tags.MLFLOW_RUN, runs)
 
     def _create_run(self, stage: StageRecord, trial: FrozenTrial) -> str:
         run = self._client.create_run(
@@ -120,24 +132,43 @@ class Follower:
         )
         return str(run.info.run_id)
 
-    def _follow_trial(self, stage: StageRecord, trial: FrozenTrial, mark: Row[Any], new: Sequence[Row[Any]]) -> int:
-        ended = is_over(trial, stage)
-        if not (new or ended):
-            return 0
+    def _follow_trials(
+        self,
+        stage: StageRecord,
+        trials: Mapping[int, FrozenTrial],
+        behind: Sequence[Row[Any]],
+        new_epochs: Mapping[int, Sequence[Row[Any]]],
+    ) -> int:
+        """Send what is new of the trials with these marks, and record it, before an error too; returns how many."""
+        sent: list[dict[str, Any]] = []
+        try:
+            for mark in behind:
+                trial, new = trials[mark.trial_id], new_epochs.get(mark.trial_id, ())
+                ended = is_over(trial, stage)
+                if not (new or ended):
+                    continue
+                self._send(stage, trial, mark.run_id, new, ended=ended)
+                last_epoch = max((row.epoch for row in new), default=mark.last_epoch)
+                sent.append({"own_id": mark.trial_id, "reached": last_epoch, "is_over": ended})
+        finally:
+            if sent:
+                with self._storage.engine.begin() as connection:
+                    connection.execute(_progress, sent)
+        return len(sent)
+
+    def _send(
+        self, stage: StageRecord, trial: FrozenTrial, run_id: str, new: Sequence[Row[Any]], *, ended: bool
+    ) -> None:
+        """Send new epochs of a trial and, if it has ended, its result."""
         metrics = [
             metric for row in new for metric in contents.metrics(row.metrics, step=row.epoch, time_s=row.finished_at)
         ]
         if ended:
             metrics += contents.trial_results(stage, trial)
         for start in range(0, len(metrics), METRICS_PER_REQUEST):
-            self._client.log_batch(mark.run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
+            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
         if ended:
-            self._end_run(mark.run_id, trial)
-        last_epoch = max((row.epoch for row in new), default=mark.last_epoch)
-        with self._storage.engine.begin() as connection:
-            noted = update(mirrored).where(mirrored.c.trial_id == mark.trial_id)
-            connection.execute(noted.values(last_epoch=last_epoch, finished=ended))
-        return 1
+            self._end_run(run_id, trial)
 
     def _end_run(self, run_id: str, trial: FrozenTrial) -> None:
         from mlflow.entities import RunTag

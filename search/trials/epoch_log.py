@@ -1,7 +1,7 @@
 """Writes finished epochs to the database, and those that follow each other quickly in one transaction.
 
 An epoch that took longer than `write_s` is written when it ends. Epochs of a small network or of a gang may be shorter
-than a transaction; they are collected, and written after `write_s` or when their trial ends.
+than a transaction; they are collected, and written after `write_s` or with the result of their trial.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ class EpochLog:
             add_epochs(self._storage, waiting)
             del self._pending[: len(waiting)]
         self._next_write_at = time.monotonic() + self._write_s
+
+    def take(self, trial_id: int) -> list[EpochRecord]:
+        """Take out the epochs of a trial that are not written yet: its result is written together with them."""
+        own = [epoch for epoch in self._pending if epoch.trial_id == trial_id]
+        self.discard(trial_id)
+        return own
 
     def discard(self, trial_id: int | None = None) -> None:
         """Drop unwritten epochs of one trial, or of all trials: another worker trains them again."""

@@ -187,10 +187,10 @@ class TrialRun:
         return self.result("failed", attributes={names.REASON: reason})
 
     def result(self, outcome: Outcome, value: float | None = None, *, attributes: Mapping[str, Any]) -> Result:
-        """A result with all that is known about the trial. Writes the epochs that are not in the database yet."""
-        self.context.epoch_log.write()
+        """A result with all that is known about the trial, and its epochs that are not in the database yet."""
         known = {**self.attributes, **self.clock.attributes(), **attributes}
-        return Result(outcome=outcome, value=value, attributes=known)
+        epochs = self.context.epoch_log.take(self.claim.trial_id)
+        return Result(outcome=outcome, value=value, attributes=known, epochs=epochs)
 
     def _value(self, metrics: EpochMetrics) -> float:
         return metrics.value_of(self.stage.metric)

@@ -26,7 +26,7 @@ from search.store.claims import Claim, Result, finish
 from search.store.optuna_private import study_database_id
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
-from search.store.records import StageRecord, StudyRecord, read_stages, read_study, read_workers
+from search.store.records import StageRecord, StudyRecord, read_stages, read_study_state, read_workers
 from search.store.storage import Storage
 from search.terminal import FAILED
 from search.timing import DEFAULT_TIMING, Timing
@@ -223,8 +223,7 @@ class Worker:
         return any(worker.device == str(self._device) for worker in others)
 
     def _is_study_running(self) -> bool:
-        record = read_study(self._storage, self._study.name)
-        return record is not None and record.state == "running"
+        return read_study_state(self._storage, self._study.name) == "running"
 
 
 def _results(runs: Sequence[TrialRun]) -> Iterator[tuple[Claim, Result]]:

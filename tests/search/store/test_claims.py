@@ -17,6 +17,7 @@ from search.store import claims, reaping
 from search.store.claims import Claim, Result, claim_next, delete_lease, finish, release, renew
 from search.store.processes import process_name
 from search.store.reaping import MAX_LOSSES, reap
+from search.store.records import EpochRecord, read_epochs
 from search.store.storage import Storage, open_storage
 from search.store.tables import leases
 from tests.forkserver import FORKS
@@ -142,15 +143,15 @@ def test_a_worker_that_lost_its_lease_cannot_renew_release_or_finish(storage: St
         renew(storage, late)
     with pytest.raises(LeaseLost):
         release(storage, late)
+    epoch = EpochRecord(trial_id=late.trial_id, epoch=1, metrics={}, value=0.9)
     with pytest.raises(LeaseLost):
-        finish(storage, late, Result(outcome="complete", value=0.9))
+        finish(storage, late, Result(outcome="complete", value=0.9, epochs=[epoch]))
+    assert read_epochs(storage, late.trial_id) == []
     finish(storage, current, Result(outcome="complete", value=0.1))
     assert storage.optuna.get_trial(current.trial_id).value == 0.1
 
 
-def test_a_result_outlasts_an_outage_between_its_acknowledgement_and_optuna(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_outlasts_an_outage_while_it_is_recorded(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue(storage, 1)
     claimed = claim(storage)
     tell, outages = storage.trials.end, [OperationalError("UPDATE", {}, Exception("no connection"))]
@@ -181,7 +182,7 @@ def test_a_result_that_was_acknowledged_before_a_crash_is_recorded_by_the_reaper
     enqueue(storage, 1)
     claimed = claim(storage)
     result = {"outcome": "complete", "value": 0.7, "attributes": {"best_epoch": 3}}
-    with storage.engine.begin() as connection:  # What `finish` writes before it finishes Optuna's trial.
+    with storage.engine.begin() as connection:  # What workers of Sieve 0.1.0 write before they finish Optuna's trial.
         connection.execute(update(leases).values(result=result, expires_at=time.time() - 1))
     assert reap(storage, [STUDY]) == []
     trial = storage.optuna.get_trial(claimed.trial_id)

@@ -74,11 +74,12 @@ def _set_zone(zone: str | None) -> None:
     time.tzset()
 
 
-def test_chosen_and_newer_trials_are_read_by_database_id(storage: Storage, study: optuna.Study) -> None:
-    ids = [database_id(trial) for trial in study.get_trials()]
-    chosen = read_trials(storage.reader, study_database_id(study), ids={ids[0]}, newer_than=ids[-2])
-    assert [database_id(trial) for trial in chosen] == [ids[0], ids[-1]]
-    assert read_trials(storage.reader, study_database_id(study), newer_than=ids[-1]) == []
+def test_chosen_trials_are_read_by_database_id(storage: Storage, study: optuna.Study) -> None:
+    trials = study.get_trials()
+    ids = [database_id(trial) for trial in trials]
+    chosen = read_trials(storage.reader, study_database_id(study), {ids[-1], ids[0]})
+    assert as_text(chosen) == as_text([trials[0], trials[-1]])
+    assert read_trials(storage.reader, study_database_id(study), {max(ids) + 1}) == []
 
 
 def test_many_trials_are_read_without_a_list_of_their_ids(storage: Storage) -> None:
@@ -86,3 +87,4 @@ def test_many_trials_are_read_without_a_list_of_their_ids(storage: Storage) -> N
     storage.trials.fill_queue(study_database_id(study), [{"x": number} for number in range(MOST_IDS + 10)])
     trials = read_trials(storage.reader, study_database_id(study))
     assert [trial.system_attrs["fixed_params"]["x"] for trial in trials] == list(range(MOST_IDS + 10))
+    assert read_trials(storage.reader, study_database_id(study), {database_id(trial) for trial in trials}) == trials

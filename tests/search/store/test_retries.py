@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from data.errors import SealBroken, StorageAway
+from data.errors import LeaseLost, SealBroken, StorageAway
 from search.store import claims, history, locks, reaping, records, seal, trial_counts
 from search.store.claims import Claim, Result
 from search.store.look_result import LookResult
@@ -194,6 +194,26 @@ def test_a_trial_that_a_lost_call_claimed_is_the_one_that_is_returned(stage: Ope
     claimed = claims.claim_next(losing_an_answer(stage.storage), STAGE, process_name())
     assert claimed is not None and claimed.number == 0
     assert stage.claim().number == 1
+
+
+def test_a_result_that_a_lost_call_recorded_is_recorded_once(stage: OpenStage) -> None:
+    claim = stage.claim()
+    epoch = records.EpochRecord(trial_id=claim.trial_id, epoch=1, metrics={"val_accuracy": 0.5}, value=0.5)
+    result = Result(outcome="complete", value=0.5, attributes={"worker": claim.owner}, epochs=[epoch])
+    claims.finish(losing_an_answer(stage.storage), claim, result)
+    trial = stage.storage.optuna.get_trial(claim.trial_id)
+    assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.COMPLETE, 0.5, {1: 0.5})
+    assert len(records.read_epochs(stage.storage, claim.trial_id)) == 1
+
+
+def test_a_result_is_discarded_if_the_trial_was_lost_in_an_outage(stage: OpenStage) -> None:
+    claim = stage.claim()
+    claims.release(stage.storage, claim)
+    claims.finish(stage.storage, stage.claim(), Result(outcome="complete", value=0.1, attributes={"worker": "other"}))
+    result = Result(outcome="complete", value=0.5, attributes={"worker": claim.owner})
+    with pytest.raises(LeaseLost):
+        claims.finish(losing_an_answer(stage.storage), claim, result)
+    assert stage.storage.optuna.get_trial(claim.trial_id).value == 0.1
 
 
 def test_a_trial_whose_lease_was_deleted_by_a_lost_call_waits_again(stage: OpenStage) -> None:

@@ -140,7 +140,8 @@ def test_a_finished_trial_keeps_its_result_and_takes_no_report(storage: Storage,
     finish(storage, claimed, Result(outcome="complete", value=0.5))
     with pytest.raises(UpdateFinishedTrialError):
         storage.trials.set_trial_intermediate_value(claimed.trial_id, 1, 0.5)
-    storage.trials.end(claimed.trial_id, TrialState.FAIL, None, {"seed": 1})
+    with storage.engine.begin() as connection:
+        storage.trials.end(connection, claimed.trial_id, TrialState.FAIL, None, {"seed": 1})
     stored = storage.optuna.get_trial(claimed.trial_id)
     assert (stored.state, stored.value) == (TrialState.COMPLETE, 0.5)
     assert not stored.intermediate_values and not stored.user_attrs

@@ -61,7 +61,7 @@ def test_durations_have_the_units_that_people_use(seconds: float, text: str) -> 
 def test_without_a_terminal_a_line_is_printed_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     with RunProgress(tiny(), deadline=None) as shown:
         for done in (4, 6):
-            shown.show(snapshot(stage(epochs_done=done)))
+            shown.update(lambda done=done: snapshot(stage(epochs_done=done)))  # type: ignore[misc]
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == ["tiny · one 6/10 best 0.7500 (#4), 33% pruned · 1 worker · measuring"]
