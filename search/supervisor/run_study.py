@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
+from data.arrays import SearchData
 from data.progress import Progress
 from search import names
 from search.command_line import command_line
@@ -85,10 +86,10 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
                         storage,
                         request,
                         launcher,
+                        images,
                         started_at,
                         confirm_lock,
                         test=open_seal is not None,
-                        compare=not images.is_compared,
                     )
                 launcher.stop()  # They had nothing to do if the study was done before.
                 if open_seal:
@@ -138,11 +139,11 @@ def _search(
     storage: Storage,
     request: Request,
     launcher: Launcher,
+    images: SearchData,
     started_at: float,
     confirm_lock: Callable[[], None],
     *,
     test: bool,
-    compare: bool,
 ) -> None:
     study, settings = request.study, request.settings
     update_study(storage, study.name, state="running")
@@ -152,9 +153,10 @@ def _search(
     launcher.start()
     mirror.start()
     try:
-        budget = run_budget(request, started_at, test=test)
+        budget = run_budget(request, images, started_at, test=test)
         update_study(storage, study.name, deadline=budget.end)
-        comparison = ImageComparison(storage, request) if compare else None  # Not beside the budget's measurement.
+        # Not beside the budget's measurement.
+        comparison = None if images.is_compared else ImageComparison(storage, request)
         with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher) as interruptions:
             # Printed once, and not by the signal's handler, which may interrupt another line that is being printed.
             notices = iter([STOPPING])
