@@ -103,5 +103,6 @@ class LocalLauncher:
 
     def _launch(self, index: int) -> WorkerProcess:
         device = self._device_of[index]
-        decoders, threads = cores_per_worker(len(self._device_of)), threads_per_worker(device, len(self._device_of))
+        workers = len(self._device_of)
+        decoders, threads = cores_per_worker(workers), threads_per_worker(device, workers)
         return start_worker(self._settings, self._study, index, device=device, threads=threads, decoders=decoders)

@@ -44,9 +44,7 @@ def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
 
     workloads, device = _open_workloads(request, images)
     threads = torch.get_num_threads()
-    tune_process(
-        threads_per_worker(device.type, request.workers)
-    )  # Otherwise a step would take up to five times as long.
+    tune_process(threads_per_worker(device.type, request.workers))  # With all cores a step took five times as long.
     try:
         return estimate(request.study, workloads, device, max(1, request.workers))
     finally:
