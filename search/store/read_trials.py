@@ -43,7 +43,7 @@ def _queries(chosen: Any) -> list[Select[Any]]:
         (TrialSystemAttributeModel, "trial_system_attribute_id"),
         (TrialIntermediateValueModel, "trial_intermediate_value_id"),
     )
-    tables = [(model.__table__, order) for model, order in ordered]  # type: ignore[attr-defined]
+    tables = [(model.__table__, order) for model, order in ordered]
     return [select(table).where(table.c.trial_id.in_(chosen)).order_by(table.c[order]) for table, order in tables]
 
 

@@ -391,4 +391,4 @@ def _insertion(model: type[Any], names: tuple[str, ...], dialect: str) -> Any:
     values = select(*(bindparam(name, type_=columns[name].type) for name in names))
     trial = bindparam("trial_id", type_=columns["trial_id"].type)
     unfinished = values.where(TrialModel.trial_id == trial, _IS_UNFINISHED)
-    return insert_new(model, dialect).from_select(list(names), unfinished)
+    return insert_new(model.__table__, dialect).from_select(list(names), unfinished)
