@@ -151,11 +151,14 @@ def _holds(connection: Connection, trial_id: int, result: Result) -> bool:
 def _claim_first(
     storage: Storage, optuna_study: str, owner: str, token: str, lease_s: float, numbers: Sequence[int] | None
 ) -> Claim | None:
-    wanted = {"optuna_study": optuna_study, "first_id": storage.trials.first_unfinished(optuna_study)}
-    candidate = _waiting
-    if numbers is not None:
-        candidate, wanted = _waiting_of_numbers, {**wanted, "numbers": numbers}
-    return lease_first(storage, candidate, wanted, storage.trials.start, optuna_study, owner, token, lease_s)
+    candidate, numbered = (_waiting, {}) if numbers is None else (_waiting_of_numbers, {"numbers": numbers})
+    # First without a search through thousands of finished trials, then, if none waits there, among all.
+    for first_id in (storage.trials.first_unfinished(optuna_study), -1):
+        wanted = {"optuna_study": optuna_study, "first_id": first_id, **numbered}
+        claim = lease_first(storage, candidate, wanted, storage.trials.start, optuna_study, owner, token, lease_s)
+        if claim is not None or first_id == -1:
+            return claim
+    return None
 
 
 def lease_first(

@@ -32,7 +32,6 @@ _running = (
     select(_trials.c.trial_id)
     .join(_optuna_studies, _optuna_studies.c.study_id == _trials.c.study_id)
     .where(_optuna_studies.c.study_name == bindparam("optuna_study"), _trials.c.state == TrialState.RUNNING)
-    .where(_trials.c.trial_id >= bindparam("first_id"))
 )
 
 
@@ -107,9 +106,8 @@ def _reap_orphans(storage: Storage, optuna_study: str) -> list[int]:
 
 
 def _running_ids(storage: Storage, optuna_study: str) -> set[int]:
-    wanted = {"optuna_study": optuna_study, "first_id": storage.trials.first_unfinished(optuna_study)}
     with storage.reader.begin() as connection:
-        return set(connection.execute(_running, wanted).scalars())
+        return set(connection.execute(_running, {"optuna_study": optuna_study}).scalars())
 
 
 def _insert_lease(storage: Storage, optuna_study: str, trial_id: int, token: str) -> bool:

@@ -21,7 +21,7 @@ from search.stage.samplers import make_pruner, make_sampler
 from search.store.claims import Claim, Result, claim_next
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
-from search.store.records import StageRecord, pin_stage
+from search.store.records import StageRecord, add_epochs, pin_stage
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.supervisor.stage_queue import fill_queue
@@ -88,7 +88,9 @@ class OpenStage:
         sampler, pruner = make_sampler(self.pinned), make_pruner(self.pinned)
         study = self.storage.load_study(self.record.optuna_study, sampler=sampler, pruner=pruner)
         trial = self.storage.open_trial(study, claim.trial_id)
-        return run_trial(TrialRun(trial=trial, claim=claim, stage=self.pinned, context=context))
+        result = run_trial(TrialRun(trial=trial, claim=claim, stage=self.pinned, context=context))
+        add_epochs(self.storage, result.epochs)  # As `finish` does.
+        return result
 
 
 def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position: int = 0, **changes: Any) -> OpenStage:

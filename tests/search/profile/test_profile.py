@@ -55,6 +55,7 @@ def _run_timed(stage: OpenStage, context: TrialContext, laps: Laps) -> int:
     with timing_optimizers(laps):
         result = run_trial(TimedTrialRun(trial=trial, claim=claim, stage=stage.pinned, context=context, laps=laps))
     assert result.outcome == "complete", result.attributes
+    finish(stage.storage, claim, result)
     return claim.trial_id
 
 

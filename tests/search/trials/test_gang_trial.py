@@ -160,6 +160,7 @@ def test_trials_that_cannot_be_trained_together_are_trained_alone(
     assert [result.outcome for result in results.values()] == ["complete"] * 4
     for run in runs:
         assert results[run.claim].attributes[names.EPOCHS_DONE] == 2
+        finish(sqlite, run.claim, results[run.claim])
         assert list(sqlite.optuna.get_trial(run.claim.trial_id).intermediate_values) == [1, 2]
 
 
