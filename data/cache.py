@@ -14,7 +14,6 @@ from data.common_format import blank_notes, find_common_format, pixel_rule, rule
 from data.decode import ImageFit, PixelFormat
 from data.files import CacheLimit
 from data.garbage import no_collection
-from data.ignored import shown_name
 from data.layout import ImageFile, Layout
 from data.partition import check_class_sizes, read_partition
 from data.pixels import Pixels, open_pixels
@@ -24,7 +23,7 @@ from data.repeated import Comparing, find_near_duplicates
 from data.source import find_layout
 from data.spec import DataSpec
 from data.splits import check_class_counts, hash_without, split_files
-from data.text import plural
+from data.text import plural, shown_name
 
 DEFAULT_IMAGE_SIZE = 224
 """Pixels, where none is asked for and the pictures have no common square size."""

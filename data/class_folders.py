@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError
-from data.ignored import check_utf8, image_suffixes, is_image_name, is_written_by_sieve, scan, shown_name
+from data.ignored import check_utf8, image_suffixes, is_image_name, is_written_by_sieve, scan
 from data.part_names import same_name
-from data.text import plural
+from data.text import listed, plural
 
 Listed = tuple[str, int, int]
 """Name relative to the data set's root, size in bytes, mtime in ns."""
-_SHOWN = 5
-"""Names in a message before the rest is only counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +26,6 @@ class Classes:
     loose: Mapping[Path, Sequence[Listed]]
     """Folder -> pictures beside its class folders, which belong to no class."""
     notes: tuple[str, ...]
-
-
-def listed(names: Sequence[str], shown: int = _SHOWN) -> str:
-    """Some names, and the number of the others."""
-    head = ", ".join(map(shown_name, names[:shown]))
-    return head if len(names) <= shown else f"{head} and {len(names) - shown} more"
 
 
 def subfolders(folder: Path) -> list[Path]:

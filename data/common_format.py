@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data.class_folders import listed
 from data.decode import Header
 from data.errors import UserError
 from data.files import read_json, write_json, writing_below
@@ -20,7 +19,7 @@ from data.pixels import Pixels
 from data.progress import Progress
 from data.readers import Readers
 from data.spec import DataSpec
-from data.text import plural
+from data.text import listed, plural
 
 _ALWAYS_ORDINARY = (".jpg", ".jpeg")
 """Suffixes of formats whose pictures are opaque and have 8 bits."""

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data.arrays import IntArray
-from data.class_folders import listed
 from data.errors import UserError
 from data.layout import ImageFile, Layout
 from data.spec import DataSpec
-from data.text import plural
+from data.text import listed, plural
 
 BY_FOLDER, BY_COLUMN = "folder", "column"
 Groups = Mapping[str, str]

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from data.errors import UserError
+from data.text import listed, shown_name
 
 _IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 HEIF_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
@@ -59,17 +60,10 @@ def check_utf8(paths: list[str]) -> None:
     """Raise UserError with some of the paths whose names are not UTF-8: databases and pages cannot hold such names."""
     bad = [path for path in paths if shown_name(path) != path]
     if bad:
-        shown = ", ".join(shown_name(path) for path in bad[:_SHOWN])
-        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
         raise UserError(
-            f"{shown}{more}: the name is not UTF-8; rename it, for example with "
+            f"{listed(bad, _SHOWN)}: the name is not UTF-8; rename it, for example with "
             "`convmv -r -f latin1 -t utf8 --notest FOLDER`"
         )
-
-
-def shown_name(name: str) -> str:
-    """The name with bytes that are not UTF-8 in hex, so that it can be printed and stored."""
-    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def walk_images(folder: str) -> Iterator[os.DirEntry[str]]:

@@ -12,12 +12,11 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
-from data.class_folders import listed, subfolders
+from data.class_folders import subfolders
 from data.errors import UserError
-from data.ignored import shown_name
 from data.layout import FolderReader, ImageFile, Layout, sort_files
 from data.part_names import Part, find_part_names, same_name
-from data.text import plural
+from data.text import listed, plural, shown_name
 
 METADATA = "metadata.csv"
 SUFFIXES = (".csv", ".tsv")

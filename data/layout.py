@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from data.class_folders import Classes, Listed, list_classes, listed
+from data.class_folders import Classes, Listed, list_classes
 from data.errors import UserError
 from data.ignored import HEIF_SUFFIXES
 from data.part_folders import PartFolders, find_part_folders
 from data.part_names import Part, same_name
-from data.text import plural
+from data.text import listed, plural
 
 __all__ = ["FolderReader", "ImageFile", "Layout", "Part", "scan_folder"]
 

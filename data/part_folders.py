@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.class_folders import has_images, listed, loose_images, subfolders
+from data.class_folders import has_images, loose_images, subfolders
 from data.errors import UserError
 from data.part_names import GENERIC_NAMES, Part, find_part_names, same_name
-from data.text import plural
+from data.text import listed, plural
 
 _DEEPEST = 4
 """Folders inside a folder of the same name that are entered: archives of archives have two."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data.class_folders import listed
 from data.errors import UserError
 from data.fingerprint import content_hashes, fingerprint
 from data.groups import Groups, assign_groups, find_groups, group_numbers
@@ -20,7 +19,7 @@ from data.sealing import Sealed, check_sealed
 from data.source import find_layout
 from data.spec import DataSpec
 from data.splits import BoolArray, Draw, stratified_part
-from data.text import plural
+from data.text import listed, plural
 
 _TEST_SEED = 0
 """Not the split's seed: another seed must never move an image from the sealed test set into training."""

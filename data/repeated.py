@@ -17,13 +17,12 @@ from data.arrays import IntArray, Pool, UInt8Array
 from data.decode import PixelFormat
 from data.decoders import StreamedPool
 from data.files import kept_json, read_json
-from data.ignored import shown_name
 from data.layout import ImageFile
 from data.near_duplicates import SIZE, Signatures, clusters, joined, near_pairs, signatures
 from data.partition import Partition
 from data.progress import Progress
 from data.sealing import sealed_lookalikes
-from data.text import plural
+from data.text import plural, shown_name
 
 _SMALLEST = 24
 """Pixels per side: of smaller pictures, such as 8x8 digits, different ones are nearly the same."""

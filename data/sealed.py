@@ -10,7 +10,6 @@ import numpy as np
 
 from data.arrays import ImageSet
 from data.bulk import DecodedChunk, decode_chunks
-from data.class_folders import listed
 from data.decode import ImageFit, PixelFormat, PixelRule, pillow_warnings
 from data.errors import UserError
 from data.layout import ImageFile
@@ -19,7 +18,7 @@ from data.partition import Partition, open_partition
 from data.pixel_rule import DEFAULT_RULE
 from data.progress import Progress
 from data.spec import DataSpec
-from data.text import plural
+from data.text import listed, plural
 
 _NAMED = 3
 

@@ -10,17 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.bulk import decode_chunks
-from data.class_folders import listed
 from data.decode import PixelFormat, PixelRule, UnreadableImage, decode, pillow_warnings
 from data.files import kept_json, read_json, write_json, writing_below
 from data.fingerprint import fingerprint
-from data.ignored import shown_name
 from data.layout import ImageFile, Layout
 from data.near_duplicates import SIZE, Signatures, near_pairs, signatures
 from data.parallel import map_files
 from data.progress import Progress
 from data.spec import DataSpec
-from data.text import plural
+from data.text import listed, plural, shown_name
 
 _SIZE = 32
 """Pixels at which a picture is decoded to see whether it can be; a JPEG is then read at a fraction of its size."""

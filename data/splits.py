@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data.arrays import IntArray
-from data.class_folders import listed
 from data.errors import UserError
 from data.groups import assign_groups, group_numbers
 from data.layout import ImageFile
 from data.part_names import same_name
 from data.spec import DataSpec
-from data.text import plural
+from data.text import listed, plural
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from data.errors import UserError
+from data.text import listed
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -69,20 +70,14 @@ def load_fitting(
     expected = {name: tensor for name, tensor in own.items() if not _below(name, replaced)}
     given = {name: tensor for name, tensor in weights.items() if not _below(name, replaced)}
     shared = sorted(expected.keys() & given.keys())
-    complaints = [
-        _listed("missing", sorted(expected.keys() - given.keys())),
-        _listed("unexpected", sorted(given.keys() - expected.keys())),
-        _listed(
-            "of another shape",
-            [
-                f"{name} {_shape(given[name])} for {_shape(expected[name])}"
-                for name in shared
-                if given[name].shape != expected[name].shape
-            ],
-        ),
-    ]
-    if any(complaints):
-        reasons = "; ".join(filter(None, complaints))
+    misshapen = [name for name in shared if given[name].shape != expected[name].shape]
+    complaints = {
+        "missing": sorted(expected.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - expected.keys()),
+        "of another shape": [f"{name} {_shape(given[name])} for {_shape(expected[name])}" for name in misshapen],
+    }
+    reasons = "; ".join(f"{what}: {listed(names, 1)}" for what, names in complaints.items() if names)
+    if reasons:
         raise UserError(f"weights={source}: do not fit {backbone} ({reasons}); give the weights of a {backbone}")
     network.load_state_dict({**own, **given})
 
@@ -102,13 +97,6 @@ def _refuse_bomb(path: Path) -> None:
 
 def _below(name: str, layers: Iterable[str]) -> bool:
     return any(name.startswith(f"{layer}.") for layer in layers)
-
-
-def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{what}: {names[0]}{more}"
 
 
 def _shape(tensor: Tensor) -> str:

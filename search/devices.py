@@ -13,7 +13,8 @@ from search.terminal import say
 _DRIVERS = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
 """GPU drivers. If none is installed, torch finds no GPU."""
 FULL_SHARE = 0.9
-"""The share of a GPU's memory that is in use when `auto` leaves the GPU to the programs that use it."""
+"""If more than this share of a GPU's memory is in use, `auto` leaves it to the programs that use it, and a worker that
+lacked memory there is not started again."""
 
 
 def parse_devices(text: str) -> list[str]:
@@ -60,9 +61,8 @@ def _with_room(devices: list[str]) -> list[str]:
     lines = {}
     for device, index in index_of.items():
         gpu = gpus.get(index)
-        if gpu is None or gpu.memory_used_mib is None or gpu.memory_total_mib is None:
-            continue
-        if gpu.memory_used_mib > FULL_SHARE * gpu.memory_total_mib:
+        if gpu is not None and (gpu.memory_share or 0.0) > FULL_SHARE:
+            assert gpu.memory_used_mib is not None and gpu.memory_total_mib is not None
             lines[device] = (
                 f"{device} is left out: other programs use {gpu.memory_used_mib / 1024:.1f} of "
                 f"{gpu.memory_total_mib / 1024:.1f} GiB; give its name to use it all the same"

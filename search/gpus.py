@@ -26,6 +26,13 @@ class Gpu:
     memory_used_mib: float | None
     memory_total_mib: float | None
 
+    @property
+    def memory_share(self) -> float | None:
+        """The share of the memory that is in use, by all programs; None if the driver does not report it."""
+        if self.memory_used_mib is None or not self.memory_total_mib:
+            return None
+        return self.memory_used_mib / self.memory_total_mib
+
 
 def read_gpus() -> list[Gpu]:
     """The state of every GPU of this machine; empty without GPUs, or if the driver does not answer in time."""

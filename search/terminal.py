@@ -18,6 +18,8 @@ from search.durations import show_duration
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 """Exit codes of every command."""
+DEVICE_FULL = 75
+"""Exit code of a worker that a supervisor has started, if other programs fill its GPU."""
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between progress lines where stderr is not a terminal."""

@@ -47,7 +47,9 @@ class Timing:
     stop_signal_s: float = 0.2
     """Between two signals to workers that have to stop: two in the same instant count as one."""
     gpu_reading_s: float = 5.0
-    """Between two readings of how busy the GPUs are."""
+    """Between two readings of how busy and how full the GPUs are."""
+    full_gpu_s: float = 60.0
+    """Between two attempts to train on a GPU that other programs fill, if the driver does not report its memory."""
     notify_s: float = 10.0
     """Time limit of a notification, name resolution and slow answers included."""
     notify_answer_s: float = 5.0

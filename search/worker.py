@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import torch
 
-from data.errors import UserError
+from data.errors import DeviceFull, UserError
 from models.training.process import tune_process
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
@@ -23,7 +23,7 @@ from search.settings import add_cache_argument, add_trial_arguments, enter_home
 from search.stage.moved_pictures import DATA_HELP, locate_images
 from search.store.find import find_study
 from search.store.storage import open_storage
-from search.terminal import say
+from search.terminal import DEVICE_FULL, say
 from search.trials.artifacts import open_artifacts
 from search.trials.worker import Worker
 from search.trials.worker_log import start_worker_log
@@ -66,8 +66,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         say(f"study {study.name} is {study.state}: there is nothing to train")
     start_worker_log()
-    Worker(settings, storage, study, torch.device(devices[0]), supervisor_pid=options.supervisor_pid).run()
-    storage.close()
+    worker = Worker(settings, storage, study, torch.device(devices[0]), supervisor_pid=options.supervisor_pid)
+    try:
+        worker.run()
+    except DeviceFull as error:
+        if options.supervisor_pid is None:
+            raise
+        say(f"error: {error}")
+        sys.exit(DEVICE_FULL)
+    finally:
+        storage.close()
 
 
 if __name__ == "__main__":

@@ -24,14 +24,13 @@ from rich.console import Console
 
 from data.arrays import SearchData
 from data.cache import open_search_data
-from data.class_folders import listed
 from data.errors import UserError
 from data.files import write_csv, write_json, writing_below
-from data.ignored import shown_name
 from data.outliers import Outlier, find_outliers
 from data.progress import Progress
 from data.source import find_layout
 from data.spec import DataSpec
+from data.text import listed, shown_name
 from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.report.image_problems import CHECK_FOLDER, SUMMARY_FILE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from data.arrays import IntArray
-from data.ignored import shown_name
+from data.text import shown_name
 from search.pictures.predictions import Predictions
 from search.pictures.sheet import RIGHT, WRONG, Sheet, elide
 

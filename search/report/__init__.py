@@ -5,11 +5,11 @@ facts.py               the study as pandas data frames, read from the database
 spent.py               worker time by purpose, and the time that pruning saved
 metric.py              numbers as text: digits and units
 spaces.py              the parameters of a stage's trials; pooling.py: those of all stages together
-importance.py          importance of parameters: variance shares and signed correlations, with intervals
+importance.py          importance of parameters: variance shares (fanova.py) and signed correlations, with intervals
 parameter_effects.py   the effect of each parameter with all others held equal
 observations.py        sentences about the data; hints.py: smaller findings
 figures/               plotly figures, one subject for each file
-html_tables.py         the tables; strategy_table.py: fine-tuning strategies
+html_tables.py         the tables, of the cells in table.py; strategy_table.py: fine-tuning strategies
 look_tables.py         the tables of a look at the test set
 sections.py            the chapter of each stage
 ablation_chapter.py    the chapter on an ablation, for ablation.html.j2

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import effect_plots as figures
 from search.report.figures.style import Plot
-from search.report.html_tables import Cell, Table
 from search.report.metric import Metric, percent, plural, show_p, signed
 from search.report.observations import Observation, Strength
+from search.report.table import Cell, Table
 from search.settings import Settings
 from search.trials.artifacts import open_artifacts
 from search.verdict.ablation_result import METHOD, AblationResult, CellResult, mean_scores, read_ablation

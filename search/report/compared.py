@@ -10,9 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from search.report.facts import StudyFacts
-from search.report.html_tables import Cell, Table, text_cell, tried
+from search.report.html_tables import tried
 from search.report.metric import Metric, percent, plural, show_time, signed
 from search.report.spent import worker_hours
+from search.report.table import Cell, Table, text_cell
 from search.store.seal import describe_look
 from search.verdict.champion import CONFIDENCE, mean_interval
 

@@ -1,11 +1,8 @@
-"""The tables of the report: captions, headings, and cells with the keys by which they sort."""
+"""The tables of a study's report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -19,40 +16,15 @@ from search import names
 from search.report.facts import StageFacts, StudyFacts
 from search.report.metric import Metric, percent, plural, show_time, show_value
 from search.report.spent import StageTime
+from search.report.table import Cell, count_cell, text_cell, value_cell
+from search.report.table import Table as Table
 from search.stage.snapshot import rank_trials
 from search.store.pinned_stage import PinnedStage
+from search.text import show_when
 from search.verdict.champion import ties
 
 BEST_SHOWN = 12
 """Rows of a table of best configurations."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """The text of a table's cell, and the number or text by which it sorts."""
-
-    text: str
-    key: float | str
-
-    @property
-    def is_number(self) -> bool:
-        """Whether the cell holds a number, which is aligned right and sorted by value."""
-        return not isinstance(self.key, str)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table with a caption."""
-
-    caption: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    sorts: bool = False
-    """Whether a click on a heading sorts the rows."""
-
-    def is_number(self, column: int) -> bool:
-        """Return whether every cell of a column holds a number."""
-        return all(row[column].is_number for row in self.rows)
 
 
 def champion_table(facts: StudyFacts) -> Table | None:
@@ -245,7 +217,7 @@ def look_table(facts: StudyFacts) -> Table | None:
             (
                 text_cell(look.study),
                 count_cell(look.number),
-                text_cell(_when(look.opened_at)),
+                text_cell(show_when(look.opened_at)),
                 text_cell(look.by),
                 text_cell(look.reason),
                 text_cell(look.model_uri),
@@ -270,7 +242,7 @@ def command_table(facts: StudyFacts) -> Table | None:
         return None
     rows = [
         (
-            text_cell(_when(entry.started_at)),
+            text_cell(show_when(entry.started_at)),
             text_cell(entry.by),
             text_cell(entry.command),
             text_cell((entry.commit or "-")[:12]),
@@ -282,23 +254,3 @@ def command_table(facts: StudyFacts) -> Table | None:
         headings=("when", "by", "command", "commit"),
         rows=tuple(rows),
     )
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def text_cell(text: str) -> Cell:
-    """A cell that sorts by its text."""
-    return Cell(text=text, key=text)
-
-
-def count_cell(count: int) -> Cell:
-    """The cell of a number of things, which sorts by it."""
-    return Cell(text=f"{count:,}", key=float(count))
-
-
-def value_cell(value: Any) -> Cell:
-    """The cell of a hyperparameter's value, which sorts by the number if it is one."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(text=show_value(value), key=float(value) if is_number else str(value))

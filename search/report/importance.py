@@ -6,16 +6,16 @@ Leaving them out makes effects smaller rather than larger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import optuna
 import pandas as pd
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
+from search.report.fanova import Array, Columns, explained_shares, to_columns
 from search.report.spaces import Parameter, encode, parameters_of
 
 MIN_TRIALS = 8
@@ -25,11 +25,11 @@ TRIALS_PER_PARAMETER = 2
 MIN_CORRELATED = 4
 """Complete trials that the interval of a correlation needs."""
 CONFIDENCE = 0.95
+TREES = 64
 RESAMPLES = 20
 RESAMPLE_TREES = 8
 MAX_TRIALS = 200
-"""The most complete trials that the shares are estimated from; of more, as many are drawn at random. The time of fANOVA
-grows with the square of their number: 40 s of one core for 1,000 trials with 8 parameters."""
+"""The most complete trials that the shares are estimated from; of more, as many are drawn at random."""
 MAX_RESAMPLED_TRIALS = 100
 """Largest size of a bootstrap resample. Smaller resamples make the interval wider, never narrower."""
 
@@ -54,7 +54,7 @@ class Importance:
     parameter: str
     share: float | None
     """Share of the metric's variance among complete trials; all shares add up to 1. None for a parameter that some
-    trials do not have."""
+    trials do not have, and of all parameters if no difference between trials follows from them."""
     interval: tuple[float, float] | None
     """5th to 95th percentile of `share` over bootstrap resamples of the trials."""
     correlations: tuple[Correlation, ...]
@@ -80,8 +80,10 @@ def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:
         return []
     shared = [parameter for parameter in parameters if all(parameter.name in trial.params for trial in complete)]
     sample = _sample(complete)
-    shares = _shares(sample, shared)
-    intervals = _bootstrap(sample, shared)
+    columns, metric_N = to_columns(sample, shared), np.array([trial.value for trial in sample], dtype=float)
+    explained = explained_shares(columns, metric_N, trees=TREES, seed=0)
+    shares = dict.fromkeys((parameter.name for parameter in shared), 0.0) | explained if explained else {}
+    intervals = _bootstrap(columns, metric_N) if shares else {}
     ranked = [
         Importance(
             parameter=parameter.name,
@@ -95,15 +97,22 @@ def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:
 
 
 def _sample(complete: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-    if len(complete) <= MAX_TRIALS:
-        return complete
-    chosen = np.random.default_rng(0).choice(len(complete), MAX_TRIALS, replace=False)
-    return [complete[index] for index in sorted(chosen)]
+    """The trials that the shares are estimated from."""
+    finite = _finite(complete)
+    if len(finite) <= MAX_TRIALS:
+        return finite
+    chosen = np.random.default_rng(0).choice(len(finite), MAX_TRIALS, replace=False)
+    return [finite[index] for index in sorted(chosen)]
+
+
+def _finite(complete: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials whose metric is finite: neither a forest nor a correlation can use an infinite loss."""
+    return [trial for trial in complete if trial.value is not None and math.isfinite(trial.value)]
 
 
 def correlate(complete: Sequence[FrozenTrial], parameter: Parameter) -> list[Correlation]:
     """Correlations of a parameter's columns with the metric over the trials that have it, without constant columns."""
-    having = [trial for trial in complete if parameter.name in trial.params]
+    having = [trial for trial in _finite(complete) if parameter.name in trial.params]
     if len(having) < MIN_CORRELATED:
         return []
     metric = pd.Series([trial.value for trial in having], dtype=float)
@@ -120,35 +129,14 @@ def _pearson(name: str, column: pd.Series, metric: pd.Series) -> Correlation:
     )
 
 
-def _shares(
-    complete: Sequence[FrozenTrial], parameters: Sequence[Parameter], evaluator: FanovaImportanceEvaluator | None = None
-) -> Mapping[str, float]:
-    if not parameters:
-        return {}
-    study = optuna.create_study()
-    study.add_trials([_restated(trial, parameters) for trial in complete])
-    shares: Mapping[str, float] = get_param_importances(study, evaluator=evaluator or FanovaImportanceEvaluator(seed=0))
-    return shares
-
-
-def _restated(trial: FrozenTrial, parameters: Sequence[Parameter]) -> FrozenTrial:
-    """A copy of the trial with one range for all trials: Optuna leaves out parameters whose ranges differ."""
-    return create_trial(
-        value=trial.value,
-        params={parameter.name: trial.params[parameter.name] for parameter in parameters},
-        distributions={parameter.name: parameter.distribution for parameter in parameters},
-    )
-
-
-def _bootstrap(complete: Sequence[FrozenTrial], parameters: Sequence[Parameter]) -> dict[str, tuple[float, float]]:
+def _bootstrap(columns: Columns, metric_N: Array) -> dict[str, tuple[float, float]]:
     random = np.random.default_rng(0)
-    size = min(len(complete), MAX_RESAMPLED_TRIALS)
+    size = min(len(metric_N), MAX_RESAMPLED_TRIALS)
     resampled = []
     for seed in range(RESAMPLES):
-        drawn = [complete[index] for index in random.integers(0, len(complete), size)]
-        if len({trial.value for trial in drawn}) > 1:
-            evaluator = FanovaImportanceEvaluator(n_trees=RESAMPLE_TREES, seed=seed)
-            resampled.append(_shares(drawn, parameters, evaluator))
+        drawn = random.integers(0, len(metric_N), size)
+        if np.ptp(metric_N[drawn]) > 0:
+            resampled.append(explained_shares(columns.rows(drawn), metric_N[drawn], trees=RESAMPLE_TREES, seed=seed))
     frame = pd.DataFrame(resampled)
     low, high = frame.quantile(0.05), frame.quantile(0.95)
     return {str(name): (float(low[name]), float(high[name])) for name in frame.columns}

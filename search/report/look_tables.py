@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from models.thresholds import CERTAINTY
-from search.report.html_tables import Cell, Table, count_cell, text_cell
 from search.report.metric import percent
+from search.report.table import Cell, Table, count_cell, text_cell
 from search.store.champion_record import ChampionRecord
 from search.store.look_result import LookResult, SelectiveResult
 from search.verdict.calibration_error import AFTER, BEFORE, BINS

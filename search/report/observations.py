@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from data.text import listed
 from search.report.facts import StageFacts, StudyFacts
 from search.report.hints import edge_hints, last_improvement, pruned_choices
 from search.report.metric import Metric, percent, plural, show_p, show_time
@@ -200,21 +201,15 @@ def _silence(silent: list[ParameterEffect], stage: StageFacts, metric: Metric) -
     trials = plural(len(values), "complete trial")
     sentences = []
     if bounded:
-        listed = _first([f"{e.parameter} ({metric.show_difference(e.interval[1])})" for e in bounded])
+        bounds = listed([f"{e.parameter} ({metric.show_difference(e.interval[1])})" for e in bounded], MOST_LISTED)
         sentences.append(
-            f"No clear effect, in {trials}, of: {listed}. The figure in brackets is the largest effect that noise "
+            f"No clear effect, in {trials}, of: {bounds}. The figure in brackets is the largest effect that noise "
             "could still hide."
         )
     rest = [e.parameter for e in silent if e not in bounded]
     if rest:
-        sentences.append(f"{trials} are too few to bound the effect of: {_first(rest)}.")
+        sentences.append(f"{trials} are too few to bound the effect of: {listed(rest, MOST_LISTED)}.")
     return " ".join(sentences)
-
-
-def _first(texts: Sequence[str]) -> str:
-    """The texts as a list, of more than `MOST_LISTED` the first and the number of the others."""
-    others = len(texts) - MOST_LISTED
-    return ", ".join(texts[:MOST_LISTED]) + (f" and {plural(others, 'other')}" if others > 0 else "")
 
 
 def _effect(effect: ParameterEffect, metric: Metric) -> tuple[Strength, str]:

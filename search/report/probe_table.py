@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import names
 from search.report.facts import StageFacts
-from search.report.html_tables import Cell, Table
 from search.report.metric import Metric, show_time
+from search.report.table import Cell, Table
 from search.stage.shortlist import backbone_of, left_out_because, published_top1, shortlist
 
 _UNKNOWN = Cell(text="-", key=-math.inf)

@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial
 
 from search import names
 from search.report.facts import StudyFacts
-from search.report.html_tables import Cell, Table
 from search.report.metric import show_time
+from search.report.table import Cell, Table
 from search.stage.snapshot import rank_trials
 
 

@@ -67,13 +67,20 @@ def share_sqlite(engine: Engine) -> None:
     engine.dispose()  # Connections made before these listeners lack the settings.
 
 
-def name_file_in_errors(engine: Engine) -> None:
-    """Add the path of a SQLite file to its errors, as a note: SQLite itself names no file."""
+def name_file_in_errors(engine: Engine | type[Engine]) -> None:
+    """Add the path of a SQLite file to its errors, as a note: SQLite itself names no file.
 
-    @event.listens_for(engine, "handle_error")
-    def name_file(context: ExceptionContext) -> None:
-        if isinstance(context.original_exception, sqlite3.Error):
-            context.original_exception.add_note(str(engine.url.database))
+    With the class `Engine`, the files of all engines of this process are named, also of those that a library makes.
+    """
+    event.listen(engine, "handle_error", _name_file)
+
+
+def _name_file(context: ExceptionContext) -> None:
+    error = context.original_exception
+    if isinstance(error, sqlite3.Error) and context.engine is not None:
+        file = str(context.engine.url.database)
+        if file not in getattr(error, "__notes__", ()):
+            error.add_note(file)
 
 
 @contextmanager

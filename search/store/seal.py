@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -22,6 +21,7 @@ from search.store.records import StudyRecord
 from search.store.retries import retried
 from search.store.storage import Storage
 from search.store.study_data import StudyData
+from search.text import show_when
 
 FIRST_LOOK = "first look"
 """Reason that is recorded for a look that needed none."""
@@ -49,7 +49,7 @@ class Look:
         return f"look {self.number} by {self.study}"
 
     def __str__(self) -> str:
-        when = datetime.fromtimestamp(self.opened_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        when = show_when(self.opened_at)
         result = f"accuracy {self.result.accuracy:.4f}" if self.result else "no result: it crashed or still runs"
         return f"look {self.number} on {when} by {self.by} ({result})"
 

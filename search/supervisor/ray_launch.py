@@ -27,6 +27,7 @@ from data.permissions import share_with_group
 from search.settings import Settings
 from search.supervisor.early_deaths import EarlyDeaths
 from search.supervisor.launch import Share, start_worker
+from search.terminal import DEVICE_FULL, say
 from search.timing import DEFAULT_TIMING, Timing
 
 
@@ -69,6 +70,16 @@ def room(share: Share) -> int:
     return max(1, int(min(by_cpu, total.get("GPU", 0) / share.gpus) if share.gpus else by_cpu))
 
 
+@dataclass(frozen=True)
+class WorkerEnd:
+    """How a worker process ended."""
+
+    lived_s: float
+    log_tail: str
+    code: int | None = None
+    """The exit code; None if its node is gone."""
+
+
 class WorkerActor:
     """Starts a worker process on the node where Ray placed this actor."""
 
@@ -80,10 +91,10 @@ class WorkerActor:
     def ready(self) -> None:
         """Return once the process is started."""
 
-    def wait(self) -> tuple[float, str]:
-        """Wait until the process ends; returns how many seconds it lived, and the end of its log."""
-        self._worker.process.wait()
-        return self._worker.lived_s, self._worker.log_tail
+    def wait(self) -> WorkerEnd:
+        """Wait until the process ends."""
+        code = self._worker.process.wait()
+        return WorkerEnd(self._worker.lived_s, self._worker.log_tail, code)
 
     def terminate(self) -> None:
         """Send one SIGTERM."""
@@ -97,7 +108,7 @@ _actor_class: Any = ray.remote(WorkerActor)
 class _Actor:
     handle: Any
     ready: ray.ObjectRef[None]
-    ended: ray.ObjectRef[tuple[float, str]]
+    ended: ray.ObjectRef[WorkerEnd]
     started_at: float
 
 
@@ -112,6 +123,9 @@ class RayLauncher:
         self._share = share
         self._workers = workers
         self._running: dict[int, _Actor] = {}
+        self._waiting: dict[int, float] = {}
+        """When each worker whose GPU other programs fill is started again."""
+        self._were_full: set[int] = set()
         self._timing = timing
         self._early_deaths = EarlyDeaths(workers, early_death_s=timing.early_death_s)
         self._signals = 0
@@ -133,12 +147,26 @@ class RayLauncher:
         died = self._ended()
         for index in died:
             actor = self._running.pop(index)
-            lived_s, log_tail = _end_of(actor)
+            end = _end_of(actor)
             ray.kill(actor.handle)
-            if not self._signals:
-                self._early_deaths.count(lived_s, log_tail)
+            if end.code == DEVICE_FULL:
+                self._wait_for_room(index, end)
+            elif not self._signals:
+                self._early_deaths.count(end.lived_s, end.log_tail, end.code)
+                self._running[index] = self._launch(index)
+        for index, retry_at in list(self._waiting.items()):
+            if not self._signals and time.monotonic() >= retry_at:
+                del self._waiting[index]
                 self._running[index] = self._launch(index)
         return len(died)
+
+    def _wait_for_room(self, index: int, end: WorkerEnd) -> None:
+        """Other programs fill the worker's GPU: start it again later, maybe on another GPU."""
+        self._waiting[index] = time.monotonic() + self._timing.full_gpu_s
+        if index not in self._were_full:
+            self._were_full.add(index)
+            reason = end.log_tail.rpartition(" | ")[2]
+            say(f"worker {index} is started again every {self._timing.full_gpu_s:.0f} s: {reason}")
 
     def drain(self) -> None:
         """Ask all workers to stop after their current trials. It only counts up, so a signal handler may call it."""
@@ -194,9 +222,9 @@ def _ready(refs: list[ray.ObjectRef[Any]]) -> list[ray.ObjectRef[Any]]:
     return list(ray.wait(refs, num_returns=len(refs), timeout=0)[0]) if refs else []
 
 
-def _end_of(actor: _Actor) -> tuple[float, str]:
-    """The seconds a worker lived and the end of its log, or Ray's error if its node is gone."""
+def _end_of(actor: _Actor) -> WorkerEnd:
+    """How a worker ended, with Ray's error in the place of its log if its node is gone."""
     try:
         return ray.get(actor.ended)
     except RayError as error:
-        return time.monotonic() - actor.started_at, str(error).strip().splitlines()[0]
+        return WorkerEnd(time.monotonic() - actor.started_at, str(error).strip().splitlines()[0])

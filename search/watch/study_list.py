@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +11,7 @@ from search.status import standing
 from search.store.find import find_study
 from search.store.records import read_study, study_names
 from search.store.storage import Storage
+from search.text import show_when
 from search.watch.live_study import TEMPLATES
 
 
@@ -55,5 +55,5 @@ class StudyList:
             "best": best,
             "metric": metric.label,
             "images": f"{record.data.train + record.data.val:,} images of {record.data.spec.source}",
-            "started": datetime.fromtimestamp(record.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "started": show_when(record.created_at),
         }

@@ -96,3 +96,45 @@ def test_each_user_of_a_home_goes_on_where_the_other_stopped(place: Path) -> Non
 
     at = ("--home", str(copied), "--json")
     assert stranger.run("search.run", *at, *run[3:]).json()["champion"]["config"] == result["champion"]["config"]
+
+
+def test_every_command_works_for_another_user_of_a_home_that_was_moved(place: Path) -> None:
+    """Written by one user on one path; moved, with images that nobody may write to; continued and used by another."""
+    before, after = place / "before", place / "after é %20"
+    home, images = before / "home", before / "photos"
+    make_images(images)
+    home.mkdir()
+    os.chown(home, 0, GROUP)
+    home.chmod(0o2775)
+    anna, ben = user(place, "anna", 12_001, umask=0o022), user(place, "ben", 12_002, umask=0o077)
+    settings = ("--study", str(STUDY_FILE), "--workers", "1", "--json", "--set", "keep_checkpoints=true")
+    begin(anna, home, ("--home", str(home), "--data", str(images), *settings))
+    before.rename(after)
+    home, images = after / "home", after / "photos"
+    make_read_only(images)
+
+    moved = ("--data", str(images))
+    result = ben.run("search.run", "--home", str(home), *moved, *settings).json()
+    picture = str(next(images.glob("cats/*.png")))
+    for module, *arguments in [
+        ("search.status",),
+        ("search.predict", picture),
+        ("search.evaluate", *moved),
+        ("search.pictures", *moved),
+        ("search.report",),
+        ("search.export", "--int8"),
+        ("search.export_runs",),
+        ("search.resume", "--trial", "confirm/0", "--epoch", "1", *moved),
+        ("search.check_data",),
+        ("search.profile", "--trial", "champion", "--device", "cpu", "--epochs", "1", *moved),
+        ("search.worker", *moved),
+        ("search.sync",),
+    ]:
+        ended = ben.run(module, "--home", str(home), *STUDY, *arguments, "--json")
+        assert ended.code == 0, (module, ended.err)
+        assert "Traceback" not in ended.err and str(before) not in ended.out + ended.err, (module, ended)
+    assert ben.run("search.doctor", "--home", str(home)).code == 0
+    again = anna.run("search.run", "--home", str(home), *moved, *settings).json()
+    assert again["champion"]["model_uri"] == result["champion"]["model_uri"]
+    check_permissions(home)
+    assert not before.exists()

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial
 
 from search.report.figures.style import CLEAR, STATES, Plot, blank
 from search.report.metric import Metric, plural, show_value
 from search.report.spaces import Parameter
-from search.stage.snapshot import rank_trials
 
 MIN_CONTOUR_TRIALS = 12
 AXIS_WIDTH_PX = 92
@@ -27,6 +25,8 @@ BEST_POINTS = 100
 """Number of complete trials with the best values that a slice always shows."""
 MOST_CONTOUR_TRIALS, BEST_CONTOUR_TRIALS = 200, 50
 """The same for a contour plot, which has a cell for each pair of trials."""
+CONTOUR_MARGIN = 0.05
+"""Margin around the trials of a contour plot, as a share of their range."""
 AXIS_TICKS = 9
 """Number of ticks of an axis of parallel coordinates that is logarithmic or lacks values."""
 NOT_SET = "not set"
@@ -86,89 +86,94 @@ def left_out(parameters: Sequence[Parameter]) -> str:
 
 def slices(params: pd.DataFrame, trials: pd.DataFrame, parameters: Sequence[Parameter], metric: Metric) -> list[Plot]:
     """The metric against each of the most important parameters; `params` and `trials` have the same rows."""
-    shown = _sample(trials, metric)
+    complete = trials["value"].where(trials["state"] == "complete")
+    shown = trials.loc[_sample(complete, metric, most=MOST_POINTS, best=BEST_POINTS)]
     return [
         _slice(params.loc[shown.index, parameter.name], shown, parameter, metric)
         for parameter in parameters[:MOST_AXES]
     ]
 
 
-def _sample(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """All trials, or of more than `MOST_POINTS` the best complete ones and a random sample that never changes."""
-    if len(trials) <= MOST_POINTS:
-        return trials
-    complete = trials[trials["state"] == "complete"]
-    best = complete.sort_values("value", ascending=not metric.maximize).index[:BEST_POINTS]
-    others = trials.drop(best).sample(MOST_POINTS - len(best), random_state=0).index
-    return trials.loc[trials.index.isin([*best, *others])]
-
-
 def slices_note(trials: pd.DataFrame, parameters: Sequence[Parameter]) -> str:
     """What the slices leave out, as sentences; empty if they show everything."""
-    few = f" {MOST_POINTS} of {len(trials):,} trials: the {BEST_POINTS} best complete ones and a random sample."
-    return (few if len(trials) > MOST_POINTS else "") + left_out(parameters)
+    return _sample_note(len(trials), most=MOST_POINTS, best=BEST_POINTS) + left_out(parameters)
 
 
 def contour(trials: Sequence[FrozenTrial], parameters: Sequence[Parameter], metric: Metric) -> Plot | None:
     """The metric over the two most important continuous parameters; None with too few of them or of trials.
 
-    `parameters` are given most important first.
+    `parameters` are given most important first. Of trials at the same place, the best is drawn.
     """
     axes = [parameter for parameter in parameters if not parameter.is_choice][:2]
     having = [trial for trial in trials if trial.value is not None and all(p.name in trial.params for p in axes)]
     if len(axes) < 2 or len(having) < MIN_CONTOUR_TRIALS:
         return None
-    shown = _contour_sample(having, metric)
-    study = optuna.create_study(direction="maximize" if metric.maximize else "minimize")
-    study.add_trials(
-        create_trial(
-            value=trial.value,
-            params={parameter.name: trial.params[parameter.name] for parameter in axes},
-            distributions={parameter.name: parameter.distribution for parameter in axes},
-        )
-        for trial in shown
-    )
-    drawn = optuna.visualization.plot_contour(study, params=[parameter.name for parameter in axes])
-    figure = blank(xaxis_title=drawn.layout.xaxis.title.text, yaxis_title=drawn.layout.yaxis.title.text)
-    for trace in drawn.data:
-        if trace.type == "contour":
-            trace.update(
-                colorscale=None, coloraxis="coloraxis", reversescale=None, showscale=None, line={"width": 0.5},
-                contours={"coloring": "heatmap"}, hovertemplate=f"%{{z:{metric.axis_format}}}<extra></extra>",
-            )  # fmt: skip
-            trace.colorbar = None
-        figure.add_trace(trace)
+    values = pd.Series([trial.value for trial in having], dtype=float)
+    sample = {"most": MOST_CONTOUR_TRIALS, "best": BEST_CONTOUR_TRIALS}
+    shown = values[_sample(values, metric, **sample)].sort_values(ascending=metric.maximize)  # The best come last.
+    xs, ys = (pd.Series([having[row].params[axis.name] for row in shown.index], dtype=float) for axis in axes)
+    if xs.nunique() < 2 or ys.nunique() < 2:
+        return None
+    x_places, column_N, x_axis = _contour_axis(axes[0], xs)
+    y_places, row_N, y_axis = _contour_axis(axes[1], ys)
+    cells: list[list[float | None]] = [[None] * len(x_places) for _ in y_places]
+    for row, column, value in zip(row_N, column_N, shown.tolist(), strict=True):
+        cells[row][column] = value
+    figure = blank(xaxis=x_axis, yaxis=y_axis)
+    figure.add_contour(
+        x=x_places, y=y_places, z=cells, connectgaps=True, coloraxis="coloraxis", line={"smoothing": 1.3, "width": 0.5},
+        contours={"coloring": "heatmap"}, hovertemplate=f"%{{z:{metric.axis_format}}}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=xs.tolist(), y=ys.tolist(), mode="markers", showlegend=False, name="complete trial",
+        marker={"color": "black", "line": {"width": 2, "color": "grey"}},
+    )  # fmt: skip
     figure.update_layout(
         coloraxis={"colorbar": {"tickformat": metric.axis_format, "thickness": 12}, "reversescale": not metric.maximize}
     )
-    for axis, layout in ((figure.layout.xaxis, drawn.layout.xaxis), (figure.layout.yaxis, drawn.layout.yaxis)):
-        axis.update(type=layout.type, range=layout.range)
-        if layout.type == "log":
-            axis.update(_log_ticks(pd.Series([trial.params[layout.title.text] for trial in shown])))
     return Plot(
         title=f"{axes[0].name} and {axes[1].name}",
         caption=(
             f"{metric.heading}, interpolated between complete trials (dots). Far from dots, the colour is a guess."
-            f"{_contour_note(shown, having)}"
+            f"{_sample_note(len(having), **sample)}"
         ),
         figure=figure,
     )
 
 
-def _contour_sample(trials: Sequence[FrozenTrial], metric: Metric) -> Sequence[FrozenTrial]:
-    """All trials, or of more than `MOST_CONTOUR_TRIALS` the best and a random sample that never changes."""
-    if len(trials) <= MOST_CONTOUR_TRIALS:
-        return trials
-    ranked = rank_trials(trials, maximize=metric.maximize)
-    best, others = ranked[:BEST_CONTOUR_TRIALS], ranked[BEST_CONTOUR_TRIALS:]
-    drawn = np.random.default_rng(0).choice(len(others), MOST_CONTOUR_TRIALS - len(best), replace=False)
-    return [*best, *(others[index] for index in drawn)]
+def _contour_axis(parameter: Parameter, values: pd.Series) -> tuple[list[float], list[int], dict[str, Any]]:
+    """The places of a contour plot's cells along a parameter, the place of each trial, and the axis.
+
+    There is a place for each value, and one a little outside at each end.
+    """
+    unique, at = np.unique(values.to_numpy(), return_inverse=True)
+    scaled = np.log10(unique) if parameter.is_log else unique
+    margin = CONTOUR_MARGIN * np.ptp(scaled)
+    low, high = float(scaled[0] - margin), float(scaled[-1] + margin)
+    axis: dict[str, Any] = {"title": {"text": parameter.name}, "range": [low, high]}
+    if parameter.is_log:
+        axis |= {"type": "log", **_log_ticks(values)}
+        low, high = 10.0**low, 10.0**high
+    return [low, *unique.tolist(), high], (at + 1).tolist(), axis
 
 
-def _contour_note(shown: Sequence[FrozenTrial], having: Sequence[FrozenTrial]) -> str:
-    if len(shown) == len(having):
-        return ""
-    return f" {len(shown)} of {len(having):,} trials: the {BEST_CONTOUR_TRIALS} best and a random sample."
+def _sample(values: pd.Series, metric: Metric, *, most: int, best: int) -> pd.Index:
+    """The trials that a figure shows: all, or of more than `most` the `best` best and a random sample.
+
+    `values` has a row for each trial, which is missing for a trial that cannot be among the best. The sample is always
+    the same.
+    """
+    if len(values) <= most:
+        return values.index
+    kept = values.dropna().sort_values(ascending=not metric.maximize, kind="stable").index[:best]
+    drawn = values.drop(kept).sample(most - len(kept), random_state=0).index
+    return values.index[values.index.isin([*kept, *drawn])]
+
+
+def _sample_note(trials: int, *, most: int, best: int) -> str:
+    """What `_sample` leaves out of this many trials, as a sentence; empty if it leaves out nothing."""
+    few = f" {most} of {trials:,} trials: the {best} best complete ones and a random sample."
+    return few if trials > most else ""
 
 
 def _has_options(parameter: Parameter) -> bool:

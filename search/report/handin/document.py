@@ -10,12 +10,12 @@ from itertools import chain, count
 from search.report.ablation_chapter import AblationChapter
 from search.report.facts import StudyFacts
 from search.report.figures.style import Plot
-from search.report.html_tables import Table
 from search.report.importance import Importance
 from search.report.metric import percent, signed
 from search.report.observations import Observation
 from search.report.page import Contents
 from search.report.sections import Section
+from search.report.table import Table
 
 FIGURES = "figures"
 """Folder beside the text with its pictures."""

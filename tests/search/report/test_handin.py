@@ -16,7 +16,7 @@ from search.report.figures.style import Plot, blank
 from search.report.handin.document import MAX_COLUMNS, TURNED_ROWS, Document
 from search.report.handin.draw_figure import save_figure
 from search.report.handin.write import print_text, write_handin
-from search.report.html_tables import Cell, Table
+from search.report.table import Cell, Table
 from tests.search.report.conftest import MadeStudy
 
 pytestmark = pytest.mark.usefixtures("quick_importances")

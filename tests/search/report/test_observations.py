@@ -137,7 +137,7 @@ def test_of_many_parameters_without_effect_the_first_are_named_and_the_others_co
     ]  # fmt: skip
     effects = {stage.name: ParameterEffects(found=tuple(none), trials=30, trials_needed=20) for stage in facts.stages}
     (text, *_) = [one.text for one in observe(facts, effects, {}) if "No clear effect" in one.text]
-    assert "p8 (0.8 points) and 3 others. The figure" in text and "p9" not in text
+    assert "p8 (0.8 points) and 3 more. The figure" in text and "p9" not in text
 
 
 def test_the_lead_over_other_finalists_has_an_interval_and_a_verdict(made: MadeStudy) -> None:

@@ -6,20 +6,23 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from data.errors import SieveError
+from data.errors import SieveError, UserError
 from search.store.reaping import MAX_LOSSES
 from search.supervisor.early_deaths import MAX_EARLY_DEATHS, EarlyDeaths
+from search.supervisor.full_devices import FullDevices
 from search.supervisor.gpu_capacity import GpuCapacity
 from search.supervisor.local_launch import LocalLauncher
+from search.terminal import BAD_INPUT, DEVICE_FULL
 from search.timing import DEFAULT_TIMING, Timing
 from tests.search.conftest import settings_at
+from tests.search.supervisor.test_gpu_capacity import gpu
 
 WAITS = "import time\ntime.sleep(60)\n"
 IGNORES_SIGNALS = f"import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('ready', 'w').close()\n{WAITS}"
@@ -51,7 +54,8 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     interpreter = sys.executable
 
     def make(
-        program: str, workers: int = 1, *, start: bool = True, gpu_capacity: GpuCapacity | None = None,
+        program: str, workers: int = 1, *, devices: Sequence[str] = ("cpu",), start: bool = True,
+        gpu_capacity: GpuCapacity | None = None, full_devices: FullDevices | None = None,
         timing: Timing = DEFAULT_TIMING,
     ) -> LocalLauncher:  # fmt: skip
         script = tmp_path / "worker"
@@ -60,7 +64,12 @@ def make_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         monkeypatch.setattr(sys, "executable", str(script))
         monkeypatch.chdir(tmp_path)
         settings = replace(settings_at(tmp_path), storage_url="postgresql+psycopg://u:secret@h/d")
-        made.append(LocalLauncher(settings, "mine", ["cpu"], workers, gpu_capacity=gpu_capacity, timing=timing))
+        made.append(
+            LocalLauncher(
+                settings, "mine", list(devices), workers,
+                gpu_capacity=gpu_capacity, full_devices=full_devices, timing=timing,
+            )
+        )  # fmt: skip
         if start:
             made[-1].start()
         return made[-1]
@@ -125,6 +134,64 @@ def test_workers_that_die_as_soon_as_they_start_end_the_run_with_the_end_of_thei
     assert deaths == MAX_EARLY_DEATHS - 1
 
 
+ENDS_ON = """import sys, time
+if sys.argv[sys.argv.index("--device") + 1] in open("ends on").read().split():
+    raise SystemExit({code})
+time.sleep(60)
+"""
+"""A worker that ends with a code on the devices that a file names."""
+TWO_GPUS = ("cuda:0", "cuda:1")
+
+
+def let_workers_end(launcher: LocalLauncher, *, alive: int) -> None:
+    """Let the launcher restart its workers for longer than a search takes to give up."""
+    for _ in range(3 * MAX_EARLY_DEATHS):
+        wait_for(lambda: launcher.alive() == alive)
+        launcher.restart_dead()
+
+
+def test_a_worker_whose_gpu_others_fill_starts_again_when_there_is_room(
+    make_launcher: Callable[..., LocalLauncher], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ends on").write_text("cuda:0")
+    used_mib = [23_000.0]
+    full = FullDevices(TWO_GPUS, lambda: [gpu(0, 90, used_mib[0]), gpu(1, 90, 2_000)], timing=Timing(gpu_reading_s=0.0))
+    launcher = make_launcher(ENDS_ON.format(code=DEVICE_FULL), 2, devices=TWO_GPUS, full_devices=full)
+    let_workers_end(launcher, alive=1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cuda:0: other programs fill its memory; the search continues on cuda:1, and uses cuda:0 ag")
+    (tmp_path / "ends on").write_text("")
+    used_mib[0] = 2_000.0
+    launcher.restart_dead()
+    assert launcher.alive() == 2
+    assert "cuda:0: trying again whether it has room" in capsys.readouterr().err
+
+
+def test_a_search_whose_gpus_are_all_full_waits(
+    make_launcher: Callable[..., LocalLauncher], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ends on").write_text("cuda:0")
+    full = FullDevices(["cuda:0"], lambda: [gpu(0, 90, 23_000)], timing=Timing(gpu_reading_s=0.0))
+    launcher = make_launcher(ENDS_ON.format(code=DEVICE_FULL), 2, devices=["cuda:0"], full_devices=full)
+    let_workers_end(launcher, alive=0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "cuda:0: other programs fill its memory; the search waits, and uses cuda:0 again when it has room"
+
+
+def test_a_device_on_which_no_worker_starts_is_given_up_while_another_works(
+    make_launcher: Callable[..., LocalLauncher], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ends on").write_text("cuda:0")
+    launcher = make_launcher(ENDS_ON.format(code="'broken'"), 2, devices=TWO_GPUS)
+    let_workers_end(launcher, alive=1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cuda:0 is not used any more, the search continues on cuda:1: ") and line.endswith("broken")
+    (tmp_path / "ends on").write_text("cuda:1")
+    running_workers(1)[0].kill()
+    with pytest.raises(SieveError, match=r"workers exit as soon as they start.*broken"):
+        let_workers_end(launcher, alive=0)
+
+
 def test_a_trial_that_kills_its_workers_is_given_up_before_the_run_is() -> None:
     """A trial's loss number MAX_LOSSES + 1 records it as failed; a run with one worker must outlast that."""
     deaths = EarlyDeaths(workers=1, early_death_s=20.0)
@@ -139,6 +206,14 @@ def test_early_deaths_count_only_in_a_row() -> None:
     with pytest.raises(SieveError, match=r"workers exit as soon as they start.*boom"):
         for _ in range(MAX_EARLY_DEATHS):
             deaths.count(1.0, log_tail="boom")
+
+
+def test_workers_that_cannot_start_because_of_a_limit_end_the_run_with_what_to_do_about_it() -> None:
+    deaths = EarlyDeaths(workers=1, early_death_s=20.0)
+    log = "2026-11-27 INFO worker started | error: cannot read or write: /home/x: Too many open files; allow more"
+    with pytest.raises(UserError, match=r"^workers exit as soon as they start: cannot read .* open files; allow more$"):
+        for _ in range(MAX_EARLY_DEATHS):
+            deaths.count(1.0, log, BAD_INPUT)
 
 
 def test_workers_that_were_asked_to_end_are_not_restarted(make_launcher: Callable[..., LocalLauncher]) -> None:

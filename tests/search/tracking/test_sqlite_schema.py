@@ -12,8 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
-from search.tracking.client import connect
+from data.errors import UserError
+from search.settings import sqlite_url
+from search.tracking.client import answering, connect
 
 CONNECT = "import sys; from search.tracking.client import connect; connect(sys.argv[1])"
 
@@ -59,3 +63,28 @@ def test_after_a_failure_the_same_process_creates_the_tables_anew(
 
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
+
+
+def test_a_full_disk_under_an_engine_of_mlflow_is_one_line_with_the_file(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    url = f"sqlite:///{database}"
+    connect(url)
+
+    def allow_no_more_pages(connection: sqlite3.Connection, *_: object) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    event.listen(Pool, "checkout", allow_no_more_pages)
+    try:
+        with pytest.raises(UserError) as refused, answering(url) as client:
+            for number in range(20):
+                client.create_experiment(f"{number}", tags={"note": "x" * 4_000})
+    finally:
+        event.remove(Pool, "checkout", allow_no_more_pages)
+    assert f": {database}: database or disk is full; free some space" in str(refused.value)
+
+
+def test_mlflow_makes_no_folder_that_is_named_like_the_code_of_a_character(tmp_path: Path) -> None:
+    home = tmp_path / "50 %20?" / "home"
+    connect(sqlite_url(home / "mlflow.db"))
+    assert [path.name for path in tmp_path.iterdir()] == ["50 %20?"] and (home / "mlflow.db").exists()

@@ -1,0 +1,52 @@
+"""A table of the report: its caption, its headings, and cells with the keys by which they sort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from search.report.metric import show_value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The text of a table's cell, and the number or text by which it sorts."""
+
+    text: str
+    key: float | str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the cell holds a number, which is aligned right and sorted by value."""
+        return not isinstance(self.key, str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table with a caption."""
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    sorts: bool = False
+    """Whether a click on a heading sorts the rows."""
+
+    def is_number(self, column: int) -> bool:
+        """Return whether every cell of a column holds a number."""
+        return all(row[column].is_number for row in self.rows)
+
+
+def text_cell(text: str) -> Cell:
+    """A cell that sorts by its text."""
+    return Cell(text=text, key=text)
+
+
+def count_cell(count: int) -> Cell:
+    """The cell of a number of things, which sorts by it."""
+    return Cell(text=f"{count:,}", key=float(count))
+
+
+def value_cell(value: Any) -> Cell:
+    """The cell of a hyperparameter's value, which sorts by the number if it is one."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(text=show_value(value), key=float(value) if is_number else str(value))
