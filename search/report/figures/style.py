@@ -45,7 +45,7 @@ class Plot:
     has_ranges: bool = False
     """Whether pages show sliders that select ranges on the figure's axes."""
 
-    @property
+    @cached_property
     def alt(self) -> str:
         """Text for people who do not see the figure: its title, and what its traces show."""
         named = dict.fromkeys(trace.name for trace in self.figure.data if trace.name and trace.showlegend is not False)
