@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from benchmarks.measured import ROOT
@@ -77,15 +78,20 @@ def delays_s(written_at: Sequence[float], seen: Seen) -> list[float]:
 
 
 @contextmanager
-def _served(home: Path) -> Iterator[str]:
-    """Serve the live page of a home; yields its address."""
+def _served(home: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Serve the live page of a home; yields its address and its process."""
     command = [sys.executable, "-m", "search.watch", "--home", str(home), "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         try:
-            yield json.loads(process.stdout.readline())["url"]
+            yield json.loads(process.stdout.readline())["url"], psutil.Process(process.pid)
         finally:
             process.terminate()
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Processor time of a process and its children so far, in seconds."""
+    return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
 
 
 def _lines(figures: Mapping[str, Any]) -> int:
@@ -126,8 +132,10 @@ def measure(home: Path, scale: float) -> dict[str, Any]:
             if search.poll() is not None:
                 raise SieveError(f"search.run ended: {(home / 'output.txt').read_text()[-500:]}")
             time.sleep(POLL_S)
-        with _served(home) as address:
+        with _served(home) as (address, server):
+            begun_at, begun_cpu_s = time.monotonic(), _cpu_s(server)
             seen = _follow(f"{address}studies/quickstart", home, search)
+            share = (_cpu_s(server) - begun_cpu_s) / (time.monotonic() - begun_at)
     finally:
         search.terminate()
         search.wait()
@@ -140,6 +148,7 @@ def measure(home: Path, scale: float) -> dict[str, Any]:
         "trials": len(delays),
         "median_s": round(statistics.median(delays), 3),
         "max_s": round(max(delays), 3),
+        "share_of_a_core": round(share, 2),
         "delays_s": [round(delay, 3) for delay in delays],
     }
 
@@ -158,6 +167,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sieve-benchmark-") as scratch:
         result = measure(Path(scratch), options.trials_scale)
     say(f"{result['trials']} trials shown after {result['median_s']} s (median), {result['max_s']} s at most")
+    say(f"the page took {result['share_of_a_core']:.0%} of a core")
     if options.save:
         say(f"kept: {write_result('live-page', result)}")
     if options.json:

@@ -1,6 +1,7 @@
-"""Records a command on a terminal as an animated GIF: `python docs/record_terminal.py` makes docs/recording.gif.
+"""Records a command on a terminal: `python docs/record_terminal.py [FOLDER]` makes docs/recording.gif.
 
 It runs the quickstart in a pseudo-terminal, as a person would see it, and keeps a frame whenever the screen changes.
+With FOLDER, the command runs there and leaves its study below `runs`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import matplotlib
 import pyte
 from PIL import Image, ImageDraw, ImageFont
 
-COLUMNS, ROWS = 96, 30
+COLUMNS, ROWS = 112, 30
 FRAME_S = 0.5
 """Seconds between two frames at least: a smaller file, and still a moving bar."""
 LAST_S = 6.0
@@ -31,16 +32,19 @@ TARGET = Path(__file__).with_name("recording.gif")
 COMMAND = ("sieve", "run", "--study", "quickstart", "--test")
 
 
-def record(command: tuple[str, ...], home: Path) -> list[tuple[float, Image.Image]]:
-    """The frames of a command, with the seconds for which each is shown."""
+def record(command: tuple[str, ...], folder: Path) -> list[tuple[float, Image.Image]]:
+    """The frames of a command that runs in a folder, with the seconds for which each is shown."""
     screen = pyte.Screen(COLUMNS, ROWS)
     stream = pyte.ByteStream(screen)
     stream.feed(f"$ {' '.join(command)}\r\n".encode())
     outer, inner = pty.openpty()
-    environment = {**os.environ, "SIEVE_HOME": str(home), "COLUMNS": str(COLUMNS), "LINES": str(ROWS), "TERM": "xterm"}
+    environment = {**os.environ, "COLUMNS": str(COLUMNS), "LINES": str(ROWS), "TERM": "xterm"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    environment.pop("SIEVE_HOME", None)  # The default, a folder in the working folder, makes a short path.
     process = subprocess.Popen(
-        [sys.executable, "-m", "search", *command[1:]], stdin=inner, stdout=inner, stderr=inner, env=environment
-    )
+        [sys.executable, "-m", "search", *command[1:]],
+        stdin=inner, stdout=inner, stderr=inner, env=environment, cwd=folder,
+    )  # fmt: skip
     os.close(inner)
     frames: list[tuple[float, Image.Image]] = []
     shown, shown_at = "", time.monotonic()
@@ -77,8 +81,8 @@ def draw(screen: pyte.Screen) -> Image.Image:
 
 def main() -> None:
     """Write the recording."""
-    with tempfile.TemporaryDirectory() as home:
-        frames = record(COMMAND, Path(home))
+    with tempfile.TemporaryDirectory() as scratch:
+        frames = record(COMMAND, Path(sys.argv[1] if len(sys.argv) > 1 else scratch))
     pictures = [picture.quantize(12, dither=Image.Dither.NONE) for _, picture in frames]
     durations = [max(60, round(1000 * seconds / SPEED)) for seconds, _ in frames]
     pictures[0].save(TARGET, save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from search.report import compared
 from search.report.facts import StudyFacts
@@ -20,7 +19,8 @@ def render_comparison(studies: Sequence[StudyFacts]) -> str:
     share_metric = all(facts.metric.name == metric.name for facts in studies)
     pieces = Pieces()
     found = compared.differences(studies)
-    return pieces.environment.get_template("compare.html.j2").render(
+    return pieces.render(
+        "compare.html.j2",
         names=[facts.record.name for facts in studies],
         remarks=list(compared.remarks(studies)),
         champions=figures.champions(studies, metric) if share_metric else None,
@@ -35,6 +35,4 @@ def render_comparison(studies: Sequence[StudyFacts]) -> str:
         },
         made_at=datetime.now(UTC),
         style=Markup(STYLE),
-        pieces=pieces,
-        plotly=Markup(get_plotlyjs()),
     )

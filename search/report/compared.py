@@ -11,7 +11,8 @@ from scipy import stats
 
 from search.report.facts import StudyFacts
 from search.report.html_tables import tried
-from search.report.metric import Metric, percent, plural, show_time, signed
+from search.report.metric import Metric, percent, plural, show_time, show_value, signed
+from search.report.observations import planned_epochs
 from search.report.spent import worker_hours
 from search.report.table import Cell, Table, text_cell
 from search.store.seal import describe_look
@@ -77,30 +78,33 @@ def same_images(first: StudyFacts, second: StudyFacts) -> bool:
 
 def champions_table(studies: Sequence[StudyFacts]) -> Table:
     """A row for each study: its champion's mean, its test accuracy, its cost."""
+    labels = {facts.metric.label for facts in studies}
+    metric = labels.pop() if len(labels) == 1 else "each study's metric"
     rows = []
     for facts in studies:
-        metric, best = facts.metric, facts.finalists[0] if facts.finalists else None
+        own, best = facts.metric, facts.finalists[0] if facts.finalists else None
         hours, unit = worker_hours(facts)
+        where = {"GPU-hours": " on GPUs", "core-hours": " on CPU cores"}.get(unit, "")
         test = facts.test
-        tested = "sealed" if test is None else f"{percent(test.accuracy, metric.digits)} ({describe_look(test)})"
+        tested = "sealed" if test is None else f"{percent(test.accuracy, own.digits)} ({describe_look(test)})"
         rows.append(
             (
                 text_cell(facts.record.name),
-                Cell(text=metric.show(best.mean), key=best.mean) if best else text_cell("-"),
-                text_cell(metric.show_interval(best.interval) if best else "-"),
+                Cell(text=own.show(best.mean), key=best.mean) if best else text_cell("-"),
+                text_cell(own.show_interval(best.interval) if best else "-"),
                 text_cell(plural(len(best.values), "seed") if best else "-"),
                 text_cell(tested),
                 Cell(text=f"{len(facts.trials):,}", key=float(len(facts.trials))),
                 Cell(text=f"{len(facts.epochs):,}", key=float(len(facts.epochs))),
-                Cell(text=f"{show_time(3600 * hours)} ({unit.removesuffix('-hours')})", key=hours),
+                Cell(text=f"{show_time(3600 * hours)}{where}", key=hours),
             )
         )
     return Table(
         caption=(
-            "Each champion's mean over its fresh seeds with its 95 % interval, and what the whole study cost. The test "
-            "accuracy is that of the registered classifier."
+            "The mean of each champion's runs on fresh seeds with its 95 % interval, and what the whole study cost, "
+            "confirmation included. The test accuracy is that of the registered classifier."
         ),
-        headings=("study", "champion", "95 % interval", "mean of", "test accuracy", "trials", "epochs", "worker time"),
+        headings=("study", metric, "95 % interval", "mean of", "test accuracy", "trials", "epochs", "worker time"),
         rows=tuple(rows),
     )
 
@@ -173,7 +177,7 @@ def _tried_or_fixed(facts: StudyFacts, field: str) -> str:
     if searched := tried(facts, field):
         return searched
     config = facts.record.definition.config
-    return f"= {config[field]}" if field in config else "-"
+    return f"= {show_value(config[field])}" if field in config else "-"
 
 
 def course(facts: StudyFacts) -> pd.DataFrame:
@@ -203,6 +207,10 @@ def remarks(studies: Sequence[StudyFacts]) -> Iterator[str]:
                 f"{first.record.name} and {second.record.name} do not share their images or their split: their values "
                 "are not comparable."
             )
+    confirmed = {facts.record.name: planned_epochs(facts.confirmation) for facts in studies if facts.confirmation}
+    if len(set(confirmed.values())) > 1:
+        listed = ", ".join(f"{name} {epochs}" for name, epochs in confirmed.items())
+        yield f"Longer training alone gives better values, and the champions' runs differ in epochs ({listed})."
     looked = [facts for facts in studies if facts.looks]
     sealed = {facts.record.data.sealed_fingerprint for facts in looked}
     if len(looked) > 1 and len(sealed) == 1:

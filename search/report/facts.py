@@ -135,11 +135,15 @@ def open_facts(settings: Settings, study: str) -> StudyFacts:
         storage.close()
 
 
-def read_facts(storage: Storage, study: str) -> StudyFacts:
-    """Read a study from the database. Raises UserError if it does not exist."""
+def read_facts(storage: Storage, study: str, earlier: StudyFacts | None = None) -> StudyFacts:
+    """Read a study from the database. Raises UserError if it does not exist.
+
+    Stages that have not changed since `earlier` was read are taken from there.
+    """
     record = find_study(storage, study)
     signature = read_signature(storage, record)  # First: a change in the meantime makes it old, not wrong.
-    stages = [_read_stage(storage, stage) for stage in read_stages(storage, study)]
+    known = {stage.record.optuna_study: stage for stage in (earlier.all_stages if earlier else ())}
+    stages = [_read_stage(storage, stage, known.get(stage.optuna_study)) for stage in read_stages(storage, study)]
     return StudyFacts(
         record=record,
         metric=Metric(name=record.definition.metric, images=record.data.val),
@@ -152,14 +156,16 @@ def read_facts(storage: Storage, study: str) -> StudyFacts:
     )
 
 
-def _read_stage(storage: Storage, record: StageRecord) -> StageFacts:
-    pinned = record.pinned
+def _read_stage(storage: Storage, record: StageRecord, earlier: StageFacts | None) -> StageFacts:
+    pinned, snapshot = record.pinned, stage_snapshot(storage, record)  # The snapshot first, as the signature.
+    if earlier and (earlier.record, earlier.snapshot) == (record, snapshot):
+        return earlier
     trials = stage_trials(storage, record)
     index = pd.Index([trial.number for trial in trials], name="trial", dtype=int)
     return StageFacts(
         record=record,
         pinned=pinned,
-        snapshot=stage_snapshot(storage, record),
+        snapshot=snapshot,
         optuna_trials=tuple(trials),
         trials=pd.DataFrame([_trial_row(trial, pinned) for trial in trials], index=index, columns=_TRIAL_COLUMNS),
         params=pd.DataFrame([t.params for t in trials], index=index, columns=_param_names(pinned), dtype=object),

@@ -60,8 +60,8 @@ class Importance:
     correlations: tuple[Correlation, ...]
 
 
-RankParameters = Callable[[Sequence[FrozenTrial]], list[Importance]]
-"""What `rank_parameters` does; the live page calls it less often."""
+RankParameters = Callable[[Sequence[FrozenTrial]], list[Importance] | None]
+"""What `rank_parameters` does; the live page calls it less often and does not wait for it: None until it is ready."""
 
 
 def trials_needed(parameters: int) -> int:
@@ -69,15 +69,22 @@ def trials_needed(parameters: int) -> int:
     return max(MIN_TRIALS, TRIALS_PER_PARAMETER * parameters)
 
 
+def has_enough(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether enough of these trials are complete, with different values, for an estimate of importance."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    needed = trials_needed(len(parameters_of(complete)))
+    return len(complete) >= needed and len({trial.value for trial in complete}) > 1
+
+
 def rank_parameters(trials: Sequence[FrozenTrial]) -> list[Importance]:
     """Parameters of these trials, most important first; empty with fewer complete trials than `trials_needed`.
 
     Source: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance", as Optuna evaluates it.
     """
+    if not has_enough(trials):
+        return []
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     parameters = parameters_of(complete)
-    if len(complete) < trials_needed(len(parameters)) or len({trial.value for trial in complete}) == 1:
-        return []
     shared = [parameter for parameter in parameters if all(parameter.name in trial.params for trial in complete)]
     sample = _sample(complete)
     columns, metric_N = to_columns(sample, shared), np.array([trial.value for trial in sample], dtype=float)

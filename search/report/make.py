@@ -14,6 +14,7 @@ from search.command_line import command_line
 from search.pictures.draw_all import draw_pictures
 from search.report.ablation_chapter import read_chapter
 from search.report.compare_page import render_comparison
+from search.report.drawing import Draw, draw_now
 from search.report.embedded_pictures import read_pictures
 from search.report.facts import StudyFacts, read_facts
 from search.report.image_problems import read_image_problems
@@ -55,12 +56,14 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
     return path
 
 
-def render_study(settings: Settings, facts: StudyFacts, rank: RankParameters = rank_parameters) -> Page:
-    """The report's page with the study's ablation and pictures; `rank` estimates the importance of parameters."""
+def render_study(
+    settings: Settings, facts: StudyFacts, *, rank: RankParameters = rank_parameters, draw: Draw = draw_now
+) -> Page:
+    """The report's page with the study's ablation and pictures; `rank` and `draw` are those of `gather`."""
     ablation = read_chapter(settings, facts)
     pictures = read_pictures(settings.home, facts.record.name, is_tested=facts.test is not None)
     problems = read_image_problems(settings.home, facts.record)
-    return render(facts, pictures, ablation, problems=problems, rank=rank)
+    return render(facts, pictures, ablation, problems=problems, rank=rank, draw=draw)
 
 
 def make_comparison(settings: Settings, studies: Sequence[str], output: Path | None = None) -> Path:

@@ -9,6 +9,7 @@ from typing import Literal
 from data.text import listed
 from search.report.facts import StageFacts, StudyFacts
 from search.report.hints import edge_hints, last_improvement, pruned_choices
+from search.report.kept import once_for_stage
 from search.report.metric import Metric, percent, plural, show_p, show_time
 from search.report.parameter_effects import ParameterEffect, ParameterEffects
 from search.report.spent import Pruning
@@ -163,7 +164,12 @@ def _test(facts: StudyFacts) -> Iterator[Observation]:
     )
 
 
-def _stage(stage: StageFacts, effects: ParameterEffects, metric: Metric) -> Iterator[Observation]:
+@once_for_stage
+def _stage(stage: StageFacts, effects: ParameterEffects, metric: Metric) -> tuple[Observation, ...]:
+    return tuple(_stage_findings(stage, effects, metric))
+
+
+def _stage_findings(stage: StageFacts, effects: ParameterEffects, metric: Metric) -> Iterator[Observation]:
     def finding(strength: Strength, text: str) -> Observation:
         return Observation(about=stage.name, strength=strength, text=text)
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from shlex import quote
 
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from search.report import html_tables as tables
 from search.report import spent as cost
 from search.report.ablation_chapter import AblationChapter
+from search.report.drawing import Draw, draw_now
 from search.report.embedded_pictures import Picture
-from search.report.facts import StudyFacts
+from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import outcome
 from search.report.figures import over_time as progress
 from search.report.figures.style import Plot
 from search.report.image_problems import ImageProblems
 from search.report.importance import RankParameters, rank_parameters
+from search.report.kept import once_for_stage
 from search.report.look_tables import calibration_table, class_table, measure_table, selective_table
 from search.report.metric import percent, plural, show_time
 from search.report.observations import Observation, observe
-from search.report.parameter_effects import estimate_parameter_effects
+from search.report.parameter_effects import ParameterEffects, estimate_parameter_effects
 from search.report.pieces import Page, Pieces
 from search.report.sections import Section, sections_of
 from search.report.spent import Pruning
@@ -56,19 +55,24 @@ class Contents:
     versions: Mapping[str, str]
 
 
-def gather(facts: StudyFacts, rank: RankParameters = rank_parameters) -> Contents:
-    """The contents of a study's report; `rank` estimates the importance of parameters, which takes most of the time."""
-    effects = {
-        stage.name: estimate_parameter_effects(stage.optuna_trials, maximize=facts.metric.maximize)
-        for stage in facts.stages
-    }
-    pruning = {stage.name: cost.measure_pruning(stage) for stage in facts.stages}
+_pruning, _times = once_for_stage(cost.measure_pruning), once_for_stage(cost.measure_time)
+
+
+@once_for_stage
+def _effects(stage: StageFacts, *, maximize: bool) -> ParameterEffects:
+    return estimate_parameter_effects(stage.optuna_trials, maximize=maximize)
+
+
+def gather(facts: StudyFacts, rank: RankParameters = rank_parameters, draw: Draw = draw_now) -> Contents:
+    """The contents of a study's report; `rank` estimates the importance of parameters, `draw` draws the figures."""
+    effects = {stage.name: _effects(stage, maximize=facts.metric.maximize) for stage in facts.stages}
+    pruning = {stage.name: _pruning(stage) for stage in facts.stages}
     observations = observe(facts, effects, pruning)
-    times = [cost.measure_time(stage, facts.record.data.train) for stage in facts.all_stages]
+    times = [_times(stage, facts.record.data.train) for stage in facts.all_stages]
     return Contents(
         figures=_first_screen(facts),
-        overview=_overview(facts, list(pruning.values()), times),
-        sections=list(sections_of(facts, observations, rank)),
+        overview=_overview(facts, list(pruning.values()), times, draw),
+        sections=list(sections_of(facts, observations, rank, draw)),
         observations=observations,
         tables=_tables(facts, times),
         command=_command(facts),
@@ -83,11 +87,13 @@ def render(
     *,
     problems: ImageProblems | None = None,
     rank: RankParameters = rank_parameters,
+    draw: Draw = draw_now,
 ) -> Page:
-    """Render the report as self-contained HTML that loads nothing from elsewhere; `rank` is that of `gather`."""
+    """Render the report as self-contained HTML that loads nothing from elsewhere; `rank`, `draw`: as for `gather`."""
     pieces = Pieces()
-    html = pieces.environment.get_template("page.html.j2").render(
-        **vars(gather(facts, rank)),
+    html = pieces.render(
+        "page.html.j2",
+        **vars(gather(facts, rank, draw)),
         facts=facts,
         metric=facts.metric,
         pictures=pictures,
@@ -98,8 +104,6 @@ def render(
         made_at=datetime.now(UTC),
         started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
         state=facts.signature,
-        pieces=pieces,
-        plotly=Markup(get_plotlyjs()),
     )
     return Page(html=html, parts=pieces.parts, figures=pieces.figures)
 
@@ -160,19 +164,27 @@ def _command(facts: StudyFacts) -> str:
     return f"sieve run --study {quote(facts.record.name)} --data {quote(facts.record.data.spec.source)}"
 
 
-def _overview(facts: StudyFacts, pruning: list[Pruning], times: list[cost.StageTime]) -> dict[str, Plot | None]:
-    stages = [stage for stage in facts.stages if not stage.trials.empty]
-    return {
-        "comparison": outcome.comparison(facts),
-        "labels": outcome.labels(facts.record.data, facts.test),
-        "funnel": outcome.funnel(facts),
-        "pruning": outcome.pruning(pruning) if any(stage.trials for stage in pruning) else None,
-        "components": outcome.components(times) if any(time.worker_s for time in times) else None,
-        "creation_order": progress.creation_order(stages, facts.metric) if len(stages) > 1 else None,
-        "epoch_curves": progress.epoch_curves(stages, facts.metric) if len(stages) > 1 else None,
-        "finalists": outcome.finalists(facts.finalists, facts.metric) if facts.finalists else None,
-        "confusion": outcome.confusion(facts.test) if facts.test else None,
+def _overview(
+    facts: StudyFacts, pruning: list[Pruning], times: list[cost.StageTime], draw: Draw
+) -> dict[str, Plot | None]:
+    stages, metric, test = [stage for stage in facts.stages if not stage.trials.empty], facts.metric, facts.test
+    searched, every = (facts.record.state, facts.stages), (facts.record, facts.all_stages, test)
+    makers: dict[str, tuple[object, Callable[[], Plot | None]]] = {
+        "comparison": (every, lambda: outcome.comparison(facts)),
+        "labels": ((facts.record.data, test), lambda: outcome.labels(facts.record.data, test)),
+        "funnel": (every, lambda: outcome.funnel(facts)),
+        "pruning": (searched, lambda: outcome.pruning(pruning) if any(stage.trials for stage in pruning) else None),
+        "components": (every, lambda: outcome.components(times) if any(time.worker_s for time in times) else None),
+        "creation_order": (searched, lambda: progress.creation_order(stages, metric) if len(stages) > 1 else None),
+        "epoch_curves": (searched, lambda: progress.epoch_curves(stages, metric) if len(stages) > 1 else None),
+        "finalists": (every, lambda: outcome.finalists(facts.finalists, metric) if facts.finalists else None),
+        "confusion": ((test,), lambda: outcome.confusion(test) if test else None),
     }
+
+    def one(name: str, inputs: object, make: Callable[[], Plot | None]) -> Plot | None:
+        return next(iter(draw(name, inputs, lambda: [make()])), None)
+
+    return {name: one(name, inputs, make) for name, (inputs, make) in makers.items()}
 
 
 def _tables(facts: StudyFacts, times: Sequence[cost.StageTime]) -> dict[str, tables.Table | None]:

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, count
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from search.report.figures.style import Plot
 from search.report.metric import signed
@@ -18,8 +20,11 @@ from search.report.metric import signed
 _HERE = Path(__file__).parent
 STYLE = (_HERE / "page.css").read_text("utf-8")
 """The style of the report, which other pages share."""
-FIGURE_DIGITS = 6
-"""Significant digits of the numbers in figures; with all 17, the page of a large study has twice the size."""
+TEMPLATES = Environment(
+    loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+"""The templates of the report; compiled once, because the live page renders them every few seconds."""
+TEMPLATES.globals["signed"] = signed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +39,17 @@ class Page:
 
 
 class Pieces:
-    """Collects the parts of a page and their figures while a template of its `environment` renders."""
+    """Collects the parts of a page and their figures while its template renders."""
 
     def __init__(self) -> None:
         self.parts: dict[str, str] = {}
         self.figures: dict[str, str] = {}
-        self.environment = Environment(
-            loader=FileSystemLoader(_HERE),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self.environment.globals |= {"place": self.place, "part": self.part, "signed": signed}
         self._part = "page"
+
+    def render(self, template: str | Template, **content: object) -> str:
+        """Render a template of `TEMPLATES`, which calls `part` and `place`."""
+        found = TEMPLATES.get_template(template)
+        return found.render(place=self.place, part=self.part, pieces=self, plotly=Markup(_plotlyjs()), **content)
 
     def part(self, name: str, caller: Callable[[], str], tag: str = "div") -> Markup:
         """A part of the page: the HTML of the template's block, in an element that carries the part's name."""
@@ -64,8 +66,7 @@ class Pieces:
         wanted = f"{self._part}-{re.sub(r'[^a-z0-9]+', '-', plot.title.lower()).strip('-')}"
         numbered = (f"{wanted}-{number}" for number in count(2))
         name = next(name for name in chain([wanted], numbered) if name not in self.figures)
-        drawn = json.loads(plot.figure.to_json(), parse_float=_rounded)
-        self.figures[name] = json.dumps({"id": name, **drawn}, separators=(",", ":"))
+        self.figures[name] = f'{{"id":{json.dumps(name)},{plot.json.removeprefix("{")}'
         return name
 
     def to_json(self) -> Markup:
@@ -73,5 +74,6 @@ class Pieces:
         return Markup(f"[{','.join(self.figures.values())}]".replace("<", "\\u003c"))
 
 
-def _rounded(digits: str) -> float:
-    return float(f"{float(digits):.{FIGURE_DIGITS}g}")
+@cache
+def _plotlyjs() -> str:
+    return str(get_plotlyjs())

@@ -9,6 +9,7 @@ import pandas as pd
 
 from search import names
 from search.report import html_tables as tables
+from search.report.drawing import Draw, Make, draw_now
 from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import front as pareto
 from search.report.figures import over_time as progress
@@ -36,7 +37,8 @@ class Section:
     slices: tuple[Plot, ...] = ()
     slices_note: str = ""
     """What the slices leave out."""
-    importance: tuple[Importance, ...] = ()
+    importance: Sequence[Importance] | None = ()
+    """None while it is being estimated."""
     needed: int = MIN_TRIALS
     """Number of complete trials that the estimate of importance needs."""
     best: tables.Table | None = None
@@ -45,45 +47,53 @@ class Section:
 
 
 def sections_of(
-    facts: StudyFacts, observations: Sequence[Observation], rank: RankParameters = rank_parameters
+    facts: StudyFacts,
+    observations: Sequence[Observation],
+    rank: RankParameters = rank_parameters,
+    draw: Draw = draw_now,
 ) -> Iterator[Section]:
     """A section for each stage that has begun and, with several stages, one for all of them together."""
     for stage in facts.stages:
         if not stage.trials.empty:
             own = tuple(found for found in observations if found.about == stage.name)
             is_probe = stage.pinned.is_probe
-            yield _probe_section(stage, facts, own) if is_probe else _stage_section(stage, facts, own, rank)
+            yield _probe_section(stage, facts, own) if is_probe else _stage_section(stage, facts, own, rank, draw)
     if len(facts.stages) > 1 and any(not stage.complete.empty for stage in facts.stages):
-        yield _pooled_section(facts, rank)
+        yield _pooled_section(facts, rank, draw)
 
 
 def _stage_section(
-    stage: StageFacts, facts: StudyFacts, observations: tuple[Observation, ...], rank: RankParameters
+    stage: StageFacts, facts: StudyFacts, observations: tuple[Observation, ...], rank: RankParameters, draw: Draw
 ) -> Section:
-    metric = facts.metric
+    metric, key = facts.metric, f"stage-{stage.record.position + 1}"
     importance = rank(stage.optuna_trials)
     parameters = {parameter.name: parameter for parameter in parameters_of(stage.optuna_trials)}
-    ranked = [parameters[entry.parameter] for entry in importance] or list(parameters.values())
+    ranked = [parameters[entry.parameter] for entry in importance or ()] or list(parameters.values())
     measured = stage.trials[stage.trials["value"].notna()]
     params = stage.params.loc[measured.index]
     complete = [stage.optuna_trials[number] for number in stage.complete.index]
     has_marks = bool(ranked) and not measured.empty
-    plots = (
-        pareto.front_plot(stage, metric),
-        progress.creation_order([stage], metric),
-        progress.epoch_curves([stage], metric),
-        space.parallel_coordinates(params, measured["value"], ranked, metric) if has_marks else None,
-        space.contour(complete, ranked, metric),
-    )
+    figures: dict[str, Make] = {
+        "front": lambda: [pareto.front_plot(stage, metric)],
+        "order": lambda: [progress.creation_order([stage], metric)],
+        "curves": lambda: [progress.epoch_curves([stage], metric)],
+        "parallel": lambda: (
+            [space.parallel_coordinates(params, measured["value"], ranked, metric)] if has_marks else []
+        ),
+        "contour": lambda: [space.contour(complete, ranked, metric)],
+    }
+    inputs = (stage, tuple(parameter.name for parameter in ranked))
     return Section(
-        key=f"stage-{stage.record.position + 1}",
+        key=key,
         title=f"Stage {stage.record.position + 1}: {stage.name}",
         lead=_lead(stage, facts),
         observations=observations,
-        plots=tuple(plot for plot in plots if plot),
-        slices=tuple(space.slices(params, measured, ranked, metric)) if has_marks else (),
+        plots=tuple(plot for name, make in figures.items() for plot in draw(f"{key} {name}", inputs, make)),
+        slices=draw(
+            f"{key} slices", inputs, lambda: space.slices(params, measured, ranked, metric) if has_marks else []
+        ),
         slices_note=space.slices_note(measured, ranked),
-        importance=tuple(importance),
+        importance=importance,
         needed=trials_needed(len(parameters)),
         best=tables.best_table([stage], metric),
     )
@@ -130,10 +140,15 @@ def _lead(stage: StageFacts, facts: StudyFacts) -> str:
     return lead
 
 
-def _pooled_section(facts: StudyFacts, rank: RankParameters) -> Section:
+def _pooled_section(facts: StudyFacts, rank: RankParameters, draw: Draw) -> Section:
     trials = pool_trials(facts)
-    params = pd.DataFrame([trial.params for trial in trials], dtype=object)
-    values = pd.Series([trial.value for trial in trials], dtype=float)
+    parameters = parameters_of(trials)
+
+    def parallel() -> list[Plot]:
+        params = pd.DataFrame([trial.params for trial in trials], dtype=object)
+        values = pd.Series([trial.value for trial in trials], dtype=float)
+        return [space.parallel_coordinates(params, values, parameters, facts.metric)]
+
     return Section(
         key="all-stages",
         title="All stages together",
@@ -141,8 +156,8 @@ def _pooled_section(facts: StudyFacts, rank: RankParameters) -> Section:
             "All complete trials of all stages with all searched hyperparameters. Stages differ in epochs and base "
             "configurations, so the stage is shown as a parameter of its own."
         ),
-        plots=(space.parallel_coordinates(params, values, parameters_of(trials), facts.metric),),
-        importance=tuple(rank(trials)),
-        needed=trials_needed(len(parameters_of(trials))),
+        plots=draw("all-stages parallel", facts.stages, parallel),
+        importance=rank(trials),
+        needed=trials_needed(len(parameters)),
         best=tables.best_table(facts.stages, facts.metric),
     )

@@ -6,17 +6,14 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from optuna.trial import FrozenTrial, TrialState
 
 from search import names
 from search.gpus import read_gpus
-from search.report.facts import read_facts
-from search.report.importance import Importance, rank_parameters
+from search.report.facts import StudyFacts, read_facts
 from search.report.make import REPORT_FILE, render_study
 from search.report.metric import Metric, plural
 from search.report.pieces import Page
@@ -25,14 +22,13 @@ from search.settings import Settings
 from search.status import standing
 from search.store.find import find_study
 from search.store.storage import Storage
+from search.watch.seldom import DrawSeldom, RankSeldom
 
 STATUS_S = 0.5
 """Seconds for which a status that was read is shown to every reader."""
-PAUSE_SHARE = 1.0
+PAUSE_SHARE = 2.0
 """Seconds between two renderings for every second of processor time that the last one took, so that most of the
 processor is left to the training."""
-MORE_TRIALS = 1.2
-"""Growth of the number of complete trials after which the importance of a stage's parameters is estimated anew."""
 HEAD_BYTES = 2000
 _STATE = re.compile(rb'<meta name="sieve-state" content="(\w*)">')
 TEMPLATES = Environment(
@@ -53,9 +49,9 @@ class LiveStudy:
         self._storage = storage
         self._status_lock, self._render_lock = threading.Lock(), threading.Lock()
         self._status, self._status_at = "", -STATUS_S
-        self._rank = RankSeldom()
+        self._rank, self._draw = RankSeldom(), DrawSeldom()
         self._report: _Version | None = None
-        self._signature = ""
+        self._facts: StudyFacts | None = None
         self._due_at = 0.0
         self._process = uuid.uuid4().hex[:8]
 
@@ -123,14 +119,16 @@ class LiveStudy:
     def _has_changed(self) -> bool:
         return (
             self._rank.has_news
-            or read_signature(self._storage, find_study(self._storage, self.study)) != self._signature
+            or self._draw.is_due
+            or self._facts is None
+            or read_signature(self._storage, find_study(self._storage, self.study)) != self._facts.signature
         )
 
     def _render(self) -> Page:
-        facts = read_facts(self._storage, self.study)
+        facts = read_facts(self._storage, self.study, self._facts)
         self._rank.has_news = False
-        page = render_study(self._settings, facts, rank=self._rank)
-        self._signature = facts.signature
+        page = render_study(self._settings, facts, rank=self._rank, draw=self._draw)
+        self._facts = facts
         return page
 
     def _read_status(self) -> str:
@@ -158,37 +156,3 @@ class _Version:
             name: before.changed_at[name] if before and known.get(name) == content else self.number
             for name, content in {**page.parts, **page.figures}.items()
         }
-
-
-class RankSeldom:
-    """`rank_parameters` without the wait: an estimate is shown until a newer one is ready, which a thread makes.
-
-    Only the first estimate for a stage is waited for. A newer one is made when the stage has a fifth more complete
-    trials.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[object, tuple[int, list[Importance]]] = {}
-        self._working: threading.Thread | None = None
-        self.has_news = False
-        """Whether an estimate has become ready that no page shows yet."""
-
-    def __call__(self, trials: Sequence[FrozenTrial]) -> list[Importance]:
-        """What `rank_parameters` returns for these trials, or returned recently for fewer of them."""
-        complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
-        first = tuple(sorted(trials[0].params.items())) if trials else ()
-        key = (first, *sorted({name for trial in trials for name in trial.params}))
-        then, found = self._known.get(key, (0, []))
-        if not found:
-            self._estimate(key, complete, trials)
-        elif complete >= MORE_TRIALS * then and (self._working is None or not self._working.is_alive()):
-            self._working = threading.Thread(target=self._estimate_anew, args=(key, complete, trials), daemon=True)
-            self._working.start()
-        return self._known[key][1]
-
-    def _estimate(self, key: object, complete: int, trials: Sequence[FrozenTrial]) -> None:
-        self._known[key] = complete, rank_parameters(trials)
-
-    def _estimate_anew(self, key: object, complete: int, trials: Sequence[FrozenTrial]) -> None:
-        self._estimate(key, complete, trials)
-        self.has_news = True

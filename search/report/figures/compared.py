@@ -17,7 +17,7 @@ _DASHES = ("solid", "dash", "dot")
 
 def champions(studies: Sequence[StudyFacts], metric: Metric) -> Plot | None:
     """Each champion's mean and test accuracy with their intervals; None before the first champion."""
-    figure = blank(xaxis_tickformat=metric.axis_format, xaxis_title=metric.label)
+    figure = blank(xaxis_tickformat=metric.axis_format, xaxis_title=metric.label.removeprefix("validation "))
     rows = [(facts, facts.finalists[0]) for facts in studies if facts.finalists]
     if not rows:
         return None
@@ -45,7 +45,7 @@ def champions(studies: Sequence[StudyFacts], metric: Metric) -> Plot | None:
         )  # fmt: skip
     figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
-        title="Champions",
+        title="Each champion with its 95 % interval",
         caption=(
             "Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test accuracy over images (Wilson). "
             "Whether two champions differ is in the table of differences: overlapping intervals do not answer it."
@@ -79,7 +79,8 @@ def best_against_cost(studies: Sequence[StudyFacts], metric: Metric, column: str
         title=f"Best value against {title}",
         caption=(
             f"The best {metric.label} of a complete trial so far, a single run, against the {title} of all trials that "
-            "had ended by then. The confirmation is left out."
+            "had ended by then. The confirmation is left out. The best of many runs tends to be lucky, and trials of "
+            "more epochs reach more: this figure shows how fast a search went, not which champion is better."
         ),
         figure=figure,
         height_px=380,

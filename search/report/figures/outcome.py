@@ -55,6 +55,13 @@ def comparison(facts: StudyFacts) -> Plot | None:
             hovertemplate=f"%{{y}}<br>{metric.show(value)}<extra></extra>",
         )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
+    if not facts.finalists:
+        return Plot(
+            title="The best run of each stage",
+            caption=f"{metric.heading} of each stage's best single run. {_epochs_note(facts)}There is no champion yet.",
+            figure=figure,
+            height_px=70 + ROW_PX * max(2, len(rows)),
+        )
     return Plot(
         title="The champion compared with the best run of each stage",
         caption=(

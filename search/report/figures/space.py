@@ -23,6 +23,8 @@ MOST_POINTS = 500
 """Largest number of trials that a slice shows; of more, the best ones and a random sample."""
 BEST_POINTS = 100
 """Number of complete trials with the best values that a slice always shows."""
+MOST_LINES, BEST_LINES = 1000, 200
+"""The same for parallel coordinates: more lines cannot be told apart, and take seconds to draw without a GPU."""
 MOST_CONTOUR_TRIALS, BEST_CONTOUR_TRIALS = 200, 50
 """The same for a contour plot, which has a cell for each pair of trials."""
 CONTOUR_MARGIN = 0.05
@@ -38,7 +40,17 @@ RANGE_MARGIN = 0.25
 def parallel_coordinates(
     params: pd.DataFrame, values: pd.Series, parameters: Sequence[Parameter], metric: Metric
 ) -> Plot:
-    """A line for each trial through its value and parameters; `params` and `values` have a row for each trial."""
+    """A line for each trial through its value and parameters; `params` and `values` have a row for each trial.
+
+    Of more than `MOST_LINES` trials, the best ones and a random sample that never changes are shown.
+    """
+    every, worst, best = len(values), *((0.1, 1.0) if metric.maximize else (0.9, 0.0))
+    low, high = values.quantile(worst), values.quantile(best)
+    if every > MOST_LINES:
+        first = values.sort_values(ascending=not metric.maximize).index[:BEST_LINES]
+        others = values.drop(first).sample(MOST_LINES - BEST_LINES, random_state=0).index
+        values = values[values.index.isin([*first, *others])]
+        params = params.loc[values.index]
     result = {"label": metric.label.removeprefix("validation "), "values": values.tolist()}
     dimensions = [result | {"tickformat": metric.axis_format}]  # First, where a narrow screen shows it.
     dimensions += [_dimension(parameter, params[parameter.name]) for parameter in parameters[:MOST_AXES]]
@@ -48,8 +60,6 @@ def parallel_coordinates(
         line={"color": values.tolist(), "coloraxis": "coloraxis"},
         meta={"choices": [parameter.name for parameter in parameters[:MOST_AXES] if _has_options(parameter)]},
     )
-    worst, best = (0.1, 1.0) if metric.maximize else (0.9, 0.0)
-    low, high = values.quantile(worst), values.quantile(best)
     figure.update_layout(
         coloraxis={
             "cmin": min(low, high),
@@ -62,7 +72,7 @@ def parallel_coordinates(
     return Plot(
         title="Parallel coordinates",
         caption=(
-            f"A line for each of {plural(len(values), 'trial')}; a stronger colour is a better value. The first axis "
+            f"A line for each of {_counted(len(values), every)}; a stronger colour is a better value. The first axis "
             f"is the {metric.label}, the others are the parameters.{left_out(parameters)}"
         ),
         usage=(
@@ -74,6 +84,12 @@ def parallel_coordinates(
         height_px=400,
         min_width_px=AXIS_WIDTH_PX * (len(dimensions) + 1),
     )
+
+
+def _counted(shown: int, every: int) -> str:
+    if shown == every:
+        return plural(every, "trial")
+    return f"{shown:,} of {every:,} trials, the {BEST_LINES} best and a random sample of the others"
 
 
 def left_out(parameters: Sequence[Parameter]) -> str:

@@ -82,6 +82,15 @@ def test_two_looks_at_the_same_test_images_are_named(made: MadeStudy) -> None:
     assert any("looked at the same test images" in remark for remark in both)
 
 
+def test_champions_of_different_lengths_are_named(made: MadeStudy) -> None:
+    facts = made.facts()
+    assert facts.confirmation is not None
+    longer = replace(facts.confirmation, trials=facts.confirmation.trials.assign(epochs_planned=30))
+    other = replace(renamed(facts, "other"), confirmation=longer)
+    assert any("differ in epochs (made 8, other 30)" in remark for remark in remarks([facts, other]))
+    assert not any("differ in epochs" in remark for remark in remarks([facts, renamed(facts, "other")]))
+
+
 def test_the_best_so_far_rises_with_the_time_of_all_trials(made: MadeStudy) -> None:
     facts = made.facts()
     line = course(facts)

@@ -22,6 +22,7 @@ from search.report.figures.over_time import MOST_CURVES, creation_order, epoch_c
 from search.report.figures.space import (
     MOST_AXES,
     MOST_CONTOUR_TRIALS,
+    MOST_LINES,
     MOST_POINTS,
     contour,
     parallel_coordinates,
@@ -186,7 +187,10 @@ def test_figures_of_5000_trials_show_the_best_and_a_sample(made: MadeStudy) -> N
     assert sum(len(trace.x) for trace in shown[0].figure.data) == MOST_POINTS
     assert "26 less important parameters" in slices_note(measured, parameters)
     plot = parallel_coordinates(params.loc[measured.index], measured["value"], parameters, facts.metric)
-    assert len(plot.figure.data[0].dimensions) == MOST_AXES + 1 and "26 less important" in plot.caption
+    dimensions = plot.figure.data[0].dimensions
+    assert len(dimensions) == MOST_AXES + 1 and "26 less important" in plot.caption
+    assert {len(axis["values"]) for axis in dimensions} == {MOST_LINES}
+    assert f"1,000 of {len(measured):,} trials" in plot.caption and max(dimensions[0]["values"]) == best
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plotly.offline import get_plotlyjs
 
 from search.report.figures.space import parallel_coordinates
-from search.report.pieces import Pieces
+from search.report.pieces import TEMPLATES, Pieces
 from search.report.spaces import parameters_of
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import MadeStudy
@@ -22,7 +21,7 @@ FOCUSED = "document.activeElement"
 TEMPLATE = """{% from "macros.html.j2" import plot with context %}<!doctype html>
 <style>{% include "page.css" %}</style>
 {% call part("stage-1") %}{{ plot(figure) }}{% endcall %}
-<script type="application/json" id="figures">{{ pieces.to_json() }}</script><script>{{ plotly|safe }}</script>
+<script type="application/json" id="figures">{{ pieces.to_json() }}</script><script>{{ plotly }}</script>
 <script>{% include "page_ranges.js" %}{% include "page.js" %}</script>"""
 
 
@@ -35,7 +34,7 @@ def parallel(made: MadeStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     parameters = parameters_of(stage.optuna_trials)
     figure = parallel_coordinates(stage.params.loc[rows.index], rows["value"], parameters, facts.metric)
     pieces = Pieces()
-    page = pieces.environment.from_string(TEMPLATE).render(figure=figure, pieces=pieces, plotly=get_plotlyjs())
+    page = pieces.render(TEMPLATES.from_string(TEMPLATE), figure=figure)
     path = tmp_path_factory.mktemp("parallel") / "page.html"
     path.write_text(page, "utf-8")
     return path

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,8 @@ import optuna
 import pytest
 import requests
 
+from search.report.facts import read_facts
+from search.report.figures.outcome import labels
 from search.report.importance import Importance
 from search.report.make import make_report
 from search.settings import Settings
@@ -27,7 +29,8 @@ from search.store.pinned_stage import PinnedStage
 from search.store.records import create_study, update_study
 from search.store.storage import Storage, open_storage
 from search.watch.events import study_events
-from search.watch.live_study import LiveStudy, RankSeldom
+from search.watch.live_study import LiveStudy
+from search.watch.seldom import DrawSeldom, RankSeldom
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import DATA, STUDY, begin_stage, run_trial, settings_at
 
@@ -137,7 +140,8 @@ def test_a_port_that_is_in_use_is_one_line(served: Going) -> None:
     assert done.returncode == 2 and f"port {port} on 127.0.0.1 is in use" in done.stderr
 
 
-def test_a_version_of_another_process_gets_everything(going: Going) -> None:
+def test_a_version_of_another_process_gets_everything(going: Going, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RankSeldom, "start", lambda *_: None)
     live = LiveStudy(going.settings, going.storage, STUDY.name)
     assert live.change_since("") is None  # Nothing is rendered yet.
     _, version = live.html()
@@ -150,22 +154,48 @@ def test_importance_is_estimated_anew_only_when_a_stage_has_a_fifth_more_trials(
     going: Going, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
+    working: list[Callable[[list[Importance]], None]] = []
+
+    def start(_: RankSeldom, trials: list[optuna.trial.FrozenTrial], take: Any) -> None:
+        asked.append(len(trials))
+        working.append(take)
 
     estimated = [Importance(parameter="dropout", share=1.0, interval=None, correlations=())]
-
-    def estimate(trials: list[optuna.trial.FrozenTrial]) -> list[Importance]:
-        asked.append(len(trials))
-        return estimated
-
-    monkeypatch.setattr("search.watch.live_study.rank_parameters", estimate)
+    monkeypatch.setattr(RankSeldom, "start", start)
     rank = RankSeldom()
     trials = [trial for trial in going.study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    for count in (10, 11, 12):
-        assert rank(trials[:count]) == estimated
+    assert rank(trials[:3]) == [] and not asked  # Too few.
+    assert rank(trials[:10]) is None and rank(trials[:12]) is None and not rank.has_news
+    working.pop()(estimated)
+    assert rank.has_news
+    assert rank(trials[:11]) == estimated and asked == [10]
+    assert rank(trials[:12]) == estimated and asked == [10, 12]
+
+
+def test_a_figure_is_drawn_again_if_its_inputs_changed_and_the_pause_after_its_cost_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw, plots = DrawSeldom(), [labels(DATA, None) for _ in range(3)]
+    monkeypatch.setattr("search.watch.seldom.time.thread_time", iter((0.0, 0.01, 1.0, 1.5)).__next__)
+    assert draw("a", 1, lambda: [plots[0], None]) == (plots[0],)
+    assert draw("a", 1, lambda: [plots[1]]) == (plots[0],)
+    assert draw("a", 2, lambda: [plots[1]]) == (plots[0],) and not draw.is_due
     deadline = time.monotonic() + 10
-    while not rank.has_news and time.monotonic() < deadline:
+    while not draw.is_due and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert asked == [10, 12] and rank.has_news
+    assert draw("a", 2, lambda: [plots[2]]) == (plots[2],) and not draw.is_due
+
+
+def test_a_stage_that_has_not_changed_is_not_read_again(going: Going) -> None:
+    pinned = pin_search(STUDY, 1, STUDY.stages[1], [STUDY.config])
+    begin_stage(going.storage, 1, pinned)
+    before = read_facts(going.storage, STUDY.name)
+    run_trial(going.storage, going.study, going.pinned)
+    after = read_facts(going.storage, STUDY.name, before)
+    assert after.stages[0] is not before.stages[0] and after.stages[1] is before.stages[1]
+    assert len(after.stages[0].complete) + len(after.stages[0].epochs) > (
+        len(before.stages[0].complete) + len(before.stages[0].epochs)
+    )
 
 
 @dataclass
