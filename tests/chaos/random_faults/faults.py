@@ -13,6 +13,7 @@ from search import names
 from tests.acceptance.service import Running
 from tests.chaos.random_faults.movable_service import MovableService
 
+LOST_TRACKING = "MLflow's database lost"
 WORKER, SUPERVISOR = "search.worker", "search.run"
 FULL_DISK_S, FULL_DISK_BYTES = 1.0, 1
 """How long no file may grow, as if the disk were full, and the size at which files stop growing."""
@@ -110,7 +111,7 @@ FAULTS: dict[str, Fault] = {
     "full disk": fill_disk,
     "clock jump": jump,
     "home moved": move_home,
-    "MLflow's database lost": lose_tracking,
+    LOST_TRACKING: lose_tracking,
     "MLflow's database locked": lock_tracking,
 }
 ON_SQLITE: dict[str, Fault] = {**FAULTS, "database locked": lock_storage}

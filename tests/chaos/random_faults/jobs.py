@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from types import FrameType
 
 from search import names
 from tests.chaos.random_faults.plan import Outcome, weather
@@ -17,10 +18,11 @@ from tests.chaos.random_faults.zygote import Forked, Zygote, own_orphans
 from tests.forkserver import FORKS
 
 MODULES = (
-    "search.run", "search.worker", "search.evaluate", "search.report.make", "search.supervisor.promotion",
-    "search.tracking.mirror", "tests.chaos.champions",
+    "search.run", "search.worker", "search.evaluate", "search.sync", "search.report.make",
+    "search.supervisor.promotion", "search.tracking.mirror", "tests.chaos.champions",
 )  # fmt: skip
 """What the commands of a seed import, when they start or later."""
+_is_ending = False
 
 
 def weather_all(seeds: Iterable[int], jobs: int, *, on_postgres: bool = False) -> Generator[Outcome, None, None]:
@@ -41,13 +43,20 @@ def weather_all(seeds: Iterable[int], jobs: int, *, on_postgres: bool = False) -
 
 def _begin() -> None:
     """Prepare a process of the pool: it forks a zygote that has imported everything."""
-    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end)
     own_orphans()
     for module in MODULES:
         importlib.import_module(module)
     # MLflow lists the files of all installed packages when it loads its first model.
     importlib.import_module("mlflow.utils.requirements_utils")._init_modules_to_packages_map()
     Forked.zygote = Zygote()
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    """End the seed that runs, and do not begin the next, which the pool has sent already."""
+    global _is_ending
+    _is_ending = True
+    sys.exit(1)
 
 
 def _make_empty_mlflow(scratch: Path) -> None:
@@ -58,6 +67,8 @@ def _make_empty_mlflow(scratch: Path) -> None:
 
 
 def _run(seed: int, scratch: Path, on_postgres: bool) -> Outcome:
+    if _is_ending:
+        sys.exit(1)
     folder = scratch / str(seed)
     folder.mkdir()
     outcome = weather(seed, scratch / names.TRACKING_FILE, folder, on_postgres=on_postgres)
