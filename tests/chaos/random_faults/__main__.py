@@ -3,7 +3,7 @@
     python -m tests.chaos.random_faults --seeds 200 --first 5000 --jobs 2 [--postgres] [--save]
 
 It prints a line for each seed, and the figures at the end or when it is interrupted; `--save` writes them to
-`benchmarks/results/random-faults.json`.
+`benchmarks/results/random-faults.json` after each seed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
+from typing import Any
 
 from benchmarks.results import read_result, write_result
 from tests.chaos.random_faults.figures import figures
 from tests.chaos.random_faults.jobs import weather_all
 
 RESULT = "random-faults"
+STORAGES = ("sqlite", "postgres")
 
 
 def main() -> int:
@@ -32,20 +35,23 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    started = time.monotonic()
     seeds = range(options.first, options.first + options.seeds)
-    outcomes = []
+    started, outcomes, found = time.monotonic(), [], {}
     with suppress(KeyboardInterrupt), closing(weather_all(seeds, options.jobs, on_postgres=options.postgres)) as ended:
         for outcome in ended:
             outcomes.append(outcome)
             print(outcome, flush=True)
-    found = {"first": options.first, "jobs": options.jobs, **figures(outcomes, time.monotonic() - started)}
+            found = {"first": options.first, "jobs": options.jobs, **figures(outcomes, time.monotonic() - started)}
+            if options.save:
+                save("postgres" if options.postgres else "sqlite", found)
     print(json.dumps(found, indent=1))
-    if options.save:
-        kind = "postgres" if options.postgres else "sqlite"
-        earlier = {key: value for key, value in (read_result(RESULT) or {}).items() if key in ("sqlite", "postgres")}
-        write_result(RESULT, {**earlier, kind: found})
-    return 1 if found["wrong_seeds"] else 0
+    return 0 if found and not found["wrong_seeds"] else 1
+
+
+def save(storage: str, found: Mapping[str, Any]) -> None:
+    """Store the figures of one kind of storage beside those of the other."""
+    earlier = {key: value for key, value in (read_result(RESULT) or {}).items() if key in STORAGES}
+    write_result(RESULT, {**earlier, storage: found})
 
 
 if __name__ == "__main__":
