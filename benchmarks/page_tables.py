@@ -127,11 +127,36 @@ def gpu_table(results: Mapping[str, Result]) -> str:
     return "\n\n".join([_measured(result), *tables, *(f"Not measured: {line}." for line in failed)])
 
 
+def random_faults_table(results: Mapping[str, Result]) -> str:
+    """Return Markdown tables of the searches under random faults: what came of them, and the faults by kind."""
+    result = results.get("random-faults")
+    if result is None:
+        return "Not measured yet."
+    runs = {title: result[kind] for kind, title in (("sqlite", "SQLite"), ("postgres", "Postgres")) if kind in result}
+    outcomes = [
+        (
+            title,
+            *(f"{run[column]:,}" for column in ("seeds", "faults", "processes_killed", "trials", "retried")),
+            *(f"{run[column]:,}" for column in ("lost", "twice", "left_running", "inexact_epochs", "champions")),
+            f"{run['cpu_s_per_seed']:.1f}",
+        )
+        for title, run in runs.items()
+    ]
+    columns = (
+        "storage", "searches", "faults", "processes killed", "trials", "lost and done again", "lost for good",
+        "done twice", "left running", "epochs not exact", "champions that load", "CPU s per search",
+    )  # fmt: skip
+    kinds = {kind: None for run in runs.values() for kind in run["faults_by_kind"]}
+    faults = [(kind, *(f"{run['faults_by_kind'].get(kind, 0):,}" for run in runs.values())) for kind in kinds]
+    return f"{_table(columns, outcomes)}\n\n{_table(('fault', *runs), faults)}\n\n{_measured(result)}"
+
+
 TABLES: dict[str, Callable[[Mapping[str, Result]], str]] = {
     "throughput": throughput_table,
     "gpu": gpu_table,
     "service-cost": service_cost_table,
     "time-to-accuracy": time_to_accuracy_table,
+    "random-faults": random_faults_table,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 
 from search.tracking.client import use_quiet_mlflow
 
@@ -18,6 +19,9 @@ LIBRARIES = (
     "scipy.stats", "sklearn.metrics", "torch",
 )  # fmt: skip
 """What takes commands seconds to import, when they start or later."""
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # Read when the server imports torch; spinning threads take CPU time.
 FORKS.set_forkserver_preload([f"{__name__}_libraries"])
 
 

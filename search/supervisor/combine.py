@@ -17,6 +17,7 @@ from search import names
 from search.store.champion_record import ChampionRecord
 from search.store.combination_record import CombinationRecord
 from search.supervisor.candidates import Candidates, FinishedRun
+from search.trials.working_files import remove_half_written_bundles
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Confirm
 
@@ -51,6 +52,7 @@ def combine(
         if not record.is_kept or (bundle.is_dir() and hash_folder(bundle) == stored["bundle"]):
             return record
     shutil.rmtree(bundle, ignore_errors=True)  # Left by a promotion that was interrupted.
+    remove_half_written_bundles(folder)
     candidates = Candidates(workloads, champion, runs, device, deadline)
     best, record = candidates.best(confirm)
     if record.is_kept:

@@ -27,6 +27,7 @@ from models.values import from_flat, with_values
 from search import names
 from search.stage.seeds import derive_seed
 from search.trials.data_source import TrialData
+from search.trials.working_files import remove_half_written_bundles
 from search.trials.workload import WorkloadBuilder
 
 
@@ -54,6 +55,7 @@ def refit(
         pass
     bundle = folder / names.BUNDLE_FOLDER
     shutil.rmtree(bundle, ignore_errors=True)  # Left by a promotion that was interrupted.
+    remove_half_written_bundles(folder)
     save_bundle(
         bundle, work.model, chosen,
         classes=classes, input_shape=data.input_shape, mean=work.preprocessing.mean, std=work.preprocessing.std,

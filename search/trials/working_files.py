@@ -21,11 +21,16 @@ def remove_working_files(artifacts: Artifacts, record: StageRecord, number: int)
     folder = names.trial_folder(artifacts.root, record.study, record.name, number)
     for checkpoint in folder.glob(f"*{names.CHECKPOINT_FILE}*"):
         checkpoint.unlink(missing_ok=True)
-    for half in folder.glob(f".{names.BUNDLE_FOLDER}.*.part"):
-        shutil.rmtree(half, ignore_errors=True)
+    remove_half_written_bundles(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
     artifacts.remove_checkpoints(folder)
+
+
+def remove_half_written_bundles(folder: Path) -> None:
+    """Delete what processes left in `folder` that were killed while they saved a classifier there."""
+    for half in folder.glob(f".{names.BUNDLE_FOLDER}.*.part"):
+        shutil.rmtree(half, ignore_errors=True)
 
 
 def leftover_checkpoints(storage: Storage, root: Path, study: str) -> Iterator[Path]:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,11 +54,17 @@ class Running:
     """A command that was started; its output goes to files, so that it never waits for a reader."""
 
     def __init__(
-        self, command: list[str], output: Path, environment: dict[str, str], *, user: str | None = None
+        self,
+        command: list[str],
+        output: Path,
+        environment: dict[str, str],
+        *,
+        user: str | None = None,
+        popen: type[subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self._out, self._err = output.with_suffix(".out"), output.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
+            self.process = popen(
                 command,
                 cwd=output.parent,
                 env=environment,
@@ -92,6 +99,9 @@ class Running:
 class Service:
     """One home, one database, and whatever runs on them."""
 
+    popen: type[subprocess.Popen[bytes]] = subprocess.Popen
+    """Starts the commands."""
+
     def __init__(self, folder: Path, storage_url: str | None = None) -> None:
         self.home = folder / "home"
         self._folder = folder
@@ -113,7 +123,8 @@ class Service:
             "OMP_WAIT_POLICY": "PASSIVE",  # Threads that spin while they wait slow down the searches beside them.
         }
         output = self._folder / f"{len(self._started) + 1}-{module}"
-        self._started.append(Running([sys.executable, "-m", module, *arguments], output, environment))
+        command = [sys.executable, "-m", module, *arguments]
+        self._started.append(Running(command, output, environment, popen=self.popen))
         return self._started[-1]
 
     def run(self, module: str, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Finished:
@@ -149,19 +160,15 @@ class Service:
         """Rows of a query; none while the tables are not there yet."""
         if self._storage_url.startswith("sqlite") and not (self.home / "sieve.db").exists():
             return []
-        engine: Engine = create_engine(self._storage_url, poolclass=NullPool)
         try:
-            with engine.connect() as connection:
+            with _engine(self._storage_url).connect() as connection:
                 return list(connection.execute(text(sql), parameters))
         except DBAPIError:
             return []
-        finally:
-            engine.dispose()
 
     def execute(self, sql: str) -> None:
         """Change the tables behind everybody's back."""
-        engine: Engine = create_engine(self._storage_url, poolclass=NullPool)
-        with engine.begin() as connection:
+        with _engine(self._storage_url).begin() as connection:
             connection.execute(text(sql))
 
     def trials(self, optuna_study: str = "%") -> list[Row[Any]]:
@@ -207,6 +214,12 @@ class Service:
         """A trial of a stage that runs and has so many epochs behind it."""
         running = [trial for trial in self.trials(optuna_study) if trial.state == "RUNNING"]
         return next((trial for trial in running if len(self.epochs(trial.trial_id)) >= epochs), None)
+
+
+@cache
+def _engine(url: str) -> Engine:
+    """An engine that keeps no connection open. Making it takes longer than a query."""
+    return create_engine(url, poolclass=NullPool)
 
 
 def wait_for(condition: Callable[[], T | None], what: str, *, timeout_s: float = 60.0) -> T:

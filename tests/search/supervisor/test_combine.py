@@ -163,6 +163,15 @@ def test_a_promotion_that_goes_on_uses_the_combination_that_is_there(
     assert (tmp_path / "classifier/weights.safetensors").read_bytes() == weights
 
 
+def test_a_classifier_that_a_killed_promotion_left_half_written_is_removed(
+    digits: WorkloadBuilder, runs: list[FinishedRun], tmp_path: Path
+) -> None:
+    half = tmp_path / ".classifier.0123.part"
+    half.mkdir()
+    attempt(digits, runs, tmp_path, CONFIRM)
+    assert not half.exists() and (tmp_path / "classifier").is_dir()
+
+
 def test_a_measure_of_one_class_is_compared_too(
     digits: WorkloadBuilder, runs: list[FinishedRun], tmp_path: Path
 ) -> None:
