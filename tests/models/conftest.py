@@ -42,18 +42,29 @@ def device_images() -> tuple[DeviceImages, DeviceImages]:
     return to_device(stripes(160, seed=1), CPU), to_device(stripes(60, seed=2), CPU)  # type: ignore[return-value]
 
 
-@pytest.fixture
-def splits(device_images: tuple[DeviceImages, DeviceImages]) -> Callable[[TrainConfig], Splits]:
-    """Training and validation batches for a configuration."""
-    train, val = device_images
+MakeSplits = Callable[[TrainConfig], Splits]
 
+
+def _splits_of(train: DeviceImages, val: DeviceImages, *, val_batch: int) -> MakeSplits:
     def make(config: TrainConfig) -> Splits:
         return (
             TrainBatches(train, batch_size=config.batch_size, augmentation=Augmentation.of(config), **STATISTICS),
-            EvalBatches(val, batch_size=32, **STATISTICS),
+            EvalBatches(val, batch_size=val_batch, **STATISTICS),
         )
 
     return make
+
+
+@pytest.fixture
+def splits(device_images: tuple[DeviceImages, DeviceImages]) -> MakeSplits:
+    """Training and validation batches for a configuration."""
+    return _splits_of(*device_images, val_batch=32)
+
+
+@pytest.fixture
+def few_splits() -> MakeSplits:
+    """The same of 32 and 12 images, for networks whose steps take long; the last batch of validation is not full."""
+    return _splits_of(to_device(stripes(32, seed=1), CPU), to_device(stripes(12, seed=2), CPU), val_batch=8)
 
 
 @pytest.fixture

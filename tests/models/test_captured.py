@@ -20,10 +20,9 @@ from models.training.capture import Branch, CaptureChoice
 from models.training.device_epoch import DeviceEpoch
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics
-from tests.models.conftest import Splits
+from tests.models.conftest import MakeSplits, Splits
 from tests.models.tape import CPU, NotPermitted, Tape, TapeCapture, capturable_on_a_cpu
 
-MakeSplits = Callable[[TrainConfig], Splits]
 MEASURED = ("duration_s", "images_per_s", "memory_mib", "steps")
 
 EVERYTHING: dict[str, Any] = {
@@ -123,15 +122,17 @@ def test_captured_steps_are_those_without_a_capture_but_for_rounding(
 
 
 @pytest.mark.parametrize("freezing, captures", [("unfreeze_all", 1), ("head_first", 2), ("gradual", 4)])
-def test_a_resnet_is_captured_anew_whenever_more_of_it_learns(splits: MakeSplits, freezing: Any, captures: int) -> None:
+def test_a_resnet_is_captured_anew_whenever_more_of_it_learns(
+    few_splits: MakeSplits, freezing: Any, captures: int
+) -> None:
     config = BackboneConfig(
-        backbone="resnet18", weights="none", stem="small", image_size=8, freezing=freezing, batch_size=80, epochs=4,
+        backbone="timm/test_resnet", weights="none", image_size=8, freezing=freezing, batch_size=16, epochs=4,
         optimizer="sgd", learning_rate=0.01, layer_decay=0.8, dropout=0.1, head_epochs=0.25,
     )  # fmt: skip
     tape = TapeCapture()
 
-    history, model = _train(splits, config, tape)
-    eager, twin = _train(splits, config, Unrecorded())
+    history, model = _train(few_splits, config, tape)
+    eager, twin = _train(few_splits, config, Unrecorded())
 
     assert [metrics.steps for metrics in history] == ["captured"] * 4
     assert tape.captures == captures + 2  # and validation's, of a full batch and of the rest

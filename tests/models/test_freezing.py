@@ -137,7 +137,7 @@ def test_unfreezing_in_mid_training_is_resumed_exactly(
     splits: MakeSplits, tmp_path: Path, freezing: str, optimizer: str
 ) -> None:
     config = dataclasses.replace(
-        _config(freezing=freezing, head_epochs=0.34, optimizer=optimizer, backbone="mobilenet_v3_small"), epochs=3
+        _config(freezing=freezing, head_epochs=0.34, optimizer=optimizer, backbone="timm/test_resnet"), epochs=3
     )
     unbroken, resumed = _build(config), _build(config)
     history = _train(splits, config, unbroken)

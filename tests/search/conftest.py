@@ -30,6 +30,7 @@ from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
 from search.trials.workload import WorkloadBuilder, open_workload_builder
 from studies.definition import Stage, Study
+from tests.conftest import copy_sqlite
 
 CPU = torch.device("cpu")
 DATA = StudyData(spec=DataSpec(source="digits"), channels=1, classes=tuple("0123456789"))
@@ -64,9 +65,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> WorkloadBuilder:
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[Storage]:
+def sqlite(tmp_path: Path, sqlite_tables: Path) -> Iterator[Storage]:
     """An open, empty SQLite database, where another kind would make no difference."""
-    opened = open_storage(settings_at(tmp_path).storage_url, create=True)
+    opened = open_storage(copy_sqlite(sqlite_tables, tmp_path / names.STORAGE_FILE), create=False)
     yield opened
     opened.close()
 

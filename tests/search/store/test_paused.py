@@ -88,10 +88,8 @@ def test_a_trial_whose_worker_is_lost_after_the_pause_waits_for_another_one(
     assert claim(storage).number == 0
 
 
-def test_a_process_that_has_read_a_pause_reads_what_follows(
-    storage: Storage, storage_url: str, queue: optuna.Study
-) -> None:
-    other = open_storage(storage_url, create=False)
+def test_a_process_that_has_read_a_pause_reads_what_follows(storage: Storage, queue: optuna.Study) -> None:
+    other = open_storage(storage.url, create=False)
     study = other.load_study(STUDY)
 
     def states() -> list[str]:
@@ -114,9 +112,9 @@ def test_a_process_that_has_read_a_pause_reads_what_follows(
 
 
 def test_a_sampler_does_not_see_that_a_paused_trial_continues_elsewhere_but_sees_its_result(
-    storage: Storage, storage_url: str, queue: optuna.Study
+    storage: Storage, queue: optuna.Study
 ) -> None:
-    worker = open_storage(storage_url, create=False)
+    worker = open_storage(storage.url, create=False)
     worker.trials.keeps_paused = True
     study = worker.load_study(STUDY)
 

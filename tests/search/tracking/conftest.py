@@ -122,11 +122,12 @@ def make_settings(home: Path, **changes: Any) -> Settings:
 
 
 @pytest.fixture
-def searched(tmp_path: Path, empty_mlflow: Path) -> Iterator[Searched]:
+def searched(tmp_path: Path, empty_mlflow: Path, sqlite_tables: Path) -> Iterator[Searched]:
     """A pinned study without stages, in a home of its own."""
     copy_database(empty_mlflow, tmp_path / names.TRACKING_FILE)
+    copy_database(sqlite_tables, tmp_path / names.STORAGE_FILE)
     settings = make_settings(tmp_path)
-    storage = open_storage(settings.storage_url, create=True)
+    storage = open_storage(settings.storage_url, create=False)
     searched = Searched(settings, storage)
     create_study(
         storage, searched.name, definition=StudyDefinition(), data=StudyData(fingerprint="f" * 16, split_hash="5" * 16)
