@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from models.config import TrainConfig
 from search.stage.budget import Budget, TimeBudget, UnlimitedBudget
+from search.stage.combining_time import PassTimes
 from search.supervisor.prepare import Request
 
 if TYPE_CHECKING:
@@ -26,7 +29,10 @@ def run_budget(request: Request, started_at: float, *, test: bool) -> Budget:
 
 def time_budget(request: Request, left_s: float, costs: Sequence[StageCost], *, test: bool) -> TimeBudget:
     """Spread `left_s` seconds over the stages in proportion to their costs; `test` reserves time for the test set."""
-    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], max(1, request.workers), test=test)
+    costs_s = [cost.wall_s for cost in costs]
+    return TimeBudget(
+        request.study, left_s, costs_s, max(1, request.workers), test=test, measure_passes=partial(_passes, request)
+    )
 
 
 def estimate_run(request: Request) -> list[StageCost]:
@@ -35,6 +41,12 @@ def estimate_run(request: Request) -> list[StageCost]:
 
     workloads, device = _open_workloads(request)
     return estimate(request.study, workloads, device, max(1, request.workers))
+
+
+def _passes(request: Request, configs: Sequence[TrainConfig]) -> PassTimes:
+    from search.supervisor.measure_passes import measure_passes
+
+    return measure_passes(configs, *_open_workloads(request))
 
 
 def _open_workloads(request: Request) -> tuple[WorkloadBuilder, torch.device]:
