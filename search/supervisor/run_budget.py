@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from data.arrays import SearchData
 from models.config import TrainConfig
+from models.registry import resolved
+from search.devices import threads_per_worker
 from search.stage.budget import Budget, TimeBudget, UnlimitedBudget
 from search.stage.combining_time import PassTimes
 from search.supervisor.prepare import Request
@@ -19,41 +22,64 @@ if TYPE_CHECKING:
     from search.trials.workload import WorkloadBuilder
 
 
-def run_budget(request: Request, started_at: float, *, test: bool) -> Budget:
+def run_budget(request: Request, images: SearchData, started_at: float, *, test: bool) -> Budget:
     """The budget of a run that began at `started_at` (`time.monotonic()`); without `--budget` it has no limits."""
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
-    costs = estimate_run(request)  # This takes some of the time itself.
-    return time_budget(request, request.budget_s - (time.monotonic() - started_at), costs, test=test)
+    costs = estimate_run(request, images)  # This takes some of the time itself.
+    left_s = request.budget_s - (time.monotonic() - started_at)
+    return time_budget(request, left_s, costs, test=test, measure_passes=partial(_passes, request, images))
 
 
-def time_budget(request: Request, left_s: float, costs: Sequence[StageCost], *, test: bool) -> TimeBudget:
-    """Spread `left_s` seconds over the stages in proportion to their costs; `test` reserves time for the test set."""
-    costs_s = [cost.wall_s for cost in costs]
-    return TimeBudget(
-        request.study, left_s, costs_s, max(1, request.workers), test=test, measure_passes=partial(_passes, request)
-    )
+def time_budget(
+    request: Request,
+    left_s: float,
+    costs: Sequence[StageCost],
+    *,
+    test: bool,
+    measure_passes: Callable[[Sequence[TrainConfig]], PassTimes] | None = None,
+) -> TimeBudget:
+    """Spread `left_s` seconds over the stages in proportion to their costs; `test` reserves time for the test set.
+
+    Without `measure_passes`, the time for combining runs does not depend on their networks.
+    """
+    costs_s, workers = [cost.wall_s for cost in costs], max(1, request.workers)
+    return TimeBudget(request.study, left_s, costs_s, workers, test=test, measure_passes=measure_passes)
 
 
-def estimate_run(request: Request) -> list[StageCost]:
-    """The expected cost of each stage and of the end, from a short measurement on the first device."""
+def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
+    """The expected cost of each stage and of the end, from a short measurement on the first device.
+
+    `images` are those that the study's start configuration is trained on.
+    """
+    import torch
+
+    from models.training.process import tune_process
     from search.supervisor.estimate import estimate
 
-    workloads, device = _open_workloads(request)
-    return estimate(request.study, workloads, device, max(1, request.workers))
+    workloads, device = _open_workloads(request, images)
+    threads = torch.get_num_threads()
+    tune_process(threads_per_worker(device.type, request.workers))  # With all cores a step took five times as long.
+    try:
+        return estimate(request.study, workloads, device, max(1, request.workers))
+    finally:
+        torch.set_num_threads(threads)  # The promotion has all cores for itself.
 
 
-def _passes(request: Request, configs: Sequence[TrainConfig]) -> PassTimes:
+def _passes(request: Request, images: SearchData, configs: Sequence[TrainConfig]) -> PassTimes:
+    """Time passes with all cores, as the promotion has them."""
     from search.supervisor.measure_passes import measure_passes
 
-    return measure_passes(configs, *_open_workloads(request))
+    return measure_passes(configs, *_open_workloads(request, images))
 
 
-def _open_workloads(request: Request) -> tuple[WorkloadBuilder, torch.device]:
+def _open_workloads(request: Request, images: SearchData) -> tuple[WorkloadBuilder, torch.device]:
     """Open the workloads on the run's first device."""
     import torch
 
     from search.trials.workload import open_workload_builder
 
     device = torch.device(request.devices[0])
-    return open_workload_builder(request.spec, request.settings, device), device
+    workloads = open_workload_builder(request.spec, request.settings, device)
+    workloads.add_data(resolved(request.study.config), images)
+    return workloads, device
