@@ -65,7 +65,7 @@ class FeatureStore:
             self._home.mkdir(parents=True, exist_ok=True)
             lock_file = _share(self._lock_path(key))
             try:
-                if not (folder / _COMPLETE).exists():
+                if not ((folder / _COMPLETE).exists() and (folder / _VALUES).exists()):
                     if not self._create(folder, rows, compute):
                         os.close(lock_file)
                         return None
@@ -88,7 +88,9 @@ class FeatureStore:
             if rows * row.nbytes > self._max_bytes:
                 return False
             self._make_room(rows * row.nbytes)
-            folder.mkdir(exist_ok=True)
+            # A process that was killed while it deleted this array may have left marks of shards without their values.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
             part = folder / f"{_VALUES}.part"
             with part.open("wb") as stream:
                 shape = (rows, *row.shape[1:])

@@ -11,6 +11,8 @@ from typing import Protocol, cast
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from models.config import TrainConfig
+from models.values import with_values
+from search.stage.combining_time import COMBINING_S, PassTimes, combining_s
 from search.stage.extending import is_extended, pool_end, pool_start
 from studies.definition import Ablation, Confirm, Space, Stage, Study
 
@@ -18,8 +20,6 @@ REGISTRATION_S = 3.0
 """Seconds reserved for registering the champion."""
 EVALUATION_S = 12.0
 """Seconds reserved in addition for the evaluation on the test set."""
-COMBINING_S = 12.0
-"""Seconds reserved in addition for combining the finalists' runs."""
 LEAST_OF_POOL = 8
 """Fewest trials of stages that share their trials, together."""
 MIN_TRIALS = 4
@@ -92,6 +92,9 @@ class Budget(Protocol):
         trained for less.
         """
 
+    def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
+        """Reserve the time that combining the runs of finalists with these configurations will take."""
+
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         """The ablation with all its cells, on as many seeds and with as many epochs as the time allows."""
 
@@ -127,6 +130,9 @@ class UnlimitedBudget:
         """Return the confirmation as the study defines it."""
         return self._study.confirm
 
+    def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
+        """Reserve nothing."""
+
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         """Return the ablation as the study defines it."""
         return ablation
@@ -140,13 +146,27 @@ class TimeBudget:
     """A time limit: each stage gets a share of the remaining time in proportion to its expected cost."""
 
     def __init__(
-        self, study: Study, total_s: float, stage_costs_s: Sequence[float], workers: int, *, test: bool = False
+        self,
+        study: Study,
+        total_s: float,
+        stage_costs_s: Sequence[float],
+        workers: int,
+        *,
+        test: bool = False,
+        measure_passes: Callable[[Sequence[TrainConfig]], PassTimes] | None = None,
     ) -> None:
-        """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation, in seconds."""
+        """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation, in seconds.
+
+        `measure_passes` measures the networks of finalists; it is called once, if the study combines their runs.
+        """
         self._study = study
         self.end: float | None = time.time() + total_s
-        reserved_s = (EVALUATION_S if test else 0.0) + (COMBINING_S if study.combines else 0.0)
-        self._last_stage_end = self.end - REGISTRATION_S - reserved_s
+        reserved_s = REGISTRATION_S + (EVALUATION_S if test else 0.0)
+        self._combining_end = self.end - reserved_s
+        self._last_stage_end = self._combining_end - (COMBINING_S if study.combines else 0.0)
+        self._measure_passes = measure_passes
+        self._prediction_s = 0.0
+        """Seconds in which a run of the confirmation predicts the validation images at its end, if measured."""
         self._costs_s = list(stage_costs_s)
         self._workers = workers
         runs = study.ending.candidates * study.ending.seeds
@@ -203,6 +223,15 @@ class TimeBudget:
         fitted = replace(stage, trials=counts[position - pool_start(self._study, position)])
         return with_fewer_epochs(fitted, planned * scale / least) if planned * scale < least else fitted
 
+    def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
+        """Reserve time as `Budget` describes, if there is a measurement and the study combines runs."""
+        if self._measure_passes is None or not self._study.combines:
+            return
+        passes = self._measure_passes([with_values(config, self._study.confirm.values) for config in configs])
+        left_s = max(0.0, self._combining_end - time.time())
+        self._last_stage_end = self._combining_end - combining_s(self._study.confirm, passes, left_s)
+        self._prediction_s = passes.val_s
+
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         """Choose finalists, seeds and epochs for the time that is left, as `Budget` describes."""
         confirm = self._study.confirm
@@ -210,7 +239,8 @@ class TimeBudget:
         left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
 
         def affordable(finalists: int, seeds: int) -> float:
-            return left_s / self._makespan_s(list(epoch_s[:finalists]) * seeds)
+            predictions_s = self._makespan_s([self._prediction_s] * finalists * seeds)
+            return max(0.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds)
 
         sizes = self._confirmation_sizes(len(epoch_s))
         finalists, seeds = next((size for size in sizes if affordable(*size) >= wanted), sizes[-1])

@@ -24,6 +24,7 @@ from models.combined import Ensemble, average_weights, fit_together, learned_sta
 from models.preprocessing import Preprocessing
 from models.registry import build_skeleton, resolved
 from search import names
+from search.stage.combining_time import MOST_RUNS
 from search.stage.seeds import derive_seed
 from search.store.champion_record import ChampionRecord
 from search.store.combination_record import CombinationRecord
@@ -39,8 +40,6 @@ from search.trials.workload import WorkloadBuilder
 from search.verdict.greedy import choose_runs
 from studies.definition import Confirm
 
-MOST_RUNS = 5
-"""The most members of an ensemble, since each costs a forward pass at inference."""
 _TIMED_PREDICTIONS = 9
 
 
@@ -109,7 +108,7 @@ class Candidates:
             if len(chosen) > 1 and value - single.value > noise:
                 best, trials, kind = make(chosen), chosen, str(confirm.combine)
         mirror = False
-        if confirm.mirror:
+        if confirm.mirror and not self._is_late():
             mirrored = self._mirrored(best)
             values["mirror"] = mirrored.value
             if mirrored.value - best.value > noise:

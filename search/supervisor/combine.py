@@ -37,7 +37,7 @@ def combine(
     """Combine runs as the confirmation specifies; a combination that is kept is saved below `folder`.
 
     If an interrupted promotion has saved a combination of the same runs there, it is used again. After
-    `deadline`, in seconds since the epoch, no further runs are added.
+    `deadline`, in seconds since the epoch, no further runs are added, and mirrored images are not tried.
     """
     identity = {
         "runs": {str(run.trial): hash_folder(run.folder) for run in runs},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from data.arrays import SearchData
+from models.config import TrainConfig
 from models.registry import resolved
 from search.devices import threads_per_worker
 from search.stage.budget import Budget, TimeBudget, UnlimitedBudget
+from search.stage.combining_time import PassTimes
 from search.supervisor.prepare import Request
 
 if TYPE_CHECKING:
@@ -24,12 +27,24 @@ def run_budget(request: Request, images: SearchData, started_at: float, *, test:
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
     costs = estimate_run(request, images)  # This takes some of the time itself.
-    return time_budget(request, request.budget_s - (time.monotonic() - started_at), costs, test=test)
+    left_s = request.budget_s - (time.monotonic() - started_at)
+    return time_budget(request, left_s, costs, test=test, measure_passes=partial(_passes, request, images))
 
 
-def time_budget(request: Request, left_s: float, costs: Sequence[StageCost], *, test: bool) -> TimeBudget:
-    """Spread `left_s` seconds over the stages in proportion to their costs; `test` reserves time for the test set."""
-    return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], max(1, request.workers), test=test)
+def time_budget(
+    request: Request,
+    left_s: float,
+    costs: Sequence[StageCost],
+    *,
+    test: bool,
+    measure_passes: Callable[[Sequence[TrainConfig]], PassTimes] | None = None,
+) -> TimeBudget:
+    """Spread `left_s` seconds over the stages in proportion to their costs; `test` reserves time for the test set.
+
+    Without `measure_passes`, the time for combining runs does not depend on their networks.
+    """
+    costs_s, workers = [cost.wall_s for cost in costs], max(1, request.workers)
+    return TimeBudget(request.study, left_s, costs_s, workers, test=test, measure_passes=measure_passes)
 
 
 def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
@@ -49,6 +64,13 @@ def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
         return estimate(request.study, workloads, device, max(1, request.workers))
     finally:
         torch.set_num_threads(threads)  # The promotion has all cores for itself.
+
+
+def _passes(request: Request, images: SearchData, configs: Sequence[TrainConfig]) -> PassTimes:
+    """Time passes with all cores, as the promotion has them."""
+    from search.supervisor.measure_passes import measure_passes
+
+    return measure_passes(configs, *_open_workloads(request, images))
 
 
 def _open_workloads(request: Request, images: SearchData) -> tuple[WorkloadBuilder, torch.device]:

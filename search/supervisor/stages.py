@@ -83,6 +83,7 @@ class StageRunner:
             bases = [config for _, config in best]
         if study.ablation is not None:
             return self._run(len(study.stages), partial(pinner.pin_ablation, study.ablation, bases[0]))[-1]
+        self._budget.expect_finalists(bases)
         return self._run(len(study.stages), partial(pinner.pin_confirmation, best))[-1]
 
     def _run(self, position: int, pin: Callable[[], PinnedStage]) -> list[StageRecord]:

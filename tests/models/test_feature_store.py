@@ -129,6 +129,20 @@ def test_an_error_while_computing_leaves_what_can_be_gone_on_from(tmp_path: Path
     np.testing.assert_array_equal(stored.values, _numbers(0, ROWS))
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_array_that_was_deleted_in_part_is_computed_again(tmp_path: Path, complete: bool) -> None:
+    """A process may be killed between the files of an array that it deletes."""
+    FeatureStore(tmp_path).open("a", ROWS, _numbers)
+    (tmp_path / "a" / "values.npy").unlink()
+    if not complete:
+        (tmp_path / "a" / "complete.json").unlink()
+
+    stored = FeatureStore(tmp_path).open("a", ROWS, _numbers)
+
+    assert stored is not None
+    np.testing.assert_array_equal(stored.values, _numbers(0, ROWS))
+
+
 @pytest.mark.parametrize("spoil", [lambda home: home.touch(), lambda home: home.symlink_to("/dev/null")])
 def test_a_home_that_cannot_be_written_to_is_one_clear_line(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     spoil(tmp_path / "home")

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from optuna.distributions import IntDistribution
 
 from data.errors import UserError
-from models.config import FlexCNNConfig
+from models.config import FlexCNNConfig, TrainConfig
 from search.durations import parse_duration
-from search.stage.budget import COMBINING_S, REGISTRATION_S, TimeBudget, UnlimitedBudget, with_fewer_epochs
+from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget, with_fewer_epochs
+from search.stage.combining_time import COMBINING_S, PassTimes
 from studies.definition import Confirm, Stage, Study, choice
 
 SPACE = {"dropout": choice(0.0, 0.1)}
@@ -130,6 +132,36 @@ def test_where_runs_are_combined_a_short_confirmation_has_two_seeds_of_one_final
     short = TimeBudget(study, 16 + REGISTRATION_S + COMBINING_S, (200.0, 100.0, 100.0), 2)
     confirm = short.fit_confirmation(20, [1.0] * 3)
     assert (confirm.finalists, confirm.seeds) == (1, 2) and 10 <= (confirm.epochs or 0) <= 16
+
+
+def test_a_confirmation_leaves_the_time_that_combining_its_networks_takes() -> None:
+    study = replace(STUDY, confirm=replace(STUDY.confirm, combine="ensemble", mirror=True))
+    measured: list[TrainConfig] = []
+
+    def passing(val_s: float) -> TimeBudget:
+        def measure(configs: Sequence[TrainConfig]) -> PassTimes:
+            measured.extend(configs)
+            return PassTimes(val_s=val_s, train_s=4 * val_s)
+
+        given = TimeBudget(study, 200, (200.0, 100.0, 100.0), 2, measure_passes=measure)
+        given.expect_finalists([FlexCNNConfig(filters=8)])
+        return given
+
+    ends = [passing(val_s).stage_deadline(2) for val_s in (0.0, 4.0)]
+    assert ends[0] is not None and ends[1] is not None
+    assert ends[0] - time.time() == pytest.approx(200 - REGISTRATION_S - COMBINING_S, abs=1)
+    assert ends[0] - ends[1] == pytest.approx(5 * 4.0, abs=1)  # Five members see the mirrored images.
+    short, long = (passing(val_s).fit_confirmation(20, [1.0] * 3) for val_s in (0.0, 4.0))
+    assert (long.seeds, long.epochs or 0) < (short.seeds, short.epochs or 0)
+    assert measured == [FlexCNNConfig(filters=8)] * 4
+
+
+def test_nothing_is_measured_if_runs_are_not_combined() -> None:
+    def refuse(configs: Sequence[TrainConfig]) -> PassTimes:
+        raise AssertionError("measured")
+
+    given = TimeBudget(STUDY, 200, (200.0, 100.0, 100.0), 2, measure_passes=refuse)
+    given.expect_finalists([FlexCNNConfig()])
 
 
 def test_no_run_is_given_up_that_another_worker_trains_in_the_same_time() -> None:

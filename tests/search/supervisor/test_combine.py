@@ -183,3 +183,11 @@ def test_a_measure_of_one_class_is_compared_too(
 def test_after_the_deadline_no_run_is_added(digits: WorkloadBuilder, runs: list[FinishedRun], tmp_path: Path) -> None:
     late = combine(digits, champion_of(runs, (0.5, 0.5)), runs, CONFIRM, tmp_path, CPU, deadline=time.time() - 1)
     assert not late.is_kept
+
+
+def test_after_the_deadline_no_mirrored_images_are_predicted(
+    digits: WorkloadBuilder, runs: list[FinishedRun], tmp_path: Path
+) -> None:
+    confirm = Confirm(seeds=2, mirror=True)
+    late = combine(digits, champion_of(runs, (0.5, 0.5)), runs, confirm, tmp_path, CPU, deadline=time.time() - 1)
+    assert "mirror" not in late.values and not late.mirror and not late.is_kept

@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from data.errors import SieveError
+from models.config import TrainConfig
 from models.values import to_flat
 from search import names
 from search.stage.budget import Budget, UnlimitedBudget
@@ -101,6 +102,25 @@ class _HalfTheTime(UnlimitedBudget):
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
         return replace(self._study.confirm, seeds=1)
+
+
+class _Expecting(UnlimitedBudget):
+    def __init__(self, study: Study) -> None:
+        super().__init__(study)
+        self.calls: list[object] = []
+
+    def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
+        self.calls.append([(to_flat(config)["dropout"], to_flat(config)["filters"]) for config in configs])
+
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+        self.calls.append("fit")
+        return self._study.confirm
+
+
+def test_the_budget_knows_the_finalists_before_it_sizes_the_confirmation(sqlite: Storage) -> None:
+    budget = _Expecting(STUDY)
+    run_all(sqlite, Workers(sqlite, complete), budget=budget)
+    assert budget.calls == [[(0.2, 8), (0.2, 4)], "fit"]
 
 
 def test_the_supervisor_prints_what_the_time_budget_cuts(sqlite: Storage) -> None:
