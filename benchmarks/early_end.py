@@ -1,6 +1,6 @@
 """What the early end of a stage saves, and what it costs.
 
-    python -m benchmarks.early_end --table small [--seeds 40] [--processes 1] [--save] [--json]
+    python -m benchmarks.early_end --table small [--seeds 40] [--only TEXT] [--processes 1] [--save] [--json]
 
 A replay on the curves of `benchmarks.time_to_accuracy`: each search runs twice with every seed, once to the end of its
 epochs and once with the service's own rule for an early end. A curve has a single seed, so the noise between seeds is
@@ -27,7 +27,7 @@ from benchmarks.results import write_result
 from benchmarks.searches import StageSearch
 from benchmarks.strategies import STRATEGIES
 from benchmarks.tables import TABLES
-from benchmarks.time_to_accuracy import RESAMPLED, WORKERS, open_landscape, quietly
+from benchmarks.time_to_accuracy import RESAMPLED, open_landscape, quietly
 from search.cli import CommandParser, main_guard
 from search.stage.possible_gain import LEAST_TRIALS, possible_gain
 from search.stage.seed_noise import seed_noise
@@ -35,18 +35,19 @@ from search.store.study_data import StudyData
 from search.supervisor.early_end import STEP
 from search.terminal import print_json, say
 
-SEARCHES = ("staged, asha, extended", "flat TPE, asha", "flat TPE, median pruning")
-BUDGETS = (360, 720)
-"""Epochs of a search: those of the comparison, and twice as many, since a long search has more to save."""
+SEARCHES = ("staged, asha, extended", "flat TPE, median pruning")
+EPOCHS = (360, 540)
+"""Epochs of a search: those of the comparison, and half as many more, since a long search has more to save."""
+WORKERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One search with and without an early end."""
+    """A search of some number of epochs, with and without an early end."""
 
     ended: bool
-    epochs: int
-    """Epochs that it trained with an early end."""
+    saved: float
+    """Share of the epochs that the early end saved."""
     trials: int
     """Trials that it began with an early end."""
     all_trials: int
@@ -55,24 +56,30 @@ class Run:
     """The best validation accuracy without an early end, minus that with one."""
 
 
-class EndsEarly:
-    """A search that ends where the service would end it."""
+class Watched:
+    """A search that notes when its trials begin, and ends where the service would end it."""
 
     def __init__(self, stage: StageSearch, images: int) -> None:
+        """`images`: number of validation images; 0 for a search that does not end early."""
         self._stage = stage
-        self._data = StudyData(label_distribution={"val": {"all": images}})
+        self._images = images
         self._judged = 0
-        self.spent, self.best = 0, 0.0
+        self.begun: list[int] = []
+        """Epochs that were spent when each trial began."""
+        self.best_after: list[float] = []
 
     def begin(self, spent: int) -> Training | None:
         """Begin what the search begins."""
-        return self._stage.begin(spent)
+        training = self._stage.begin(spent)
+        if training is not None and training.next == 1:
+            self.begun.append(spent)
+        return training
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
         """Report an epoch; after a trial, judge the search."""
-        self.spent, self.best = self.spent + 1, max(self.best, accuracy)
+        self.best_after.append(max([accuracy, *self.best_after[-1:]]))
         stops = self._stage.stops(training, epoch, accuracy)
-        if stops and not self._stage.is_over:
+        if stops and self._images and not self._stage.is_over:
             self._stage.is_over = self._has_nothing_to_gain()
         return stops
 
@@ -82,45 +89,50 @@ class EndsEarly:
         if count < LEAST_TRIALS or count <= self._judged:
             return False
         self._judged = count
-        noise = seed_noise(self._stage.pinned, complete, self._data)
+        data = StudyData(label_distribution={"val": {"all": self._images}})
+        noise = seed_noise(self._stage.pinned, complete, data)
         assert noise is not None
         return possible_gain(self._stage.pinned, complete) < noise
 
 
-def run_twice(landscape: Landscape, name: str, seed: int, workers: int, epochs: int) -> Run:
-    """Run a search with and without an early end."""
+def run_twice(landscape: Landscape, name: str, seed: int) -> list[Run]:
+    """Run a search with and without an early end; a result for each number of `EPOCHS`."""
+    most = max(EPOCHS)
+    images = landscape.table.val_images
     with quietly():
-        whole = STRATEGIES[name](landscape, epochs, seed)
-        best = replay(whole, landscape, epochs=epochs, workers=workers).best_after[-1]
-        stage = STRATEGIES[name](landscape, epochs, seed)
-        early = EndsEarly(stage, landscape.table.val_images)
+        whole, early = (Watched(STRATEGIES[name](landscape, most, seed), count) for count in (0, images))
+        replay(whole, landscape, epochs=most, workers=WORKERS)
         with suppress(NothingLeft):
-            replay(early, landscape, epochs=epochs, workers=workers)
+            replay(early, landscape, epochs=most, workers=WORKERS)
+    return [_run(whole, early, epochs) for epochs in EPOCHS]
+
+
+def _run(whole: Watched, early: Watched, epochs: int) -> Run:
+    """The first epochs of both searches, which are the same until the early end."""
+    spent = min(epochs, len(early.best_after))
     return Run(
-        ended=stage.is_over,
-        epochs=early.spent,
-        trials=len(stage.trials()),
-        all_trials=len(whole.trials()),
-        regret=best - early.best,
+        ended=spent < epochs,
+        saved=1 - spent / epochs,
+        trials=sum(at < epochs for at in early.begun),
+        all_trials=sum(at < epochs for at in whole.begun),
+        regret=whole.best_after[epochs - 1] - early.best_after[spent - 1],
     )
 
 
-def measure(landscape: Landscape, seeds: int, processes: int) -> list[dict[str, Any]]:
-    """The figures of every search, number of workers and number of epochs."""
+def measure(landscape: Landscape, searches: Sequence[str], seeds: int, processes: int) -> list[dict[str, Any]]:
+    """The figures of every search and number of epochs."""
     figures = []
-    for name in SEARCHES:
-        for epochs in BUDGETS:
-            for workers in WORKERS:
-                run = delayed(run_twice)
-                runs = Parallel(processes)(run(landscape, name, seed, workers, epochs) for seed in range(seeds))
-                figures.append({"search": name, "epochs": epochs, "workers": workers, **_summary(runs, epochs)})
-                say(describe(figures[-1]))
+    for name in searches:
+        both = Parallel(processes)(delayed(run_twice)(landscape, name, seed) for seed in range(seeds))
+        for epochs, runs in zip(EPOCHS, zip(*both, strict=True), strict=True):
+            figures.append({"search": name, "epochs": epochs, **_summary(runs)})
+            say(describe(figures[-1]))
     return figures
 
 
-def _summary(runs: Sequence[Run], epochs: int) -> dict[str, Any]:
+def _summary(runs: Sequence[Run]) -> dict[str, Any]:
     regrets = np.array([run.regret for run in runs])
-    saved = np.array([1 - run.epochs / epochs for run in runs])
+    saved = np.array([run.saved for run in runs])
     return {
         "ended": fmean(run.ended for run in runs),
         "saved": fmean(saved),
@@ -144,7 +156,7 @@ def describe(figures: dict[str, Any]) -> str:
     """The figures of one search in a line."""
     (low, high), (least, most) = figures["saved_interval"], figures["regret_interval"]
     return (
-        f"{figures['search']}, {figures['epochs']} epochs, {figures['workers']} at once: ended early in "
+        f"{figures['search']}, {figures['epochs']} epochs: ended early in "
         f"{figures['ended']:.0%} of the runs, saved {figures['saved']:.0%} ({low:.0%} to {high:.0%}) of the epochs and "
         f"{figures['all_trials'] - figures['trials']:.0f} of {figures['all_trials']:.0f} trials, regret "
         f"{figures['regret']:.4f} ({least:.4f} to {most:.4f}), none in {figures['without_loss']:.0%}"
@@ -158,16 +170,18 @@ def main() -> None:
     )
     parser.add_argument("--table", required=True, choices=sorted(TABLES))
     parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--only", default="", help="run only the searches whose name contains this text")
     parser.add_argument("--processes", type=int, default=1, help="number of replays at the same time")
     parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args()
     landscape = open_landscape(TABLES[options.table])
+    searches = [name for name in SEARCHES if options.only in name]
     result = {
         "table": options.table,
         "seeds": options.seeds,
         "best": max(max(landscape[key]) for key in landscape.known),
-        "searches": measure(landscape, options.seeds, options.processes),
+        "searches": measure(landscape, searches, options.seeds, options.processes),
     }
     if options.save:
         say(f"kept: {write_result(f'early-end-{options.table}', result)}")

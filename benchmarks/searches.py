@@ -27,6 +27,8 @@ from search.store.pinned_stage import PinnedStage
 class StageSearch(Strategy, Protocol):
     """A stage that can hand its trials on."""
 
+    pinned: PinnedStage
+    """The stage's settings; of two stages that share their trials, the second's."""
     running: int
     """Trainings that workers have begun and not ended."""
     is_over: bool

@@ -50,7 +50,10 @@ def possible_gain(stage: PinnedStage, trials: Sequence[FrozenTrial]) -> float:
     points, random = Points(stage), Random(derive_seed(stage.seed, "gain", len(trials)))
     known = [points.values(trial) for trial in ranked]
     values_N = np.array([sign * (trial.value or 0.0) for trial in ranked])
-    model = _fit(_array(points.point(values) for values in known), np.maximum(values_N, np.quantile(values_N, FLOOR)))
+    floored_N = np.maximum(values_N, np.quantile(values_N, FLOOR))
+    if np.ptp(floored_N) == 0:  # Half of the trials are equal to the best: it does not depend on the parameters.
+        return 0.0
+    model = _fit(_array(points.point(values) for values in known), floored_N)
     candidates = [points.draw(random) for _ in range(RANDOM_POINTS)]
     candidates += [points.neighbour(random.choice(known[:CENTRES]), random) for _ in range(NEIGHBOURS)]
     points_MD = _array(points.point(values) for values in (*known[:CENTRES], *candidates))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from optuna.distributions import FloatDistribution
 
+from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
 from search.stage.budget import UnlimitedBudget
@@ -62,6 +63,7 @@ class Workers:
 
     def end(self, claim: Claim, pinned: PinnedStage) -> None:
         config = pinned.config(pinned.queue[claim.number])
+        assert isinstance(config, FlexCNNConfig)
         attributes = {names.CONFIG: to_flat(config), names.EPOCH_S: 1.0, names.EPOCHS_DONE: 2}
         result = Result(outcome="complete", value=self._value(config.dropout), attributes=attributes)
         finish(self._storage, claim, result)
