@@ -73,6 +73,8 @@ class SearchData:
     """File name of each row of the pool."""
     near_duplicates: tuple[tuple[int, ...], ...] = ()
     """Rows of the pool that are nearly the same, the largest cluster first."""
+    is_compared: bool = True
+    """False if no process has looked for near-duplicates yet."""
 
     @property
     def channels(self) -> int:

@@ -20,7 +20,7 @@ from data.partition import check_class_sizes, read_partition
 from data.pixels import Pixels, open_pixels
 from data.progress import Progress
 from data.readers import Readers
-from data.repeated import find_near_duplicates
+from data.repeated import Comparing, find_near_duplicates
 from data.source import find_layout
 from data.spec import DataSpec
 from data.splits import check_class_counts, hash_without, split_files
@@ -75,14 +75,16 @@ def open_search_data(
     progress: Progress | None = None,
     limit: CacheLimit | None = None,
     layout: Layout | None = None,
-    compare: bool = False,
+    compare: Comparing = "known",
 ) -> SearchData:
     """Training and validation images of `spec`, decoded once below `cache_home` and mapped read-only.
 
     Where they would take more than the limit they are decoded whenever they are asked for; a note states which.
     `image_size` is the height and width in pixels; None takes the pictures' own where all share one square size, and
     otherwise 224. `layout` is a listing of the source that `describe` has made just before; else one is made here.
-    `compare` looks for near-duplicates however many images there are. Any number of processes may call this at once.
+    `compare` states for which sets near-duplicates are looked for, where `spec` does not drop them. Any number of
+    processes may call this at once.
+
     Raises UserError for data that cannot be searched, before it writes anything if the folder's listing shows that.
     """
     cache_home = cache_home.expanduser().absolute()
@@ -102,9 +104,9 @@ def open_search_data(
         pixels = open_pixels(
             readers, searched, partition.fingerprint, pixel_format, cache_home, progress, limit, rule_key
         )
-    near = find_near_duplicates(
-        pixels.pool_NHWC, partition, pixel_format, cache_home, progress, asked=compare or spec.near_duplicates == "drop"
-    )
+    if spec.near_duplicates == "drop":
+        compare = "all"
+    near = find_near_duplicates(pixels.pool_NHWC, partition, pixel_format, cache_home, progress, compare=compare)
     readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
     readable = [searched[row] for row in readable_rows]
     split = split_files(readable, partition.layout.classes, spec, partition.groups)
@@ -131,6 +133,7 @@ def open_search_data(
         split_hash=split_hash,
         names=tuple(file.name for file in searched),
         near_duplicates=near.clusters,
+        is_compared=not near.is_pending,
         pixel_rule=rule,
         notes=(
             *partition.notes,

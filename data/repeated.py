@@ -1,6 +1,6 @@
 """Near-duplicates of a search's data: within what is searched, and between that and the sealed test images.
 
-Found when a set is first opened, and remembered; the sealed images are compared by `data.sealing`, which gives names.
+Found once for a set, and remembered; the sealed images are compared by `data.sealing`, which gives names.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from PIL import Image
 from data.arrays import IntArray, Pool, UInt8Array
 from data.decode import PixelFormat
 from data.decoders import StreamedPool
-from data.files import kept_json
+from data.files import kept_json, read_json
 from data.ignored import shown_name
 from data.layout import ImageFile
 from data.near_duplicates import SIZE, Signatures, clusters, joined, near_pairs, signatures
@@ -31,6 +32,10 @@ _MOST_IMAGES = 120_000
 _CHUNK = 256
 _NAMED = 3
 
+Comparing = Literal["known", "usual", "all"]
+"""Which images are compared: none, only an earlier result is read; those of sets that are not very large; those of any
+set."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NearDuplicates:
@@ -41,7 +46,9 @@ class NearDuplicates:
     sealed: tuple[tuple[int, str], ...] = ()
     """A searched row, and the name of a test image that is nearly the same."""
     skipped: str = ""
-    """Why near-duplicates were not looked for; empty where they were."""
+    """Why near-duplicates are not looked for; empty where they are."""
+    is_pending: bool = False
+    """True where no process has looked for them yet."""
 
     def dropped(self, val_rows: IntArray) -> set[int]:
         """Rows that training leaves out: nearly the same as a validation image or as a test image."""
@@ -89,17 +96,21 @@ def find_near_duplicates(
     cache_home: Path,
     progress: Progress | None = None,
     *,
-    asked: bool,
+    compare: Comparing,
 ) -> NearDuplicates:
-    """Look for near-duplicates, or read what an earlier start found. Unasked, very large sets are skipped."""
+    """Look for near-duplicates, or read what an earlier start found."""
     images = len(partition.searched) + len(partition.sealed)
     if pixel_format.image_size < _SMALLEST:
         return NearDuplicates()
-    if not asked and (images > _MOST_IMAGES or isinstance(pool_NHWC, StreamedPool)):
+    if compare != "all" and (images > _MOST_IMAGES or isinstance(pool_NHWC, StreamedPool)):
         return NearDuplicates(skipped=f"{images:,} images; `sieve check-data` looks for them")
     key = f"{partition.fingerprint[:16]}-{partition.sealed_fingerprint[:16]}-{pixel_format.image_fit}"
     path = cache_home / f"{key}.near.json"
-    known = kept_json(path, lambda: _search(pool_NHWC, partition, pixel_format, progress), cache_home)
+    known = read_json(path)
+    if known is None:
+        if compare == "known":
+            return NearDuplicates(is_pending=True)
+        known = kept_json(path, lambda: _search(pool_NHWC, partition, pixel_format, progress), cache_home)
     return NearDuplicates(
         clusters=tuple(map(tuple, known["clusters"])),
         sealed=tuple((int(row), str(name)) for row, name in known["sealed"]),

@@ -88,3 +88,13 @@ def default_workers(devices: list[str]) -> int:
     On a CPU, two workers with one thread each are faster than one worker with two threads.
     """
     return cpu_cores() if devices == ["cpu"] else len(devices)
+
+
+def cores_per_worker(workers: int) -> int:
+    """The CPU cores of this machine that each of its workers may use, at least one."""
+    return max(1, cpu_cores() // max(1, workers))
+
+
+def threads_per_worker(device: str, workers: int) -> int:
+    """The number of threads with which a worker trains: one on a GPU, where the CPU only sends kernels."""
+    return cores_per_worker(workers) if device == "cpu" else 1

@@ -79,7 +79,7 @@ def _plan(request: Request, *, as_json: bool, test: bool) -> None:
     data = open_data(request)
     for note in data.notes:
         say(note)
-    costs = estimate_run(request)
+    costs = estimate_run(request, data)
     if as_json:
         print_json(plan_json(request.study, costs, describe_data(request.spec, data), warm))
     else:

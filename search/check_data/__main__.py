@@ -77,7 +77,7 @@ def check_data(
         progress=progress,
         limit=settings.cache_limit,
         layout=layout,
-        compare=True,
+        compare="all",
     )
     rows_M = np.concatenate([data.train.rows_M, data.val.rows_M])
     outliers = find_outliers(data.train.pool_NHWC, rows_M, data.names, layout.read, progress)

@@ -36,6 +36,8 @@ MOST_SEEDS = 10
 """If there is time left, each finalist gets at most this many seeds."""
 ENOUGH = 0.5
 """A smaller confirmation is chosen if the runs of a larger one would have less than this share of their epochs."""
+NOT_FEWER = 0.9
+"""A smaller confirmation is not chosen if a larger one has this share of its epochs: the workers run both at once."""
 
 
 def with_fewer_epochs(stage: Stage, share: float) -> Stage:
@@ -216,7 +218,8 @@ class TimeBudget:
             # Fewer runs of more epochs: a network that is trained too briefly loses more than a choice of two gains.
             enough = max(trained, ENOUGH * wanted)
             smaller = [sizes[-1], *self._smallest_sizes(len(epoch_s))]
-            finalists, seeds = next((size for size in smaller if affordable(*size) >= enough), smaller[-1])
+            enough = min(enough, NOT_FEWER * max(affordable(*size) for size in smaller))
+            finalists, seeds = next(size for size in smaller if affordable(*size) >= enough)
         elif affordable(finalists, seeds) >= LONGER * wanted:
             seeds = max(seeds, min(MOST_SEEDS, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
         fitting = min(LONGER * wanted, math.floor(affordable(finalists, seeds)))

@@ -6,7 +6,7 @@ import signal
 import time
 from collections import Counter
 
-from data.parallel import cpu_cores
+from search.devices import cores_per_worker, threads_per_worker
 from search.settings import Settings
 from search.supervisor.early_deaths import EarlyDeaths
 from search.supervisor.gpu_capacity import GpuCapacity
@@ -103,6 +103,6 @@ class LocalLauncher:
 
     def _launch(self, index: int) -> WorkerProcess:
         device = self._device_of[index]
-        decoders = max(1, cpu_cores() // len(self._device_of))
-        threads = decoders if device == "cpu" else 1
+        workers = len(self._device_of)
+        decoders, threads = cores_per_worker(workers), threads_per_worker(device, workers)
         return start_worker(self._settings, self._study, index, device=device, threads=threads, decoders=decoders)

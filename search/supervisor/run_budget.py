@@ -6,6 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from data.arrays import SearchData
+from models.registry import resolved
+from search.devices import threads_per_worker
 from search.stage.budget import Budget, TimeBudget, UnlimitedBudget
 from search.supervisor.prepare import Request
 
@@ -16,11 +19,11 @@ if TYPE_CHECKING:
     from search.trials.workload import WorkloadBuilder
 
 
-def run_budget(request: Request, started_at: float, *, test: bool) -> Budget:
+def run_budget(request: Request, images: SearchData, started_at: float, *, test: bool) -> Budget:
     """The budget of a run that began at `started_at` (`time.monotonic()`); without `--budget` it has no limits."""
     if request.budget_s is None:
         return UnlimitedBudget(request.study)
-    costs = estimate_run(request)  # This takes some of the time itself.
+    costs = estimate_run(request, images)  # This takes some of the time itself.
     return time_budget(request, request.budget_s - (time.monotonic() - started_at), costs, test=test)
 
 
@@ -29,19 +32,32 @@ def time_budget(request: Request, left_s: float, costs: Sequence[StageCost], *, 
     return TimeBudget(request.study, left_s, [cost.wall_s for cost in costs], max(1, request.workers), test=test)
 
 
-def estimate_run(request: Request) -> list[StageCost]:
-    """The expected cost of each stage and of the end, from a short measurement on the first device."""
+def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
+    """The expected cost of each stage and of the end, from a short measurement on the first device.
+
+    `images` are those that the study's start configuration is trained on.
+    """
+    import torch
+
+    from models.training.process import tune_process
     from search.supervisor.estimate import estimate
 
-    workloads, device = _open_workloads(request)
-    return estimate(request.study, workloads, device, max(1, request.workers))
+    workloads, device = _open_workloads(request, images)
+    threads = torch.get_num_threads()
+    tune_process(threads_per_worker(device.type, request.workers))  # With all cores a step took five times as long.
+    try:
+        return estimate(request.study, workloads, device, max(1, request.workers))
+    finally:
+        torch.set_num_threads(threads)  # The promotion has all cores for itself.
 
 
-def _open_workloads(request: Request) -> tuple[WorkloadBuilder, torch.device]:
+def _open_workloads(request: Request, images: SearchData) -> tuple[WorkloadBuilder, torch.device]:
     """Open the workloads on the run's first device."""
     import torch
 
     from search.trials.workload import open_workload_builder
 
     device = torch.device(request.devices[0])
-    return open_workload_builder(request.spec, request.settings, device), device
+    workloads = open_workload_builder(request.spec, request.settings, device)
+    workloads.add_data(resolved(request.study.config), images)
+    return workloads, device

@@ -13,10 +13,7 @@ from dataclasses import replace
 from types import FrameType
 
 from data.arrays import SearchData
-from data.cache import label_distribution, open_search_data
 from data.progress import Progress
-from models.metric_names import check_metric
-from models.registry import resolved
 from search import names
 from search.command_line import command_line
 from search.settings import Settings
@@ -40,6 +37,7 @@ from search.supervisor.local_launch import LocalLauncher
 from search.supervisor.notify import notify_bad_end, notify_result
 from search.supervisor.prepare import Request
 from search.supervisor.run_budget import run_budget
+from search.supervisor.run_images import ImageComparison, open_data, record_notes
 from search.supervisor.run_progress import RunProgress
 from search.supervisor.stages import StageRunner
 from search.terminal import DataProgress, say
@@ -65,7 +63,8 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
     launcher = _launcher(request)
     launcher.prepare()  # Workers import their modules while the data and the database are opened.
     try:
-        data = describe_data(request.spec, open_data(request))
+        images = open_data(request)
+        data = describe_data(request.spec, images)
         for note in data.notes:
             say(note)
         storage = open_storage(settings.storage_url, create=True)
@@ -83,7 +82,15 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
                     add_command(storage, study.name, request.command)
                     watch = command_line(settings, "watch", "--study", study.name)
                     say(f"to watch the search: `{watch}`, then {names.watch_url(study.name)}")
-                    _search(storage, request, launcher, started_at, confirm_lock, test=open_seal is not None)
+                    _search(
+                        storage,
+                        request,
+                        launcher,
+                        images,
+                        started_at,
+                        confirm_lock,
+                        test=open_seal is not None,
+                    )
                 launcher.stop()  # They had nothing to do if the study was done before.
                 if open_seal:
                     _test_once(storage, settings, study.name, open_seal)
@@ -106,26 +113,6 @@ def _test_once(storage: Storage, settings: Settings, study: str, open_seal: Open
         say(f"{earlier[-1]}; another look needs `{command}`")
 
 
-def open_data(request: Request) -> SearchData:
-    """Open the images of the start configuration. They are decoded here, with a progress bar; workers only map them.
-
-    Raises UserError if the study's metric cannot be measured on them.
-    """
-    config, settings = resolved(request.study.config), request.settings
-    with DataProgress() as progress:
-        data = open_search_data(
-            request.spec,
-            image_size=config.image_size,
-            image_fit=config.image_fit,
-            data_home=settings.data_home,
-            cache_home=settings.cache_home,
-            progress=progress,
-            limit=settings.cache_limit,
-        )
-    check_metric(request.study.metric, data.classes, label_distribution(data)["val"])
-    return data
-
-
 def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
     """Record the study, or check that it is still the one that was recorded."""
     study = request.study
@@ -142,6 +129,8 @@ def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
         if record.data.spec.source != data.spec.source:
             record_place(storage, record, data)
             say(f"{study.name}: its images are now taken from {data.spec.source}")
+        elif data.notes != record.data.notes:
+            record_notes(storage, record, data.notes)  # Near-duplicates may have been found since.
         is_done = record.state == "done"
         say(f"{study.name}: {'finished earlier, nothing is left to train' if is_done else 'resuming'}")
 
@@ -150,6 +139,7 @@ def _search(
     storage: Storage,
     request: Request,
     launcher: Launcher,
+    images: SearchData,
     started_at: float,
     confirm_lock: Callable[[], None],
     *,
@@ -163,8 +153,10 @@ def _search(
     launcher.start()
     mirror.start()
     try:
-        budget = run_budget(request, started_at, test=test)
+        budget = run_budget(request, images, started_at, test=test)
         update_study(storage, study.name, deadline=budget.end)
+        # Not beside the budget's measurement.
+        comparison = None if images.is_compared else ImageComparison(storage, request)
         with RunProgress(study, deadline=budget.end) as progress, _interrupts(launcher) as interruptions:
             # Printed once, and not by the signal's handler, which may interrupt another line that is being printed.
             notices = iter([STOPPING])
@@ -174,6 +166,8 @@ def _search(
                 if interruptions:
                     for line in notices:
                         progress.say(line)
+                if comparison:
+                    comparison.publish(progress.say)
                 progress.show(take_snapshot(storage, study.name))
 
             runner = StageRunner(
@@ -186,6 +180,8 @@ def _search(
                 say=progress.say,
             )
             confirmation = runner.run_all()
+        if comparison:
+            comparison.finish(say)
         confirm_lock()
         update_study(storage, study.name, state="promoting")  # Workers end when they read this.
         from search.supervisor.promotion import promote

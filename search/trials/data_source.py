@@ -64,6 +64,10 @@ class DataSource:
         self._device = device
         self._open: dict[tuple[int, ImageFit, int], TrialData] = {}
 
+    def add(self, image_size: int, image_fit: ImageFit, search: SearchData) -> None:
+        """Take images that this process has opened already, those of the first fold."""
+        self._open[image_size, image_fit, 0] = self._on_device(search)
+
     def get(self, image_size: int, image_fit: ImageFit, fold: int = 0) -> TrialData:
         """Open the images at a size, divided for a fold; decodes them if no process has done so yet."""
         key = image_size, image_fit, fold
@@ -76,7 +80,10 @@ class DataSource:
                 cache_home=self._settings.cache_home,
                 limit=self._settings.cache_limit,
             )
-            self._open[key] = TrialData(
-                search=search, train=to_device(search.train, self._device), val=to_device(search.val, self._device)
-            )
+            self._open[key] = self._on_device(search)
         return self._open[key]
+
+    def _on_device(self, search: SearchData) -> TrialData:
+        return TrialData(
+            search=search, train=to_device(search.train, self._device), val=to_device(search.val, self._device)
+        )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import nn
 
+from data.arrays import SearchData
 from data.augment import Augmentation
 from data.spec import DataSpec
 from models.config import BackboneConfig, TrainConfig
@@ -59,6 +60,10 @@ class WorkloadBuilder:
     def open_data(self, config: TrainConfig, fold: int = 0) -> TrialData:
         """Open the images at the configuration's size, divided for a fold."""
         return self._source.get(config.image_size, config.image_fit, fold)
+
+    def add_data(self, config: TrainConfig, search: SearchData) -> None:
+        """Take images that this process has opened already at the configuration's size."""
+        self._source.add(config.image_size, config.image_fit, search)
 
     def prepare(self, config: TrainConfig, data: TrialData, seed: int) -> Workload:
         """Build the network from a seed and its batches. Raises InfeasibleConfig if the network cannot be built."""

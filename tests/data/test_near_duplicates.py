@@ -79,7 +79,12 @@ def test_pairs_that_share_a_picture_are_one_cluster() -> None:
 
 def _open(root: Path, home: Path, **spec: object):
     return open_search_data(
-        DataSpec(source=str(root), **spec), image_size=64, image_fit="crop", data_home=home, cache_home=home
+        DataSpec(source=str(root), **spec),
+        image_size=64,
+        image_fit="crop",
+        data_home=home,
+        cache_home=home,
+        compare="usual",
     )
 
 

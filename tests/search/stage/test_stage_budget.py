@@ -132,6 +132,15 @@ def test_where_runs_are_combined_a_short_confirmation_has_two_seeds_of_one_final
     assert (confirm.finalists, confirm.seeds) == (1, 2) and 10 <= (confirm.epochs or 0) <= 16
 
 
+def test_no_run_is_given_up_that_another_worker_trains_in_the_same_time() -> None:
+    for combine, size in (("none", (2, 1)), ("ensemble", (1, 2))):
+        study = replace(STUDY, confirm=replace(STUDY.confirm, combine=combine))
+        reserved = COMBINING_S if study.combines else 0.0
+        short = TimeBudget(study, 9 + REGISTRATION_S + reserved, (200.0, 100.0, 100.0), 2)
+        confirm = short.fit_confirmation(20, [1.0, 0.95, 1.0])
+        assert (confirm.finalists, confirm.seeds) == size and confirm.epochs == 8
+
+
 def test_a_confirmation_with_time_left_trains_longer_and_then_on_more_seeds() -> None:
     longer = budget(150).fit_confirmation(20, [1.0] * 3)
     assert (longer.finalists, longer.seeds) == (3, 3) and 25 <= (longer.epochs or 0) <= 40
