@@ -63,8 +63,15 @@ class Ledger:
         return accuracy
 
 
+class NothingLeft(RuntimeError):
+    """A strategy has nothing to train and waits for nothing."""
+
+
 def replay(strategy: Strategy, curves: Curves, *, epochs: int, workers: int) -> Ledger:
-    """Let `workers` simulated workers train until `epochs` epochs are spent."""
+    """Let `workers` simulated workers train until `epochs` epochs are spent.
+
+    Raises NothingLeft if the strategy is over before.
+    """
     ledger = Ledger(curves=curves, epochs=epochs)
     events: list[tuple[int, int, Training]] = []  # The time at which an epoch ends, its worker, its training.
     idle = list(range(workers))
@@ -73,7 +80,7 @@ def replay(strategy: Strategy, curves: Curves, *, epochs: int, workers: int) -> 
         while idle and (training := strategy.begin(ledger.spent)) is not None:
             heapq.heappush(events, (now + 1, idle.pop(0), training))
         if not events:
-            raise RuntimeError("the strategy has nothing to train and waits for nothing")
+            raise NothingLeft(f"after {ledger.spent} of {epochs} epochs")
         now, worker, training = heapq.heappop(events)
         epoch = training.next
         accuracy = ledger.train(training.key, epoch)

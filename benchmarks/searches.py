@@ -27,8 +27,12 @@ from search.store.pinned_stage import PinnedStage
 class StageSearch(Strategy, Protocol):
     """A stage that can hand its trials on."""
 
+    pinned: PinnedStage
+    """The stage's settings; of two stages that share their trials, the second's."""
     running: int
     """Trainings that workers have begun and not ended."""
+    is_over: bool
+    """Whether the stage begins no new trials; paused ones may still continue."""
 
     def trials(self) -> list[FrozenTrial]:
         """The stage's trials, as a following stage chooses its bases from them."""
@@ -53,9 +57,12 @@ class EndingStage:
         )
         self._best: dict[int, float] = {}
         self.running = 0
+        self.is_over = False
 
     def begin(self, spent: int) -> Training | None:
         """Draw the next trial."""
+        if self.is_over:
+            return None
         self._study.enqueue_trial(self.pinned.queue[len(self._study.get_trials(deepcopy=False))])
         trial = self._study.ask()
         config = suggest_config(self.pinned, trial)
@@ -122,21 +129,24 @@ class RungStage:
         self._points: list[_Point] = []
         """The trials, each at the place that is its number."""
         self.running = 0
+        self.is_over = False
 
     def begin(self, spent: int) -> Training | None:
         """Continue a paused trial that now belongs to the better half, or draw a new one."""
-        self.running += 1
-        # The queue never ends, so the rule for a stage's last trials does not apply.
-        waiting = RungTrial(
-            trial_id=len(self._points), optuna_study="", number=len(self._points), state="waiting", values={}
-        )
-        trials = [*(point.as_rung_trial() for point in self._points), waiting]
-        for number in to_continue(trials, self.pinned.rungs, maximize=True):
-            point = self._points[number]
+        trials = [point.as_rung_trial() for point in self._points]
+        if not self.is_over:  # The queue never ends, so the rule for a stage's last trials does not apply.
+            number = len(trials)
+            trials.append(RungTrial(trial_id=number, optuna_study="", number=number, state="waiting", values={}))
+        continuing = to_continue(trials, self.pinned.rungs, maximize=True)
+        if continuing:
+            point = self._points[continuing[0]]
             point.state = "running"
-            return self._training(point)
-        point = self._draw(self.pinned, self._sampler, self._points)
-        self._points.append(point)
+        elif self.is_over:
+            return None
+        else:
+            point = self._draw(self.pinned, self._sampler, self._points)
+            self._points.append(point)
+        self.running += 1
         return self._training(point)
 
     def _training(self, point: _Point) -> Training:

@@ -182,6 +182,7 @@ STRATEGIES: dict[str, Make] = {
     "flat TPE, median pruning": flat(),
     "flat TPE, median pruning, blind to running trials": flat_blind,
     "flat TPE": flat(pruner="none"),
+    "flat GP": flat(sampler="gp", pruner="none"),
     "random": flat(sampler="random", pruner="none"),
     "successive halving": flat(sampler="random", pruner="successive_halving"),
     "Hyperband": hyperband("random"),

@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import fmean, median
 from typing import Any
 
@@ -79,10 +80,17 @@ def compare(landscape: Landscape, seeds: int, strategies: Sequence[str], process
     }
 
 
-def _best_after(landscape: Landscape, name: str, seed: int, workers: int) -> list[float]:
-    """The best accuracy after each epoch of one run."""
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Optuna's lines about trials, and its warnings about experimental parts, are not printed."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        yield
+
+
+def _best_after(landscape: Landscape, name: str, seed: int, workers: int) -> list[float]:
+    """The best accuracy after each epoch of one run."""
+    with quietly():
         strategy = STRATEGIES[name](landscape, BUDGET_EPOCHS, seed)
         return replay(strategy, landscape, epochs=BUDGET_EPOCHS, workers=workers).best_after
 
@@ -101,6 +109,23 @@ def _figures(runs: Sequence[Sequence[float]], target: float) -> dict[str, Any]:
         "best_at_half": fmean(run[BUDGET_EPOCHS // 2 - 1] for run in runs),
         "best_at_end": fmean(run[BUDGET_EPOCHS - 1] for run in runs),
     }
+
+
+def with_stored(result: dict[str, Any], stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The result with the stored figures of the strategies that were not run.
+
+    Raises UserError if those are of another table, target, budget or number of seeds.
+    """
+    kept = {} if stored is None else {k: v for k, v in stored["strategies"].items() if k not in result["strategies"]}
+    if stored is None or not kept:
+        return result
+    for setting in ("table", "target", "budget_epochs", "seeds"):
+        if stored[setting] != result[setting]:
+            raise UserError(
+                f"the stored strategies have {setting} {stored[setting]}, these {result[setting]}; run all of them"
+            )
+    both = {**kept, **result["strategies"]}
+    return {**result, "strategies": {name: both[name] for name in STRATEGIES if name in both}}
 
 
 def main() -> None:
@@ -122,7 +147,8 @@ def main() -> None:
     result = compare(landscape, options.seeds, strategies, options.processes)
     result["machine"] = describe_machine()
     if options.save:
-        say(f"kept: {write_result(f'time-to-accuracy-{options.table}', result)}")
+        name = f"time-to-accuracy-{options.table}"
+        say(f"kept: {write_result(name, with_stored(result, read_result(name)))}")
     if options.json:
         print_json(result)
 

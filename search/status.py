@@ -25,7 +25,7 @@ from data.errors import UserError
 from search.cli import CommandParser, command_parser, main_guard
 from search.gpus import Gpu, read_gpus
 from search.settings import enter_home, redact
-from search.stage.snapshot import Snapshot, take_snapshot
+from search.stage.snapshot import Snapshot, early_ends, take_snapshot
 from search.store.find import find_study
 from search.store.locks import is_supervised
 from search.store.records import StudyRecord, read_study, study_names
@@ -156,6 +156,7 @@ def _page(standings: Iterable[Standing], gpus: Sequence[Gpu]) -> RenderableType:
     parts: list[RenderableType] = []
     for one in standings:
         parts.append(render(one.snapshot, [stage.name for stage in one.record.definition.stages], one.state))
+        parts += [Text(line) for line in early_ends(one.snapshot.stages)]
         if champion := one.record.champion:
             parts.append(Text(f"champion {champion.model_uri} {champion.val_accuracy:.4f}"))
         elif best := _best_so_far(one):

@@ -75,6 +75,13 @@ class Stage:
     tries: Sequence[Mapping[str, Value]] = ()
     """Hand-picked parameters for the first trials after those of the bases, such as `{"dropout": 0.2}`; the sampler
     draws what they leave out. They are part of the budget."""
+    early_end: bool = False
+    """Whether the stage begins no more trials once its possible gain lies below the noise between seeds."""
+
+    @property
+    def can_end_early(self) -> bool:
+        """Whether `early_end` is possible: not for a grid, and not with two aims."""
+        return self.sampler != "grid" and self.against is None
 
     def space_around(self, base: TrainConfig) -> Space:
         """The search space for this base configuration."""
@@ -218,6 +225,10 @@ def _check_stage(study: str, stage: Stage, config: TrainConfig) -> None:
     base = _checked(where, config, stage.values)
     space = stage.space_around(base)
     _check_tries(where, stage, base, space)
+    if stage.early_end and not stage.can_end_early:
+        raise UserError(
+            f"{where}: early_end: a grid trains every cell, and a stage with two aims has no single gain; leave it out"
+        )
     if stage.against is not None:
         _check_against(where, stage, isinstance(base, FlexCNNConfig) and "model" not in space)
     for name, entry in space.items():

@@ -42,6 +42,7 @@ def flatten(study: Study) -> Study:
         space=space,
         values=values,
         against=last.against,
+        early_end=any(stage.early_end for stage in searched) and last.against is None,
     )
     description = f"{study.description} Here all stages at once."
     return replace(study, name=f"{study.name}-{FLAT_STAGE}", description=description, stages=(flat,))

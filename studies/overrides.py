@@ -77,6 +77,16 @@ def scale_epochs(study: Study, scale: float) -> Study:
     return replace(study, stages=stages, confirm=confirm, ablation=ablation)
 
 
+def end_early(study: Study) -> Study:
+    """Let every stage end early that can. Raises UserError if none can."""
+    if not any(stage.can_end_early for stage in study.stages):
+        raise UserError(
+            f"--early-end: {study.name} has no stage that can end early: grids train every cell, and stages with two "
+            "aims have no single gain; leave it out"
+        )
+    return replace(study, stages=tuple(replace(stage, early_end=stage.can_end_early) for stage in study.stages))
+
+
 def _check_scale(option: str, scale: float) -> None:
     if not 0 < scale <= 1000:
         raise UserError(f"{option} {scale:g}: give a number above 0, such as 0.1")

@@ -122,11 +122,14 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
     """A row for each stage: number of trials by state, best value, time."""
     rows = []
     has_cuts = any(stage.snapshot.out_of_time for stage in facts.all_stages)
+    has_skipped = any(stage.snapshot.skipped for stage in facts.all_stages)
     for stage, time in zip(facts.all_stages, times, strict=True):
         snapshot = stage.snapshot
         counts = [snapshot.planned, snapshot.complete, snapshot.pruned, snapshot.failed, snapshot.infeasible]
         if has_cuts:
             counts.insert(3, snapshot.out_of_time)
+        if has_skipped:
+            counts.append(snapshot.skipped)
         sampler = "same seeds for all" if stage.pinned.is_final else f"{stage.pinned.sampler}, {stage.pinned.pruner}"
         rows.append(
             (
@@ -148,7 +151,7 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
         ),
         headings=(
             "stage", "sampler, pruner", "epochs", "trials", "complete", "pruned",
-            *(["out of time"] if has_cuts else []), "failed", "infeasible",
+            *(["out of time"] if has_cuts else []), "failed", "infeasible", *(["skipped"] if has_skipped else []),
             "best single run", "worker time", "wall time",
         ),
         rows=tuple(rows),

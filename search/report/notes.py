@@ -34,6 +34,8 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
         f"- best single run: {_best(stage, metric)}",
         f"- {pinned.sampler} sampler, {pinned.pruner} pruner, {plural(pinned.epochs, 'epoch')}",
     ]
+    if pinned.early_end:
+        lines.append(f"- {pinned.early_end.line()}")
     if pinned.is_final and facts.finalists:
         champion, kind = facts.finalists[0], "cell" if pinned.cells else "finalist"
         lines.append(

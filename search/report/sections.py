@@ -137,7 +137,19 @@ def _lead(stage: StageFacts, facts: StudyFacts) -> str:
     picked = [f"#{trial.number}" for trial in stage.optuna_trials if trial.user_attrs.get(names.HAND_PICKED)]
     if picked:
         lead += f" {plural(len(picked), 'trial')} picked by hand with `sieve try`: {', '.join(picked)}."
-    return lead
+    return lead + _early_end(stage, facts)
+
+
+def _early_end(stage: StageFacts, facts: StudyFacts) -> str:
+    """A sentence for a stage that ended early."""
+    end, metric = stage.pinned.early_end, facts.metric
+    if end is None:
+        return ""
+    gain, noise = metric.show_difference(end.gain), metric.show_difference(end.noise)
+    return (
+        f" The stage ended early after {end.begun} of {plural(end.planned, 'trial')}: a gain of {gain} was still "
+        f"possible, less than the noise between seeds, {noise}. {plural(stage.snapshot.skipped, 'trial')} skipped."
+    )
 
 
 def _pooled_section(facts: StudyFacts, rank: RankParameters, draw: Draw) -> Section:

@@ -99,6 +99,7 @@ def _describe_stage(study: Study, stage: Stage) -> StageDefinition:
         against=stage.against,
         probe_images=stage.images if isinstance(stage, Probe) else 0,
         tries=tuple(stage.tries),
+        early_end=stage.early_end,
         space={parameter.name: asdict(parameter) for parameter in pin_space(stage.space_around(base))},
     )
 

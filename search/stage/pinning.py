@@ -100,6 +100,7 @@ def pin_search(
         folds=study.folds,
         rungs=rung_epochs(_most_epochs(stage, spaces)) if stage.pruner == "asha" else (),
         against=stage.against,
+        may_end_early=stage.early_end,
         probe_images=stage.images if isinstance(stage, Probe) else 0,
         earlier=earlier_studies(study, position) if stage.extends else (),
         is_extended=is_extended(study, position),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search import names
+from search.store.early_end import EarlyEnd
 from search.store.records import StageRecord, WorkerRecord, read_stages, read_workers
 from search.store.states import MARKS, STATUS_OF_STATE, TrialStatus
 from search.store.storage import Storage
@@ -38,6 +39,8 @@ class StageSnapshot:
     """Number of epochs that finished and running trials have completed."""
     epochs_planned: int
     """Number of epochs of the stage if no trial were pruned."""
+    early_end: EarlyEnd | None = None
+    """Why the stage begins no more trials; None while it does not end early."""
 
     @property
     def finished(self) -> int:
@@ -95,7 +98,13 @@ def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterat
             best_trial=found.best_trial,
             epochs_done=found.epochs,
             epochs_planned=pinned.trials * pinned.epochs * len(pinned.folds_of(0)),
+            early_end=pinned.early_end,
         )
+
+
+def early_ends(stages: Sequence[StageSnapshot]) -> list[str]:
+    """A line for each stage that ended early."""
+    return [f"{stage.name} {stage.early_end.line()}" for stage in stages if stage.early_end]
 
 
 def stage_trials(storage: Storage, record: StageRecord) -> list[FrozenTrial]:

@@ -47,6 +47,14 @@ def pick_next(storage: Storage, optuna_study: str, parameters: Mapping[int, Mapp
         return number
 
 
+@retried
+def is_hand_picked(storage: Storage, trial_id: int) -> bool:
+    """Whether the user chose the trial's parameters with `sieve try`."""
+    mark = exists().where(UserAttribute.trial_id == trial_id, UserAttribute.key == names.HAND_PICKED)
+    with storage.reader.begin() as connection:
+        return bool(connection.execute(select(mark)).scalar_one())
+
+
 def _fix(connection: Connection, trial_id: int, parameters: Mapping[str, Any]) -> None:
     connection.execute(
         update(SystemAttribute)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from models.config import TrainConfig
 from models.values import from_flat, with_values
 from search import names
+from search.store.early_end import EarlyEnd
 
 Values = dict[str, Any]
 
@@ -69,6 +70,10 @@ class PinnedStage:
     """In a probe stage, the most training images that pass each backbone; 0 in other stages."""
     against: str | None = None
     """Name of the trial attribute to minimise as a second aim; None for a single aim."""
+    may_end_early: bool = False
+    """Whether the stage ends when its possible gain lies below the noise between seeds."""
+    early_end: EarlyEnd | None = None
+    """Why the stage begins no more trials; None while it does not end early."""
 
     @property
     def is_final(self) -> bool:
@@ -108,7 +113,9 @@ class PinnedStage:
             for space in stored["spaces"]
         )
         tuples = {key: tuple(stored.get(key, ())) for key in ("bases", "queue", "seeds", "cells", "rungs", "earlier")}
-        return cls(**{**stored, **tuples, "spaces": spaces})
+        early = stored.get("early_end")
+        early_end = None if early is None else EarlyEnd.from_json(early)
+        return cls(**{**stored, **tuples, "spaces": spaces, "early_end": early_end})
 
     def config(self, params: Mapping[str, Any]) -> TrainConfig:
         """The configuration that a trial's parameters describe."""

@@ -24,7 +24,8 @@ TrialStatus = Literal[
 ]  # fmt: skip
 """complete: trained to its end; pruned: ended by the pruner or because its loss diverged; out of time: cut by the time
 budget in mid-training; infeasible: its network cannot be built or does not fit into memory; failed: ended by an error;
-skipped: never begun, because the time budget was used up; running: claimed by a worker; waiting: in the queue."""
+skipped: never begun, because the time budget was used up or its stage ended early; running: claimed by a worker;
+waiting: in the queue."""
 
 TRIAL_STATUSES: tuple[TrialStatus, ...] = get_args(TrialStatus)
 ENDED: tuple[TrialStatus, ...] = TRIAL_STATUSES[:-2]

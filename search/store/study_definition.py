@@ -31,6 +31,8 @@ class StageDefinition:
     """In a probe stage, the most training images that pass each backbone; 0 in other stages."""
     tries: tuple[Mapping[str, Any], ...] = ()
     """Hand-picked parameters of the stage's first trials."""
+    early_end: bool = False
+    """Whether the stage ends when its possible gain lies below the noise between seeds."""
     space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The pinned parameters around the start configuration, by name."""
 

@@ -54,6 +54,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--flat", action="store_true", help="search the parameters of all stages at once, in a single stage"
     )
     parser.add_argument(
+        "--early-end", action="store_true",
+        help="end a stage when the gain that is still possible lies below the noise between seeds",
+    )  # fmt: skip
+    parser.add_argument(
         "--train-images", metavar="N", type=int, help="use only N images, sampled from each class before the split"
     )
     parser.add_argument(

@@ -56,7 +56,7 @@ def print_plan(
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
         details = (
             f"  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, sampler {stage.sampler}, "
-            f"pruner {stage.pruner}{aims}{around}: {show_duration(cost.wall_s)}"
+            f"pruner {stage.pruner}{aims}{around}{_early(stage)}: {show_duration(cost.wall_s)}"
         )
         console.print(Text.assemble((f"{position + 1} {stage.name}", "bold"), details))
         if changes := stage_changes(stage, fitted[position], is_planned=True):
@@ -70,6 +70,10 @@ def print_plan(
     is_fitted = budget is not None and fitted != list(study.stages)
     shortened = "; the budget changes that, and gives the last stage the time that is left" if is_fitted else ""
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
+
+
+def _early(stage: Stage) -> str:
+    return ", may end early" if stage.early_end else ""
 
 
 def _around(study: Study, position: int) -> str:

@@ -23,7 +23,7 @@ from search.trials.artifacts import open_artifacts
 from studies.definition import Study
 from studies.flat import flatten
 from studies.load import load_study
-from studies.overrides import fix_fields, scale_epochs, scale_trials
+from studies.overrides import end_early, fix_fields, scale_epochs, scale_trials
 from studies.probe import with_backbones
 
 MAX_WORKERS = 256
@@ -140,6 +140,8 @@ def change_study(study: Study, options: argparse.Namespace) -> Study:
         study = scale_epochs(study, options.epochs_scale)
     if options.flat:
         study = flatten(study)
+    if options.early_end:
+        study = end_early(study)
     if options.train_images is not None:
         study = replace(study, train_images=options.train_images)
     if options.name:

@@ -37,14 +37,14 @@ def add_trials(
 
     A search stage gets as many trials as are running, if there is time for an epoch of each. The last stage gets one
     run of each finalist, if there is time for whole runs, because its runs are never cut. `planned_end` is in seconds
-    since the epoch; without it, and beyond the stage's slots, nothing is added. Only the study's supervisor may call
-    this.
+    since the epoch. Nothing is added without it, beyond the stage's slots, or to a stage that ends early. Only the
+    study's supervisor may call this.
     """
     pinned = record.pinned
     running = sum(trial.state == TrialState.RUNNING for trial in trials)
     waiting = sum(trial.state == TrialState.WAITING for trial in trials)
     free = len(pinned.queue) - pinned.trials
-    if planned_end is None or not free or waiting >= (1 if pinned.is_final else max(1, running)):
+    if planned_end is None or not free or pinned.early_end or waiting >= (1 if pinned.is_final else max(1, running)):
         return record
     more = len(pinned.bases) if pinned.is_final else max(1, running)
     needed_s = _run_s(trials) * (1 + math.ceil(more / max(1, running))) if pinned.is_final else _epoch_s(trials)

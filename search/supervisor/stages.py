@@ -50,7 +50,8 @@ class StageRunner:
         """`is_interrupted`: whether the user asked to stop; called several times a second.
 
         `on_tick` is called as often, and before a stage is pinned: it shows progress, and raises an error that
-        has to end the supervisor. `say` prints a line about what the time budget cut, and about what a probe chose.
+        has to end the supervisor. `say` prints a line about what the time budget cut, what a probe chose, and a stage
+        that ends early.
         """
         self._storage = storage
         self._study = study
@@ -60,7 +61,9 @@ class StageRunner:
         self._deadlines: dict[int, float | None] = {}
         """When each pool of stages must end, by the position of its last one."""
         self._pinner = StagePinner(storage, study, budget, say)
-        self._wait = StageWait(storage, launcher, is_interrupted=is_interrupted, on_tick=on_tick, timing=timing)
+        self._wait = StageWait(
+            storage, launcher, is_interrupted=is_interrupted, on_tick=on_tick, say=say, timing=timing
+        )
 
     def run_all(self) -> StageRecord:
         """Run every stage that is not closed yet, then the confirmation or ablation; returns the record of the latter.

@@ -19,6 +19,7 @@ from search.store.processes import process_name
 from search.store.reaping import reap
 from search.store.records import StageRecord, update_stages
 from search.store.storage import Storage
+from search.supervisor.early_end import EarlyEnding
 from search.supervisor.launch import Launcher
 from search.supervisor.stage_queue import add_trials
 from search.text import plural
@@ -43,8 +44,11 @@ class StageWait:
         *,
         is_interrupted: Callable[[], bool],
         on_tick: Callable[[], None],
+        say: Callable[[str], None],
         timing: Timing,
     ) -> None:
+        """`say` prints a line for a stage that ends early."""
+        self._early_ending = EarlyEnding(storage, say)
         self._storage = storage
         self._launcher = launcher
         self._is_interrupted = is_interrupted
@@ -83,11 +87,12 @@ class StageWait:
         planned_end = records[-1].deadline
         while True:
             own = stage_trials(self._storage, records[-1])
+            trials = [*self._trials(records[:-1]), *own]
+            records = [*records[:-1], self._early_ending.judge(records[-1], own, trials)]
             more = add_trials(self._storage, records[-1], own, planned_end)
             if more is not records[-1]:
                 records = [*records[:-1], more]
                 continue
-            trials = [*self._trials(records[:-1]), *own]
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
             if not unfinished and not self._continues(records, planned_end):
                 return records

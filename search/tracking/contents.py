@@ -84,7 +84,7 @@ def metrics(values: Mapping[str, object], *, step: int, time_s: float) -> list[M
 
 
 def has_run(trial: FrozenTrial) -> bool:
-    """Whether a trial gets a run: not while it waits, and not if it was skipped for lack of time."""
+    """Whether a trial gets a run: not while it waits, and not if it was skipped."""
     return trial.state != TrialState.WAITING and names.SKIPPED not in trial.user_attrs
 
 

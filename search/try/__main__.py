@@ -43,7 +43,8 @@ def try_next(settings: Settings, study: str, chosen: dict[str, str]) -> dict[str
         storage.close()
     if number is None:
         raise UserError(
-            f"{study}: no trial of {stage.name} is left whose parameters you can choose: all of them have begun"
+            f"{study}: no trial of {stage.name} is left whose parameters you can choose: all of them have begun or "
+            "were skipped"
         )
     return {"study": study, "stage": stage.name, "trial": number, "parameters": parameters[number]}
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from models.metric_names import metric_label
 from search.durations import show_duration
 from search.stage.pareto import FrontTrial, front_trials
-from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials
+from search.stage.snapshot import StageSnapshot, early_ends, stage_snapshot, stage_trials
 from search.store.champion_record import ChampionRecord
 from search.store.find import find_champion, find_study
 from search.store.look_result import LookResult
@@ -107,6 +107,8 @@ def print_result(result: StudyResult, console: Console, open_seal: str) -> None:
     from search.verdict.ablation_table import print_ablation
 
     console.print(_stage_table(result))
+    for line in early_ends([stage.snapshot for stage in result.stages]):
+        console.print(line, soft_wrap=True, highlight=False)
     for stage in result.stages:
         _print_front(stage, console)
     if result.ablation:

@@ -114,3 +114,9 @@ def test_a_combination_needs_seeds_that_measure_the_noise_and_a_single_validatio
         replace(whole, confirm=confirm, folds=3)
     with pytest.raises(UserError, match=r"combine 'stew' is not one of none, soup, ensemble"):
         replace(whole, confirm=Confirm(combine="stew"))
+
+
+@pytest.mark.parametrize("changes", [{"sampler": "grid"}, {"against": "parameters", "pruner": "none"}])
+def test_a_grid_and_a_stage_with_two_aims_cannot_end_early(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="mine/rates: early_end: a grid trains every cell"):
+        study(early_end=True, **changes)

@@ -51,3 +51,8 @@ def test_the_staged_studies_can_be_searched_flat(name: str) -> None:
     (stage,) = flatten(staged).stages
     names = {parameter for stage in staged.stages for parameter in stage.space_around(staged.config)}
     assert set(stage.space_around(staged.config)) == names
+
+
+def test_a_flat_search_may_end_early_if_a_stage_may() -> None:
+    (stage,) = flatten(replace(STUDY, stages=(FIRST, replace(SECOND, early_end=True)))).stages
+    assert stage.early_end and not flatten(STUDY).stages[0].early_end

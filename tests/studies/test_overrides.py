@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from optuna.distributions import FloatDistribution
 
 from data.errors import UserError
 from models.config import FlexCNNConfig
 from studies.definition import Stage, Study, choice
-from studies.overrides import fix_fields, scale_epochs, scale_trials
+from studies.overrides import end_early, fix_fields, scale_epochs, scale_trials
 
 STUDY = Study(
     name="mine",
@@ -55,3 +57,11 @@ def test_epochs_are_scaled_wherever_they_stand() -> None:
 def test_a_scale_that_is_not_above_zero_is_an_error(scale: float) -> None:
     with pytest.raises(UserError, match="--trials-scale"):
         scale_trials(STUDY, scale)
+
+
+def test_every_stage_but_a_grid_may_end_early() -> None:
+    grid = Stage(name="grid", trials=1, epochs=2, sampler="grid", pruner="none", space={"dropout": choice(0.0, 0.1)})
+    mixed = end_early(replace(STUDY, stages=(*STUDY.stages, grid)))
+    assert [stage.early_end for stage in mixed.stages] == [True, True, False]
+    with pytest.raises(UserError, match="--early-end: mine has no stage that can end early"):
+        end_early(replace(STUDY, stages=(grid,)))

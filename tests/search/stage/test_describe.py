@@ -46,6 +46,7 @@ def changed_stage(**changes: Any) -> Study:
             changed_stage(space={**QUICKSTART.stages[0].space, "filters": choice(16, 99)}),  # type: ignore[dict-item]
             "stages.1-architecture.space.filters was one of (16, 32, 64), is one of (16, 99)",
         ),
+        (changed_stage(early_end=True), "stages.1-architecture.early_end was False, is True"),
         (replace(QUICKSTART, seed=1), "study.seed was 0, is 1"),
         (
             replace(QUICKSTART, config=with_values(QUICKSTART.config, {"dropout": 0.3})),
@@ -67,6 +68,14 @@ def test_a_field_that_was_added_since_the_study_began_is_a_change_only_if_it_is_
     other = replace(QUICKSTART, config=with_values(QUICKSTART.config, {"dropout": 0.3}))
     with pytest.raises(UserError, match="dropout was"):
         check_unchanged(record, describe_study(other), DATA)
+
+
+def test_a_study_of_a_version_without_early_ends_goes_on() -> None:
+    stored = describe_study(QUICKSTART).to_json()
+    for stage in stored["stages"].values():
+        del stage["early_end"]
+    record = replace(record_of(QUICKSTART), definition=StudyDefinition.from_json(stored))
+    check_unchanged(record, describe_study(QUICKSTART), DATA)
 
 
 def test_changed_images_are_named() -> None:

@@ -46,6 +46,12 @@ def test_a_plan_shows_the_spaces_the_trials_and_the_time() -> None:
         assert said in " ".join(text.split("\n")), said
 
 
+def test_a_plan_says_which_stages_may_end_early() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    print_plan(replace(STUDY, stages=(replace(STUDY.stages[0], early_end=True),)), COSTS, console)
+    assert "pruner median, may end early: 2 min" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_plan_names_what_the_budget_cuts() -> None:
     console = Console(file=io.StringIO(), width=80)
     study = replace(STUDY, stages=(replace(STUDY.stages[0], trials=40),))

@@ -10,6 +10,7 @@ from rich.console import Console
 from search.stage.pareto import FrontTrial
 from search.stage.snapshot import StageSnapshot
 from search.store.champion_record import ChampionRecord
+from search.store.early_end import EarlyEnd
 from search.store.look_result import LookResult
 from search.store.study_data import StudyData
 from search.verdict.result import StageResult, StudyResult, print_result
@@ -83,3 +84,10 @@ def test_a_front_is_printed_with_one_line_for_each_trial() -> None:
     front = tuple(FrontTrial(trial=t, value=v, against="macs", cost=c) for t, v, c in (best, cheap))
     text = printed(replace(RESULT, stages=(replace(STAGE, front=front),)))
     assert "front      0.9100 for 123,456 macs (one #7)\n           0.8000 for 900 macs (one #2)\n" in text
+
+
+def test_a_stage_that_ended_early_is_named_with_the_reason() -> None:
+    early = EarlyEnd(begun=9, planned=11, gain=0.004, noise=0.012)
+    text = printed(replace(RESULT, stages=(replace(STAGE, snapshot=replace(COUNTS, early_end=early)),)))
+    assert "one ended early after 9 of 11 trials: the possible gain of 0.0040 lies below the noise" in text
+    assert "ended early" not in printed(RESULT)
