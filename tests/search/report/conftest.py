@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from data.spec import DataSpec
 from models.config import FlexCNNConfig
@@ -23,7 +23,7 @@ from models.values import to_flat
 from search import names
 from search.report import importance
 from search.report.facts import StudyFacts, read_facts
-from search.report.spaces import Parameter
+from search.report.fanova import Array, Columns
 from search.settings import Settings, normalise_storage_url
 from search.stage.bases import best_configs
 from search.stage.describe import describe_study
@@ -118,29 +118,23 @@ class MadeStudy:
 
 
 @pytest.fixture(scope="session")
-def known_importances() -> dict[object, Any]:
-    """The result of each function of `rank_parameters` for each set of trials that some test has passed to it."""
+def known_shares() -> dict[object, dict[str, float]]:
+    """The shares of the variance for each set of trials that some test has asked for."""
     return {}
 
 
 @pytest.fixture
-def quick_importances(known_importances: dict[object, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimate the importances of the same trials once for all tests: of a report, they take most of the time."""
-    for function in (importance._shares, importance._bootstrap):
-        monkeypatch.setattr(importance, function.__name__, _remembering(function, known_importances))
+def quick_importances(known_shares: dict[object, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimate the shares of the same trials once for all tests: of a report, they take most of the time."""
+    estimate = importance.explained_shares
 
+    def remembered(columns: Columns, metric_N: Array, *, trees: int, seed: int) -> dict[str, float]:
+        key = columns.values_NC.tobytes(), repr(columns.of_parameter), metric_N.tobytes(), trees, seed
+        if key not in known_shares:
+            known_shares[key] = estimate(columns, metric_N, trees=trees, seed=seed)
+        return known_shares[key]
 
-def _remembering(function: Callable[..., Any], known: dict[object, Any]) -> Callable[..., Any]:
-    def remember(complete: Sequence[FrozenTrial], parameters: Sequence[Parameter], *options: object) -> Any:
-        if options:  # Within a bootstrap, which is remembered as a whole.
-            return function(complete, parameters, *options)
-        drawn = tuple((trial.value, tuple(sorted(trial.params.items()))) for trial in complete)
-        key = function.__name__, drawn, repr(parameters)
-        if key not in known:
-            known[key] = function(complete, parameters)
-        return known[key]
-
-    return remember
+    monkeypatch.setattr(importance, "explained_shares", remembered)
 
 
 def settings_at(home: Path) -> Settings:
