@@ -24,7 +24,8 @@ from search.store.warm_start_record import WarmStart
 from search.supervisor.arguments import add_run_arguments
 from search.supervisor.prepare import Request, check_request
 from search.supervisor.run_budget import estimate_run, time_budget
-from search.supervisor.run_study import open_data, run_study
+from search.supervisor.run_images import open_data
+from search.supervisor.run_study import run_study
 from search.terminal import open_console, print_json, say
 from search.verdict.result import StudyResult, print_report, print_result
 
