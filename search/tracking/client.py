@@ -48,10 +48,22 @@ def connect(tracking_url: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     name_file_in_errors(Engine)  # MLflow does not show its own.
+    _make_no_stray_folders()
     with only_one_creates_the_schema(tracking_url):
         client = MlflowClient(tracking_uri=tracking_url, registry_uri=tracking_url)
         client.search_experiments(max_results=1)
     return client
+
+
+def _make_no_stray_folders() -> None:
+    """Let MLflow make no folder for a SQLite file: where the path needs codes, such as %25, it makes the wrong one.
+
+    It would do so whenever it opens the file, and fail where this user may not write beside the home.
+    """
+    from mlflow.store.db import utils
+
+    if hasattr(utils, "_make_parent_dirs_if_sqlite"):  # MLflow 3.17; the folder exists by now.
+        utils._make_parent_dirs_if_sqlite = lambda db_uri: None
 
 
 @contextmanager

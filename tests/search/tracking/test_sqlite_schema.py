@@ -16,6 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from data.errors import UserError
+from search.settings import sqlite_url
 from search.tracking.client import answering, connect
 
 CONNECT = "import sys; from search.tracking.client import connect; connect(sys.argv[1])"
@@ -81,3 +82,9 @@ def test_a_full_disk_under_an_engine_of_mlflow_is_one_line_with_the_file(tmp_pat
     finally:
         event.remove(Pool, "checkout", allow_no_more_pages)
     assert f": {database}: database or disk is full; free some space" in str(refused.value)
+
+
+def test_mlflow_makes_no_folder_that_is_named_like_the_code_of_a_character(tmp_path: Path) -> None:
+    home = tmp_path / "50 %20?" / "home"
+    connect(sqlite_url(home / "mlflow.db"))
+    assert [path.name for path in tmp_path.iterdir()] == ["50 %20?"] and (home / "mlflow.db").exists()
