@@ -98,6 +98,7 @@ def test_each_user_of_a_home_goes_on_where_the_other_stopped(place: Path) -> Non
     assert stranger.run("search.run", *at, *run[3:]).json()["champion"]["config"] == result["champion"]["config"]
 
 
+@pytest.mark.timeout(600)
 def test_every_command_works_for_another_user_of_a_home_that_was_moved(place: Path) -> None:
     """Written by one user on one path; moved, with images that nobody may write to; continued and used by another."""
     before, after = place / "before", place / "after é %20"
