@@ -173,4 +173,4 @@ def _prepare(module: str) -> None:
         from search.supervisor import launch
 
         Forked.zygote = Zygote()
-        launch.subprocess = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)  # type: ignore[assignment]
+        vars(launch)["subprocess"] = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)
