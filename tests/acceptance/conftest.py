@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.forks import start_on
 from tests.acceptance.service import STUDY_FILES, Service
 
 
@@ -62,11 +63,14 @@ class Search:
 
 @pytest.fixture(scope="session")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Search, Search]]:
-    """The tiny study, run twice from start to end with one worker each; the first with --test."""
+    """The tiny study, run twice from start to end with one worker each; the first with --test.
+
+    The second is a fresh interpreter, in which hashes, and so the order of sets, are others than in a fork.
+    """
     tiny = str(STUDY_FILES / "tiny.py")
     with _services(tmp_path_factory) as make:
         services = make(), make()
-        first = services[0].start("search.run", "--study", tiny, "--workers", "1", "--json", "--test")
+        first = start_on(services[0], "search.run", "--study", tiny, "--workers", "1", "--json", "--test")
         second = services[1].start("search.run", "--study", tiny, "--workers", "1", "--json")
         ended = first.wait(), second.wait()
         searches = [

@@ -50,13 +50,18 @@ def run_forked(module: str, arguments: list[str], folder: Path, fault: Fault | N
     return Forked(module, arguments, folder, fault).wait()
 
 
-def run_on(service: Service, module: str, *arguments: str) -> Finished:
-    """`service.run` without the seconds of its imports, where the start of the command is not what a test is about.
+def start_on(service: Service, module: str, *arguments: str) -> Forked:
+    """`service.start` without the seconds of its imports, where the start of the command is not what a test is about.
 
     The command is none of `service.processes()`; workers that it starts are.
     """
     folder = Path(tempfile.mkdtemp(dir=service.home.parent)) / "here"
-    return run_forked(module, list(arguments), folder, partial(_set_variables, service.variables))
+    return Forked(module, list(arguments), folder, partial(_set_variables, service.variables))
+
+
+def run_on(service: Service, module: str, *arguments: str) -> Finished:
+    """The same, to its end."""
+    return start_on(service, module, *arguments).wait()
 
 
 def _set_variables(variables: Mapping[str, str]) -> None:

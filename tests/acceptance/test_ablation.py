@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_ablation_ends_with_a_table_of_effects_a_champion_a_report_and_trials_to_resume(service: Service) -> None:
-    result = service.run("search.run", "--study", str(STUDY_FILES / "remedies.py"), "--json").json()
+    result = run_on(service, "search.run", "--study", str(STUDY_FILES / "remedies.py"), "--json").json()
 
     (stage,) = result["stages"]
     assert (stage["name"], stage["planned"], stage["complete"]) == ("ablation", 8, 8)

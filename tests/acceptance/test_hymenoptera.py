@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import Service
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,7 @@ def test_each_stage_of_part_a_searches_what_the_stages_before_searched_and_more(
 ) -> None:
     small = ("--image-size", "32", "--trials-scale", "0.1", "--epochs-scale", "0.2")
 
-    result = service.run("search.run", "--study", "partA", "--data", str(hymenoptera), *small, "--json").json()
+    result = run_on(service, "search.run", "--study", "partA", "--data", str(hymenoptera), *small, "--json").json()
 
     assert [stage["name"] for stage in result["stages"]] == ["architecture", "regularization", "schedule", "confirm"]
     assert [stage["planned"] for stage in result["stages"]][:3] == [2, 4, 7]

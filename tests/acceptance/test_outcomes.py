@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.conftest import Search
+from tests.acceptance.forks import run_on
 from tests.acceptance.service import STUDY_FILES, Service
 
 pytestmark = pytest.mark.slow
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def outcomes(new_service: Callable[[], Service]) -> Search:
     service = new_service()
-    ended = service.run("search.run", "--study", str(STUDY_FILES / "outcomes.py"), "--workers", "1", "--json")
+    ended = run_on(service, "search.run", "--study", str(STUDY_FILES / "outcomes.py"), "--workers", "1", "--json")
     return Search(service=service, result=ended.json(), err=ended.err)
 
 

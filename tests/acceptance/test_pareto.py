@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 def test_the_front_is_printed_and_its_best_are_confirmed(service: Service) -> None:
     command = ("search.run", "--study", "digits-pareto", "--trials-scale", "0.3", "--epochs-scale", "0.5")
-    result = service.run(*command, "--workers", "2", "--json").json()
+    result = run_on(service, *command, "--workers", "2", "--json").json()
 
     stage, confirm = result["stages"]
     front = stage["front"]

@@ -15,7 +15,7 @@ NOBODY_ANSWERS = "http://127.0.0.1:9"
 
 
 def test_a_search_without_mlflow_trains_all_and_is_promoted_when_it_is_back(service: Service) -> None:
-    down = service.run(*COMMAND, "--tracking", NOBODY_ANSWERS)
+    down = run_on(service, *COMMAND, "--tracking", NOBODY_ANSWERS)
 
     assert down.code == 1
     assert "Traceback" not in down.err

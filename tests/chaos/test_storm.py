@@ -56,7 +56,7 @@ def weather(service: Service, blows: Counter[Any], postgres: PostgresServer | No
 def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
     service = Service(tmp_path_factory.mktemp("sqlite"))
     try:
-        yield weather(service, Counter(worker=14, supervisor=3))
+        yield weather(service, Counter(worker=8, supervisor=2))
     finally:
         service.end()
 
@@ -65,7 +65,7 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aftermath]:
 def on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Iterator[Aftermath]:
     service = Service(tmp_path_factory.mktemp("postgres"), postgres.url)
     try:
-        yield weather(service, Counter(worker=12, supervisor=2, restart=3, outage=1), postgres)
+        yield weather(service, Counter(worker=6, supervisor=2, restart=2, outage=1), postgres)
     finally:
         service.end()
 

@@ -102,9 +102,9 @@ def crash_postgres(service: MovableService, running: Running, chance: random.Ran
     service.postgres.start()
 
 
+ON_WORKERS: dict[str, Fault] = {"worker killed": kill_worker, "worker ended": end_worker}
 FAULTS: dict[str, Fault] = {
-    "worker killed": kill_worker,
-    "worker ended": end_worker,
+    **ON_WORKERS,
     "supervisor killed": kill_supervisor,
     "Ctrl-C": interrupt,
     "pause": pause,

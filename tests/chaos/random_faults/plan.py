@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.acceptance.service import POLL_S, Running
 from tests.chaos.postgres_server import PostgresServer
 from tests.chaos.random_faults.eleven import STUDY_FILE, TRIALS
-from tests.chaos.random_faults.faults import LOST_TRACKING, ON_POSTGRES, ON_SQLITE, SUPERVISOR, WORKER
+from tests.chaos.random_faults.faults import LOST_TRACKING, ON_POSTGRES, ON_SQLITE, ON_WORKERS, SUPERVISOR, WORKER
 from tests.chaos.random_faults.findings import Findings
 from tests.chaos.random_faults.movable_service import MovableService
 
@@ -81,13 +81,13 @@ class Plan:
         raise AssertionError(f"{self._finished()} of {TRIALS} trials in {MAX_S:g} s; it said: {running.err[-2000:]}")
 
     def _strike(self, running: Running) -> None:
-        """Let the next fault fall if it is due."""
+        """Let the next fault fall if it is due, a little later."""
         due, kind = self._due[0]
-        is_hit = due in (0, TRIALS) or self._service.processes(WORKER)
-        if self._finished() >= due and is_hit:
+        needs_worker = due not in (0, TRIALS) or kind in ON_WORKERS
+        if self._finished() >= due and (not needs_worker or self._service.processes(WORKER)):
             time.sleep(self._chance.uniform(0, MOST_DELAY_AT_END_S if due == TRIALS else MOST_DELAY_S))
-            if running.process.poll() is not None:
-                return  # It ended meanwhile; if it has to be started again, the fault is still due.
+            if running.process.poll() is not None or (needs_worker and not self._service.processes(WORKER)):
+                return  # What it should hit has ended; if that starts again, the fault is still due.
             self._kinds[kind](self._service, running, self._chance)
             self.fallen.append(kind)
             del self._due[0]

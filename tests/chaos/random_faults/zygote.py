@@ -173,4 +173,4 @@ def _prepare(module: str) -> None:
         from search.supervisor import launch
 
         Forked.zygote = Zygote()
-        setattr(launch, "subprocess", SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE))  # noqa: B010
+        vars(launch)["subprocess"] = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)

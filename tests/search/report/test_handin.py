@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -31,8 +32,14 @@ ASKED_FOR = (
 """Plots that the coursework asks for."""
 
 
-def test_the_markdown_holds_every_plot_that_the_coursework_asks_for(made: MadeStudy, tmp_path: Path) -> None:
-    path = write_handin(made.settings, "made", "md", tmp_path / "out")
+@pytest.fixture(scope="module")
+def pdf(made: MadeStudy, quick_importances: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The PDF of the study, beside the Markdown text and the pictures that it is printed from."""
+    return write_handin(made.settings, "made", "pdf", tmp_path_factory.mktemp("hand-in") / "out")
+
+
+def test_the_markdown_holds_every_plot_that_the_coursework_asks_for(pdf: Path) -> None:
+    path = pdf.with_name("report.md")
     text = path.read_text("utf-8")
     pictures = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", text)
     assert set(ASKED_FOR) <= {title for title, _ in pictures}
@@ -43,16 +50,20 @@ def test_the_markdown_holds_every_plot_that_the_coursework_asks_for(made: MadeSt
     assert [f"## {number}." in text for number in range(1, 7)] == [True] * 6
 
 
-def test_the_pdf_has_pages_and_an_edited_text_is_written_again(made: MadeStudy, tmp_path: Path) -> None:
-    path = write_handin(made.settings, "made", "pdf", tmp_path / "out")
-    content = path.read_bytes()
+def test_the_pdf_has_pages_and_an_edited_text_is_written_again(
+    made: MadeStudy, pdf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = pdf.read_bytes()
     assert content.startswith(b"%PDF-") and len(re.findall(rb"/Type /Page\b", content)) > 5
-    edited = path.with_name("report.md")
+    shutil.copytree(pdf.parent, tmp_path / "out")
+    edited = tmp_path / "out" / "report.md"
     edited.write_text("# Mine\n\nOnly this.\n", "utf-8")
     again = print_text(edited, tmp_path / "mine.pdf").read_bytes()
     assert len(re.findall(rb"/Type /Page\b", again)) == 1
+    monkeypatch.setattr("search.report.handin.write.save_figure", lambda plot, path: path.touch())
     with pytest.raises(UserError, match=r"report\.md"):  # What a person wrote is not overwritten.
-        write_handin(made.settings, "made", "pdf", tmp_path / "out")
+        write_handin(made.settings, "made", "md", tmp_path / "out")
+    assert edited.read_text("utf-8") == "# Mine\n\nOnly this.\n"
 
 
 def test_the_table_has_a_row_for_each_trial_with_its_configuration(made: MadeStudy, tmp_path: Path) -> None:
