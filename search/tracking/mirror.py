@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable
 
@@ -22,8 +20,6 @@ from search.tracking.moved_home import follow_home
 
 INTERVAL_S = 5.0
 """Seconds between two passes; doubled after each failure."""
-NICENESS = 10
-"""Niceness of the mirror's thread, which takes as much processor time as all the rest of the service."""
 LONGEST_PAUSE_S = 60.0
 """Longest time between two passes, in seconds."""
 
@@ -103,7 +99,6 @@ class Mirror:
         return not self._thread.is_alive() and self.failures == 0
 
     def _follow_until_stopped(self) -> None:
-        _give_way()
         # Not immediately: importing MLflow and creating its tables would take CPU time from starting workers.
         while not self._stop.wait(min(INTERVAL_S * 2**self.failures, LONGEST_PAUSE_S)):
             self.sync()
@@ -134,12 +129,6 @@ class Mirror:
             self._show(f"MLflow at {redact(self._settings.tracking_url)} is up to date again")
         self.failures = 0
         self.failure = self._trouble = None
-
-
-def _give_way() -> None:
-    """Let workers have the cores first: nobody waits for this thread before the end."""
-    if sys.platform == "linux":  # Elsewhere a priority belongs to a whole process.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 @retried
