@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.champion_table import COLUMNS, SINGLE, START, mean_of, part_rows
 from benchmarks.gpu.table import gpu_sections
 from benchmarks.results import FOLDER
 
@@ -117,6 +118,26 @@ def _strategies(result: Result) -> str:
     )
 
 
+def champion_parts_table(results: Mapping[str, Result]) -> str:
+    """Return a Markdown table for each data set of what each part of a champion brings."""
+    measured = [results[name] for name in sorted(results, reverse=True) if name.startswith("champion-parts-")]
+    return "\n\n".join(f"{_champion_start(result)}\n\n{_champion_rows(result)}" for result in measured)
+
+
+def _champion_start(result: Result) -> str:
+    start = result["start"]
+    images = f"{result['images']:,} images" if result["images"] else "all images"
+    return (
+        f"`{result['data']}`, {images}, {start['image_size']} px, {start['epochs']} epochs: the start reaches "
+        f"{mean_of(result['runs'], START, 'accuracy'):.4f}, with a calibration error of "
+        f"{100 * mean_of(result['runs'], SINGLE, 'calibration_error'):.1f} points. {_measured(result)}"
+    )
+
+
+def _champion_rows(result: Result) -> str:
+    return _table(COLUMNS, part_rows(result["runs"]))
+
+
 def gpu_table(results: Mapping[str, Result]) -> str:
     """Return the Markdown tables of the GPU benchmark, and a line for each part that failed."""
     result = results.get("gpu")
@@ -154,6 +175,7 @@ def random_faults_table(results: Mapping[str, Result]) -> str:
 TABLES: dict[str, Callable[[Mapping[str, Result]], str]] = {
     "throughput": throughput_table,
     "gpu": gpu_table,
+    "champion-parts": champion_parts_table,
     "service-cost": service_cost_table,
     "time-to-accuracy": time_to_accuracy_table,
     "random-faults": random_faults_table,
