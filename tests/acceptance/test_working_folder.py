@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.service import ROOT, STUDY_FILES, Finished
 
-IN_THE_WAY = "raise SystemExit('the user\\'s own file was imported')\n"
+IN_THE_WAY = "raise SystemExit(f'the user\\'s own {__file__} was imported')\n"
 PLAN = ("run", "--study", "quickstart", "--plan", "--json")
 
 
@@ -42,10 +42,17 @@ def run(command: list[str], *arguments: str, folder: Path) -> Finished:
     return Finished(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-@pytest.mark.parametrize("name", ["models.py", "data.py", "studies.py", "models/__init__.py", "data/cats/photo.txt"])
-def test_python_m_works_beside_a_file_with_the_name_of_a_package(name: str, folder: Path) -> None:
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(IN_THE_WAY)
+@pytest.mark.parametrize(
+    "files",
+    [("models.py", "data.py", "studies.py"), ("models/__init__.py", "data/cats/photo.txt", "studies/__init__.py")],
+    ids=["files", "folders"],
+)
+def test_python_m_works_beside_files_and_folders_with_the_names_of_packages(
+    files: tuple[str, ...], folder: Path
+) -> None:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(IN_THE_WAY)
 
     ended = run([sys.executable, "-m", f"search.{PLAN[0]}"], *PLAN[1:], folder=folder)
 

@@ -96,10 +96,9 @@ def test_the_version_is_the_same_everywhere(place: str) -> None:
     assert f"sieve:{version}" in text or f"## [{version}]" in text
 
 
-def test_bash_completes_commands_options_and_studies(tmp_path: Path) -> None:
-    code, script, err = run("-m", "search", "--completion", "bash")
-    assert code == 0, err
-    (tmp_path / "sieve.bash").write_text(script)
+def test_bash_completes_commands_options_and_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sieve.main(["--completion", "bash"]) == 0
+    (tmp_path / "sieve.bash").write_text(capsys.readouterr().out)
 
     def completed(*words: str) -> list[str]:
         line = " ".join(f"'{word}'" for word in ("sieve", *words))

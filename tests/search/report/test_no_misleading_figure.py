@@ -116,14 +116,14 @@ def test_a_longer_confirmation_is_not_compared_without_its_epochs(made: MadeStud
 def test_a_combination_is_named_beside_the_mean_of_single_runs(made: MadeStudy) -> None:
     facts = made.facts()
     champion = facts.record.champion
-    assert champion is not None and "the registered classifier (" not in render(facts, []).html
+    assert champion is not None and "the registered classifier (" not in render(facts, [], rank=lambda trials: []).html
     combination = CombinationRecord(
         kind="ensemble", tried=("ensemble", "mirror"), mirror=True, trials=(0, 1), metric="val_accuracy",
         values={"single": 0.91, "ensemble": 0.93, "mirror": 0.9467}, noise=0.01, passes=4, image_ms=2.0,
         single_image_ms=0.5,
     )  # fmt: skip
     combined = replace(facts, record=replace(facts.record, champion=replace(champion, combination=combination)))
-    html = render(combined, []).html
+    html = render(combined, [], rank=lambda trials: []).html
     assert "the registered classifier (ensemble of 2 runs, with mirrored images) has 94.7 %" in html
     assert "test images that the registered classifier classifies correctly" in html
     effects = {stage.name: ParameterEffects(found=(), trials=0, trials_needed=1) for stage in combined.stages}
