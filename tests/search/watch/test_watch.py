@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +30,8 @@ from search.store.storage import Storage, open_storage
 from search.watch.events import study_events
 from search.watch.live_study import LiveStudy
 from search.watch.seldom import DrawSeldom, RankSeldom
+from tests.acceptance.forks import Forked, run_forked
+from tests.acceptance.service import wait_for
 from tests.search.report.browser import Browser
 from tests.search.report.conftest import DATA, STUDY, begin_stage, run_trial, settings_at
 
@@ -50,7 +51,6 @@ class Going:
     study: optuna.Study
     pinned: PinnedStage
     url: str = ""
-    process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     def go_on(self, trials: int = 1) -> None:
         for _ in range(trials):
@@ -71,14 +71,17 @@ def going(tmp_path: Path) -> Iterator[Going]:
 
 
 @pytest.fixture
-def served(going: Going) -> Iterator[Going]:
-    command = [sys.executable, "-m", "search.watch", "--home", str(going.settings.home), "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
-        yield Going(**{**vars(going), "url": url, "process": process})
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+def served(going: Going, tmp_path: Path) -> Iterator[Going]:
+    server = Forked("search.watch", ["--home", str(going.settings.home), "--port", "0", "--json"], tmp_path / "server")
+    printed = tmp_path / "server" / "stdout"
+    try:
+        wait_for(lambda: printed.exists() and printed.read_text().endswith("\n"), "the server's URL")
+        yield replace(going, url=json.loads(printed.read_text())["url"])
+        os.kill(server.pid, signal.SIGINT)
+        server.process.join(30)
+        assert server.process.exitcode == 0
+    finally:
+        server.kill()
 
 
 def events(url: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -133,11 +136,10 @@ def test_the_finished_page_is_the_file_itself(served: Going) -> None:
     assert "/live.js" in requests.get(page, timeout=60).text
 
 
-def test_a_port_that_is_in_use_is_one_line(served: Going) -> None:
+def test_a_port_that_is_in_use_is_one_line(served: Going, tmp_path: Path) -> None:
     port = served.url.rstrip("/").rpartition(":")[2]
-    command = [sys.executable, "-m", "search.watch", "--home", str(served.settings.home), "--port", port]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and f"port {port} on 127.0.0.1 is in use" in done.stderr
+    done = run_forked("search.watch", ["--home", str(served.settings.home), "--port", port], tmp_path / "second")
+    assert done.code == 2 and f"port {port} on 127.0.0.1 is in use" in done.err
 
 
 def test_a_version_of_another_process_gets_everything(going: Going, monkeypatch: pytest.MonkeyPatch) -> None:
