@@ -123,8 +123,8 @@ def known_shares() -> dict[object, dict[str, float]]:
     return {}
 
 
-@pytest.fixture
-def quick_importances(known_shares: dict[object, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def quick_importances(known_shares: dict[object, dict[str, float]]) -> Iterator[None]:
     """Estimate the shares of the same trials once for all tests: of a report, they take most of the time."""
     estimate = importance.explained_shares
 
@@ -134,7 +134,9 @@ def quick_importances(known_shares: dict[object, dict[str, float]], monkeypatch:
             known_shares[key] = estimate(columns, metric_N, trees=trees, seed=seed)
         return known_shares[key]
 
-    monkeypatch.setattr(importance, "explained_shares", remembered)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "explained_shares", remembered)
+        yield
 
 
 def settings_at(home: Path) -> Settings:
