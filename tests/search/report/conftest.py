@@ -21,9 +21,8 @@ from data.spec import DataSpec
 from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
-from search.report import importance
 from search.report.facts import StudyFacts, read_facts
-from search.report.fanova import Array, Columns
+from search.report.fanova import Array, Columns, explained_shares
 from search.settings import Settings, normalise_storage_url
 from search.stage.bases import best_configs
 from search.stage.describe import describe_study
@@ -126,16 +125,15 @@ def known_shares() -> dict[object, dict[str, float]]:
 @pytest.fixture(scope="module")
 def quick_importances(known_shares: dict[object, dict[str, float]]) -> Iterator[None]:
     """Estimate the shares of the same trials once for all tests: of a report, they take most of the time."""
-    estimate = importance.explained_shares
 
     def remembered(columns: Columns, metric_N: Array, *, trees: int, seed: int) -> dict[str, float]:
         key = columns.values_NC.tobytes(), repr(columns.of_parameter), metric_N.tobytes(), trees, seed
         if key not in known_shares:
-            known_shares[key] = estimate(columns, metric_N, trees=trees, seed=seed)
+            known_shares[key] = explained_shares(columns, metric_N, trees=trees, seed=seed)
         return known_shares[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importance, "explained_shares", remembered)
+        patch.setattr("search.report.importance.explained_shares", remembered)
         yield
 
 
