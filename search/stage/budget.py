@@ -240,7 +240,8 @@ class TimeBudget:
 
         def affordable(finalists: int, seeds: int) -> float:
             predictions_s = self._makespan_s([self._prediction_s] * finalists * seeds)
-            return max(0.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds)
+            # At least a second, so that the smallest size is the best where no time is left.
+            return max(1.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds)
 
         sizes = self._confirmation_sizes(len(epoch_s))
         finalists, seeds = next((size for size in sizes if affordable(*size) >= wanted), sizes[-1])

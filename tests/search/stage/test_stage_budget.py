@@ -173,6 +173,14 @@ def test_no_run_is_given_up_that_another_worker_trains_in_the_same_time() -> Non
         assert (confirm.finalists, confirm.seeds) == size and confirm.epochs == 8
 
 
+@pytest.mark.parametrize(("workers", "size"), [(1, (1, 1)), (2, (2, 1)), (4, (2, 2))])
+def test_a_confirmation_without_any_time_has_the_runs_that_end_at_the_same_time(
+    workers: int, size: tuple[int, int]
+) -> None:
+    confirm = budget(-5, workers=workers).fit_confirmation(20, [1.0] * 3)
+    assert (confirm.finalists, confirm.seeds, confirm.epochs) == (*size, 1)
+
+
 def test_a_confirmation_with_time_left_trains_longer_and_then_on_more_seeds() -> None:
     longer = budget(150).fit_confirmation(20, [1.0] * 3)
     assert (longer.finalists, longer.seeds) == (3, 3) and 25 <= (longer.epochs or 0) <= 40
