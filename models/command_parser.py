@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from data.errors import UserError
 
 
 class CommandParser(argparse.ArgumentParser):
     """An argument parser that raises UserError where argparse would print the usage and end the process."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments as argparse does, but refuse `--name=--`, which argparse reads as an empty list."""
+        for text in sys.argv[1:] if args is None else args:
+            name, _, value = text.partition("=")
+            if value == "--" and name.startswith("-"):
+                self.error(f"argument {name}: expected a value")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError with the command, what is wrong, and where the options are listed."""

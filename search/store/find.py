@@ -12,7 +12,7 @@ from search.store.storage import Storage
 
 def find_study(storage: Storage, name: str) -> StudyRecord:
     """The study of that name; raises UserError, which lists the existing studies, if there is none."""
-    record = read_study(storage, name)
+    record = read_study(storage, name) if _is_text(name) else None
     if record is None:
         known = study_names(storage)
         near = nearest(name, known)
@@ -20,6 +20,15 @@ def find_study(storage: Storage, name: str) -> StudyRecord:
         there = ", ".join(known) or "none"
         raise UserError(f"no study {name!r} at {redact(storage.url)}; {hint}existing studies: {there}")
     return record
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is Unicode: an argument of other bytes cannot be sent to a database."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find_champion(record: StudyRecord) -> ChampionRecord:

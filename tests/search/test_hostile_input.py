@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -140,6 +140,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setattr(search.run, "run", _accept)
         patch.setattr(search.run, "_plan", _accept)
+        patch.setattr("torch.hub.download_url_to_file", _accept)
         yield folder
 
 
@@ -175,6 +176,8 @@ def test_a_command_answers_hostile_arguments_with_one_line(name: str, places: Pa
         max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )
     @given(command_lines(module))
+    @example(["--study=--"])
+    @example(["--study=caf\udce9"])
     def check(line: list[str]) -> None:
         out, err = StringIO(), StringIO()
         returned: list[int | None] = []  # One command returns its exit code.
