@@ -49,7 +49,7 @@ class Timing:
     gpu_reading_s: float = 5.0
     """Between two readings of how busy and how full the GPUs are."""
     full_gpu_s: float = 60.0
-    """Between two attempts to train on a GPU that other programs fill, if the driver does not report its memory."""
+    """Between two attempts to train on a GPU that other programs fill, if its memory is not known."""
     notify_s: float = 10.0
     """Time limit of a notification, name resolution and slow answers included."""
     notify_answer_s: float = 5.0

@@ -76,7 +76,10 @@ class Stage:
     """Hand-picked parameters for the first trials after those of the bases, such as `{"dropout": 0.2}`; the sampler
     draws what they leave out. They are part of the budget."""
     early_end: bool = False
-    """Whether the stage begins no more trials once its possible gain lies below the noise between seeds."""
+    """Whether the stage begins no more trials once its possible gain lies below the noise between seeds.
+
+    Of stages that share their trials, only the last one can end early.
+    """
 
     @property
     def can_end_early(self) -> bool:

@@ -13,7 +13,7 @@ _KEEP_BYTES = 2**30
 
 
 def tune_process(threads: int = 1) -> None:
-    """Set this process's threads, memory allocator and arithmetic for training. Call it once, at its start.
+    """Set this process's threads, memory allocator and arithmetic for training. Call it before the first step.
 
     Workers use one thread each: two processes of one thread train 1.4 times as much as one process of two threads. The
     process keeps freed memory for the next step; otherwise glibc returns the memory of feature maps to the system, and

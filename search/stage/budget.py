@@ -37,7 +37,8 @@ MOST_SEEDS = 10
 ENOUGH = 0.5
 """A smaller confirmation is chosen if the runs of a larger one would have less than this share of their epochs."""
 NOT_FEWER = 0.9
-"""A smaller confirmation is not chosen if a larger one has this share of its epochs: the workers run both at once."""
+"""The largest confirmation is chosen whose runs have at least this share of the most epochs that any size allows:
+idle workers train its other runs in the same time."""
 
 
 def with_fewer_epochs(stage: Stage, share: float) -> Stage:
@@ -239,7 +240,7 @@ class TimeBudget:
         left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
 
         def affordable(finalists: int, seeds: int) -> float:
-            predictions_s = self._makespan_s([self._prediction_s] * finalists * seeds)
+            predictions_s = self._prediction_s * finalists * seeds  # Measured with all cores, which the workers share.
             # At least a second, so that the smallest size is the best where no time is left.
             return max(1.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds)
 

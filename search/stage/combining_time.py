@@ -30,8 +30,8 @@ def combining_s(confirm: Confirm, passes: PassTimes, left_s: float) -> float:
     An ensemble is made of predictions that the runs have saved. Each soup passes the training images, for the
     statistics of its batch norms, and the validation images. Mirrored images pass each member of the best combination.
     """
-    runs = min(MOST_RUNS, confirm.finalists * confirm.seeds)
+    runs = confirm.finalists * confirm.seeds
     soups_s = (runs - 1) * (passes.train_s + passes.val_s) if confirm.combine == "soup" else 0.0
-    members = runs if confirm.combine == "ensemble" else 1
+    members = min(MOST_RUNS, runs) if confirm.combine == "ensemble" else 1
     mirrored_s = members * passes.val_s if confirm.mirror else 0.0
     return COMBINING_S + min(soups_s + mirrored_s, _MOST_SHARE * left_s)

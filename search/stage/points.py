@@ -100,7 +100,14 @@ def _axis(distributions: Sequence[BaseDistribution]) -> _Axis:
 
 def _range(low: float, high: float, scale: Callable[[float], float]) -> _Axis:
     width = scale(high) - scale(low)
-    return lambda value: [ABSENT if value is None or not width else (scale(value) - scale(low)) / width]
+
+    def axis(value: float | None) -> list[float]:
+        if value is None or not width:
+            return [ABSENT]
+        # An earlier stage may have trained a value outside the range, such as a weight decay of 0.
+        return [(scale(min(max(value, low), high)) - scale(low)) / width]
+
+    return axis
 
 
 def _ranks(choices: Mapping[Any, None]) -> _Axis:

@@ -44,8 +44,12 @@ def sqlite_file(url: str) -> Path:
 
 
 def reading(engine: Engine) -> Engine:
-    """The same engine for transactions that only read. It keeps the event listeners that `engine` has by now."""
-    return engine.execution_options(sieve_reading=True)
+    """The same engine for transactions that only read. It keeps the event listeners that `engine` has by now.
+
+    All that a transaction reads is from one moment, because a trial and its attributes belong together.
+    """
+    options = {} if is_sqlite(str(engine.url)) else {"isolation_level": "REPEATABLE READ"}
+    return engine.execution_options(sieve_reading=True, **options)
 
 
 def share_sqlite(engine: Engine) -> None:
@@ -72,7 +76,8 @@ def name_file_in_errors(engine: Engine | type[Engine]) -> None:
 
     With the class `Engine`, the files of all engines of this process are named, also of those that a library makes.
     """
-    event.listen(engine, "handle_error", _name_file)
+    if not event.contains(engine, "handle_error", _name_file):
+        event.listen(engine, "handle_error", _name_file)
 
 
 def _name_file(context: ExceptionContext) -> None:

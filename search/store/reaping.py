@@ -48,7 +48,7 @@ def reap(storage: Storage, optuna_studies: Sequence[str]) -> list[int]:
         token = _take_over(storage, row, loss)
         if token is None:
             continue
-        if row.result is not None:
+        if row.result is not None:  # Written by a worker of Sieve 0.1.0.
             finish_in_optuna(storage, row.trial_id, Result(**row.result))
         elif _requeue(storage, row.trial_id, loss):
             requeued.append(row.trial_id)

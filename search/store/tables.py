@@ -52,7 +52,7 @@ leases = Table(
     Column("owner", String(200), nullable=False),
     Column("token", String(40), nullable=False),
     Column("expires_at", Float, nullable=False),
-    Column("result", JSON),  # once set, the trial's result is acknowledged
+    Column("result", JSON),  # written by workers of Sieve 0.1.0 only
 )
 
 # Metrics of every finished epoch, for the report, the status page and MLflow.

@@ -174,7 +174,10 @@ class TrialStore(CachedStorage):
         return self._study_ids[study_name]
 
     def first_unfinished(self, study_name: str) -> int:
-        """A database id below which all trials of a study have ended for good, as far as they were read; else -1."""
+        """The lowest database id of a study's trials that had not ended for good when they were last read.
+
+        -1 if none is known.
+        """
         with self._lock:
             study = self._studies.get(self._study_ids.get(study_name, -1))
             return min(study.unfinished_trial_ids, default=-1) if study is not None else -1

@@ -17,6 +17,8 @@ from search.store.storage import Storage
 
 STEP = 5
 """The stage is judged each time that so many more of its trials are complete."""
+SKIPPED_AT_ONCE = 50
+"""The most trials that are skipped between two checks of the search, each in a few transactions."""
 NOTHING_TO_GAIN = "its stage ended early"
 
 
@@ -29,8 +31,8 @@ class EarlyEnding:
         self._say = say
         self._judged: dict[str, int] = {}
         """The number of complete trials by which each stage was judged last."""
-        self._picked: set[tuple[str, int]] = set()
-        """Waiting trials whose parameters the user picked, by Optuna study and number."""
+        self._picked: dict[str, set[int]] = {}
+        """Numbers of waiting trials whose parameters the user picked, by Optuna study."""
 
     def judge(self, record: StageRecord, own: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> StageRecord:
         """End a stage early if nothing is left to gain; returns its record, which then holds the reason.
@@ -47,9 +49,10 @@ class EarlyEnding:
             record = replace(record, pinned=replace(record.pinned, early_end=reason))
             update_stage(self._storage, record, pinned=record.pinned.to_json())
             self._say(f"{record.name}: {reason.line()}")
-        for trial in own:
-            if _has_not_begun(trial):
-                self._skip(record, trial.number)
+        waiting = [trial.number for trial in own if _has_not_begun(trial)]
+        picked = self._picked.setdefault(record.optuna_study, set())
+        for number in [number for number in waiting if number not in picked][:SKIPPED_AT_ONCE]:
+            self._skip(record, number)
         return record
 
     def _reason(
@@ -65,7 +68,7 @@ class EarlyEnding:
         if count <= self._judged.get(record.optuna_study, 0):
             return None
         self._judged[record.optuna_study] = count
-        # The first of them, in the order of their ends, so that the verdict does not depend on when they are read.
+        # The first of them, in the order of their ends, so that the verdict at a count is always the same.
         complete.sort(key=lambda trial: (trial.datetime_complete, trial.number))
         from search.stage.possible_gain import LEAST_TRIALS, possible_gain  # Here: it needs scikit-learn.
         from search.stage.seed_noise import seed_noise
@@ -81,13 +84,11 @@ class EarlyEnding:
 
     def _skip(self, record: StageRecord, number: int) -> None:
         """Record a trial as skipped, unless a worker has it or the user picked its parameters by hand."""
-        if (record.optuna_study, number) in self._picked:
-            return
         claim = claim_next(self._storage, record.optuna_study, process_name(), numbers=[number])
         if claim is None:
             return
         if is_hand_picked(self._storage, claim.trial_id):  # Nobody can pick it while it is claimed.
-            self._picked.add((record.optuna_study, number))
+            self._picked[record.optuna_study].add(number)
             release(self._storage, claim)
             return
         attributes = {names.SKIPPED: True, names.REASON: NOTHING_TO_GAIN}

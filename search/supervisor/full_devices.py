@@ -45,7 +45,8 @@ class FullDevices:
         for device, retry_at in self._full.items():
             gpu = gpus.get(self._index_of.get(device, -1))
             share = gpu.memory_share if gpu else None
-            if now >= retry_at if share is None else share <= FULL_SHARE:
+            has_room = now >= retry_at if share is None else share <= FULL_SHARE
+            if has_room:
                 free.append(device)
         for device in free:
             del self._full[device]

@@ -125,8 +125,8 @@ class LocalLauncher:
         return device in self._given_up
 
     def _others(self, device: str, indices: Sequence[int]) -> str:
-        """The other devices of these workers, as text."""
-        return ", ".join(sorted({self._device_of[index] for index in indices} - {device}))
+        """The other devices of these workers that are not given up, as text."""
+        return ", ".join(sorted({self._device_of[index] for index in indices} - {device} - self._given_up))
 
     def _add_worker(self, gpu_capacity: GpuCapacity) -> None:
         device = gpu_capacity.device_with_room(Counter(self._device_of[index] for index in self._running))

@@ -14,7 +14,7 @@ from models.backbones import describe_children
 from models.config import BackboneConfig
 from search.durations import show_duration
 from search.stage.budget import TimeBudget
-from search.stage.extending import pool_start
+from search.stage.extending import is_extended, pool_start
 from search.store.study_data import StudyData
 from search.store.warm_start_record import WarmStart
 from search.supervisor.budget_changes import stage_changes
@@ -56,7 +56,7 @@ def print_plan(
         aims = f", {study.metric} against {stage.against}" if stage.against else ""
         details = (
             f"  {plural(cost.trials, 'trial')} of {_epochs(cost.epochs)}, sampler {stage.sampler}, "
-            f"pruner {stage.pruner}{aims}{around}{_early(stage)}: {show_duration(cost.wall_s)}"
+            f"pruner {stage.pruner}{aims}{around}{_early(study, position)}: {show_duration(cost.wall_s)}"
         )
         console.print(Text.assemble((f"{position + 1} {stage.name}", "bold"), details))
         if changes := stage_changes(stage, fitted[position], is_planned=True):
@@ -72,8 +72,10 @@ def print_plan(
     console.print(f"{in_all}{shortened}", highlight=False, soft_wrap=True)
 
 
-def _early(stage: Stage) -> str:
-    return ", may end early" if stage.early_end else ""
+def _early(study: Study, position: int) -> str:
+    """Whether a stage may end early: of stages that share their trials, only the last one does."""
+    may_end = study.stages[position].early_end and not is_extended(study, position)
+    return ", may end early" if may_end else ""
 
 
 def _around(study: Study, position: int) -> str:

@@ -149,9 +149,11 @@ class RayLauncher:
             actor = self._running.pop(index)
             end = _end_of(actor)
             ray.kill(actor.handle)
+            if self._signals:
+                continue
             if end.code == DEVICE_FULL:
                 self._wait_for_room(index, end)
-            elif not self._signals:
+            else:
                 self._early_deaths.count(end.lived_s, end.log_tail, end.code)
                 self._running[index] = self._launch(index)
         for index, retry_at in list(self._waiting.items()):
@@ -165,7 +167,7 @@ class RayLauncher:
         self._waiting[index] = time.monotonic() + self._timing.full_gpu_s
         if index not in self._were_full:
             self._were_full.add(index)
-            reason = end.log_tail.rpartition(" | ")[2]
+            reason = end.log_tail.rpartition(" | ")[2].removeprefix("error: ")
             say(f"worker {index} is started again every {self._timing.full_gpu_s:.0f} s: {reason}")
 
     def drain(self) -> None:

@@ -59,18 +59,25 @@ def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
 
     workloads, device = _open_workloads(request, images)
     threads = torch.get_num_threads()
-    tune_process(threads_per_worker(device.type, request.workers))  # With all cores a step took five times as long.
+    # As a worker trains; with all cores a step took five times as long. A worker on a Ray cluster has one thread.
+    tune_process(1 if request.share else threads_per_worker(device.type, request.workers))
     try:
         return estimate(request.study, workloads, device, max(1, request.workers))
     finally:
         torch.set_num_threads(threads)  # The promotion has all cores for itself.
+        torch.cuda.empty_cache()  # Workers need the memory.
 
 
 def _passes(request: Request, images: SearchData, configs: Sequence[TrainConfig]) -> PassTimes:
     """Time passes with all cores, as the promotion has them."""
+    import torch
+
     from search.supervisor.measure_passes import measure_passes
 
-    return measure_passes(configs, *_open_workloads(request, images))
+    try:
+        return measure_passes(configs, *_open_workloads(request, images))
+    finally:
+        torch.cuda.empty_cache()  # Workers need the memory.
 
 
 def _open_workloads(request: Request, images: SearchData) -> tuple[WorkloadBuilder, torch.device]:

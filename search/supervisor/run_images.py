@@ -8,7 +8,6 @@ from threading import Thread
 
 from data.arrays import SearchData
 from data.cache import label_distribution, open_search_data
-from data.errors import SieveError
 from data.progress import Progress
 from data.repeated import Comparing
 from models.metric_names import check_metric
@@ -42,15 +41,16 @@ class ImageComparison:
     def __init__(self, storage: Storage, request: Request) -> None:
         self._storage = storage
         self._request = request
-        self._found: SearchData | SieveError | OSError | None = None
+        self._found: SearchData | Exception | None = None
         self._thread = Thread(target=self._compare, name="sieve-compare", daemon=True)
         self._thread.start()
 
     def publish(self, say: Callable[[str], None]) -> None:
         """If the comparison has ended, print its findings and add them to the study's notes, once."""
-        found, self._found = self._found, None
+        found = self._found
         if found is None:
             return
+        self._found = None  # Only now, since the thread may store its result at any moment.
         record = find_study(self._storage, self._request.study.name)
         if isinstance(found, SearchData):
             notes = describe_data(self._request.spec, found).notes
@@ -69,7 +69,7 @@ class ImageComparison:
     def _compare(self) -> None:
         try:
             self._found = _open(self._request, "usual", None)
-        except (SieveError, OSError) as error:
+        except Exception as error:  # The search does not depend on the comparison, whatever is wrong with it.
             self._found = error
 
 

@@ -77,7 +77,7 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
         say(f"{sqlite_file(storage.url)}: on a network drive ({kind}), where SQLite may lose data; use Postgres there")
     try:
         with supervising(storage, study.name) as confirm_lock:
-            _pin_study(storage, request, data)
+            _pin_study(storage, request, data, is_compared=images.is_compared)
             with notify_bad_end(request.notify_url, study.name):
                 if read_study(storage, study.name).state != "done":  # type: ignore[union-attr]
                     add_command(storage, study.name, request.command)
@@ -114,7 +114,7 @@ def _test_once(storage: Storage, settings: Settings, study: str, open_seal: Open
         say(f"{earlier[-1]}; another look needs `{command}`")
 
 
-def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
+def _pin_study(storage: Storage, request: Request, data: StudyData, *, is_compared: bool) -> None:
     """Record the study, or check that it is still the one that was recorded."""
     study = request.study
     definition = describe_study(study)
@@ -130,7 +130,7 @@ def _pin_study(storage: Storage, request: Request, data: StudyData) -> None:
         if record.data.spec.source != data.spec.source:
             record_place(storage, record, data)
             say(f"{study.name}: its images are now taken from {data.spec.source}")
-        elif data.notes != record.data.notes:
+        elif is_compared and data.notes != record.data.notes:
             record_notes(storage, record, data.notes)  # Near-duplicates may have been found since.
         is_done = record.state == "done"
         say(f"{study.name}: {'finished earlier, nothing is left to train' if is_done else 'resuming'}")

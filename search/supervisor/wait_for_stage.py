@@ -68,7 +68,7 @@ class StageWait:
             waiting = [trial for trial in own if trial.state == TrialState.WAITING and not trial.intermediate_values]
             if own and not waiting:
                 return
-            _raise_if_hopeless(records[-1], own)
+            raise_if_hopeless(records[-1], own)
             trials = [*self._trials(records[:-1]), *own]
             if planned_end is not None and time.time() > planned_end and has_result(trials):
                 self._skip_waiting(records[-1], [trial.number for trial in waiting])
@@ -96,7 +96,7 @@ class StageWait:
             unfinished = [trial for trial in trials if not trial.state.is_finished()]
             if not unfinished and not self._continues(records, planned_end):
                 return records
-            _raise_if_hopeless(records[-1], own)
+            raise_if_hopeless(records[-1], own)
             if unfinished and planned_end is not None and time.time() > planned_end:
                 if has_result(trials) and _are_waiting(unfinished):
                     for record in records:
@@ -163,9 +163,13 @@ def most_common_reason(trials: Sequence[FrozenTrial]) -> str:
     return f"most common reason ({plural(count, 'trial')}): {reason}"
 
 
-def _raise_if_hopeless(record: StageRecord, trials: Sequence[FrozenTrial]) -> None:
-    finished = [trial for trial in trials if trial.state.is_finished()]
-    if len(finished) < min(SAME_FAILURES, len(trials)) or any(t.state != TrialState.FAIL for t in finished):
+def raise_if_hopeless(record: StageRecord, trials: Sequence[FrozenTrial]) -> None:
+    """Raise SieveError if the first trials of a stage have all failed; skipped ones do not count."""
+    tried = [trial for trial in trials if names.SKIPPED not in trial.user_attrs]
+    finished = [trial for trial in tried if trial.state.is_finished()]
+    if not finished or len(finished) < min(SAME_FAILURES, len(tried)):
+        return
+    if any(trial.state != TrialState.FAIL for trial in finished):
         return
     raise SieveError(
         f"{record.optuna_study}: the first {plural(len(finished), 'trial')} all failed; "

@@ -139,7 +139,10 @@ class Follower:
         behind: Sequence[Row[Any]],
         new_epochs: Mapping[int, Sequence[Row[Any]]],
     ) -> int:
-        """Send what is new of the trials with these marks, and record it, before an error too; returns how many."""
+        """Send new epochs and results of these trials, and record what was sent even if a later one fails.
+
+        Returns the number of trials.
+        """
         sent: list[dict[str, Any]] = []
         try:
             for mark in behind:

@@ -62,6 +62,11 @@ def test_a_trial_of_an_earlier_stage_has_its_configuration_s_value_of_a_paramete
     assert stage.point(stage.values(trial))[2:] == pytest.approx([1.0, 0.0, 1.0])
 
 
+def test_a_value_outside_the_range_lies_at_its_nearer_end() -> None:
+    stage = points(space={"weight_decay": FloatDistribution(1e-4, 0.8, log=True)})
+    assert [stage.point({"weight_decay": value}) for value in (0.0, 1e-4, 5.0)] == [[0.0], [0.0], [1.0]]
+
+
 def test_bases_are_a_coordinate_of_their_own() -> None:
     study = tiny(space={"dropout": FloatDistribution(0.0, 0.5)}, bases=2)
     stage = Points(pin_search(study, 0, study.stages[0], [CONFIG, with_values(CONFIG, {"filters": 8})]))

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 
+from data.errors import SieveError
 from models.config import FlexCNNConfig
 from models.values import to_flat
 from search import names
@@ -25,7 +27,7 @@ from search.store.study_definition import StudyDefinition
 from search.supervisor.early_end import EarlyEnding
 from search.supervisor.stage_queue import add_trials
 from search.supervisor.stages import StageRunner
-from search.supervisor.wait_for_stage import Interrupted
+from search.supervisor.wait_for_stage import Interrupted, raise_if_hopeless
 from search.timing import Timing
 from studies.definition import Confirm, Study
 from tests.search.conftest import DATA, tiny
@@ -115,6 +117,14 @@ def test_a_stage_goes_on_while_a_better_configuration_is_possible(sqlite: Storag
     many = replace(IMAGES, label_distribution={"val": {"0": 1_000_000}})
     _, record = run_all(sqlite, Workers(sqlite, lambda dropout: dropout), images=many)
     assert record.pinned.early_end is None or record.pinned.early_end.begun > LEAST_TRIALS
+
+
+def test_trials_that_an_early_end_skips_are_not_taken_for_failures(sqlite: Storage) -> None:
+    _, record = run_all(sqlite, Workers(sqlite, flat))
+    skipped = create_trial(state=TrialState.FAIL, user_attrs={names.SKIPPED: True})
+    raise_if_hopeless(record, [*[skipped] * 10, create_trial(state=TrialState.RUNNING)])
+    with pytest.raises(SieveError, match="the first 5 trials all failed"):
+        raise_if_hopeless(record, [*[skipped] * 10, *[create_trial(state=TrialState.FAIL)] * 5])
 
 
 def test_a_supervisor_that_is_killed_before_it_skips_the_trials_skips_them_when_it_starts_again(

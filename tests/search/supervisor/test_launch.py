@@ -192,6 +192,12 @@ def test_a_device_on_which_no_worker_starts_is_given_up_while_another_works(
         let_workers_end(launcher, alive=0)
 
 
+def test_a_run_ends_if_no_worker_starts_on_any_of_its_devices(make_launcher: Callable[..., LocalLauncher]) -> None:
+    launcher = make_launcher("raise SystemExit('broken')", 4, devices=TWO_GPUS)
+    with pytest.raises(SieveError, match=r"workers exit as soon as they start.*broken"):
+        let_workers_end(launcher, alive=0)
+
+
 def test_a_trial_that_kills_its_workers_is_given_up_before_the_run_is() -> None:
     """A trial's loss number MAX_LOSSES + 1 records it as failed; a run with one worker must outlast that."""
     deaths = EarlyDeaths(workers=1, early_death_s=20.0)
