@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import fmean
+from threading import Event
 from typing import Any
 
 from benchmarks.equal_time import CASES, WAYS
@@ -116,29 +117,35 @@ def run_all(
     for core in options.cores:
         free.put(core)
 
-    def run(way: str, seed: int) -> Search:
+    is_ending = Event()
+
+    def run(way: str, seed: int) -> Search | None:
+        if is_ending.is_set():
+            return None
         core = free.get()
         try:
             return run_search(case, way, seed, options, scratch, core)
+        except BaseException:
+            is_ending.set()
+            raise
         finally:
             free.put(core)
 
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
     known = {(search.way, search.seed) for search in done}
     with ThreadPoolExecutor(len(options.cores)) as pool:
         # Seed by seed, so that other load on the machine affects all ways alike.
         pairs = [(way, seed) for seed in range(options.seeds) for way in WAYS if (way, seed) not in known]
         waiting = [pool.submit(run, way, seed) for way, seed in pairs]
-        for ended in as_completed(waiting):
-            if ended.cancelled():
-                continue
-            try:
-                done = [*done, ended.result()]
-                keep(done)
-            except Exception as error:
-                errors.append(error)
-                for future in waiting:
-                    future.cancel()
+        try:
+            for ended in as_completed(waiting):
+                if error := ended.exception():
+                    errors.append(error)
+                elif search := ended.result():
+                    done = [*done, search]
+                    keep(done)
+        finally:
+            is_ending.set()  # Also on Ctrl-C.
     if errors:
         raise errors[0]
     return done
