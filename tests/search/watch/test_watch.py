@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import optuna
+import psutil
 import pytest
 import requests
 
@@ -83,9 +84,12 @@ def served(going: Going, tmp_path: Path) -> Iterator[Going]:
     try:
         wait_for(lambda: printed.exists() and printed.read_text().endswith("\n"), "the server's URL")
         yield replace(going, url=json.loads(printed.read_text())["url"])
+        started = psutil.Process(server.pid).children(recursive=True)
         os.kill(server.pid, signal.SIGINT)
         server.process.join(30)
         assert server.process.exitcode == 0
+        _, left = psutil.wait_procs(started, timeout=10)
+        assert not left  # The process that makes estimates ends too.
     finally:
         server.kill()
 
