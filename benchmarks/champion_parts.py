@@ -7,7 +7,8 @@ training images, and the seeds 0 to 4: a part is trained on each fold, with the 
 with the start on the same fold and seed. Mirrored images, soup, ensemble and temperature are made of the start's five
 runs on each fold. `head_first` and `gradual` train the whole network and are compared with `unfreeze_all`. The accuracy
 is that of the last epoch, so no epoch is chosen by it. No test image is read. The result is stored after every fold in
-`benchmarks/results/champion-parts-FOLDER.json`; the same command continues after a stop.
+`benchmarks/results/champion-parts-FOLDER.json`, or `champion-parts-FOLDER-IMAGES.json` with `--images`; the same
+command continues after a stop.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Generator, nn
 
 from benchmarks.champion_table import ENSEMBLE, MIRRORED, SINGLE, SOUP, START, TEMPERATURE, WHOLE
 from benchmarks.results import read_result, write_result
+from data.errors import UserError
 from data.spec import DataSpec
 from models.calibration import fit_temperature, temper
 from models.combined import Ensemble, average_weights, learned_statistics, measure_statistics
@@ -170,6 +172,19 @@ def measure(workloads: WorkloadBuilder, config: BackboneConfig, part: str, fold:
     return [*(one.run for one in trained), *combine(workloads, own, fold, trained)]
 
 
+def stored_runs(name: str, stored: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The runs that are stored already. Raises UserError if those were measured with other settings."""
+    if stored is None:
+        return []
+    differing = [key for key, value in settings.items() if stored.get(key) != value]
+    if differing:
+        raise UserError(
+            f"benchmarks/results/{name}.json was measured with another {' and '.join(differing)}; measure with the "
+            "same, or move that file away"
+        )
+    return list(stored["runs"])
+
+
 def main() -> None:
     """Measure the parts on every fold, and store each result when it is there."""
     options = _parser().parse_args()
@@ -177,9 +192,8 @@ def main() -> None:
     source, config = Path(options.data).resolve(), start_config(options)
     named = {**to_flat(config), "weights": Path(options.weights).name}
     settings = {"data": source.name, "images": options.images, "folds": FOLDS, "start": named}
-    name = f"champion-parts-{source.name}"
-    stored = read_result(name)
-    runs = list(stored["runs"]) if stored and all(stored[key] == value for key, value in settings.items()) else []
+    name = f"champion-parts-{source.name}" + (f"-{options.images}" if options.images else "")
+    runs = stored_runs(name, read_result(name), settings)
     spec = DataSpec(source=str(source), folds=FOLDS, train_images=options.images)
     home = options.home.resolve()
     own = Settings(home=home, storage_url="", tracking_url="", artifact_location=None, data_home=home / "data")

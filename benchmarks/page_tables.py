@@ -157,14 +157,14 @@ def random_faults_table(results: Mapping[str, Result]) -> str:
     outcomes = [
         (
             title,
-            *(f"{run[column]:,}" for column in ("seeds", "faults", "processes_killed", "trials", "retried")),
+            *(f"{run[column]:,}" for column in ("seeds", "faults", "processes_killed", "trials", "losses")),
             *(f"{run[column]:,}" for column in ("lost", "twice", "left_running", "inexact_epochs", "champions")),
             f"{run['cpu_s_per_seed']:.1f}",
         )
         for title, run in runs.items()
     ]
     columns = (
-        "storage", "searches", "faults", "processes killed", "trials", "lost and done again", "lost for good",
+        "storage", "searches", "faults", "processes killed", "trials", "losses of trials, done again", "lost for good",
         "done twice", "left running", "epochs not exact", "champions that load", "CPU s per search",
     )  # fmt: skip
     kinds = {kind: None for run in runs.values() for kind in run["faults_by_kind"]}

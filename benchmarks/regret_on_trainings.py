@@ -5,7 +5,8 @@
 
 Every search gets the same time (`--budget`) and one core, so that as many run side by side as there are cores. The
 value of a search is its champion's mean on fresh seeds, on validation images; the test set stays sealed. The regret is
-the distance from the best search of the case.
+the distance from the best search of the case. With `--save` every search is stored as soon as it has ended, and the
+same command continues after a stop.
 
 - `cifar10`: 5,000 images at 32 px, the study `cifar10`; `--data` is a folder of CIFAR-10. 5 minutes each.
 - `hymenoptera`: heads on a frozen backbone, five folds; `--set backbone=NAME --set weights=FILE`. 2 minutes each.
@@ -18,19 +19,19 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from statistics import median
+from statistics import fmean
+from threading import Event
 from typing import Any
-
-import numpy as np
 
 from benchmarks.equal_time import CASES, WAYS
 from benchmarks.measured import run_measured
-from benchmarks.results import write_result
+from benchmarks.results import read_result, write_result
+from data.errors import UserError
 from models.values import parse_assignment
 from search import names
 from search.cli import CommandParser, main_guard
@@ -39,9 +40,8 @@ from search.stage.snapshot import take_snapshot
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
 from search.terminal import print_json, say
+from search.verdict.champion import mean_interval
 
-RESAMPLED = 2_000
-"""Bootstrap samples of the seeds."""
 _STUDY_FILE = """from benchmarks.equal_time import study_of
 
 STUDY = study_of({case!r}, {way!r}, {seed!r}, {fixed!r})
@@ -64,6 +64,10 @@ class Search:
     """Number of complete trials of the search."""
     epochs: int
     """Epochs that the search and the confirmation trained."""
+    confirmation_epochs: int
+    """Epochs of each run of the confirmation."""
+    confirmation_seeds: int
+    """Number of runs behind `value`."""
     wall_s: float
 
 
@@ -93,65 +97,109 @@ def run_search(case: str, way: str, seed: int, options: argparse.Namespace, scra
         best_trial=max(stage.best for stage in searched if stage.best is not None),
         trials=sum(stage.complete for stage in searched),
         epochs=sum(stage.epochs_done for stage in stages),
+        confirmation_epochs=champion.config["epochs"],
+        confirmation_seeds=len(champion.seeds),
         wall_s=round(measured.wall_s, 1),
     )
     say(f"{way}, seed {seed}: {found.value:.4f} after {found.epochs} epochs, {found.wall_s:.0f} s")
     return found
 
 
-def run_all(case: str, options: argparse.Namespace, scratch: Path) -> list[Search]:
-    """Run every way with every seed, as many searches at a time as there are cores."""
+def run_all(
+    case: str, options: argparse.Namespace, scratch: Path, done: list[Search], keep: Callable[[Sequence[Search]], None]
+) -> list[Search]:
+    """Run every way with every seed but those that are done, as many searches at a time as there are cores.
+
+    `keep` gets all that are done each time another has ended. After an error those that run are waited for, and no
+    other begins.
+    """
     free: SimpleQueue[int] = SimpleQueue()
     for core in options.cores:
         free.put(core)
 
-    def run(way: str, seed: int) -> Search:
+    is_ending = Event()
+
+    def run(way: str, seed: int) -> Search | None:
+        if is_ending.is_set():
+            return None
         core = free.get()
         try:
             return run_search(case, way, seed, options, scratch, core)
+        except BaseException:
+            is_ending.set()
+            raise
         finally:
             free.put(core)
 
+    errors: list[BaseException] = []
+    known = {(search.way, search.seed) for search in done}
     with ThreadPoolExecutor(len(options.cores)) as pool:
         # Seed by seed, so that other load on the machine affects all ways alike.
-        waiting = [pool.submit(run, way, seed) for seed in range(options.seeds) for way in WAYS]
-        return [future.result() for future in waiting]
+        pairs = [(way, seed) for seed in range(options.seeds) for way in WAYS if (way, seed) not in known]
+        waiting = [pool.submit(run, way, seed) for way, seed in pairs]
+        try:
+            for ended in as_completed(waiting):
+                if error := ended.exception():
+                    errors.append(error)
+                elif search := ended.result():
+                    done = [*done, search]
+                    keep(done)
+        finally:
+            is_ending.set()  # Also on Ctrl-C.
+    if errors:
+        raise errors[0]
+    return done
+
+
+def stored_searches(stored: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> list[Search]:
+    """The searches that are stored already. Raises UserError if those had other settings."""
+    if stored is None:
+        return []
+    for setting, value in settings.items():
+        if stored.get(setting) != value:
+            raise UserError(
+                f"the stored searches have {setting} {stored.get(setting)}, these {value}; search with the same, or "
+                f"move benchmarks/results/{_file(settings['case'])}.json away"
+            )
+    return [Search(**search) for search in stored["searches"]]
+
+
+def _file(case: str) -> str:
+    return f"regret-on-trainings-{case}"
 
 
 def summarise(searches: Sequence[Search]) -> dict[str, Any]:
-    """The median value and regret of each way with 95 % bootstrap intervals, and its difference from the staged one."""
+    """The mean value and regret of each way, and by how much the staged one is ahead on the same seed.
+
+    Intervals are 95 % intervals of a mean by Student's t; None with a single seed.
+    """
     best = max(search.value for search in searches)
-    values = {way: np.array([search.value for search in searches if search.way == way]) for way in WAYS}
-    return {
-        way: {
-            "median": median(own.tolist()),
-            "interval": _interval(own),
-            "median_regret": best - median(own.tolist()),
-            "regret_interval": [best - value for value in reversed(_interval(own))],
-            "staged_ahead": median((values["staged"] - own).tolist()),
-            "staged_ahead_interval": _interval(values["staged"] - own),
-        }
-        for way, own in values.items()
-    }
-
-
-def _interval(values: Any) -> list[float]:
-    """The 95 % bootstrap interval of the median."""
-    samples = np.random.default_rng(0).choice(values, size=(RESAMPLED, len(values)))
-    low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
-    return [float(low), float(high)]
+    values = {way: {search.seed: search.value for search in searches if search.way == way} for way in WAYS}
+    summary = {}
+    for way, own in values.items():
+        ahead = [values["staged"][seed] - own[seed] for seed in sorted(values["staged"].keys() & own.keys())]
+        if ahead:
+            summary[way] = {
+                "mean": fmean(own.values()),
+                "interval": mean_interval(list(own.values())),
+                "mean_regret": best - fmean(own.values()),
+                "staged_ahead": fmean(ahead),
+                "staged_ahead_interval": mean_interval(ahead),
+            }
+    return summary
 
 
 def describe(summary: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each way."""
-    lines = []
-    for way, figures in summary.items():
-        (low, high), (behind, ahead) = figures["interval"], figures["staged_ahead_interval"]
-        lines.append(
-            f"{way}: {figures['median']:.4f} ({low:.4f} to {high:.4f}), regret {figures['median_regret']:.4f}; "
-            f"staged ahead by {figures['staged_ahead']:+.4f} ({behind:+.4f} to {ahead:+.4f})"
-        )
-    return "\n".join(lines)
+    return "\n".join(
+        f"{way}: {figures['mean']:.4f}{_between(figures['interval'], '.4f')}, regret {figures['mean_regret']:.4f}; "
+        f"staged ahead by {figures['staged_ahead']:+.4f}{_between(figures['staged_ahead_interval'], '+.4f')}"
+        for way, figures in summary.items()
+    )
+
+
+def _between(interval: tuple[float, float] | None, digits: str) -> str:
+    return "" if interval is None else f" ({interval[0]:{digits}} to {interval[1]:{digits}})"
 
 
 def main() -> None:
@@ -172,26 +220,44 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     options = parser.parse_args()
     options.budget = options.budget or CASES[options.case].budget
-    budget_s = parse_duration(options.budget, "--budget")
     own = sorted(os.sched_getaffinity(0))
     options.cores = own if options.cores is None else [int(core) for core in options.cores.split(",")]
     options.data = options.data and str(Path(options.data).resolve())
+    settings = {
+        "case": options.case, "budget_s": parse_duration(options.budget, "--budget"), "fixed": _fixed(options.set),
+        "data": options.data and Path(options.data).name,
+    }  # fmt: skip
+
+    def result_of(searches: Sequence[Search]) -> dict[str, Any]:
+        found = [asdict(search) for search in searches]
+        return {
+            **settings,
+            "seeds": len({search.seed for search in searches}),
+            "ways": summarise(searches),
+            "searches": found,
+        }
+
+    def keep(searches: Sequence[Search]) -> None:
+        if options.save:
+            write_result(_file(options.case), result_of(searches))
+
+    done = stored_searches(read_result(_file(options.case)), settings) if options.save else []
     with tempfile.TemporaryDirectory(prefix="regret-") as folder:
-        searches = run_all(options.case, options, options.scratch or Path(folder))
-    summary = summarise(searches)
-    result = {
-        "case": options.case,
-        "budget_s": budget_s,
-        "seeds": options.seeds,
-        "ways": summary,
-        "searches": [asdict(search) for search in searches],
-    }
-    if options.save:
-        say(f"kept: {write_result(f'regret-on-trainings-{options.case}', result)}")
+        searches = run_all(options.case, options, options.scratch or Path(folder), done, keep)
+    result = result_of(searches)
     if options.json:
         print_json(result)
     else:
-        print(describe(summary))
+        print(describe(result["ways"]))
+
+
+def _fixed(assignments: Sequence[str]) -> dict[str, object]:
+    """The fields that `--set` fixes; of files, the names."""
+    found = dict(parse_assignment(text) for text in assignments)
+    return {
+        field: Path(value).name if isinstance(value, str) and Path(value).is_file() else value
+        for field, value in found.items()
+    }
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Importance:
     parameter: str
     share: float | None
     """Share of the metric's variance among complete trials; all shares add up to 1. None for a parameter that some
-    trials do not have, and of all parameters if no difference between trials follows from them."""
+    trials do not have, and for every parameter if none explains a difference."""
     interval: tuple[float, float] | None
     """5th to 95th percentile of `share` over bootstrap resamples of the trials."""
     correlations: tuple[Correlation, ...]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache, partial
-from multiprocessing import get_context
-from multiprocessing.pool import Pool
+from functools import partial
+from multiprocessing import get_context, parent_process
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.report.drawing import Make, draw_now
 from search.report.figures.style import Plot
 from search.report.importance import Importance, has_enough, rank_parameters
+from search.terminal import say
 
 SHARE = 0.05
 """The largest share of a core for drawing one figure again and again: a figure that took 20 ms is drawn again after
@@ -24,7 +26,9 @@ SHARE = 0.05
 MORE_TRIALS = 1.2
 """Growth of the number of complete trials after which the importance of a stage's parameters is estimated anew."""
 NICE = 10
-"""How far estimates stand back behind the training on a busy machine."""
+"""Niceness of the process that makes estimates, so that training goes first."""
+MOST_KILLED = 3
+"""How often an estimate is started again at once after its process was killed, for example for want of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ class DrawSeldom:
         started_s = time.thread_time()
         plots = draw_now(name, inputs, make)
         for plot in plots:
-            assert plot.json  # Made here, because it takes a good part of the time.
+            _ = plot.json  # Made here, because it takes a good part of the time.
         pause_s = (time.thread_time() - started_s) / SHARE
         self._drawn[name] = _Drawn(inputs=inputs, plots=plots, due_at=time.monotonic() + pause_s)
         return plots
@@ -69,14 +73,16 @@ class RankSeldom:
     """`rank_parameters` without the wait: the last estimate is shown until a process of its own has made a newer one.
 
     A thread would not do: it would slow down the drawing. A newer estimate is made when the stage has a fifth more
-    complete trials.
+    complete trials. An estimate that fails leaves the last one as it is.
     """
 
     def __init__(self) -> None:
-        self._known: dict[object, tuple[int, list[Importance]]] = {}
+        self._known: dict[object, tuple[int, list[Importance] | None]] = {}
         self._is_working = False
+        self._killed = 0
+        self._said: set[str] = set()
         self.has_news = False
-        """Whether an estimate has become ready that no page shows yet."""
+        """Whether an estimate has ended since the page was rendered, so that it may be rendered anew."""
 
     def __call__(self, trials: Sequence[FrozenTrial]) -> list[Importance] | None:
         """What `rank_parameters` returned for these trials, or for fewer of them; None before the first estimate."""
@@ -88,25 +94,83 @@ class RankSeldom:
         then, found = self._known.get(key) or (0, None)
         if complete >= MORE_TRIALS * then and not self._is_working:
             self._is_working = True
-            self.start(trials, partial(self._take, key, complete))
+            self.start(trials).add_done_callback(partial(self._take, key, complete))
         return found
 
-    def start(self, trials: Sequence[FrozenTrial], take: Callable[[list[Importance] | None], None]) -> None:
-        """Begin an estimate; `take` gets it, or None if it failed."""
-        _pool().apply_async(rank_parameters, (trials,), callback=take, error_callback=lambda _: take(None))
+    def start(self, trials: Sequence[FrozenTrial]) -> Future[list[Importance]]:
+        """Begin an estimate."""
+        return _begin_estimate(trials)
 
-    def _take(self, key: object, complete: int, found: list[Importance] | None) -> None:
-        self._known[key] = complete, found or []
+    def _take(self, key: object, complete: int, done: Future[list[Importance]]) -> None:
+        error = None if done.cancelled() else done.exception()
+        is_killed = done.cancelled() or isinstance(error, BrokenProcessPool)
+        self._killed = self._killed + 1 if is_killed else 0
+        if not is_killed and error is None:
+            self._known[key] = complete, done.result()
+        elif not is_killed or self._killed > MOST_KILLED:
+            self._killed = 0
+            self._known[key] = complete, (self._known.get(key) or (0, None))[1]
+            self._say_once(f"the importance of parameters is not estimated: {type(error).__name__}: {error}")
         self._is_working, self.has_news = False, True
 
+    def _say_once(self, text: str) -> None:
+        line = text.splitlines()[0]
+        if line not in self._said:
+            self._said.add(line)
+            say(line)
 
-@cache
-def _pool() -> Pool:
-    """The process that makes the estimates, one for all studies; it ends with this one."""
-    return get_context("spawn").Pool(1, _begin)
+
+_lock = threading.Lock()
+_executor: ProcessPoolExecutor | None = None
+"""The process that makes the estimates, one for all studies."""
+
+
+def _begin_estimate(trials: Sequence[FrozenTrial]) -> Future[list[Importance]]:
+    """Estimate in the process for that, which is started if there is none or if it was killed."""
+    global _executor
+    with _lock:
+        try:
+            _executor = _executor or _open_executor()
+            return _submit(_executor, trials)
+        except BrokenProcessPool:
+            _executor = _open_executor()
+            return _submit(_executor, trials)
+
+
+def end_estimates() -> None:
+    """End the process that makes estimates, without waiting for the one that it makes."""
+    global _executor
+    with _lock:
+        executor, _executor = _executor, None
+    if executor is not None:
+        processes = list((executor._processes or {}).values())
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+
+def _open_executor() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin)
+
+
+def _submit(executor: ProcessPoolExecutor, trials: Sequence[FrozenTrial]) -> Future[list[Importance]]:
+    # The process inherits the mask: Ctrl-C during its imports would print a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return executor.submit(rank_parameters, trials)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends it through the process that started it.
     os.nice(NICE)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Each resample is a study, which Optuna would announce.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, however that was."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)

@@ -24,6 +24,7 @@ from search.settings import Settings
 from search.store.storage import Storage
 from search.watch.events import list_events, study_events
 from search.watch.live_study import LiveStudy
+from search.watch.seldom import end_estimates
 from search.watch.study_list import StudyList
 
 HOST = "127.0.0.1"
@@ -150,5 +151,6 @@ def serve(settings: Settings, storage: Storage, *, port: int, ready: Callable[[i
             ready(listening.getsockname()[1])
             server.run(sockets=[listening])
         finally:
+            end_estimates()
             for kind, handler in before.items():
                 signal.signal(kind, handler)

@@ -4,9 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.champion_parts import CPU, DEFAULT_PARTS, FOLDS, TRAINED, combine, measure, start_config, train
+from benchmarks.champion_parts import (
+    CPU,
+    DEFAULT_PARTS,
+    FOLDS,
+    TRAINED,
+    combine,
+    measure,
+    start_config,
+    stored_runs,
+    train,
+)
 from benchmarks.champion_parts import _parser as parser
 from benchmarks.champion_table import ENSEMBLE, OF_WHOLE, SINGLE, SOUP, START, WHOLE
+from data.errors import UserError
 from data.spec import DataSpec
 from models.config import BackboneConfig
 from search.trials.workload import WorkloadBuilder, open_workload_builder
@@ -44,3 +55,11 @@ def test_every_part_changes_fields_of_the_start_and_those_of_the_whole_network_a
 ) -> None:
     assert all(hasattr(config, name) for values in TRAINED.values() for name in values)
     assert set(TRAINED) - set(DEFAULT_PARTS) == {WHOLE, *OF_WHOLE}
+
+
+def test_stored_runs_of_other_settings_are_not_overwritten() -> None:
+    settings = {"data": "ants", "images": 0}
+    assert stored_runs("parts", None, settings) == []
+    assert stored_runs("parts", {**settings, "runs": [{"fold": 1}]}, settings) == [{"fold": 1}]
+    with pytest.raises(UserError, match=r"results/parts\.json was measured with another images"):
+        stored_runs("parts", {**settings, "images": 50, "runs": []}, settings)

@@ -83,7 +83,8 @@ def _registered_note(facts: StudyFacts) -> str:
 
 def _epochs_note(facts: StudyFacts) -> str:
     """The number of epochs behind each row, if they differ: longer training alone gives better values."""
-    counted = {stage.name: planned_epochs(stage) for stage in facts.all_stages if not stage.trials.empty}
+    stages = facts.all_stages if facts.finalists else facts.stages
+    counted = {stage.name: planned_epochs(stage) for stage in stages if not stage.trials.empty}
     if len(set(counted.values())) < 2:
         return ""
     listed = ", ".join(f"{name} {epochs}" for name, epochs in counted.items())

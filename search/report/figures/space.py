@@ -46,11 +46,8 @@ def parallel_coordinates(
     """
     every, worst, best = len(values), *((0.1, 1.0) if metric.maximize else (0.9, 0.0))
     low, high = values.quantile(worst), values.quantile(best)
-    if every > MOST_LINES:
-        first = values.sort_values(ascending=not metric.maximize).index[:BEST_LINES]
-        others = values.drop(first).sample(MOST_LINES - BEST_LINES, random_state=0).index
-        values = values[values.index.isin([*first, *others])]
-        params = params.loc[values.index]
+    values = values.loc[_sample(values, metric, most=MOST_LINES, best=BEST_LINES)]
+    params = params.loc[values.index]
     result = {"label": metric.label.removeprefix("validation "), "values": values.tolist()}
     dimensions = [result | {"tickformat": metric.axis_format}]  # First, where a narrow screen shows it.
     dimensions += [_dimension(parameter, params[parameter.name]) for parameter in parameters[:MOST_AXES]]
@@ -72,8 +69,9 @@ def parallel_coordinates(
     return Plot(
         title="Parallel coordinates",
         caption=(
-            f"A line for each of {_counted(len(values), every)}; a stronger colour is a better value. The first axis "
-            f"is the {metric.label}, the others are the parameters.{left_out(parameters)}"
+            "Each line is a trial; a stronger colour is a better value. The first axis is the "
+            f"{metric.label}, the others are the parameters."
+            f"{_sample_note(every, most=MOST_LINES, best=BEST_LINES)}{left_out(parameters)}"
         ),
         usage=(
             "Drag along an axis to select a range, drag an axis's name to move the axis, double-click an axis to clear "
@@ -84,12 +82,6 @@ def parallel_coordinates(
         height_px=400,
         min_width_px=AXIS_WIDTH_PX * (len(dimensions) + 1),
     )
-
-
-def _counted(shown: int, every: int) -> str:
-    if shown == every:
-        return plural(every, "trial")
-    return f"{shown:,} of {every:,} trials, the {BEST_LINES} best and a random sample of the others"
 
 
 def left_out(parameters: Sequence[Parameter]) -> str:
@@ -188,7 +180,7 @@ def _sample(values: pd.Series, metric: Metric, *, most: int, best: int) -> pd.In
 
 def _sample_note(trials: int, *, most: int, best: int) -> str:
     """What `_sample` leaves out of this many trials, as a sentence; empty if it leaves out nothing."""
-    few = f" {most} of {trials:,} trials: the {best} best complete ones and a random sample."
+    few = f" {most:,} of {trials:,} trials: the {best} best and a random sample of the others."
     return few if trials > most else ""
 
 

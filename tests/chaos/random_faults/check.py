@@ -39,7 +39,7 @@ def count_trials(service: Service, acknowledged: Mapping[int, float | None], fou
     found.twice = sum((rows - Counter(PLANNED)).values())
     found.changed = sum(values.get(trial_id) != value for trial_id, value in acknowledged.items())
     found.inexact_epochs = sum(service.epochs(trial_id) != EPOCHS for trial_id in values)
-    found.retried = sum(service.attribute(trial_id, "losses") or 0 for trial_id in values)
+    found.losses = sum(service.attribute(trial_id, "losses") or 0 for trial_id in values)
     found.left_running = sum(trial.state in ("RUNNING", "WAITING") for trial in trials)
     found.left_running += len(service.query("SELECT * FROM sieve_lease"))
 

@@ -20,8 +20,8 @@ class Findings:
     """Trials of which an epoch is missing or on record twice."""
     left_running: int = 0
     """Trials that run or wait, leases, and processes, after the search."""
-    retried: int = 0
-    """Trials that were lost with their worker and done again."""
+    losses: int = 0
+    """How often a trial was lost with its worker and then done again."""
     champions: int = 0
     """Champions that load, answer, and hold what their hash says."""
     problems: list[str] = field(default_factory=list)

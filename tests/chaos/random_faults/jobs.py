@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from search import names
-from tests.chaos.random_faults.plan import Outcome, weather
+from tests.chaos.random_faults.plan import MAX_S, Outcome, weather
 from tests.chaos.random_faults.zygote import Forked, Zygote, own_orphans
 from tests.forkserver import FORKS
 
@@ -25,13 +25,18 @@ MODULES = (
 _is_ending = False
 
 
-def weather_all(seeds: Iterable[int], jobs: int, *, on_postgres: bool = False) -> Generator[Outcome, None, None]:
-    """Run the plans of these seeds, `jobs` at a time; yields each outcome as soon as it is known."""
+def weather_all(
+    seeds: Iterable[int], jobs: int, *, on_postgres: bool = False, limit_s: float = MAX_S
+) -> Generator[Outcome, None, None]:
+    """Run the plans of these seeds, `jobs` at a time; yields each outcome as soon as it is known.
+
+    A search that has not ended after `limit_s` is a problem of its seed.
+    """
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
         pool = ProcessPoolExecutor(jobs, mp_context=FORKS, initializer=_begin)
         try:
             pool.submit(_make_empty_mlflow, Path(scratch)).result()
-            for done in as_completed([pool.submit(_run, seed, Path(scratch), on_postgres) for seed in seeds]):
+            for done in as_completed([pool.submit(_run, seed, Path(scratch), on_postgres, limit_s) for seed in seeds]):
                 yield done.result()
         except BaseException:  # The caller was interrupted, or wants no more.
             for process in pool._processes.values():
@@ -66,11 +71,11 @@ def _make_empty_mlflow(scratch: Path) -> None:
     connect(f"sqlite:///{scratch / names.TRACKING_FILE}")
 
 
-def _run(seed: int, scratch: Path, on_postgres: bool) -> Outcome:
+def _run(seed: int, scratch: Path, on_postgres: bool, limit_s: float) -> Outcome:
     if _is_ending:
         sys.exit(1)
     folder = scratch / str(seed)
     folder.mkdir()
-    outcome = weather(seed, scratch / names.TRACKING_FILE, folder, on_postgres=on_postgres)
+    outcome = weather(seed, scratch / names.TRACKING_FILE, folder, on_postgres=on_postgres, limit_s=limit_s)
     shutil.rmtree(folder, ignore_errors=True)
     return outcome

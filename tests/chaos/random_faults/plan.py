@@ -8,6 +8,7 @@ import random
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ MOST_FAULTS = 4
 MOST_DELAY_S, MOST_DELAY_AT_END_S = 0.5, 3.0
 """How long after a trial's end a fault may fall, and after that of the last trial, when the champion is registered."""
 MAX_S = 1200.0
-"""A search that has not ended after so long hangs, on the slowest machine."""
+"""Seconds after which a search that has not ended hangs, on the slowest machine."""
 CHECK = "tests.chaos.random_faults.check"
 
 
@@ -50,8 +51,9 @@ class Outcome:
 class Plan:
     """The faults of one seed, and the search that they fall on."""
 
-    def __init__(self, seed: int, service: MovableService) -> None:
+    def __init__(self, seed: int, service: MovableService, limit_s: float) -> None:
         self._service = service
+        self._limit_s = limit_s
         self._chance = random.Random(seed)
         self._kinds = ON_SQLITE if service.postgres is None else ON_POSTGRES
         kinds = self._chance.choices(list(self._kinds), k=self._chance.randint(1, MOST_FAULTS))
@@ -65,7 +67,7 @@ class Plan:
 
     def carry_out(self) -> None:
         """Start the search again and again until it ends well by itself."""
-        deadline = time.monotonic() + MAX_S
+        deadline = time.monotonic() + self._limit_s
         running = self._start()
         while time.monotonic() < deadline:
             if running.process.poll() is not None:
@@ -78,7 +80,8 @@ class Plan:
             elif self._due:
                 self._strike(running)
             time.sleep(POLL_S)
-        raise AssertionError(f"{self._finished()} of {TRIALS} trials in {MAX_S:g} s; it said: {running.err[-2000:]}")
+        reached = f"{self._finished()} of {TRIALS} trials in {self._limit_s:g} s"
+        raise AssertionError(f"{reached}; it printed: {running.err[-2000:]}")
 
     def _strike(self, running: Running) -> None:
         """Let the next fault fall if it is due, a little later."""
@@ -93,9 +96,9 @@ class Plan:
             del self._due[0]
 
     def _fill_tracking(self) -> None:
-        """Do what users do who lost MLflow's database when the search had named its champion."""
+        """Run `sieve sync`, as a user does whose MLflow database was lost after the champion was registered."""
         if (TRIALS, LOST_TRACKING) in self.faults:
-            synced = self._service.run("search.sync", timeout_s=MAX_S)
+            synced = self._service.run("search.sync", timeout_s=self._limit_s)
             assert synced.code == 0, synced.err
 
     def _start(self) -> Running:
@@ -108,34 +111,36 @@ class Plan:
         return len(done)
 
 
-def weather(seed: int, empty_mlflow: Path, folder: Path, *, on_postgres: bool) -> Outcome:
-    """Carry out a seed's plan in `folder`, and check what came of it."""
+def weather(seed: int, empty_mlflow: Path, folder: Path, *, on_postgres: bool, limit_s: float = MAX_S) -> Outcome:
+    """Carry out a seed's plan in `folder`, and check what came of it. Whatever fails is a problem of that seed."""
     started, used = time.monotonic(), _cpu_s()
-    postgres = PostgresServer(folder / "postgres") if on_postgres else None
-    service = MovableService(folder, empty_mlflow, postgres)
-    plan = Plan(seed, service)
+    plan: Plan | None = None
     findings, killed = Findings(), 0
     try:
-        plan.carry_out()
-        left, killed = len(service.processes()), service.killed
-        findings = _check(service, folder / "acknowledged.json", plan.acknowledged)
-        findings.left_running += left
-    except AssertionError as error:
-        findings.problems.append(str(error))
-    finally:
-        service.end()
-        service.everything()
-        if postgres is not None:
-            postgres.close()
+        with ExitStack() as ending:
+            postgres = PostgresServer(folder / "postgres") if on_postgres else None
+            if postgres is not None:
+                ending.callback(postgres.close)
+            service = MovableService(folder, empty_mlflow, postgres)
+            ending.callback(service.everything)
+            ending.callback(service.end)
+            plan = Plan(seed, service, limit_s)
+            plan.carry_out()
+            left, killed = len(service.processes()), service.killed
+            findings = _check(service, folder / "acknowledged.json", plan.acknowledged, limit_s)
+            findings.left_running += left
+    except Exception as error:
+        findings.problems.append(f"{type(error).__name__}: {error}")
     return Outcome(
-        seed=seed, plan=plan.faults, fallen=tuple(plan.fallen), starts=plan.starts, killed=killed, findings=findings,
-        wall_s=time.monotonic() - started, cpu_s=_cpu_s() - used,
+        seed=seed, plan=plan.faults if plan else (), fallen=tuple(plan.fallen) if plan else (),
+        starts=plan.starts if plan else 0, killed=killed, findings=findings, wall_s=time.monotonic() - started,
+        cpu_s=_cpu_s() - used,
     )  # fmt: skip
 
 
-def _check(service: MovableService, file: Path, acknowledged: Mapping[int, float | None]) -> Findings:
+def _check(service: MovableService, file: Path, acknowledged: Mapping[int, float | None], limit_s: float) -> Findings:
     file.write_text(json.dumps(acknowledged))
-    checked = service.run(CHECK, str(file), timeout_s=MAX_S)
+    checked = service.run(CHECK, str(file), timeout_s=limit_s)
     assert checked.code == 0, checked.err
     return Findings(**checked.json())
 

@@ -111,6 +111,9 @@ def test_a_longer_confirmation_is_not_compared_without_its_epochs(made: MadeStud
     assert "the finalists trained for 20 epochs, the trials of the search for 8" in longer_confirmation(changed)
     plot = comparison(changed)
     assert plot is not None and "architecture 6, rates 8, confirm 20" in plot.caption
+    begun = replace(longer, trials=longer.trials.assign(state="running"))
+    before = comparison(replace(changed, confirmation=begun))
+    assert before is not None and "(architecture 6, rates 8)" in before.caption
 
 
 def test_a_combination_is_named_beside_the_mean_of_single_runs(made: MadeStudy) -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import optuna
+import psutil
 import pytest
 import requests
 
 from search.report.facts import read_facts
 from search.report.figures.outcome import labels
-from search.report.importance import Importance
+from search.report.importance import Importance, rank_parameters
 from search.report.make import make_report
 from search.settings import Settings
 from search.stage.describe import describe_study
@@ -27,6 +31,7 @@ from search.stage.pinning import pin_search
 from search.store.pinned_stage import PinnedStage
 from search.store.records import create_study, update_study
 from search.store.storage import Storage, open_storage
+from search.watch import seldom
 from search.watch.events import study_events
 from search.watch.live_study import LiveStudy
 from search.watch.seldom import DrawSeldom, RankSeldom
@@ -38,6 +43,8 @@ from tests.search.report.conftest import DATA, STUDY, begin_stage, run_trial, se
 TRIALS_BEFORE = 20
 UPDATE_S = 2.0
 """Seconds within which a reader sees the progress of a search."""
+ESTIMATE_S = 6.0
+"""Seconds within which a process that starts has made an estimate."""
 SLOW = 5
 """Factor for a machine that several test processes share."""
 
@@ -77,9 +84,12 @@ def served(going: Going, tmp_path: Path) -> Iterator[Going]:
     try:
         wait_for(lambda: printed.exists() and printed.read_text().endswith("\n"), "the server's URL")
         yield replace(going, url=json.loads(printed.read_text())["url"])
+        started = psutil.Process(server.pid).children(recursive=True)
         os.kill(server.pid, signal.SIGINT)
         server.process.join(30)
         assert server.process.exitcode == 0
+        _, left = psutil.wait_procs(started, timeout=10)
+        assert not left  # The process that makes estimates ends too.
     finally:
         server.kill()
 
@@ -93,6 +103,22 @@ def events(url: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 kind = line.removeprefix("event: ")
             elif line.startswith("data: "):
                 yield kind, json.loads(line.removeprefix("data: "))
+
+
+def complete_trials(going: Going) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in going.study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+
+
+def waiting_estimates(monkeypatch: pytest.MonkeyPatch) -> list[Future[list[Importance]]]:
+    """The estimates that are asked for from now on, none of which is made."""
+    asked: list[Future[list[Importance]]] = []
+
+    def start(*_: object) -> Future[list[Importance]]:
+        asked.append(Future())
+        return asked[-1]
+
+    monkeypatch.setattr(RankSeldom, "start", start)
+    return asked
 
 
 def test_the_pages_are_read_only_and_for_this_machine_only(served: Going) -> None:
@@ -143,7 +169,7 @@ def test_a_port_that_is_in_use_is_one_line(served: Going, tmp_path: Path) -> Non
 
 
 def test_a_version_of_another_process_gets_everything(going: Going, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RankSeldom, "start", lambda *_: None)
+    monkeypatch.setattr(RankSeldom, "start", lambda *_: Future())
     live = LiveStudy(going.settings, going.storage, STUDY.name)
     assert live.change_since("") is None  # Nothing is rendered yet.
     _, version = live.html()
@@ -155,36 +181,75 @@ def test_a_version_of_another_process_gets_everything(going: Going, monkeypatch:
 def test_importance_is_estimated_anew_only_when_a_stage_has_a_fifth_more_trials(
     going: Going, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    working: list[Callable[[list[Importance]], None]] = []
-
-    def start(_: RankSeldom, trials: list[optuna.trial.FrozenTrial], take: Any) -> None:
-        asked.append(len(trials))
-        working.append(take)
-
+    working = waiting_estimates(monkeypatch)
     estimated = [Importance(parameter="dropout", share=1.0, interval=None, correlations=())]
-    monkeypatch.setattr(RankSeldom, "start", start)
     rank = RankSeldom()
-    trials = [trial for trial in going.study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    assert rank(trials[:3]) == [] and not asked  # Too few.
+    trials = complete_trials(going)
+    assert rank(trials[:3]) == [] and not working  # Too few.
     assert rank(trials[:10]) is None and rank(trials[:12]) is None and not rank.has_news
-    working.pop()(estimated)
+    working[-1].set_result(estimated)
     assert rank.has_news
-    assert rank(trials[:11]) == estimated and asked == [10]
-    assert rank(trials[:12]) == estimated and asked == [10, 12]
+    assert rank(trials[:11]) == estimated and len(working) == 1
+    assert rank(trials[:12]) == estimated and len(working) == 2
+
+
+def test_an_estimate_is_made_by_another_process_and_by_a_new_one_after_that_was_killed(going: Going) -> None:
+    rank, trials = RankSeldom(), complete_trials(going)
+    try:
+        assert rank(trials) is None
+        assert seldom._executor is not None
+        for process in list(seldom._executor._processes.values()):
+            process.kill()
+        wait_for(lambda: rank.has_news, "the end of the killed estimate")
+        rank.has_news = False
+        assert rank(trials) is None  # Still being estimated.
+        started = time.monotonic()
+        wait_for(lambda: rank.has_news, "an estimate")
+        assert time.monotonic() - started < SLOW * ESTIMATE_S
+        assert rank(trials) == rank_parameters(trials)
+    finally:
+        seldom.end_estimates()
+    wait_for(lambda: not multiprocessing.active_children(), "the end of its process")
+
+
+def test_a_failed_estimate_is_printed_once_and_followed_by_another_with_more_trials(
+    going: Going, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    working = waiting_estimates(monkeypatch)
+    rank, trials = RankSeldom(), complete_trials(going)
+    for count in (10, 12):
+        assert rank(trials[:count]) is None
+        working[-1].set_exception(ValueError("no forest\nno tree"))
+        assert rank(trials[:count]) is None and rank.has_news
+    assert len(working) == 2
+    expected = "the importance of parameters is not estimated: ValueError: no forest\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_an_estimate_whose_process_is_always_killed_is_given_up(
+    going: Going, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    working = waiting_estimates(monkeypatch)
+    rank, trials = RankSeldom(), complete_trials(going)
+    for tries in range(1, seldom.MOST_KILLED + 3):
+        assert rank(trials) is None
+        assert len(working) == min(tries, seldom.MOST_KILLED + 1)
+        if not working[-1].done():
+            working[-1].set_exception(BrokenProcessPool("killed"))
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_figure_is_drawn_again_if_its_inputs_changed_and_the_pause_after_its_cost_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    draw, plots = DrawSeldom(), [labels(DATA, None) for _ in range(3)]
+    draw, plots, now_s = DrawSeldom(), [labels(DATA, None) for _ in range(3)], [100.0]
+    monkeypatch.setattr("search.watch.seldom.time.monotonic", lambda: now_s[0])
     monkeypatch.setattr("search.watch.seldom.time.thread_time", iter((0.0, 0.01, 1.0, 1.5)).__next__)
     assert draw("a", 1, lambda: [plots[0], None]) == (plots[0],)
     assert draw("a", 1, lambda: [plots[1]]) == (plots[0],)
     assert draw("a", 2, lambda: [plots[1]]) == (plots[0],) and not draw.is_due
-    deadline = time.monotonic() + 10
-    while not draw.is_due and time.monotonic() < deadline:
-        time.sleep(0.01)
+    now_s[0] += 0.01 / seldom.SHARE
+    assert draw.is_due
     assert draw("a", 2, lambda: [plots[2]]) == (plots[2],) and not draw.is_due
 
 
