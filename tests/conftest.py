@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             super()._assign_work_unit(node)
 
     return TogetherScheduling(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_stand_in_for_a_module() -> None:
+    """Remove what MLflow leaves in `sys.modules` if two threads load a model at the same moment.
+
+    The object answers every attribute, and Hypothesis fails on what it takes for the module's file.
+    """
+    sys.modules.pop("dbutils", None)
 
 
 @pytest.fixture(scope="session")
