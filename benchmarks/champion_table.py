@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
-from scipy.stats import t
+from search.verdict.champion import mean_interval
 
 START, SINGLE, WHOLE = "start", "start, on images", "unfreeze_all"
 MIRRORED, SOUP, ENSEMBLE, TEMPERATURE = "mirrored images too", "soup of five", "ensemble of five", "temperature"
@@ -17,7 +17,6 @@ OF_WHOLE = ("head_first", "gradual")
 MEASURES = {"accuracy": 100.0, "loss": 1.0, "calibration_error": 100.0}
 """Each measure, and the factor that gives the table's unit."""
 COLUMNS = ("part", "accuracy, points", "cross-entropy", "calibration error, points")
-CONFIDENCE_LEVEL = 0.95
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -46,17 +45,14 @@ def mean_of(runs: Runs, part: str, measure: str) -> float:
     return fmean(run[measure] for run in runs if run["part"] == part)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean and its 95 % interval by Student's t distribution; at least two values are needed."""
-    half = float(t.ppf((1 + CONFIDENCE_LEVEL) / 2, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    return fmean(values), fmean(values) - half, fmean(values) + half
-
-
 def _cell(runs: Runs, part: str, measure: str) -> str:
     if any(run[measure] is None for run in runs if run["part"] == part):
         return ""
     factor = MEASURES[measure]
     digits = 1 if factor > 1 else 3
-    mean, low, high = (factor * value for value in mean_interval(differences(runs, part, measure)))
+    found = differences(runs, part, measure)
+    interval = mean_interval(found)
+    assert interval is not None  # Every part has several folds.
+    mean, low, high = (factor * value for value in (fmean(found), *interval))
     text = f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
     return f"**{text}**" if low > 0 or high < 0 else text
