@@ -27,7 +27,7 @@ from benchmarks.results import write_result
 from benchmarks.searches import StageSearch
 from benchmarks.strategies import STRATEGIES
 from benchmarks.tables import TABLES
-from benchmarks.time_to_accuracy import RESAMPLED, open_landscape, quietly
+from benchmarks.time_to_accuracy import bootstrap_interval, open_landscape, quietly
 from search.cli import CommandParser, main_guard
 from search.stage.possible_gain import LEAST_TRIALS, possible_gain
 from search.stage.seed_noise import seed_noise
@@ -136,20 +136,13 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "ended": fmean(run.ended for run in runs),
         "saved": fmean(saved),
-        "saved_interval": _interval(saved),
+        "saved_interval": bootstrap_interval(saved, np.mean),
         "trials": fmean(run.trials for run in runs),
         "all_trials": fmean(run.all_trials for run in runs),
         "regret": fmean(regrets),
-        "regret_interval": _interval(regrets),
+        "regret_interval": bootstrap_interval(regrets, np.mean),
         "without_loss": float((regrets <= 0).mean()),
     }
-
-
-def _interval(values: Any) -> list[float]:
-    """The 95 % bootstrap interval of the mean."""
-    samples = np.random.default_rng(0).choice(values, size=(RESAMPLED, len(values)))
-    low, high = np.percentile(samples.mean(axis=1), [2.5, 97.5])
-    return [float(low), float(high)]
 
 
 def describe(figures: dict[str, Any]) -> str:

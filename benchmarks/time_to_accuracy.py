@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean, median
 from typing import Any
@@ -95,15 +95,20 @@ def _best_after(landscape: Landscape, name: str, seed: int, workers: int) -> lis
         return replay(strategy, landscape, epochs=BUDGET_EPOCHS, workers=workers).best_after
 
 
+def bootstrap_interval(values: Any, statistic: Callable[..., Any]) -> list[float]:
+    """The 95 % bootstrap interval of a statistic, such as `np.median`."""
+    samples = np.random.default_rng(0).choice(values, size=(RESAMPLED, len(values)))
+    low, high = np.percentile(statistic(samples, axis=1), [2.5, 97.5])
+    return [float(low), float(high)]
+
+
 def _figures(runs: Sequence[Sequence[float]], target: float) -> dict[str, Any]:
     """Epochs to the target (a run that does not reach it counts as the whole budget), and the best by share of it."""
     costs = [next((spent for spent, best in enumerate(run, start=1) if best >= target), None) for run in runs]
     counted = np.array([BUDGET_EPOCHS if cost is None else cost for cost in costs])
-    samples = np.random.default_rng(0).choice(counted, size=(RESAMPLED, len(counted)))
-    low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
     return {
         "median_epochs": median(counted.tolist()),
-        "interval": [float(low), float(high)],
+        "interval": bootstrap_interval(counted, np.median),
         "reached": sum(cost is not None for cost in costs) / len(costs),
         "best_at_quarter": fmean(run[BUDGET_EPOCHS // 4 - 1] for run in runs),
         "best_at_half": fmean(run[BUDGET_EPOCHS // 2 - 1] for run in runs),
