@@ -28,6 +28,7 @@ from search.store.retries import retried
 from search.store.states import Outcome
 from search.store.storage import Storage
 from search.store.tables import leases
+from search.store.write_trials import end_trial, start_trial
 from search.timing import Timing
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -132,8 +133,8 @@ def _record(storage: Storage, claim: Claim, result: Result, earlier_attempts: It
     with storage.engine.begin() as connection:
         own = {"own_id": claim.trial_id, "own_token": claim.token}
         if connection.execute(_deletion, own).rowcount == 1:
-            write_epochs(storage, connection, result.epochs)
-            storage.trials.end(connection, claim.trial_id, _STATES[result.outcome], result.value, result.attributes)
+            write_epochs(connection, result.epochs)
+            end_trial(connection, claim.trial_id, _STATES[result.outcome], result.value, result.attributes)
             return
         if is_repeated and _holds(connection, claim.trial_id, result):
             return
@@ -155,7 +156,7 @@ def _claim_first(
     # First without a search through thousands of finished trials, then, if none waits there, among all.
     for first_id in (storage.trials.first_unfinished(optuna_study), -1):
         wanted = {"optuna_study": optuna_study, "first_id": first_id, **numbered}
-        claim = lease_first(storage, candidate, wanted, storage.trials.start, optuna_study, owner, token, lease_s)
+        claim = lease_first(storage, candidate, wanted, start_trial, optuna_study, owner, token, lease_s)
         if claim is not None or first_id == -1:
             return claim
     return None
@@ -209,7 +210,7 @@ def _lease_first(
 def finish_in_optuna(storage: Storage, trial_id: int, result: Result) -> None:
     """Finish Optuna's trial without regard to its lease; a repeated call, by any process, changes nothing."""
     with storage.engine.begin() as connection:
-        storage.trials.end(connection, trial_id, _STATES[result.outcome], result.value, result.attributes)
+        end_trial(connection, trial_id, _STATES[result.outcome], result.value, result.attributes)
 
 
 @retried

@@ -20,6 +20,7 @@ from search.store.storage import Storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from search.store.tables import epochs, insert_new, stages, studies, workers
+from search.store.write_trials import write_values
 
 WORKER_SEEN_S = 30.0
 """Seconds without a status update after which a worker is no longer shown."""
@@ -234,10 +235,10 @@ def add_epochs(storage: Storage, done: Sequence[EpochRecord]) -> None:
     An epoch that is repeated after a crash keeps its first record. Nothing is reported to a finished trial.
     """
     with storage.engine.begin() as connection:
-        write_epochs(storage, connection, done)
+        write_epochs(connection, done)
 
 
-def write_epochs(storage: Storage, connection: Connection, done: Sequence[EpochRecord]) -> None:
+def write_epochs(connection: Connection, done: Sequence[EpochRecord]) -> None:
     """Do what `add_epochs` does as a part of the caller's transaction."""
     if not done:
         return
@@ -246,7 +247,7 @@ def write_epochs(storage: Storage, connection: Connection, done: Sequence[EpochR
         for epoch in done
     ]
     connection.execute(insert_new(epochs, connection.dialect.name), rows)
-    storage.trials.report(connection, [(epoch.trial_id, epoch.epoch, epoch.value) for epoch in done])
+    write_values(connection, [(epoch.trial_id, epoch.epoch, epoch.value) for epoch in done])
 
 
 @retried

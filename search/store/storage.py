@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
 from shlex import quote
 from typing import Any
 
@@ -27,7 +26,6 @@ from search.store.engines import (
     engine_options,
     is_sqlite,
     name_file_in_errors,
-    reading,
     share_sqlite,
     sqlite_file,
 )
@@ -51,10 +49,10 @@ class Storage:
     outage_s: float
     """Seconds that a call is repeated while the database is away; 0: it fails at once."""
 
-    @cached_property
+    @property
     def reader(self) -> Engine:
         """The engine for transactions that only read: on SQLite they neither wait for writers nor block them."""
-        return reading(self.engine)
+        return self.trials.reader
 
     @property
     def is_sqlite(self) -> bool:

@@ -4,8 +4,8 @@ Optuna's own cache keeps finished trials and reads all others again whenever it 
 budget of thousands of waiting trials that takes seconds, for each epoch's call to the pruner. This storage first
 queries which unfinished trials have left the queue or returned to it, and reads only those.
 
-A trial's parameters, its epochs and its result are one transaction each, of statements that do nothing once the trial
-is finished; in Optuna's own way each value is a transaction of three or four statements.
+A trial's parameters, its epochs and its result are one transaction each (`search/store/write_trials.py`); in Optuna's
+own way each value is a transaction of three or four statements.
 """
 
 from __future__ import annotations
@@ -17,54 +17,23 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy as deep_copy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
+from datetime import datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Row, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Row, bindparam, or_, select
 
 from search import names
 from search.store.engines import reading
-from search.store.optuna_private import (
-    FIXED_PARAMS,
-    CachedStorage,
-    CachedStudy,
-    TrialIntermediateValueModel,
-    TrialModel,
-    TrialParamModel,
-    TrialSystemAttributeModel,
-    TrialUserAttributeModel,
-    TrialValueModel,
-    database_id,
-)
+from search.store.optuna_private import CachedStorage, CachedStudy, TrialModel, database_id
 from search.store.read_trials import local_time, read_trials
 from search.store.retries import retried
-from search.store.tables import insert_new
+from search.store.write_trials import fill_queue, write_draw
 
 # Statements are built once, because SQLAlchemy takes longer to build a statement than SQLite to run it.
-_trials, _values = TrialModel.__table__, TrialValueModel.__table__
-_user_attributes, _system_attributes = TrialUserAttributeModel.__table__, TrialSystemAttributeModel.__table__
-_IS_UNFINISHED = or_(
-    _trials.c.state == TrialState.WAITING, _trials.c.state == TrialState.RUNNING
-)  # Two comparisons, because IN cannot be used in statements for many rows.
-_own = _trials.c.trial_id == bindparam("own_id")
-_start = update(_trials).where(_own).values(state=TrialState.RUNNING, datetime_start=bindparam("now"))
-_end = update(_trials).where(_own, _IS_UNFINISHED).values(state=bindparam("ending"), datetime_complete=bindparam("now"))
-_forget_attributes = delete(_user_attributes).where(
-    _user_attributes.c.trial_id == bindparam("own_id"), _user_attributes.c.key.in_(bindparam("keys", expanding=True))
-)
-_insert_attributes = insert(_user_attributes)
-_forget_of_unfinished = {
-    table: delete(table).where(
-        table.c.trial_id == bindparam("own_id"),
-        table.c.key == bindparam("own_key"),
-        exists().where(_trials.c.trial_id == table.c.trial_id, _IS_UNFINISHED),
-    )
-    for table in (_user_attributes, _system_attributes)
-}
+_trials = TrialModel.__table__
 _left_the_queue = select(_trials.c.trial_id, _trials.c.state, _trials.c.datetime_complete).where(
     _trials.c.study_id == bindparam("study_id"),
     _trials.c.trial_id >= bindparam("first_id"),
@@ -96,7 +65,8 @@ class TrialStore(CachedStorage):
         super().__init__(backend)
         self.outage_s = outage_s
         """Seconds that a call is repeated while the database is away."""
-        self._reader = reading(backend.engine)
+        self.reader = reading(backend.engine)
+        """The engine for transactions that only read."""
         self.fresh_s = 0.0
         """Seconds for which trials that were read are not read again, except by `read_now`."""
         self.reads_running = True
@@ -142,9 +112,9 @@ class TrialStore(CachedStorage):
         with self._lock:
             study, started_at = self._studies.setdefault(study_id, CachedStudy()), time.monotonic()
             if study_id not in self._newest:
-                self._keep(study_id, read_trials(self._reader, study_id))
+                self._keep(study_id, read_trials(self.reader, study_id))
             elif changed := self._changed_ids(study_id, study):
-                self._keep(study_id, read_trials(self._reader, study_id, changed))
+                self._keep(study_id, read_trials(self.reader, study_id, changed))
             self._read_at[study_id] = started_at  # Only now, because a read that failed updated nothing.
 
     @contextmanager
@@ -186,26 +156,10 @@ class TrialStore(CachedStorage):
     def fill_queue(self, study_id: int, queue: Sequence[Mapping[str, Any]]) -> None:
         """Add a waiting trial for each of these fixed parameters that has none yet, as `Study.enqueue_trial` adds one.
 
-        The trial with number n gets `queue[n]`, so a repeated call adds nothing. Adds all trials or none.
+        Adds all trials or none; a repeated call adds nothing.
         """
-        table, of_study = TrialModel.__table__, TrialModel.study_id == study_id
         with self._backend.engine.begin() as connection:
-            first = connection.execute(select(func.count()).select_from(table).where(of_study)).scalar_one()
-            rows = [
-                {"study_id": study_id, "number": number, "state": TrialState.WAITING}
-                for number in range(first, len(queue))
-            ]
-            if not rows:
-                return
-            connection.execute(insert(table), rows)
-            new = connection.execute(
-                select(TrialModel.trial_id, TrialModel.number).where(of_study, TrialModel.number >= first)
-            )
-            fixed = [
-                {"trial_id": row.trial_id, "key": FIXED_PARAMS, "value_json": json.dumps(queue[row.number])}
-                for row in new
-            ]
-            connection.execute(insert(TrialSystemAttributeModel.__table__), fixed)
+            fill_queue(connection, study_id, queue)
 
     @retried
     def set_trial_param(
@@ -250,68 +204,11 @@ class TrialStore(CachedStorage):
     @retried
     def write_held(self) -> None:
         """Write what is held, in one transaction; nothing is written to a finished trial."""
-        held, dialect, table = self._held, self._backend.engine.dialect.name, TrialSystemAttributeModel
+        held = self._held
         if held is not None and (held.params or held.attributes):
             with self._backend.engine.begin() as connection:
-                if held.params:
-                    connection.execute(_insertion(TrialParamModel, tuple(held.params[0]), dialect), held.params)
-                for (trial_id, key), value in held.attributes.items():
-                    connection.execute(_forget_of_unfinished[_system_attributes], {"own_id": trial_id, "own_key": key})
-                    row = {"trial_id": trial_id, "key": key, "value_json": value}
-                    connection.execute(_insertion(table, tuple(row), dialect), row)
+                write_draw(connection, held.params, held.attributes)
         self._held = None
-
-    def report(self, connection: Connection, reports: Sequence[tuple[int, int, float]]) -> None:
-        """Write intermediate values (trial id, step, value) as a part of the caller's transaction.
-
-        A step that was reported before keeps its value. Nothing is written to a finished trial.
-        """
-        rows = []
-        for trial_id, step, value in reports:
-            stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-            rows.append(
-                {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-            )
-        connection.execute(_insertion(TrialIntermediateValueModel, tuple(rows[0]), connection.dialect.name), rows)
-
-    def start(self, connection: Connection, trial_id: int) -> None:
-        """Set a waiting trial to RUNNING as part of the caller's transaction."""
-        connection.execute(_start, {"own_id": trial_id, "now": _utc_now()})
-
-    def end(
-        self,
-        connection: Connection,
-        trial_id: int,
-        state: TrialState,
-        value: float | None,
-        attributes: Mapping[str, Any],
-    ) -> None:
-        """Finish a trial as part of the caller's transaction: set its state, value and user attributes.
-
-        A trial that is finished already stays as it is.
-        """
-        if connection.execute(_end, {"own_id": trial_id, "ending": state, "now": _utc_now()}).rowcount == 0:
-            return
-        if value is not None:
-            stored, kind = TrialValueModel.value_to_stored_repr(value)
-            row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
-            connection.execute(insert_new(_values, connection.dialect.name), row)
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(attribute)}
-            for key, attribute in attributes.items()
-        ]
-        if rows:
-            connection.execute(_forget_attributes, {"own_id": trial_id, "keys": list(attributes)})
-            connection.execute(_insert_attributes, rows)
-
-    def note(self, connection: Connection, key: str, values: Mapping[int, str]) -> None:
-        """Give trials that have not ended a user attribute, by trial id, as part of the caller's transaction."""
-        rows = [
-            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for trial_id, value in values.items()
-        ]
-        own = [{"own_id": trial_id, "own_key": key} for trial_id in values]
-        connection.execute(_forget_of_unfinished[_user_attributes], own)
-        connection.execute(_insertion(TrialUserAttributeModel, tuple(rows[0]), connection.dialect.name), rows)
 
     def _changed_ids(self, study_id: int, study: CachedStudy) -> set[int]:
         """The ids of trials that are new, started, ended or requeued since they were last read."""
@@ -320,7 +217,7 @@ class TrialStore(CachedStorage):
         if not self.reads_running:
             query, wanted["opening_id"] = _left_the_queue_and_ended, -1 if self._opening is None else self._opening
         wanted["first_id"] = min(unfinished, default=newest + 1)
-        with self._reader.begin() as connection:
+        with self.reader.begin() as connection:
             moved = {row.trial_id for row in connection.execute(query, wanted) if self._has_changed(row, paused)}
         known_finished = {trial_id for trial_id in moved if trial_id <= newest} - unfinished
         return (moved - known_finished) | (self._running[study_id] - moved)
@@ -380,18 +277,3 @@ for _name in (
 
 def _number(trial: FrozenTrial) -> int:
     return trial.number
-
-
-def _utc_now() -> datetime:
-    """The time as Optuna's tables hold it."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-@cache
-def _insertion(model: type[Any], names: tuple[str, ...], dialect: str) -> Any:
-    """A statement that inserts new rows with these columns, including `trial_id`, for trials that are not finished."""
-    columns = model.__table__.c
-    values = select(*(bindparam(name, type_=columns[name].type) for name in names))
-    trial = bindparam("trial_id", type_=columns["trial_id"].type)
-    unfinished = values.where(TrialModel.trial_id == trial, _IS_UNFINISHED)
-    return insert_new(model.__table__, dialect).from_select(list(names), unfinished)

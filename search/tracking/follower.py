@@ -22,6 +22,7 @@ from search.store.optuna_private import database_id
 from search.store.records import StageRecord, StudyRecord, read_stages
 from search.store.storage import Storage
 from search.store.tables import epochs, mirrored
+from search.store.write_trials import write_user_attribute
 from search.tracking import contents, tags
 from search.tracking.precheck import deleted_experiment
 
@@ -121,7 +122,7 @@ class Follower:
         ]
         with self._storage.engine.begin() as connection:
             connection.execute(insert(mirrored), rows)
-            self._storage.trials.note(connection, tags.MLFLOW_RUN, runs)
+            write_user_attribute(connection, tags.MLFLOW_RUN, runs)
 
     def _create_run(self, stage: StageRecord, trial: FrozenTrial) -> str:
         run = self._client.create_run(

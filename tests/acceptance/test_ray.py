@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,9 @@ NODE = {
     "object_store_memory": 80 * 2**20,
     "node_ip_address": "127.0.0.2",  # Ray takes 127.0.0.1 for the machine's address on the network.
 }
+
+SETTLE_S = 1.0
+"""The database may still carry out what a worker sent just before it was suspended, such as a trial's result."""
 
 
 @pytest.fixture
@@ -75,6 +79,7 @@ def _suspended_trial_on(service: Service, raylet: psutil.Process) -> int | None:
     workers = _workers_below(raylet)
     for worker in workers:
         worker.suspend()
+    time.sleep(SETTLE_S)
     trial = _trial_on(service, raylet)  # The trial that was seen before may have ended since.
     if trial is None:
         for worker in workers:

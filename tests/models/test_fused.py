@@ -16,7 +16,7 @@ from models.flexcnn import ACTIVATIONS, FlexCNN
 from models.fused import availability, layers_as_they_are, run_layers, tails
 from models.fused.tails import Tail, find_tail
 
-KERNELS = Path(__file__).with_name("fused_kernels.py")
+KERNELS = [str(Path(__file__).with_name("fused_kernels") / name) for name in ("layers.py", "networks.py", "on_gpu.py")]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,8 @@ def test_the_kernels_give_what_the_layers_give(interpreted: bool) -> None:
     if interpreted:
         environment["TRITON_INTERPRET"] = "1"
     quiet = "ignore:Conversion of an array:DeprecationWarning"  # NumPy 2.3, of Triton 3.6.
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", quiet, str(KERNELS)]
+    plugins = ["-p", "no:cacheprovider", "-p", "tests.models.fused_kernels.common"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, "-W", quiet, *KERNELS]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=290)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     assert " passed" in run.stdout

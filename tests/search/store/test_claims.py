@@ -20,6 +20,7 @@ from search.store.reaping import MAX_LOSSES, reap
 from search.store.records import EpochRecord, read_epochs
 from search.store.storage import Storage, open_storage
 from search.store.tables import leases
+from search.store.write_trials import end_trial
 from tests.forkserver import FORKS
 
 STUDY = "partA/1-architecture"
@@ -154,14 +155,14 @@ def test_a_worker_that_lost_its_lease_cannot_renew_release_or_finish(storage: St
 def test_a_result_outlasts_an_outage_while_it_is_recorded(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     enqueue(storage, 1)
     claimed = claim(storage)
-    tell, outages = storage.trials.end, [OperationalError("UPDATE", {}, Exception("no connection"))]
+    record, outages = end_trial, [OperationalError("UPDATE", {}, Exception("no connection"))]
 
     def flaky(*args: Any) -> None:
         if outages:
             raise outages.pop()
-        tell(*args)
+        record(*args)
 
-    monkeypatch.setattr(storage.trials, "end", flaky)
+    monkeypatch.setattr(claims, "end_trial", flaky)
     finish(storage, claimed, Result(outcome="complete", value=0.5))
     assert states(storage) == {"COMPLETE": 1} and not outages
     assert reap(storage, [STUDY]) == []

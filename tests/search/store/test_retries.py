@@ -237,7 +237,7 @@ def test_a_server_that_goes_between_two_statements_of_optuna_is_an_outage(postgr
     study = storage.load_study("s")
     ended = []  # type: ignore[var-annotated]
 
-    @event.listens_for(storage.trials._reader, "before_cursor_execute")
+    @event.listens_for(storage.reader, "before_cursor_execute")
     def end_once(connection: Connection, cursor: object, statement: str, *_: object) -> None:
         if "trial_values" in statement and not ended:
             ended.append(connection.connection.driver_connection.info.backend_pid)  # type: ignore[union-attr]

@@ -14,6 +14,7 @@ from search.store.claims import Claim, Result, claim_next, finish, release
 from search.store.processes import process_name
 from search.store.records import EpochRecord, add_epochs, read_epochs
 from search.store.storage import Storage
+from search.store.write_trials import end_trial
 
 STUDY = "partA/1-architecture"
 WAITING = 6
@@ -141,7 +142,7 @@ def test_a_finished_trial_keeps_its_result_and_takes_no_report(storage: Storage,
     with pytest.raises(UpdateFinishedTrialError):
         storage.trials.set_trial_intermediate_value(claimed.trial_id, 1, 0.5)
     with storage.engine.begin() as connection:
-        storage.trials.end(connection, claimed.trial_id, TrialState.FAIL, None, {"seed": 1})
+        end_trial(connection, claimed.trial_id, TrialState.FAIL, None, {"seed": 1})
     stored = storage.optuna.get_trial(claimed.trial_id)
     assert (stored.state, stored.value) == (TrialState.COMPLETE, 0.5)
     assert not stored.intermediate_values and not stored.user_attrs
