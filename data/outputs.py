@@ -15,6 +15,7 @@ from data.files import read_json, write_json, writing_below
 
 MANIFEST = ".sieve-output.json"
 """Lists the files that Sieve wrote to an output folder: path below the folder → SHA-256 of its content."""
+_SEARCHED_BYTES = 4096
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
     name that is needed, or if the disk refuses.
     """
     folder = folder.expanduser().resolve()
-    _check(folder)
+    check_output_folder(folder)
     with writing_below(folder.parent):
         created = _make(folder)
         part = Path(tempfile.mkdtemp(prefix=".sieve-", suffix=".part", dir=folder))
@@ -39,16 +40,22 @@ def output_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_output_file(path: Path, marker: bytes, option: str = "--output") -> None:
-    """Raise UserError if `path` is a folder, or a file whose first 4 KiB lack `marker`, so not one that Sieve wrote."""
+    """Raise UserError if `path` is a folder, or a file that Sieve did not write.
+
+    Such a file lacks `marker` in its first 4 KiB and its last 4 KiB.
+    """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file with {option}")
     if path.exists():
         with path.open("rb") as file:
-            if marker not in file.read(4096):
+            begin = file.read(_SEARCHED_BYTES)
+            file.seek(max(0, path.stat().st_size - _SEARCHED_BYTES))
+            if marker not in begin and marker not in file.read():
                 raise UserError(f"{path}: exists and was not written by Sieve; choose another {option} or remove it")
 
 
-def _check(folder: Path) -> None:
+def check_output_folder(folder: Path) -> None:
+    """Raise UserError if `output_folder` would refuse this folder, so that a long command fails at its start."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; choose a folder with --output")
     if not folder.exists() or read_json(folder / MANIFEST):

@@ -31,6 +31,8 @@ from search import settings
 from search.store.retries import is_outage, storage_away
 from search.terminal import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 
+MAX_PORT = 65535
+
 
 def command_parser(module: str, description: str | None) -> CommandParser:
     """A parser for the command in `module`, with the options that every command takes."""
@@ -41,6 +43,13 @@ def command_parser(module: str, description: str | None) -> CommandParser:
     settings.add_arguments(common)
     common.add_argument("--json", action="store_true", help="print one JSON object to stdout, and nothing else there")
     return parser
+
+
+def port_number(text: str) -> int:
+    """The number of a TCP port, for `add_argument(type=port_number)`; 0 stands for any free port."""
+    if not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; give a number from 0 to {MAX_PORT}")
+    return int(text)
 
 
 def program(module: str) -> str:

@@ -26,7 +26,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import requests
 
 from data.errors import SieveError, UserError
-from search.cli import CommandParser, command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard, port_number
 from search.settings import Settings, enter_home, redact
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
@@ -196,8 +196,12 @@ def _taken(port: int, option: str) -> UserError:
 def build_parser() -> CommandParser:
     """The command's options."""
     parser = command_parser("search.dashboard", __doc__)
-    parser.add_argument("--port", metavar="N", type=int, default=8080, help="port of optuna-dashboard (default: 8080)")
-    parser.add_argument("--mlflow-port", metavar="N", type=int, default=5000, help="port of MLflow (default: 5000)")
+    parser.add_argument(
+        "--port", metavar="N", type=port_number, default=8080, help="port of optuna-dashboard (default: 8080)"
+    )
+    parser.add_argument(
+        "--mlflow-port", metavar="N", type=port_number, default=5000, help="port of MLflow (default: 5000)"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Which devices workers run on: `auto`, `cpu`, `cuda`, or `cuda:0,1`."""
+"""The devices that an option names: `auto`, `cpu`, `cuda`, or `cuda:0,1`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FULL_SHARE = 0.9
 lacked memory there is not started again."""
 
 
-def parse_devices(text: str) -> list[str]:
+def parse_devices(text: str, option: str = "--devices") -> list[str]:
     """The torch devices that an option names. `auto` is every GPU, or the CPU if there is none.
 
     If other programs fill some of the GPUs, `auto` leaves those out and prints a line about each.
 
-    Raises UserError for a device that this machine does not have.
+    Raises UserError, which names the option, for a device that this machine does not have.
     """
     gpus = _gpus()
     if text == "auto":
@@ -30,15 +30,15 @@ def parse_devices(text: str) -> list[str]:
     if text == "cpu":
         return ["cpu"]
     if text != "cuda" and not text.startswith("cuda:"):
-        raise UserError(f"--devices {text}: give auto, cpu, cuda, or a list such as cuda:0,1")
+        raise UserError(f"{option} {text}: give auto, cpu, cuda, or a GPU's name such as cuda:0")
     if not gpus:
-        raise UserError(f"--devices {text}: torch finds no GPU on this machine; use --devices cpu")
+        raise UserError(f"{option} {text}: torch finds no GPU on this machine; use {option} cpu")
     if text == "cuda":
         return gpus
     chosen = [f"cuda:{part.strip().removeprefix('cuda:')}" for part in text.removeprefix("cuda:").split(",")]
     for device in chosen:
         if device not in gpus:
-            raise UserError(f"--devices {text}: this machine has no {device}, only {', '.join(gpus)}")
+            raise UserError(f"{option} {text}: this machine has no {device}, only {', '.join(gpus)}")
     return chosen
 
 

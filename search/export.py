@@ -25,6 +25,7 @@ from search.settings import Settings, enter_home
 from search.store.find import find_champion, find_study
 from search.store.storage import open_storage
 from search.terminal import open_console, print_json
+from search.text import plural
 from search.tracking.model_registry import download_bundle
 
 ONNX_FILE = "model.onnx"
@@ -98,10 +99,10 @@ def build_parser() -> CommandParser:
 
 
 def _print_figures(figures: list[dict[str, Any]]) -> None:
-    table = Table("file", "size", "val. accuracy", "ms for 1 image", "ms for 64", title="on this machine")
+    table = Table("file", "size", "validation accuracy", "ms for 1 image", "ms for 64", title="on this machine")
     for figure in figures:
         accuracy, (one, many) = figure["val_accuracy"], figure["latency_ms"].values()
-        shown = "-" if accuracy is None else f"{accuracy:.4f}"
+        shown = "-" if accuracy is None else f"{accuracy:.4f} ({plural(figure['val_images'], 'image')})"
         table.add_row(figure["file"], f"{figure['size_bytes'] / 2**20:.1f} MiB", shown, f"{one:.1f}", f"{many:.1f}")
     open_console().print(table)
 

@@ -139,7 +139,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    (device,) = parse_devices(options.device)[:1]
+    (device,) = parse_devices(options.device, "--device")[:1]
     tune_process(1)
     result = resume(
         enter_home(options), options.study, options.trial, options.epoch,

@@ -34,7 +34,7 @@ def build_parser() -> CommandParser:
     parser = command_parser("search.worker", __doc__)
     parser.add_argument("--study", metavar="NAME", required=True, help="the study to work on; `sieve run` starts it")
     parser.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
-    parser.add_argument("--device", default="cpu", help="cpu (default) or a GPU, e.g. cuda:0")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, or a GPU, e.g. cuda:0")
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="number of CPU threads (default: 1)")
     add_cache_argument(parser)
     add_trial_arguments(parser)
@@ -45,7 +45,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    devices = parse_devices(options.device)
+    devices = parse_devices(options.device, "--device")
     if len(devices) > 1:
         raise UserError(
             f"--device {options.device}: a worker uses one device; start one worker each for {', '.join(devices)}"

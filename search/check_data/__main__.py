@@ -1,20 +1,21 @@
 """Report problems in a set of images, before you spend hours on a search.
 
     sieve check-data --data photos
-    sieve check-data --data photos --study NAME
+    sieve check-data --study NAME
 
 It finds near-duplicates within and across training, validation and test images, images under two labels, images of
 one colour, outliers in size, brightness and sharpness, unreadable images and small classes. With --study it also ranks
 probable label errors by the finalists' predictions on images that they were not trained on; with more folds, more
-images are checked. All lists are written as CSV files.
+images are checked. If a study's images were moved, add their new folder with --data. All lists are written as CSV
+files.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from data.cache import open_search_data
 from data.errors import UserError
 from data.files import write_csv, write_json, writing_below
 from data.outliers import Outlier, find_outliers
+from data.outputs import check_output_folder, output_folder
 from data.progress import Progress
 from data.source import find_layout
 from data.spec import DataSpec
@@ -35,6 +37,7 @@ from search import names
 from search.cli import CommandParser, command_parser, main_guard
 from search.report.image_problems import CHECK_FOLDER, SUMMARY_FILE
 from search.settings import Settings, add_cache_argument, enter_home
+from search.stage.moved_pictures import locate_images
 from search.store.find import find_study
 from search.store.storage import open_storage
 from search.supervisor.data_options import add_data_arguments, data_spec
@@ -47,25 +50,47 @@ _SMALL_CLASS, _SMALL_SHARE = 20, 0.1
 _NAMED = 5
 
 
-def check_data(
-    settings: Settings, spec: DataSpec, *, study: str | None = None, folder: Path | None = None, progress: Progress
-) -> dict[str, Any]:
-    """What is wrong with the images of `spec`, or of a study's, as `--json` prints it.
+def check_data(settings: Settings, spec: DataSpec, folder: Path | None, progress: Progress) -> dict[str, Any]:
+    """What is wrong with the images of `spec`, as `--json` prints it.
 
-    Writes lists and the result to `folder`, by default in the home or, with a study, in its folder, where its report
-    finds them.
-
-    Raises UserError for images that cannot be searched, and for a study that is not there.
+    Writes lists and the result to `folder`, by default `check-data/` in the home. Raises UserError for images that
+    cannot be searched, or if `folder` holds files that Sieve did not write.
     """
-    errors = None
-    if study is not None:
-        storage = open_storage(settings.storage_url, create=False)
-        try:
-            record = find_study(storage, study)
-            spec = record.data.spec
-            errors = find_label_errors(settings, storage, record, progress)
-        finally:
-            storage.close()
+    return _check(settings, spec, folder, settings.home / CHECK_FOLDER, lambda: None, progress)
+
+
+def check_study(
+    settings: Settings, study: str, data: str | None, folder: Path | None, progress: Progress
+) -> dict[str, Any]:
+    """The same for the images of a study, with its probable label errors.
+
+    `data` is the folder to which the images were moved. The lists are by default in the study's folder, where its
+    report finds them. Raises UserError if there is no such study, too.
+    """
+    own = names.study_folder(settings.home, study) / CHECK_FOLDER
+    storage = open_storage(settings.storage_url, create=False)
+    try:
+        record = locate_images(storage, settings, find_study(storage, study), data, progress)
+
+        def find_errors() -> HeldOut | None:
+            return find_label_errors(settings, storage, record, progress)
+
+        return _check(settings, record.data.spec, folder, own, find_errors, progress)
+    finally:
+        storage.close()
+
+
+def _check(
+    settings: Settings,
+    spec: DataSpec,
+    output: Path | None,
+    own: Path,
+    find_errors: Callable[[], HeldOut | None],
+    progress: Progress,
+) -> dict[str, Any]:
+    if output is not None:
+        check_output_folder(output)
+    errors = find_errors()
     layout = find_layout(spec.source, settings.data_home, progress, columns=spec.columns)
     data = open_search_data(
         replace(spec, near_duplicates="keep"),
@@ -80,12 +105,6 @@ def check_data(
     )
     rows_M = np.concatenate([data.train.rows_M, data.val.rows_M])
     outliers = find_outliers(data.train.pool_NHWC, rows_M, data.names, layout.read, progress)
-    own = names.study_folder(settings.home, study) if study else settings.home
-    folder = folder or own / CHECK_FOLDER
-    write_csv(folder / "near-duplicates.csv", ("cluster", "image", "part"), _cluster_lines(data))
-    write_csv(folder / "outliers.csv", Outlier._fields, outliers)
-    if errors:
-        errors.write(folder / FILE)
     result = {
         "data": {"source": spec.source, "classes": len(data.classes), "train": len(data.train), "val": len(data.val)},
         "notes": list(data.notes),
@@ -97,9 +116,13 @@ def check_data(
         "small_classes": small_classes(data),
         "outliers": _outlier_summary(outliers),
         "label_errors": None if errors is None else _error_summary(errors),
-        "folder": str(folder),
+        "folder": str(output or own),
     }
-    with writing_below(folder):
+    with output_folder(output) if output else nullcontext(own) as folder, writing_below(folder):
+        write_csv(folder / "near-duplicates.csv", ("cluster", "image", "part"), _cluster_lines(data))
+        write_csv(folder / "outliers.csv", Outlier._fields, outliers)
+        if errors:
+            errors.write(folder / FILE)
         write_json(folder / SUMMARY_FILE, result)
     return result
 
@@ -181,19 +204,18 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     options = build_parser().parse_args(argv)
-    if (options.data is None) == (options.study is None):
+    if options.data is None and options.study is None:
         raise UserError("check-data: give the images with --data FOLDER, or a study with --study NAME")
     settings = enter_home(options)
     with DataProgress() as progress:
-        result = check_data(settings, _spec(options), study=options.study, folder=options.output, progress=progress)
+        if options.study is None:
+            result = check_data(settings, data_spec(None, options), options.output, progress)
+        else:
+            result = check_study(settings, options.study, options.data, options.output, progress)
     if options.json:
         print_json(result)
     else:
         _show(result)
-
-
-def _spec(options: argparse.Namespace) -> DataSpec:
-    return DataSpec(source="") if options.study else data_spec(None, options)
 
 
 if __name__ == "__main__":

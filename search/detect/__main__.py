@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source: Path = options.source
     medium = open_medium(source, options.every)
     output = options.output or enter_home(options).home / DETECTIONS_FOLDER / source.resolve().name
-    device = torch.device(parse_devices(options.device)[0])
+    device = torch.device(parse_devices(options.device, "--device")[0])
     detector = load_detector(options.detector, options.weights, device)
     with DataProgress() as progress:
         found = detect(medium, detector, output, threshold=options.threshold, progress=progress)

@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     imports_s = time.time() - psutil.Process().create_time()
     options = build_parser().parse_args(argv)
     settings = enter_home(options)
-    device = torch.device(parse_devices(options.device)[0])
+    device = torch.device(parse_devices(options.device, "--device")[0])
     subject = find_subject(options, settings)
     tune_process()
     result = profile(subject, settings, device, imports_s=imports_s)

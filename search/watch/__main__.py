@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from search.cli import CommandParser, command_parser, main_guard
+from search.cli import CommandParser, command_parser, main_guard, port_number
 from search.names import WATCH_PORT, watch_url
 from search.settings import enter_home
 from search.store.find import find_study
@@ -29,7 +29,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--port",
         metavar="N",
-        type=int,
+        type=port_number,
         default=WATCH_PORT,
         help=f"port of the page (default: {WATCH_PORT}; 0: any free port)",
     )

@@ -136,7 +136,7 @@ def serve(settings: Settings, storage: Storage, *, port: int, ready: Callable[[i
         try:
             listening.bind((HOST, port))
             listening.listen()
-        except (OSError, OverflowError):
+        except OSError:
             raise UserError(f"port {port} on {HOST} is in use; choose another port with --port") from None
         app = make_app(settings, storage, lambda: server.should_exit)
         server = _Server(

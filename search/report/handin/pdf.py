@@ -9,9 +9,13 @@ import matplotlib
 from markdown_it import MarkdownIt
 
 from data.errors import UserError
+from data.files import writing_below
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 """DejaVu, which matplotlib brings: class names may be written in any alphabet that it has."""
+
+CREATOR = "Sieve"
+"""Written at the end of every PDF. Only a file that contains it is overwritten."""
 
 TEXT_PT = 8
 """Font size of text and tables, whose columns are narrow."""
@@ -24,7 +28,7 @@ _STARTS_PAGE = re.compile(r"<h([23])>(Stage \d|All stages together|4\. What help
 def write_pdf(text: str, folder: Path, path: Path) -> None:
     """Write a Markdown text as PDF to `path`; its pictures lie in `folder`.
 
-    Raises UserError if fpdf2 is not installed.
+    Raises UserError if fpdf2 is not installed, a picture is missing, or the disk refuses.
     """
     try:
         from fpdf import FPDF
@@ -32,6 +36,7 @@ def write_pdf(text: str, folder: Path, path: Path) -> None:
     except ModuleNotFoundError:
         raise UserError("--format pdf needs fpdf2: pip install 'sieve-search[pdf]'") from None
     document = FPDF(format="A4")
+    document.set_creator(CREATOR)
     document.set_margin(15)
     document.set_auto_page_break(True, 15)
     for style, file in (("", "DejaVuSans"), ("b", "DejaVuSans-Bold"), ("i", "DejaVuSans-Oblique")):
@@ -51,5 +56,9 @@ def write_pdf(text: str, folder: Path, path: Path) -> None:
     html = html.replace("<table>", '<table width="100%" cellpadding="1">')
     html = html.replace("<td>", '<td align="left">')  # fpdf2 would justify it, with wide gaps.
     html = html.replace("<em>", "").replace("</em>", "")  # fpdf2 would print the tables after it in italics.
-    document.write_html(html, tag_styles=styles, table_line_separators=True)
-    document.output(str(path))
+    try:
+        document.write_html(html, tag_styles=styles, table_line_separators=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: no such picture; correct its name in the text or add the file") from None
+    with writing_below(path.parent):
+        document.output(str(path))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from data.errors import UserError
 from data.files import read_json, writing_below
-from data.outputs import output_folder
+from data.outputs import check_output_file, output_folder
 from search import names
 from search.pictures.draw_all import INDEX_FILE, PICTURE_FOLDER
 from search.report.ablation_chapter import read_chapter
 from search.report.facts import StudyFacts, open_facts
 from search.report.handin.document import FIGURES, write_document
 from search.report.handin.draw_figure import save_figure
-from search.report.handin.pdf import write_pdf
+from search.report.handin.pdf import CREATOR, write_pdf
 from search.report.model_card import hub_card
 from search.report.page import gather
 from search.settings import Settings
@@ -50,11 +50,18 @@ def write_handin(settings: Settings, study: str, kind: str, output: Path | None 
 
 
 def print_text(text: Path, output: Path) -> Path:
-    """Write a text that a person may have edited as PDF; its pictures are looked up beside it."""
+    """Write a text that a person may have edited as PDF; its pictures are looked up beside it.
+
+    Raises UserError if the text or a picture cannot be read, or if `output` is a file that Sieve did not write.
+    """
     if not text.is_file():
         raise UserError(f"{text}: no such file; `sieve report --format md` writes a text that you can edit")
-    with writing_below(output.parent):
-        write_pdf(text.read_text("utf-8"), text.resolve().parent, output)
+    check_output_file(output, f"({CREATOR})".encode())
+    try:
+        content = text.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{text}: is not UTF-8; save it with that encoding") from None
+    write_pdf(content, text.resolve().parent, output)
     return output
 
 

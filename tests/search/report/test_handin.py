@@ -60,10 +60,30 @@ def test_the_pdf_has_pages_and_an_edited_text_is_written_again(
     edited.write_text("# Mine\n\nOnly this.\n", "utf-8")
     again = print_text(edited, tmp_path / "mine.pdf").read_bytes()
     assert len(re.findall(rb"/Type /Page\b", again)) == 1
+    assert print_text(edited, tmp_path / "mine.pdf").read_bytes()[:5] == b"%PDF-"  # Its own file is replaced.
     monkeypatch.setattr("search.report.handin.write.save_figure", lambda plot, path: path.touch())
     with pytest.raises(UserError, match=r"report\.md"):  # What a person wrote is not overwritten.
         write_handin(made.settings, "made", "md", tmp_path / "out")
     assert edited.read_text("utf-8") == "# Mine\n\nOnly this.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "in_the_way", "message"),
+    [
+        ("# Mine".encode("utf-16"), None, r"mine\.md: is not UTF-8"),
+        (b"![A picture](gone.png)", None, r"gone\.png: no such picture"),
+        (b"# Mine", b"%PDF-1.7 of a word processor", r"mine\.pdf: exists and was not written by Sieve"),
+    ],
+)
+def test_a_text_that_cannot_become_a_pdf_is_named(
+    text: bytes, in_the_way: bytes | None, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.md").write_bytes(text)
+    if in_the_way:
+        (tmp_path / "mine.pdf").write_bytes(in_the_way)
+    with pytest.raises(UserError, match=message):
+        print_text(tmp_path / "mine.md", tmp_path / "mine.pdf")
+    assert not (tmp_path / "mine.pdf").exists() or (tmp_path / "mine.pdf").read_bytes() == in_the_way
 
 
 def test_the_table_has_a_row_for_each_trial_with_its_configuration(made: MadeStudy, tmp_path: Path) -> None:
