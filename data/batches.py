@@ -19,6 +19,7 @@ from data.arrays import ImageSet
 from data.augment import Augmentation, augment, draw
 from data.decoders import StreamedPool
 from data.errors import InfeasibleConfig
+from data.gpu_memory import free_gpu_memory
 from data.mixing import mix
 from data.normalise import Normalise
 from data.pick import Pool, agrees, has_kernels, normalise_batch, pick_batch
@@ -299,5 +300,4 @@ def _with_index(device: torch.device) -> torch.device:
 def _fits(bytes_needed: int, device: torch.device, memory_share: float) -> bool:
     if device.type != "cuda":
         return True
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    return bytes_needed <= memory_share * free_bytes
+    return bytes_needed <= memory_share * free_gpu_memory(device)

@@ -101,6 +101,8 @@ def load_bundle(folder: Path, device: str = "cpu") -> Classifier:
         config = from_flat(description["config"])
         model = _build(config, description.get("ensemble"), (channels, height, width), len(classes))
         model.load_state_dict(load_file(folder / WEIGHTS))
+        if isinstance(model, Ensemble):
+            model.find_shared_layers()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, SieveError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{folder}: the classifier cannot be loaded ({reason}); save it again") from error

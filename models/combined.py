@@ -1,18 +1,19 @@
 """Several trained networks as one: a soup of their weights, or the mean of their probabilities.
 
-A soup costs as much as a single network at inference. An ensemble costs as much as all its members, and an average over
-mirrored images costs twice as much.
+A soup costs as much as a single network at inference. An ensemble costs as much as all its members, except that layers
+which they share, such as the frozen ones of a backbone, are run once. An average over mirrored images costs twice as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.config import TrainConfig
+from models.finetuning import BackboneClassifier, in_color
 
 Weights = Mapping[str, Tensor]
 
@@ -29,6 +30,17 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.configs = tuple(configs)
         self.mirror = mirror
+        self._shared = 0
+        self.find_shared_layers()
+
+    def find_shared_layers(self) -> None:
+        """Find the first layers that are equal in all members, which are run once. Call it after weights are loaded."""
+        layers = [_body_layers(member) for member in self.members]
+        self._shared = 0
+        for same_place in zip(*layers, strict=False):
+            if any(not _are_equal(same_place[0], layer) for layer in same_place[1:]):
+                break
+            self._shared += 1
 
     @property
     def passes(self) -> int:
@@ -38,8 +50,39 @@ class Ensemble(nn.Module):
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Logarithms of mean probabilities, (N, classes)."""
         views = [images_NCHW, images_NCHW.flip(3)] if self.mirror else [images_NCHW]
-        logits_PNC = torch.stack([member(view).float() for view in views for member in self.members])
+        logits_PNC = torch.stack([logits_NC.float() for view in views for logits_NC in self._logits(view)])
         return logits_PNC.log_softmax(dim=-1).exp().mean(dim=0).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    def _logits(self, images_NCHW: Tensor) -> Iterator[Tensor]:
+        """The logits of each member, (N, classes)."""
+        if self._shared == 0:
+            yield from (member(images_NCHW) for member in self.members)
+            return
+        shared = in_color(images_NCHW)
+        for layer in _body_layers(self.members[0])[: self._shared]:
+            shared = layer(shared)
+        for member in self.members:
+            values = shared
+            for layer in _body_layers(member)[self._shared :]:
+                values = layer(values)
+            yield member.get_submodule("head")(values)
+
+
+def _body_layers(member: nn.Module) -> list[nn.Module]:
+    """The children of a member's body, if they can be run one after the other; else none."""
+    if isinstance(member, BackboneClassifier) and isinstance(member.body, nn.Sequential):
+        return [layer for _, layer in member.children_in_order()]
+    return []
+
+
+def _are_equal(layer: nn.Module, other: nn.Module) -> bool:
+    """Whether two layers compute the same in eval mode: they have the same structure, weights and statistics."""
+    weights, others = layer.state_dict(), other.state_dict()
+    return (
+        repr(layer) == repr(other)
+        and fit_together(weights, others)
+        and all(torch.equal(weights[name], others[name]) for name in weights)
+    )
 
 
 def average_weights(ingredients: Sequence[Weights]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
+from data.gpu_memory import free_gpu_memory
 from models.config import TrainConfig
 from models.training.batch_protocols import PickedTraining
 from models.training.capture import Capture
@@ -119,7 +120,4 @@ def _measure(
 
 def _free_bytes(device: torch.device) -> int:
     """Bytes that no program uses; 0 on a CPU, where memory is no limit here."""
-    if device.type != "cuda":
-        return 0
-    torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info(device)[0]
+    return free_gpu_memory(device) if device.type == "cuda" else 0

@@ -23,7 +23,7 @@ from models.training.capture import Capture
 from models.training.captured import CAPTURED, CHECKED_STEPS, EAGER, Recorded
 from models.training.epoch_seeds import epoch_seeds
 from models.training.metrics import EpochMetrics, Scores, best_epoch
-from models.training.process import memory_mib
+from models.training.process import memory_mib, reset_memory
 from models.training.schedule import learning_rate
 from models.training.state import TrainingState
 from models.training.validation import CapturedValidation, ValidationBranch
@@ -109,6 +109,7 @@ class BranchGang:
         result of `precision.compute_dtype` for any of the networks. The images must be on the device, and
         the metric recordable (`metric_names.is_recordable`).
         """
+        reset_memory(device)
         self._train, self._val, self._capture = train, val, capture
         self._metric, self._measure = metric.name, metric
         self._on_batch = on_batch

@@ -10,7 +10,7 @@ from torch import Generator
 from data.errors import InfeasibleConfig
 from models.training.agreement import Groups, Snapshot, disagreement
 from models.training.capture import Body, Branch, Capture, Replay
-from models.training.micro_batches import MicroBatches, is_out_of_memory
+from models.training.micro_batches import MicroBatches, first_line, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +73,10 @@ class Recorded:
         except InfeasibleConfig:
             raise
         except Exception as error:
-            if not self._micro_batches and _was_out_of_memory(error):
-                raise
-            problem = f"the capture failed: {_first_line(error)}"
+            lack = _lack_of_memory(error)
+            if lack is not None and not self._micro_batches:
+                raise lack from None
+            problem = f"the capture failed: {first_line(error)}"
             log.debug("a capture failed", exc_info=True)
         if now:
             now.restore(self._state(), self._generators)
@@ -93,18 +94,28 @@ class Recorded:
         before = Snapshot.of(self._state(), self._generators)
         while True:
             # The first run initialises libraries; a second run shows how exactly a run can be repeated.
-            eager = self._after(before, lambda: self._capture.run(self._branches), steps)
-            again = self._after(before, lambda: self._capture.run(self._branches), steps) if check else eager
+            eager = self._eager(before, steps)
+            again = self._eager(before, steps) if check else eager
             before.restore(self._state(), self._generators)
             try:
                 self._replay = self._record()
                 break
             except Exception as error:
-                if not (_was_out_of_memory(error) and self._shrink()):
+                if _lack_of_memory(error) is None or not self._shrink():
                     raise
         if not check:
             return ""
         return disagreement(before, eager, again, self._after(before, self._replay, steps))
+
+    def _eager(self, before: Snapshot, steps: int) -> Snapshot:
+        """Run the work eagerly from a state. A run in which memory ran out is repeated with its smaller micro-batches:
+        the attempt that failed has drawn random numbers and counted batches.
+        """
+        while True:
+            counts = [pieces.count for pieces in self._micro_batches]
+            after = self._after(before, lambda: self._capture.run(self._branches), steps)
+            if [pieces.count for pieces in self._micro_batches] == counts:
+                return after
 
     def _record(self) -> Replay:
         for pieces in self._micro_batches:
@@ -131,14 +142,11 @@ class Recorded:
         return Snapshot.of(self._state(), self._generators)
 
 
-def _was_out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out in a capture. The reported error may be that of ending the capture, which fails, too."""
-    while error is not None:
-        if is_out_of_memory(error):
-            return True
+def _lack_of_memory(error: BaseException | None) -> BaseException | None:
+    """The error that memory ran out in a capture; None if it did not.
+
+    The reported error may be that of ending the capture, which fails, too.
+    """
+    while error is not None and not is_out_of_memory(error):
         error = error.__context__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return error

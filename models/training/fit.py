@@ -19,7 +19,7 @@ from models.training.checkpoint import kept_checkpoint, load_checkpoint, save_ch
 from models.training.epoch_seeds import epoch_seeds
 from models.training.metrics import EpochMetrics, Scores, best_epoch
 from models.training.precision import compute_dtype
-from models.training.process import memory_mib
+from models.training.process import memory_mib, reset_memory
 from models.training.schedule import learning_rate
 from models.training.scoring import evaluate
 from models.training.state import TrainingState
@@ -69,8 +69,7 @@ def fit(
     too, and UserError for a checkpoint of another training, or one that cannot be written.
     """
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_memory(device)
     example_1CHW = next(iter(val)).images_NCHW[:1]
     dtype = compute_dtype(config.precision, device, model, example_1CHW, batch_size=train.batch_size)
     recorder = chosen_capture(capture, device)

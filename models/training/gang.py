@@ -23,7 +23,7 @@ from models.training.features import FeatureEvalBatches, FeatureTrainBatches
 from models.training.gang_loss import GangTally, gang_cross_entropy, gang_losses
 from models.training.gang_optim import GangOptimizer
 from models.training.metrics import EpochMetrics, best_epoch
-from models.training.process import memory_mib
+from models.training.process import memory_mib, reset_memory
 from models.training.schedule import learning_rate
 from models.values import FlatValue, to_flat
 
@@ -86,6 +86,7 @@ class Gang:
         keys = {gang_key(config) for config in configs}
         if len(keys) != 1 or None in keys:
             raise ValueError(f"{len(configs)} configurations with the gang keys {keys}: one key is needed")
+        reset_memory(device)
         self._slots = [
             _Slot(number=number, head=head, config=config, seed=seed)
             for number, (head, config, seed) in enumerate(zip(heads, configs, seeds, strict=True))

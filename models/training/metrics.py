@@ -33,7 +33,8 @@ class EpochMetrics:
     images_per_s: float
     """Training images per second, without validation."""
     memory_mib: float
-    """On a GPU, the peak memory of tensors in this training; on a CPU, the current memory of the process."""
+    """On a GPU, the peak memory of tensors in this training, or in its whole gang; on a CPU, the current memory of the
+    process."""
     micro_batches: int = 1
     """Number of micro-batches into which each training batch was divided because memory ran out."""
     steps: str = "eager"

@@ -45,7 +45,7 @@ class MicroBatches:
                     raise
                 images = len(batch.labels_N) // self.count
                 if images < 2 * SMALLEST:
-                    raise DoesNotFit(f"out of memory with {images} images at a time: {_first_line(error)}") from None
+                    raise DoesNotFit(f"out of memory with {images} images at a time: {first_line(error)}") from None
             # Not in the handler: the error's traceback keeps the memory of the attempt.
             self.count *= 2
             torch.cuda.empty_cache()
@@ -71,5 +71,6 @@ def _cut(batch: Batch, count: int) -> list[Batch]:
     return [Batch(*pieces) for pieces in zip(*columns, strict=True)]
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

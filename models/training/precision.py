@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 from models.config import Precision
 
+# `fp32` means float32: with TF32, cuDNN's default, convolutions would keep 10 bits of each mantissa, and the answers of
+# a GPU would differ from those of a CPU and of ONNX by more than rounding.
+torch.backends.cudnn.allow_tf32 = False
+
 BF16_MIN_MACS_PER_STEP = 50_000_000
 """Number of MACs of a batch's forward pass above which bfloat16 is faster on a CPU.
 
@@ -21,13 +25,16 @@ def compute_dtype(
 ) -> torch.dtype:
     """The dtype for autocast: as configured; with `auto`, bfloat16 if this device is faster with it, else float32.
 
-    The example is one image as input for the network. Both must be on the device.
+    The example is one image as input for the network, or one vector of features for a head, which `auto` trains in
+    float32: alone as in a gang, so that the values of both can be compared. Both must be on the device.
     """
     match precision:
         case "bf16":
             return torch.bfloat16
         case "fp32":
             return torch.float32
+    if example_1CHW.ndim == 2:
+        return torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():

@@ -30,8 +30,17 @@ def tune_process(threads: int = 1) -> None:
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
+def reset_memory(device: torch.device) -> None:
+    """Begin a training whose peak memory `memory_mib` returns."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def memory_mib(device: torch.device) -> float:
-    """Memory in MiB: on a GPU, the peak memory of tensors since the last reset; on a CPU, that of the process now."""
+    """Memory in MiB: on a GPU, the peak memory of tensors since `reset_memory`; on a CPU, that of the process now.
+
+    The memory of a gang is that of all its trainings.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return float(psutil.Process().memory_info().rss) / 2**20

@@ -215,8 +215,19 @@ def test_a_capture_that_fails_leaves_a_gang_that_trains_the_same(splits: MakeSpl
         _assert_as_alone(splits, config, number, epochs, model)
 
 
-def test_a_gang_that_runs_out_of_memory_raises_an_error(splits: MakeSplits, shared: FlexCNNConfig) -> None:
-    gang, _ = _gang(splits, [shared, shared], TapeCapture(fail={1: torch.OutOfMemoryError("CUDA out of memory.")}))
+def _while_ending_the_capture(error: Exception) -> Exception:
+    """The error of a capture that cannot be ended because of another one."""
+    ending = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    ending.__context__ = error
+    return ending
+
+
+@pytest.mark.parametrize("reported", [lambda error: error, _while_ending_the_capture])
+def test_a_gang_that_runs_out_of_memory_raises_that_error(
+    splits: MakeSplits, shared: FlexCNNConfig, reported: Callable[[Exception], Exception]
+) -> None:
+    lack = torch.OutOfMemoryError("CUDA out of memory.")
+    gang, _ = _gang(splits, [shared, shared], TapeCapture(fail={1: reported(lack)}))
     with pytest.raises(torch.OutOfMemoryError):
         next(iter(gang))
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import Activation, BackboneConfig, FlexCNNConfig, Optimizer, TrainConfig
+from models.flexcnn import FlexCNN
 from models.registry import build_model
 from models.training import captured, state
 from models.training.capture import Branch, CaptureChoice
@@ -244,6 +245,24 @@ def test_where_memory_runs_out_in_a_capture_the_batch_is_cut(splits: MakeSplits,
 
     assert [(metrics.steps, metrics.micro_batches) for metrics in history] == [("captured", 2)] * 4
     assert torch.isfinite(_weights(model)).all()
+
+
+def test_where_memory_runs_out_before_the_capture_the_smaller_pieces_are_captured(
+    splits: MakeSplits, tiny: FlexCNNConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, config = FlexCNN.forward, dataclasses.replace(tiny, dropout=0.3)
+
+    def in_little_memory(self: FlexCNN, images: Tensor) -> Tensor:
+        logits = forward(self, images)  # It counts the batch and draws dropout before memory runs out.
+        if self.training and len(images) > config.batch_size // 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return logits
+
+    monkeypatch.setattr(FlexCNN, "forward", in_little_memory)
+
+    history, _ = _train(splits, config, TapeCapture())
+
+    assert [(metrics.steps, metrics.micro_batches) for metrics in history] == [("captured", 2)] * 4
 
 
 def test_where_even_the_smallest_pieces_cannot_be_captured_steps_are_run_one_by_one(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from torch import nn
 
 from models.bundle import load_bundle, save_bundle
 from models.combined import Ensemble, average_weights, fit_together, learned_statistics, measure_statistics
-from models.config import FlexCNNConfig
+from models.config import BackboneConfig, FlexCNNConfig
 from models.registry import build_model
 from models.serving_graph import ServingGraph
 
@@ -69,6 +71,47 @@ def test_a_bundle_and_its_graph_answer_as_the_ensemble_does(tmp_path: Path, mirr
     with torch.inference_mode():
         graph = ServingGraph(loaded).eval()(torch.from_numpy(IMAGES_NHWC))
     np.testing.assert_allclose(graph, expected, atol=1e-6)
+
+
+def test_frozen_layers_that_the_members_share_are_run_once(tmp_path: Path) -> None:
+    config = BackboneConfig(
+        weights="none", backbone="resnet18", image_size=8, freezing="freeze_partial", trainable_children=1
+    )
+    torch.manual_seed(0)
+    first = build_model(config, (3, 8, 8), 3).eval()
+    members = [first, *(copy.deepcopy(first) for _ in range(2))]
+    for member in members[1:]:
+        nn.init.normal_(member.get_parameter("head.output.weight"))
+        nn.init.normal_(member.get_parameter("body.layer4.0.conv1.weight"), std=0.1)
+    ensemble = Ensemble(members, [config] * 3, mirror=True)
+    calls: list[str] = []
+    for name in ("body.conv1", "body.layer3", "body.layer4"):
+        for member in members:
+            member.get_submodule(name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    images = torch.randn(4, 3, 8, 8)
+
+    together = probabilities(ensemble, images)
+
+    assert Counter(calls) == {"body.conv1": 2, "body.layer3": 2, "body.layer4": 6}  # Each for both views.
+    alone = [probabilities(member, view) for member in members for view in (images, images.flip(3))]
+    torch.testing.assert_close(together, torch.stack(alone).mean(dim=0))
+
+    facts = {"classes": ("a", "b", "c"), "input_shape": (3, 8, 8), "mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    save_bundle(tmp_path / "bundle", ensemble, config, **facts)
+    loaded = load_bundle(tmp_path / "bundle").model
+    loaded.get_submodule("members.1.body.layer3").register_forward_hook(lambda *_: pytest.fail("it is run once only"))
+    torch.testing.assert_close(probabilities(loaded, images), together)
+
+
+def test_layers_with_other_statistics_are_not_shared() -> None:
+    config = BackboneConfig(weights="none", backbone="resnet18", image_size=8)
+    torch.manual_seed(0)
+    first = build_model(config, (3, 8, 8), 3).eval()
+    other = copy.deepcopy(first)
+    other.get_buffer("body.bn1.running_mean").add_(1)
+    images = torch.randn(4, 3, 8, 8)
+    mean = (probabilities(first, images) + probabilities(other, images)) / 2
+    torch.testing.assert_close(probabilities(Ensemble([first, other], [config] * 2), images), mean)
 
 
 def test_a_soup_is_the_mean_of_the_weights_and_keeps_counters() -> None:

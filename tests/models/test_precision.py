@@ -37,6 +37,18 @@ def test_a_cpu_without_native_bfloat16_stays_with_float32(monkeypatch: pytest.Mo
     assert _auto(32, batch_size=64) == torch.float32
 
 
+def test_auto_trains_a_head_on_features_in_float32_as_a_gang_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    head, features = nn.Linear(2048, 1000), torch.zeros(1, 2048)
+
+    for device in (CPU, torch.device("cuda")):
+        assert compute_dtype("auto", device, head, features, batch_size=512) == torch.float32
+
+
+def test_float32_keeps_all_its_digits_in_convolutions_on_a_gpu() -> None:
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_what_is_asked_for_is_taken() -> None:
     model, image = nn.Flatten(), torch.zeros(1, 1, 1, 1)
 
