@@ -1,7 +1,7 @@
 """Several trained networks as one: a soup of their weights, or the mean of their probabilities.
 
 A soup costs as much as a single network at inference. An ensemble costs as much as all its members, except that layers
-which they share, such as the frozen ones of a backbone, are run once. An average over mirrored images costs twice as much.
+which they share, such as the frozen ones of a backbone, are run once. An average over mirrored images doubles the cost.
 """
 
 from __future__ import annotations
