@@ -26,7 +26,7 @@ from search.watch.seldom import DrawSeldom, RankSeldom
 
 STATUS_S = 0.5
 """Seconds for which a status that was read is shown to every reader."""
-PAUSE_SHARE = 2.0
+PAUSE_SHARE = 1.0
 """Seconds between two renderings for every second of processor time that the last one took, so that most of the
 processor is left to the training."""
 HEAD_BYTES = 2000
