@@ -21,6 +21,7 @@ import psutil
 import pytest
 import requests
 
+from search import watch
 from search.report.facts import read_facts
 from search.report.figures.outcome import labels
 from search.report.importance import Importance, rank_parameters
@@ -314,6 +315,24 @@ def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(serv
     browser.evaluate(f"{place}.{axis}.constraintrange = [-3, -2]")
     figure = f"{place}.closest('figure')"
     browser.evaluate(f"scrollTo(0, 700); {figure}.querySelector('details').open = true")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<figure id=a></figure><p>1</p><p>2</p>", "<p>one</p><p>two</p>"),
+        ("<p>1</p><ul></ul><p>2</p>", "<h3>new</h3><p>one</p><ul></ul><p>two</p>"),
+        ("<p>1</p><figure id=a></figure><p>2</p>", "<figure id=a></figure><p>one</p><p>two</p><p>three</p>"),
+    ],
+)
+def test_morphing_leads_to_the_new_content_and_keeps_its_nodes(browser: Browser, before: str, after: str) -> None:
+    browser("Page.navigate", url="about:blank")
+    browser.wait_for("location.href === 'about:blank' && document.body !== null")
+    browser.evaluate(f"{(Path(watch.__file__).parent / 'morph.js').read_text()}; 0")
+    browser.evaluate(f"document.body.innerHTML = {before!r}; window.old = [...document.querySelectorAll('p')]; 0")
+    browser.evaluate(f"window.morph(document.body, {after!r}); 0")
+    assert browser.evaluate("document.body.innerHTML") == after.replace("id=a", 'id="a"')
+    assert browser.evaluate("old.every((node, at) => node === document.querySelectorAll('p')[at])")
+
+
     browser.evaluate(f"{figure}.querySelectorAll('[data-axis=dropout] input')[1].focus()")
     browser.press("PageDown", 5)
     upper_half = browser.evaluate("document.activeElement.getAttribute('aria-valuetext')")
