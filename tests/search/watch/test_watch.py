@@ -134,6 +134,14 @@ def test_the_pages_are_read_only_and_for_this_machine_only(served: Going) -> Non
     assert requests.get(f"{served.url}server.py", timeout=60).status_code == 404
 
 
+def test_a_comparison_of_fewer_than_two_studies_leads_back_to_the_list_with_an_alert(served: Going) -> None:
+    for chosen in ("", "?study=made", "?study=made&study=made"):
+        answer = requests.get(f"{served.url}compare{chosen}", timeout=60)
+        assert answer.status_code == 400 and 'href="/studies/made"' in answer.text
+        assert '<p role="alert">Select at least two studies to compare them.</p>' in answer.text
+    assert 'role="alert"' not in requests.get(served.url, timeout=60).text
+
+
 def test_a_reader_gets_the_progress_within_two_seconds_and_then_only_what_changed(served: Going) -> None:
     html = requests.get(f"{served.url}studies/made", timeout=60).text
     version = html.split('data-version="')[1].split('"')[0]
@@ -307,14 +315,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield opened
 
 
-def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(served: Going, browser: Browser) -> None:
-    browser.events.clear()
-    browser.show(f"{served.url}studies/made", width=1280)
-    place = "document.getElementById('stage-1-parallel-coordinates')"
-    axis = "data[0].dimensions.find(axis => axis.label === 'learning_rate')"
-    browser.evaluate(f"{place}.{axis}.constraintrange = [-3, -2]")
-    figure = f"{place}.closest('figure')"
-    browser.evaluate(f"scrollTo(0, 700); {figure}.querySelector('details').open = true")
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -333,6 +333,14 @@ def test_morphing_leads_to_the_new_content_and_keeps_its_nodes(browser: Browser,
     assert browser.evaluate("old.every((node, at) => node === document.querySelectorAll('p')[at])")
 
 
+def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(served: Going, browser: Browser) -> None:
+    browser.events.clear()
+    browser.show(f"{served.url}studies/made", width=1280)
+    place = "document.getElementById('stage-1-parallel-coordinates')"
+    axis = "data[0].dimensions.find(axis => axis.label === 'learning_rate')"
+    browser.evaluate(f"{place}.{axis}.constraintrange = [-3, -2]")
+    figure = f"{place}.closest('figure')"
+    browser.evaluate(f"scrollTo(0, 700); {figure}.querySelector('details').open = true")
     browser.evaluate(f"{figure}.querySelectorAll('[data-axis=dropout] input')[1].focus()")
     browser.press("PageDown", 5)
     upper_half = browser.evaluate("document.activeElement.getAttribute('aria-valuetext')")
