@@ -15,7 +15,7 @@ from search.report.metric import Metric, percent, plural, show_time, show_value,
 from search.report.observations import planned_epochs
 from search.report.spent import worker_hours
 from search.report.table import Cell, Table, text_cell
-from search.store.seal import describe_look
+from search.store.seal import describe_look, describe_unfinished
 from search.verdict.champion import CONFIDENCE, mean_interval
 
 
@@ -86,7 +86,9 @@ def champions_table(studies: Sequence[StudyFacts]) -> Table:
         hours, unit = worker_hours(facts)
         where = {"GPU-hours": " on GPUs", "core-hours": " on CPU cores"}.get(unit, "")
         test = facts.test
-        tested = "sealed" if test is None else f"{percent(test.accuracy, own.digits)} ({describe_look(test)})"
+        tested = describe_unfinished(facts.looks)
+        if test is not None:
+            tested = f"{percent(test.accuracy, own.digits)} ({describe_look(test)})"
         rows.append(
             (
                 text_cell(facts.record.name),

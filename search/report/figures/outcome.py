@@ -237,7 +237,7 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
         figure.update_layout(barmode="stack", bargap=0)
     return Plot(
         title="Label distribution",
-        caption="Images of each class in each split." + ("" if test else " The test set is sealed."),
+        caption="Images of each class in each split." + ("" if test else " Those of the test set appear after a look."),
         figure=figure,
         height_px=260,
     )
