@@ -130,6 +130,7 @@ def test_a_sealed_test_set_is_stated_and_no_test_figure_is_shown(unfinished: Mad
     assert "this study has used no test image" in text and "No champion yet" in text
     assert "Confusion" not in text
 
+    assert f"run sieve evaluate --study made --home {unfinished.settings.home}." in text
 
 def test_the_page_states_how_to_repeat_the_search(report: Path) -> None:
     text = read(report).text
@@ -216,6 +217,8 @@ def test_every_stage_has_a_note_in_optuna_dashboard(made: MadeStudy, report: Pat
     assert "36 trials" in note and "gelu is worth three points" in note
     assert "champion: finalist" in get_note(made.storage.load_study("made/confirm"))
 
+    for command in ("watch", "report"):
+        assert f"`sieve {command} --study made --home {made.settings.home}`" in note
 
 def test_the_model_card_names_data_figures_limits_and_seeds(made: MadeStudy) -> None:
     record = made.facts().record
