@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import effect_plots as figures
 from search.report.figures.style import Plot
-from search.report.metric import Metric, percent, plural, show_p, signed
-from search.report.observations import Observation, Strength
+from search.report.metric import Metric, percent, plural, show_p
+from search.report.observations import Observation, Strength, fold_of_each_seed, overlap_of_folds
 from search.report.table import Cell, Table
 from search.settings import Settings
 from search.trials.artifacts import open_artifacts
@@ -196,8 +196,7 @@ def _class_rows(cell: CellResult, classes: tuple[str, ...]) -> Iterator[tuple[Ce
 def _difference(contrast: Contrast, metric: Metric) -> tuple[Cell, Cell]:
     value = contrast.estimate
     interval = metric.show_signed(*contrast.interval) if contrast.interval else "-"
-    shown = signed(100 * value, metric.digits) if metric.is_share else signed(value, 3)
-    return Cell(text=shown, key=value), _text(interval)
+    return Cell(text=metric.signed(value), key=value), _text(interval)
 
 
 def _share(value: float | None, digits: int = 1) -> Cell:

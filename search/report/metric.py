@@ -75,6 +75,10 @@ class Metric:
         return f"{100 * abs(value):.{self.digits}f} points"
 
     def show_signed(self, low: float, high: float) -> str:
+    def signed(self, difference: float) -> str:
+        """A difference with its sign: `+1.6`, in points for a share, or a loss with three decimals."""
+        return signed(100 * difference, self.digits) if self.is_share else signed(difference, 3)
+
         """The interval of a difference, with signs: `-0.4 to +1.6`."""
         scale, digits = (100, self.digits) if self.is_share else (1, 3)
         return f"{signed(scale * low, digits)} to {signed(scale * high, digits)}"
