@@ -123,6 +123,18 @@ def planned_epochs(stage: StageFacts) -> str:
 
 
 def _overfitting(facts: StudyFacts) -> Iterator[Observation]:
+def fold_of_each_seed(stage: StageFacts) -> str:
+    """The end of a clause on the seeds of a final stage that trains on folds; else empty."""
+    return f", each seed on another of {stage.pinned.folds} folds" if stage.pinned.folds else ""
+
+
+def overlap_of_folds(stage: StageFacts) -> str:
+    """A sentence, with a space before it, on the intervals of a final stage that trains on folds; else empty."""
+    if not stage.pinned.folds:
+        return ""
+    return " The folds' training images overlap, so the intervals are somewhat too narrow (Nadeau and Bengio 2003)."
+
+
     assert facts.confirmation is not None
     epochs, numbers = facts.confirmation.epochs, list(facts.finalists[0].trials.values())
     if epochs.empty:

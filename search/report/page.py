@@ -119,11 +119,7 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     figures = []
     if facts.finalists:
         best = facts.finalists[0]
-        runs = plural(len(best.values), "run")
-        detail = (
-            f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed, over "
-            f"{metric.images:,} validation images"
-        )
+        detail = _confirmed(facts, best)
         if combination := facts.kept_combination:
             shown = metric.show(combination.value)
             detail += f" · the registered classifier ({combination.name}) has {shown} on the images used to choose it"
@@ -151,6 +147,10 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     ends = ", ".join(f"{count} {state}" for state, count in sorted(counts.items(), key=lambda item: -item[1]))
     figures.append(
         Figure(label="cost", value=value, detail=f"sum of the time of {plural(sum(counts.values()), 'trial')}: {ends}")
+    )
+    return figures
+
+
 def _confirmed(facts: StudyFacts, best: Finalist) -> str:
     """What the champion's mean averages."""
     assert facts.confirmation is not None
@@ -174,10 +174,6 @@ def _without_result(facts: StudyFacts) -> str:
         return f"{facts.looks[-1].name} crashed or still runs; to look again, run sieve evaluate with --again REASON"
     others = ", ".join(look.name for look in facts.looks_by_others)
     return f"already opened: {others}" if others else "no test image has been used"
-
-
-    )
-    return figures
 
 
 def _best_run_so_far(facts: StudyFacts) -> str:
@@ -208,7 +204,7 @@ def _overview(
         "components": (every, lambda: outcome.components(times) if any(time.worker_s for time in times) else None),
         "creation_order": (searched, lambda: progress.creation_order(stages, metric) if len(stages) > 1 else None),
         "epoch_curves": (searched, lambda: progress.epoch_curves(stages, metric) if len(stages) > 1 else None),
-        "finalists": (every, lambda: outcome.finalists(facts.finalists, metric) if facts.finalists else None),
+        "finalists": (every, lambda: outcome.finalists(facts) if facts.finalists else None),
         "confusion": ((test,), lambda: outcome.confusion(test) if test else None),
     }
 

@@ -177,7 +177,7 @@ def _better_trial(result: StudyResult) -> str | None:
     if best is None or stage is None or best <= sign * result.champion.value:
         return None
     return (
-        f"its mean {result.champion.metric} of {result.champion.value:.4f} is below the {abs(best):.4f} of "
+        f"its mean {result.champion.metric} of {result.champion.value:.4f} is worse than the {abs(best):.4f} of "
         f"{stage.name} #{stage.best_trial}, which is a single run and the best of {stage.planned}"
     )
 

@@ -13,11 +13,10 @@ import pandas as pd
 from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
 from search.report.metric import Metric, percent, plural
-from search.report.observations import planned_epochs
+from search.report.observations import fold_of_each_seed, overlap_of_folds, planned_epochs
 from search.report.spent import Pruning, StageTime
 from search.store.look_result import LookResult
 from search.store.study_data import StudyData
-from search.verdict.champion import Finalist
 
 ROW_PX = 34
 MANY_CLASSES = 25
@@ -67,8 +66,9 @@ def comparison(facts: StudyFacts) -> Plot | None:
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
             f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
-            f"lucky, so expect the champion's mean to lie below that of equally long runs. {_registered_note(facts)}"
-            "Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
+            "lucky, so expect the champion's mean to be worse than that of equally long runs. "
+            f"{_registered_note(facts)}Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test "
+            "accuracy over images (Wilson)."
         ),
         figure=figure,
         height_px=70 + ROW_PX * max(2, len(rows)),
@@ -183,8 +183,10 @@ def components(times: Sequence[StageTime]) -> Plot:
     )
 
 
-def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
-    """The runs of every finalist, with their mean and its interval."""
+def finalists(facts: StudyFacts) -> Plot:
+    """The runs of every finalist of a study that has some, with their mean and its interval."""
+    assert facts.confirmation is not None
+    stage, ranked, metric = facts.confirmation, facts.finalists, facts.metric
     figure = blank(xaxis_tickformat=metric.axis_format, xaxis_title=metric.label, xaxis_nticks=6)
     names = [f"finalist {finalist.index + 1}" for finalist in ranked]
     runs = [(name, seed, value) for name, f in zip(names, ranked, strict=True) for seed, value in f.values.items()]
@@ -207,9 +209,9 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
     return Plot(
         title="Finalists on fresh seeds",
         caption=(
-            "All finalists were trained on the same fresh seeds, so their paired differences are compared. The "
-            "intervals of the means (Student's t) may overlap although a difference is clear, and may not overlap "
-            "although it is unclear."
+            f"All finalists were trained on the same fresh seeds{fold_of_each_seed(stage)}, so their paired "
+            "differences are compared. The intervals of the means (Student's t) may overlap although a difference is "
+            f"clear, and may not overlap although it is unclear.{overlap_of_folds(stage)}"
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(ranked),

@@ -12,6 +12,7 @@ from search.stage.snapshot import StageSnapshot
 from search.store.champion_record import ChampionRecord
 from search.store.early_end import EarlyEnd
 from search.store.look_result import LookResult
+from search.store.seal import Look
 from search.store.study_data import StudyData
 from search.verdict.result import StageResult, StudyResult, print_result
 
