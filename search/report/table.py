@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +48,10 @@ def count_cell(count: int) -> Cell:
     return Cell(text=f"{count:,}", key=float(count))
 
 
-def value_cell(value: Any) -> Cell:
-    """The cell of a hyperparameter's value, which sorts by the number if it is one."""
+def value_cell(value: Any, texts: Mapping[Any, str] | None = None) -> Cell:
+    """The cell of a hyperparameter's value, which sorts by the number if it is one.
+
+    `texts` are those of all values in the column, by default what `show_value` writes.
+    """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(text=show_value(value), key=float(value) if is_number else str(value))
+    return Cell(text=texts[value] if texts else show_value(value), key=float(value) if is_number else str(value))

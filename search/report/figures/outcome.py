@@ -19,6 +19,8 @@ from search.store.look_result import LookResult
 from search.store.study_data import StudyData
 
 ROW_PX = 34
+_OWN_ROWS = ("champion", "registered", "test")
+"""Rows of the comparison that are no stages."""
 MANY_CLASSES = 25
 """Number of classes above which a confusion matrix has no room for its counts."""
 SHOWN_CLASSES = 100
@@ -33,7 +35,9 @@ def comparison(facts: StudyFacts) -> Plot | None:
     """
     metric = facts.metric
     rows: list[tuple[str, float, tuple[float, float] | None, str]] = [
-        (stage.name, stage.snapshot.best, None, GREY) for stage in facts.stages if stage.snapshot.best is not None
+        (f"stage {stage.name}" if stage.name in _OWN_ROWS else stage.name, stage.snapshot.best, None, GREY)
+        for stage in facts.stages
+        if stage.snapshot.best is not None
     ]
     if facts.finalists:
         champion = facts.finalists[0]
@@ -53,7 +57,7 @@ def comparison(facts: StudyFacts) -> Plot | None:
             error_x={"type": "data", "array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 6},
             hovertemplate=f"%{{y}}<br>{metric.show(value)}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     if not facts.finalists:
         return Plot(
             title="The best run of each stage",
@@ -108,17 +112,19 @@ def funnel(facts: StudyFacts) -> Plot:
                 y=[stage.name for stage in stages], x=counts, name=state, orientation="h", marker={"color": color},
                 hovertemplate=f"%{{y}}: %{{x}} {state}<extra></extra>",
             )  # fmt: skip
-    for stage, following in pairwise(stages):
+    for row, (stage, following) in enumerate(pairwise(stages)):
         if stage.pinned.is_extended:
             continue  # Nothing is chosen: its paused trials go on beside those of the next stage.
-        count = len(following.pinned.bases)
-        carried = plural(count, "finalist") if following.pinned.is_final else f"{count} passed on"
-        _annotate_end(figure, stage.name, len(stage.trials), f" {carried}")
+        count, is_ablation = len(following.pinned.bases), bool(following.pinned.cells)
+        carried = f"{1 if is_ablation else count} passed on"
+        if following.pinned.is_final and not is_ablation:
+            carried = plural(count, "finalist")
+        _annotate_end(figure, row, len(stage.trials), f" {carried}")
     if facts.finalists:
-        _annotate_end(figure, stages[-1].name, len(stages[-1].trials), " 1 champion")
+        _annotate_end(figure, len(stages) - 1, len(stages[-1].trials), " 1 champion")
     longest = max((len(stage.trials) for stage in stages), default=1)
     figure.update_xaxes(range=[0, longest * 1.5])
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="From all trials to one champion",
         caption="Trials of each stage by state, and the number of configurations that the next stage started from.",
@@ -127,7 +133,8 @@ def funnel(facts: StudyFacts) -> Plot:
     )
 
 
-def _annotate_end(figure: Any, row: str, x: int, text: str) -> None:
+def _annotate_end(figure: Any, row: int, x: int, text: str) -> None:
+    """Write after the bar of a row; by its number, because plotly takes a name such as "2" for one."""
     figure.add_annotation(x=x, y=row, text=text, showarrow=False, xanchor="left")
 
 
@@ -145,7 +152,7 @@ def pruning(stages: Sequence[Pruning]) -> Plot:
             marker={"color": color, "pattern": {"shape": shape}},
             hovertemplate=f"%{{y}}: %{{x}} epochs, {name}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="Epochs saved by pruning",
         caption=(
@@ -171,7 +178,7 @@ def components(times: Sequence[StageTime]) -> Plot:
             y=[time.stage for time in times], x=[value / unit_s for value in seconds], name=name, orientation="h",
             marker={"color": color}, hovertemplate=f"%{{y}}: %{{x:.3g}} {unit} {name}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="Worker time by purpose",
         caption=(
@@ -205,7 +212,7 @@ def finalists(facts: StudyFacts) -> Plot:
         error_x={"type": "data", "array": above, "arrayminus": below, "thickness": 2, "width": 6},
         hovertemplate=f"%{{y}}, mean<br>%{{x:{metric.axis_format}}}<extra></extra>",
     )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="Finalists on fresh seeds",
         caption=(
