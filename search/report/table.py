@@ -16,11 +16,17 @@ class Cell:
 
     text: str
     key: float | str
+    """NaN for an unknown number."""
 
     @property
     def is_number(self) -> bool:
         """Whether the cell holds a number, which is aligned right and sorted by value."""
         return not isinstance(self.key, str)
+
+    @property
+    def sort_key(self) -> float | str:
+        """The key as a page holds it: empty, which sorts last, for a number that is unknown or infinite."""
+        return self.key if isinstance(self.key, str) or math.isfinite(self.key) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
