@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import textwrap
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,9 +83,7 @@ class Sheet:
         """Write the figure as PNG, completely or not at all. Raises OSError if it cannot be written."""
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            with warnings.catch_warnings():
-                # The font may lack the script of a class name; boxes are drawn instead.
-                warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            with any_script():
                 self.figure.savefig(
                     part, format="png", dpi=DPI, metadata={"Title": self.title, "Description": self.caption}
                 )
@@ -93,6 +93,14 @@ class Sheet:
 
     def _position(self, left_in: float, top_in: float) -> tuple[float, float]:
         return (_MARGIN_IN + left_in) / self._width_in, 1 - (self._header_in + top_in) / self._height_in
+
+
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Draw boxes without a warning for a script that the font lacks, for example in the name of a class."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def elide(text: str, characters: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from search.report.facts import StageFacts, StudyFacts
 from search.report.figures import effect_plots as figures
 from search.report.figures.style import Plot
-from search.report.metric import Metric, percent, plural, show_p, signed
-from search.report.observations import Observation, Strength
+from search.report.metric import Metric, percent, plural, show_p
+from search.report.observations import Observation, Strength, fold_of_each_seed, overlap_of_folds
 from search.report.table import Cell, Table
 from search.settings import Settings
 from search.trials.artifacts import open_artifacts
@@ -59,7 +60,8 @@ def ablation_chapter(facts: StudyFacts, result: AblationResult, stage: StageFact
     return AblationChapter(
         lead=(
             f"The ablation has {plural(cells, 'cell')}, one for each combination of the factors' levels. Each cell is "
-            f"trained on the same {plural(seeds, 'seed')}{_on_folds(stage)}. Method: {METHOD}."
+            f"trained on the same {plural(seeds, 'seed')}{fold_of_each_seed(stage)}.{overlap_of_folds(stage)} "
+            f"Method: {METHOD}."
         ),
         findings=tuple(_findings(result, metric, cells)),
         forest=figures.forest(result.effects, metric),
@@ -67,15 +69,6 @@ def ablation_chapter(facts: StudyFacts, result: AblationResult, stage: StageFact
         cells=_cell_table(result, metric),
         plots=tuple(plot for plot in plots if plot),
         classes=_class_table(result),
-    )
-
-
-def _on_folds(stage: StageFacts) -> str:
-    if not stage.pinned.folds:
-        return ""
-    return (
-        f", each seed on another of {stage.pinned.folds} folds. The folds' training images overlap, so the intervals "
-        "are somewhat too narrow (Nadeau and Bengio 2003)"
     )
 
 
@@ -121,7 +114,7 @@ def _effect_table(result: AblationResult, metric: Metric) -> Table:
                 text="-"
                 if effect.adjusted_p is None
                 else show_p(effect.adjusted_p).removeprefix("p ").removeprefix("= "),
-                key=effect.adjusted_p or 0.0,
+                key=math.nan if effect.adjusted_p is None else effect.adjusted_p,
             ),
             _text("clear" if effect.is_clear else "unclear"),
         )
@@ -196,12 +189,11 @@ def _class_rows(cell: CellResult, classes: tuple[str, ...]) -> Iterator[tuple[Ce
 def _difference(contrast: Contrast, metric: Metric) -> tuple[Cell, Cell]:
     value = contrast.estimate
     interval = metric.show_signed(*contrast.interval) if contrast.interval else "-"
-    shown = signed(100 * value, metric.digits) if metric.is_share else signed(value, 3)
-    return Cell(text=shown, key=value), _text(interval)
+    return Cell(text=metric.signed(value), key=value), _text(interval)
 
 
 def _share(value: float | None, digits: int = 1) -> Cell:
-    return Cell(text="-", key=0.0) if value is None else Cell(text=percent(value, digits), key=value)
+    return Cell(text="-", key=math.nan) if value is None else Cell(text=percent(value, digits), key=value)
 
 
 def _text(text: str) -> Cell:

@@ -29,7 +29,7 @@ def render_comparison(studies: Sequence[StudyFacts]) -> str:
         else [],
         tables={
             "champions": compared.champions_table(studies),
-            "differences": compared.differences_table(found, metric),
+            "differences": compared.differences_table(found),
             "data": compared.data_table(studies),
             "spaces": compared.spaces_table(studies),
         },

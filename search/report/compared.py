@@ -11,11 +11,11 @@ from scipy import stats
 
 from search.report.facts import StudyFacts
 from search.report.html_tables import tried
-from search.report.metric import Metric, percent, plural, show_time, show_value, signed
+from search.report.metric import Metric, percent, plural, show_time, show_value
 from search.report.observations import planned_epochs
 from search.report.spent import worker_hours
 from search.report.table import Cell, Table, text_cell
-from search.store.seal import describe_look
+from search.store.seal import describe_look, describe_unfinished
 from search.verdict.champion import CONFIDENCE, mean_interval
 
 
@@ -25,6 +25,8 @@ class Difference:
 
     first: str
     second: str
+    metric: Metric
+    """The metric of the first study, which is that of both if they can be compared."""
     estimate: float | None
     """Difference of the means; None if the two cannot be compared."""
     interval: tuple[float, float] | None
@@ -45,8 +47,10 @@ def differences(studies: Sequence[StudyFacts]) -> list[Difference]:
 
 def _difference(first: StudyFacts, second: StudyFacts) -> Difference:
     def found(how: str, estimate: float | None = None, interval: tuple[float, float] | None = None) -> Difference:
-        names = {"first": first.record.name, "second": second.record.name}
-        return Difference(**names, estimate=estimate, interval=interval, how=how)
+        return Difference(
+            first=first.record.name, second=second.record.name, metric=first.metric,
+            estimate=estimate, interval=interval, how=how,
+        )  # fmt: skip
 
     if not first.finalists or not second.finalists:
         return found("At least one of the two has no confirmed champion yet.")
@@ -61,12 +65,15 @@ def _difference(first: StudyFacts, second: StudyFacts) -> Difference:
         how = f"Paired over {len(shared)} training seeds that both used, on the same validation images."
         return found(how, sum(pairs) / len(pairs), mean_interval(pairs))
     means = pd.Series(ours).mean() - pd.Series(theirs).mean()
-    if min(len(ours), len(theirs)) < 2:
-        return found("Single runs on different seeds: there is no interval.", float(means))
+    if len(ours) == len(theirs) == 1:
+        return found(f"A run each, on {'the same seed' if shared else 'different seeds'}: no interval.", float(means))
+    if min(len(ours), len(theirs)) == 1:
+        return found(f"{plural(len(ours), 'run')} against {plural(len(theirs), 'run')}: no interval.", float(means))
     low, high = stats.ttest_ind(list(ours.values()), list(theirs.values()), equal_var=False).confidence_interval(
         CONFIDENCE
     )
-    how = "Not paired, because their training seeds differ (Welch's interval); the validation images are the same."
+    seeds = "they share a single training seed" if shared else "their training seeds differ"
+    how = f"Not paired, because {seeds} (Welch's interval); the validation images are the same."
     return found(how, float(means), (float(low), float(high)))
 
 
@@ -84,9 +91,11 @@ def champions_table(studies: Sequence[StudyFacts]) -> Table:
     for facts in studies:
         own, best = facts.metric, facts.finalists[0] if facts.finalists else None
         hours, unit = worker_hours(facts)
-        where = {"GPU-hours": " on GPUs", "core-hours": " on CPU cores"}.get(unit, "")
+        where = " on GPUs" if unit == "GPU-hours" else ""
         test = facts.test
-        tested = "sealed" if test is None else f"{percent(test.accuracy, own.digits)} ({describe_look(test)})"
+        tested = describe_unfinished(facts.looks)
+        if test is not None:
+            tested = f"{percent(test.accuracy, own.digits)} ({describe_look(test)})"
         rows.append(
             (
                 text_cell(facts.record.name),
@@ -109,13 +118,13 @@ def champions_table(studies: Sequence[StudyFacts]) -> Table:
     )
 
 
-def differences_table(found: Sequence[Difference], metric: Metric) -> Table:
+def differences_table(found: Sequence[Difference]) -> Table:
     """A row for each pair of champions."""
     rows = []
     for one in found:
-        scale, unit = (100, " points") if metric.is_share else (1, "")
-        size = "-" if one.estimate is None else f"{signed(scale * one.estimate, metric.digits + 1)}{unit}"
-        interval = "-" if one.interval is None else metric.show_signed(*one.interval)
+        unit = " points" if one.metric.is_share else ""
+        size = "-" if one.estimate is None else f"{one.metric.signed(one.estimate)}{unit}"
+        interval = "-" if one.interval is None else one.metric.show_signed(*one.interval)
         verdict = "-" if one.interval is None else "clear" if one.is_clear else "not clear"
         cells = (f"{one.first} minus {one.second}", size, interval, verdict, one.how)
         rows.append(tuple(text_cell(text) for text in cells))
@@ -211,12 +220,15 @@ def remarks(studies: Sequence[StudyFacts]) -> Iterator[str]:
     if len(set(confirmed.values())) > 1:
         listed = ", ".join(f"{name} {epochs}" for name, epochs in confirmed.items())
         yield f"Longer training alone gives better values, and the champions' runs differ in epochs ({listed})."
-    looked = [facts for facts in studies if facts.looks]
-    sealed = {facts.record.data.sealed_fingerprint for facts in looked}
-    if len(looked) > 1 and len(sealed) == 1:
-        yield (
-            f"{', '.join(facts.record.name for facts in looked)} looked at the same test images. If you choose between "
-            "them by these accuracies, the chosen accuracy is no longer an unbiased estimate."
-        )
+    looked: dict[str, list[str]] = {}
+    for facts in studies:
+        if facts.looks:
+            looked.setdefault(facts.record.data.sealed_fingerprint, []).append(facts.record.name)
+    for those in looked.values():
+        if len(those) > 1:
+            yield (
+                f"{', '.join(those)} looked at the same test images. If you choose between them by these accuracies, "
+                "the chosen accuracy is no longer an unbiased estimate."
+            )
     if unfinished := [name for name, facts in zip(names, studies, strict=True) if facts.record.state != "done"]:
         yield f"Not finished: {', '.join(unfinished)}."

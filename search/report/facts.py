@@ -121,7 +121,7 @@ class StudyFacts:
 
     @property
     def test(self) -> LookResult | None:
-        """The result of the last look that finished; None while the test set is sealed."""
+        """The result of the last look that finished; None while the test set is sealed, or if every look crashed."""
         results = [look.result for look in self.looks if look.result]
         return results[-1] if results else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -14,7 +15,7 @@ from optuna.distributions import (
 
 from search import names
 from search.report.facts import StageFacts, StudyFacts
-from search.report.metric import Metric, percent, plural, show_time, show_value
+from search.report.metric import Metric, different_texts, percent, plural, show_time
 from search.report.spent import StageTime
 from search.report.table import Cell, count_cell, text_cell, value_cell
 from search.report.table import Table as Table
@@ -53,8 +54,8 @@ def tried(facts: StudyFacts, field: str) -> str:
         if searched := _searched(stage.pinned, field):
             ranges[searched] = None
     if facts.confirmation is not None and facts.confirmation.pinned.cells:
-        values = dict.fromkeys(show_value(base.get(field, "-")) for base in facts.confirmation.pinned.bases)
-        ranges |= {", ".join(values): None} if len(values) > 1 else {}
+        values = different_texts(base.get(field, "-") for base in facts.confirmation.pinned.bases)
+        ranges |= {", ".join(values.values()): None} if len(values) > 1 else {}
     return ", then ".join(ranges)
 
 
@@ -65,15 +66,16 @@ def _searched(pinned: PinnedStage, field: str) -> str:
 
 
 def _range(distributions: Sequence[BaseDistribution]) -> str:
-    choices: dict[str, None] = {}
+    choices: dict[Any, None] = {}
     numbers: list[float] = []
     for distribution in distributions:
         if isinstance(distribution, CategoricalDistribution):
-            choices |= {show_value(choice): None for choice in distribution.choices}
+            choices |= dict.fromkeys(distribution.choices)
         else:
             assert isinstance(distribution, FloatDistribution | IntDistribution)
             numbers += [distribution.low, distribution.high]
-    return ", ".join(choices) if choices else f"{show_value(min(numbers))} to {show_value(max(numbers))}"
+    texts = different_texts(choices or (min(numbers), max(numbers)))
+    return ", ".join(texts.values()) if choices else f"{texts[min(numbers)]} to {texts[max(numbers)]}"
 
 
 def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
@@ -89,11 +91,12 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
     ranked.sort(key=lambda entry: sign * float(entry[1].value or 0.0))
     ranked = ranked[:BEST_SHOWN]
     searched = list(dict.fromkeys(name for stage in stages for name in stage.params.columns if name != names.BASE))
-    values = {
-        field: {show_value(trial.user_attrs[names.CONFIG].get(field, "-")) for _, trial in ranked} for field in searched
+    texts = {
+        field: different_texts(trial.user_attrs[names.CONFIG].get(field, "-") for _, trial in ranked)
+        for field in searched
     }
-    fields = [field for field in searched if len(values[field]) > 1 or len(ranked) == 1]
-    shared = ", ".join(f"{field} {values[field].pop()}" for field in searched if field not in fields)
+    fields = [field for field in searched if len(texts[field]) > 1 or len(ranked) == 1]
+    shared = ", ".join(f"{field} {text}" for field in searched if field not in fields for text in texts[field].values())
     rows = []
     for stage, trial in ranked:
         row, config = stage.trials.loc[trial.number], trial.user_attrs[names.CONFIG]
@@ -101,7 +104,7 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
             (
                 text_cell(f"{stage.name} #{trial.number}"),
                 Cell(text=metric.show(trial.value), key=float(trial.value or 0.0)),
-                *(value_cell(config.get(field, "-")) for field in fields),
+                *(value_cell(config.get(field, "-"), texts[field]) for field in fields),
                 Cell(text=f"{row['epochs']}", key=float(row["epochs"])),
                 Cell(text=f"{row['parameters']:,.0f}", key=float(row["parameters"])),
                 Cell(text=show_time(row["duration_s"]), key=float(row["duration_s"])),
@@ -182,9 +185,8 @@ def finalist_table(facts: StudyFacts) -> Table | None:
     if not facts.finalists:
         return None
     tied, metric = ties(facts.finalists), facts.metric
-    differing = [
-        field for field in facts.searched if len({str(finalist.config.get(field)) for finalist in facts.finalists}) > 1
-    ]
+    texts = {field: different_texts(one.config.get(field, "-") for one in facts.finalists) for field in facts.searched}
+    differing = [field for field in facts.searched if len(texts[field]) > 1]
     champion = facts.record.champion
     combination = champion.combination if champion else None
     combined = f" The registered classifier is {combination.line()}." if combination else ""
@@ -198,7 +200,7 @@ def finalist_table(facts: StudyFacts) -> Table | None:
                 Cell(text=metric.show(finalist.mean), key=finalist.mean),
                 text_cell(metric.show_interval(finalist.interval)),
                 text_cell(", ".join(metric.show(value) for value in finalist.values.values())),
-                *(value_cell(finalist.config.get(field, "-")) for field in differing),
+                *(value_cell(finalist.config.get(field, "-"), texts[field]) for field in differing),
             )
         )
     return Table(

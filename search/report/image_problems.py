@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from data.files import read_json
 from search import names
+from search.command_line import command_line
 from search.pictures.draw_all import PICTURE_FOLDER
 from search.report.metric import plural
+from search.settings import Settings
 from search.store.records import StudyRecord
 from search.verdict.held_out import FILE as LABEL_ERROR_FILE
 
@@ -53,12 +54,12 @@ class ImageProblems:
     """The command that checks the images further; None if it has been run."""
 
 
-def read_image_problems(home: Path, record: StudyRecord) -> ImageProblems:
+def read_image_problems(settings: Settings, record: StudyRecord) -> ImageProblems:
     """Collect the problems from the study's notes and from the files in its folder."""
-    folder = names.study_folder(home, record.name)
+    folder = names.study_folder(settings.home, record.name)
     summary = read_json(folder / CHECK_FOLDER / SUMMARY_FILE)
     candidates = {
-        "probable label errors": folder / PICTURE_FOLDER / LABEL_ERROR_FILE,
+        "probable label errors": _label_errors(folder),
         "near-duplicates": folder / CHECK_FOLDER / "near-duplicates.csv",
         "outliers": folder / CHECK_FOLDER / "outliers.csv",
     }
@@ -66,8 +67,16 @@ def read_image_problems(home: Path, record: StudyRecord) -> ImageProblems:
     return ImageProblems(
         findings=(*record.data.notes, *(_checked(summary) if summary else ())),
         lists=tuple(one for one in lists if one.lines),
-        command=None if summary else f"sieve check-data --study {quote(record.name)}",
+        command=None if summary else command_line(settings, "check-data", "--study", record.name),
     )
+
+
+def _label_errors(folder: Path) -> Path:
+    """The newer list of probable label errors: `sieve pictures` and `sieve check-data` each write one."""
+    own, checked = (folder / part / LABEL_ERROR_FILE for part in (PICTURE_FOLDER, CHECK_FOLDER))
+    if not own.is_file() or not checked.is_file():
+        return own if own.is_file() else checked
+    return max(own, checked, key=lambda path: path.stat().st_mtime)
 
 
 def _read_list(title: str, path: Path) -> ImageList:

@@ -47,7 +47,7 @@ def make_report(settings: Settings, study: str, output: Path | None = None) -> P
     storage = open_storage(settings.storage_url, create=False)
     try:
         facts = read_facts(storage, study)
-        leave_notes(storage, facts)
+        leave_notes(settings, storage, facts)
     finally:
         storage.close()
     page = render_study(settings, facts)
@@ -62,8 +62,9 @@ def render_study(
     """The report's page with the study's ablation and pictures; `rank` and `draw` are those of `gather`."""
     ablation = read_chapter(settings, facts)
     pictures = read_pictures(settings.home, facts.record.name, is_tested=facts.test is not None)
-    problems = read_image_problems(settings.home, facts.record)
-    return render(facts, pictures, ablation, problems=problems, rank=rank, draw=draw)
+    problems = read_image_problems(settings, facts.record)
+    open_seal = command_line(settings, "evaluate", "--study", facts.record.name)
+    return render(facts, pictures, ablation, problems=problems, rank=rank, draw=draw, open_seal=open_seal)
 
 
 def make_comparison(settings: Settings, studies: Sequence[str], output: Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +75,13 @@ class Metric:
             return f"{abs(value):.3f}"
         return f"{100 * abs(value):.{self.digits}f} points"
 
+    def signed(self, difference: float) -> str:
+        """A difference with its sign: `+1.6`, in points for a share, or a loss with three decimals."""
+        return signed(100 * difference, self.digits) if self.is_share else signed(difference, 3)
+
     def show_signed(self, low: float, high: float) -> str:
         """The interval of a difference, with signs: `-0.4 to +1.6`."""
-        scale, digits = (100, self.digits) if self.is_share else (1, 3)
-        return f"{signed(scale * low, digits)} to {signed(scale * high, digits)}"
+        return f"{self.signed(low)} to {self.signed(high)}"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -102,6 +106,14 @@ def show_value(value: Any) -> str:
             return "-"
         return f"{value:.3g}"
     return str(value)
+
+
+def different_texts(values: Iterable[Hashable]) -> dict[Any, str]:
+    """The text of each value, as `show_value` writes it; with all digits if three would make two values look alike."""
+    texts = {value: show_value(value) for value in values}
+    if len(set(texts.values())) < len(texts):  # For example 0.9995 and 0.9999.
+        texts |= {value: str(value) for value in texts if isinstance(value, float)}
+    return texts
 
 
 def show_p(p_value: float) -> str:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from shlex import quote
-
 from optuna_dashboard import get_note, save_note
 
+from search.command_line import command_line
 from search.names import watch_url
 from search.report.facts import StageFacts, StudyFacts
 from search.report.metric import Metric, plural
+from search.settings import Settings
 from search.store.storage import Storage
 
 
-def leave_notes(storage: Storage, facts: StudyFacts) -> None:
+def leave_notes(settings: Settings, storage: Storage, facts: StudyFacts) -> None:
     """Save every stage's note, unless it is unchanged."""
     for stage in facts.all_stages:
         if stage.trials.empty:
             continue
         optuna_study = storage.load_study(stage.record.optuna_study)
-        note = stage_note(stage, facts)
+        note = stage_note(settings, stage, facts)
         if get_note(optuna_study) != note:
             save_note(optuna_study, note)
 
 
-def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
+def stage_note(settings: Settings, stage: StageFacts, facts: StudyFacts) -> str:
     """A stage's note as Markdown: its study, its trials by state, its best run and, at the end, the champion."""
     snapshot, metric, pinned = stage.snapshot, facts.metric, stage.pinned
     lines = [
@@ -43,8 +43,9 @@ def stage_note(stage: StageFacts, facts: StudyFacts) -> str:
             f"{plural(len(champion.values), 'seed')}"
         )
     name = facts.record.name
-    lines.append(f"\n[Live page]({watch_url(name)}), served by `sieve watch --study {quote(name)}`")
-    lines.append(f"\nFull report: `sieve report --study {quote(name)}`")
+    live, report = (command_line(settings, command, "--study", name) for command in ("watch", "report"))
+    lines.append(f"\n[Live page]({watch_url(name)}), served by `{live}`")
+    lines.append(f"\nFull report: `{report}`")
     return "\n".join(lines)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
+from data.augment import Augmentation
 from data.text import listed
 from search.report.facts import StageFacts, StudyFacts
 from search.report.hints import edge_hints, last_improvement, pruned_choices
@@ -122,6 +123,18 @@ def planned_epochs(stage: StageFacts) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
+def fold_of_each_seed(stage: StageFacts) -> str:
+    """The end of a clause on the seeds of a final stage that trains on folds; else empty."""
+    return f", each seed on another of {stage.pinned.folds} folds" if stage.pinned.folds else ""
+
+
+def overlap_of_folds(stage: StageFacts) -> str:
+    """A sentence, with a space before it, on the intervals of a final stage that trains on folds; else empty."""
+    if not stage.pinned.folds:
+        return ""
+    return " The folds' training images overlap, so the intervals are somewhat too narrow (Nadeau and Bengio 2003)."
+
+
 def _overfitting(facts: StudyFacts) -> Iterator[Observation]:
     assert facts.confirmation is not None
     epochs, numbers = facts.confirmation.epochs, list(facts.finalists[0].trials.values())
@@ -131,11 +144,14 @@ def _overfitting(facts: StudyFacts) -> Iterator[Observation]:
     best = epochs.loc[runs["val_accuracy"].idxmax()]
     train, val = float(best["train_accuracy"].mean()), float(best["val_accuracy"].mean())
     digits = facts.metric.digits
+    config = facts.finalists[0].config
+    augments = any(config.get(field.name, field.default) != field.default for field in fields(Augmentation))
+    images = f"{'augmented ' if augments else ''}training images"
     yield Observation(
         about="champion",
         strength="note",
         text=(
-            f"At the champion's best epochs, accuracy is {percent(train, digits)} on augmented training images and "
+            f"At the champion's best epochs, accuracy is {percent(train, digits)} on {images} and "
             f"{percent(val, digits)} on validation images, {abs(100 * (train - val)):.{digits}f} points "
             f"{'lower' if val < train else 'higher'}."
         ),
@@ -159,9 +175,18 @@ def _test(facts: StudyFacts) -> Iterator[Observation]:
         text=(
             f"Test accuracy is {abs(100 * (test - val)):.{digits}f} points {'below' if test < val else 'above'} the "
             f"{what}, which lies {'in' if agrees else 'out'}side the test accuracy's 95 % "
-            f"interval{'' if agrees else '. The search has overfitted the validation images, or the two sets differ'}."
+            f"interval{'' if agrees else _disagreement(facts, is_lower=test < val)}."
         ),
     )
+
+
+def _disagreement(facts: StudyFacts, *, is_lower: bool) -> str:
+    """Why the test accuracy may lie below or above the validation accuracy; both are accuracies for any metric."""
+    if is_lower:
+        return ". The search has overfitted the validation images, or the two sets differ"
+    is_refit = facts.record.champion is not None and facts.record.champion.refit_images is not None
+    more = "The registered classifier was trained on more images, or " if is_refit else ""
+    return f". {more}{'the' if more else 'The'} two sets differ"
 
 
 @once_for_stage
@@ -183,6 +208,12 @@ def _stage_findings(stage: StageFacts, effects: ParameterEffects, metric: Metric
     silent = [effect for effect in effects.found if effect.p_value >= SIGNIFICANT]
     if silent:
         yield finding("unclear", _silence(silent, stage, metric))
+    if effects.inseparable:
+        yield finding(
+            "unclear",
+            f"{plural(effects.trials, 'complete trial')} cannot separate the effects of: "
+            f"{listed(effects.inseparable, MOST_LISTED)}. In these trials they changed together with others.",
+        )
     for choice in pruned_choices(stage):
         yield finding(
             "clear",

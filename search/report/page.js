@@ -83,9 +83,13 @@
     heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     const key = (row) => row.cells[column].dataset.key;
     const isNumber = heading.classList.contains("number");
-    const compare = (a, b) => (isNumber ? key(a) - key(b) : key(a).localeCompare(key(b)));
+    const compare = (a, b) => (isNumber ? a - b : a.localeCompare(b));
     const body = table.tBodies[0];
-    body.append(...[...body.rows].sort((a, b) => (ascending ? compare(a, b) : compare(b, a))));
+    body.append(...[...body.rows].sort((first, second) => {
+      const [a, b] = [key(first), key(second)];
+      if (!a || !b) return !a - !b; // An unknown value comes last, whichever way the others are sorted.
+      return ascending ? compare(a, b) : compare(b, a);
+    }));
   }
 
   // Arrow keys step through the points of a focused figure; where the figure scrolls sideways, together with Shift.

@@ -28,8 +28,9 @@ from search.report.pieces import Page, Pieces
 from search.report.sections import Section, sections_of
 from search.report.spent import Pruning
 from search.report.strategy_table import strategy_table
-from search.store.seal import describe_look
+from search.store.seal import describe_look, describe_unfinished
 from search.store.software import GIT_COMMIT, software
+from search.verdict.champion import Finalist
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +89,12 @@ def render(
     problems: ImageProblems | None = None,
     rank: RankParameters = rank_parameters,
     draw: Draw = draw_now,
+    open_seal: str | None = None,
 ) -> Page:
-    """Render the report as self-contained HTML that loads nothing from elsewhere; `rank`, `draw`: as for `gather`."""
+    """Render the report as self-contained HTML that loads nothing from elsewhere; `rank`, `draw`: as for `gather`.
+
+    `open_seal` is the command that measures the champion on the test set, by default that for the default home.
+    """
     pieces = Pieces()
     html = pieces.render(
         "page.html.j2",
@@ -100,6 +105,7 @@ def render(
         problems=problems or ImageProblems(),
         ablation=ablation,
         commit_key=GIT_COMMIT,
+        open_seal=open_seal or f"sieve evaluate --study {quote(facts.record.name)}",
         definition=json.dumps(facts.record.definition.to_json(), indent=2),
         made_at=datetime.now(UTC),
         started_at=datetime.fromtimestamp(facts.record.created_at, UTC),
@@ -113,11 +119,7 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
     figures = []
     if facts.finalists:
         best = facts.finalists[0]
-        runs = plural(len(best.values), "run")
-        detail = (
-            f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed, over "
-            f"{metric.images:,} validation images"
-        )
+        detail = _confirmed(facts, best)
         if combination := facts.kept_combination:
             shown = metric.show(combination.value)
             detail += f" · the registered classifier ({combination.name}) has {shown} on the images used to choose it"
@@ -136,9 +138,9 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
         )
         figures.append(Figure(label="test accuracy", value=percent(test.accuracy, metric.digits), detail=detail))
     elif champion:
-        others = ", ".join(look.name for look in facts.looks_by_others)
-        detail = f"already opened: {others}" if others else "no test image has been used"
-        figures.append(Figure(label="test accuracy", value="sealed", detail=detail))
+        figures.append(
+            Figure(label="test accuracy", value=describe_unfinished(facts.looks), detail=_without_result(facts))
+        )
     hours, unit = cost.worker_hours(facts)
     counts = cost.states(facts.all_stages)
     value = f"{hours:.3g} {unit}" if hours >= 1 else show_time(3600 * hours)
@@ -147,6 +149,31 @@ def _first_screen(facts: StudyFacts) -> list[Figure]:
         Figure(label="cost", value=value, detail=f"sum of the time of {plural(sum(counts.values()), 'trial')}: {ends}")
     )
     return figures
+
+
+def _confirmed(facts: StudyFacts, best: Finalist) -> str:
+    """What the champion's mean averages."""
+    assert facts.confirmation is not None
+    metric, folds, runs = facts.metric, facts.confirmation.pinned.folds, plural(len(best.values), "run")
+    held_out = f" and another of {folds} folds" if folds else ""
+    detail = (
+        f"95 %: {metric.show_interval(best.interval)} · mean of {runs} of the champion, each on a fresh seed{held_out}"
+        f", over {'about ' if folds else ''}{metric.images:,} validation images"
+    )
+    if folds:
+        detail += " · the folds overlap, so the interval is somewhat too narrow"
+    champion = facts.record.champion
+    if champion is not None and champion.refit_images is not None:
+        detail += f" · the registered classifier was trained anew on all {champion.refit_images:,} images"
+    return detail
+
+
+def _without_result(facts: StudyFacts) -> str:
+    """Whether test images have been used although there is no test accuracy."""
+    if facts.looks:
+        return f"{facts.looks[-1].name} crashed or still runs; to look again, run sieve evaluate with --again REASON"
+    others = ", ".join(look.name for look in facts.looks_by_others)
+    return f"already opened: {others}" if others else "no test image has been used"
 
 
 def _best_run_so_far(facts: StudyFacts) -> str:
@@ -177,7 +204,7 @@ def _overview(
         "components": (every, lambda: outcome.components(times) if any(time.worker_s for time in times) else None),
         "creation_order": (searched, lambda: progress.creation_order(stages, metric) if len(stages) > 1 else None),
         "epoch_curves": (searched, lambda: progress.epoch_curves(stages, metric) if len(stages) > 1 else None),
-        "finalists": (every, lambda: outcome.finalists(facts.finalists, metric) if facts.finalists else None),
+        "finalists": (every, lambda: outcome.finalists(facts) if facts.finalists else None),
         "confusion": ((test,), lambda: outcome.confusion(test) if test else None),
     }
 

@@ -8,7 +8,7 @@ visible. An F-test decides whether a parameter has an effect, with Holm's correc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -55,6 +55,8 @@ class ParameterEffects:
     """Number of complete trials."""
     trials_needed: int
     """Number of complete trials that an estimate of the noise needs."""
+    inseparable: tuple[str, ...] = ()
+    """Parameters whose effect these trials cannot separate from that of others, because they changed together."""
 
     @property
     def is_enough(self) -> bool:
@@ -64,14 +66,19 @@ class ParameterEffects:
 
 @dataclass(frozen=True)
 class _Model:
-    """A least-squares fit: the pseudo-inverse of the design matrix, the coefficients, and the residual."""
+    """A least-squares fit: the design matrix, its pseudo-inverse, the coefficients, and the residual."""
 
+    design: Matrix
     inverse: Matrix
     coefficients: Matrix
     residual: float
     """Sum of squared residuals."""
     spare: int
     """Degrees of freedom of the residual."""
+
+    def determines(self, contrast: Matrix) -> bool:
+        """Whether the trials determine a contrast of coefficients: it lies in the row space of the design."""
+        return bool(np.allclose(contrast @ self.inverse @ self.design, contrast, atol=1e-6))
 
 
 def estimate_parameter_effects(trials: Sequence[FrozenTrial], *, maximize: bool) -> ParameterEffects:
@@ -92,9 +99,15 @@ def estimate_parameter_effects(trials: Sequence[FrozenTrial], *, maximize: bool)
     for name in columns:
         others = {other: columns[other] for other in columns if other != name}
         p_values[name] = _f_test(full, _fit(_design(others, len(complete)), values))
-    contrasts = (_contrast(table, columns, name, full, p) for name, p in _holm(p_values).items())
-    found = sorted((e for e in contrasts if e is not None), key=lambda effect: (effect.p_value, -effect.difference))
-    return ParameterEffects(found=tuple(found), trials=len(complete), trials_needed=needed)
+    found, inseparable = [], []
+    for name, p in _holm(p_values).items():
+        pair = _best_and_worst(table, columns, name, full)
+        if pair is not None and not full.determines(pair.contrast):
+            inseparable.append(name)
+        elif pair is not None:
+            found.append(_effect(pair, name, full, p, len(complete)))
+    found.sort(key=lambda effect: (effect.p_value, -effect.difference))
+    return replace(nothing, found=tuple(found), inseparable=tuple(inseparable))
 
 
 def _levels(complete: Sequence[FrozenTrial]) -> pd.DataFrame:
@@ -121,7 +134,7 @@ def _fit(matrix: Matrix, values: Matrix) -> _Model:
     inverse = np.linalg.pinv(matrix)
     coefficients = inverse @ values
     residual = float(np.square(values - matrix @ coefficients).sum())
-    return _Model(inverse, coefficients, residual, len(values) - int(np.linalg.matrix_rank(matrix)))
+    return _Model(matrix, inverse, coefficients, residual, len(values) - int(np.linalg.matrix_rank(matrix)))
 
 
 def _f_test(full: _Model, reduced: _Model) -> float:
@@ -141,10 +154,20 @@ def _holm(p_values: dict[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _contrast(
-    table: pd.DataFrame, columns: Mapping[str, pd.DataFrame], name: str, model: _Model, p_value: float
-) -> ParameterEffect | None:
-    """Compare the best and the worst of the levels that have enough trials; None for fewer than two such levels."""
+@dataclass(frozen=True)
+class _Pair:
+    """The best and the worst level of a parameter."""
+
+    better: str
+    worse: str
+    contrast: Matrix
+    """The weight of each coefficient in the difference between the two."""
+    pairs: int
+    """Number of pairs of levels from which these two were picked."""
+
+
+def _best_and_worst(table: pd.DataFrame, columns: Mapping[str, pd.DataFrame], name: str, model: _Model) -> _Pair | None:
+    """The best and the worst of the levels that have enough trials; None for fewer than two such levels."""
     counts = table[name].value_counts()
     usual = [level for level in counts.index if counts[level] >= MIN_LEVEL_TRIALS]
     if len(usual) < 2:
@@ -153,12 +176,14 @@ def _contrast(
     unit = {level: np.array([float(key == (name, level)) for key in keys]) for level in usual}
     effect_of = {level: float(unit[level] @ model.coefficients) for level in usual}
     better, worse = max(usual, key=effect_of.__getitem__), min(usual, key=effect_of.__getitem__)
-    contrast = unit[better] - unit[worse]
-    variance = model.residual / model.spare * float(np.square(contrast @ model.inverse).sum())
-    pairs = len(list(combinations(usual, 2)))
-    half = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / pairs, model.spare)) * variance**0.5
-    difference = effect_of[better] - effect_of[worse]
+    return _Pair(str(better), str(worse), unit[better] - unit[worse], len(list(combinations(usual, 2))))
+
+
+def _effect(pair: _Pair, name: str, model: _Model, p_value: float, trials: int) -> ParameterEffect:
+    variance = model.residual / model.spare * float(np.square(pair.contrast @ model.inverse).sum())
+    half = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / pair.pairs, model.spare)) * variance**0.5
+    difference = float(pair.contrast @ model.coefficients)
     return ParameterEffect(
-        parameter=name, better=str(better), worse=str(worse), difference=difference,
-        interval=(difference - half, difference + half), p_value=p_value, trials=len(table),
+        parameter=name, better=pair.better, worse=pair.worse, difference=difference,
+        interval=(difference - half, difference + half), p_value=p_value, trials=trials,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from search.report.metric import Metric, show_time
 from search.report.table import Cell, Table
 from search.stage.shortlist import backbone_of, left_out_because, published_top1, shortlist
 
-_UNKNOWN = Cell(text="-", key=-math.inf)
+_UNKNOWN = Cell(text="-", key=math.nan)
 
 
 def probe_table(stage: StageFacts, metric: Metric, wanted: int) -> Table:

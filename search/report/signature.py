@@ -1,4 +1,7 @@
-"""A short text that changes whenever a study's report would: read in a few statements, however large the study is."""
+"""A short text that changes with what a study's report shows of the database.
+
+It is read in a few statements, however large the study is.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ def read_signature(storage: Storage, record: StudyRecord) -> str:
     """The signature of a study as the database holds it now.
 
     It covers the study's state and champion, the trials by status, the number of finished epochs, and the looks at the
-    test images. Two reports of one study with equal signatures show the same.
+    test images. Two reports of one study with equal signatures show the same of the database; pictures and lists of
+    `sieve check-data` are files, which may have been written between the two.
     """
     stages = [stage.optuna_study for stage in read_stages(storage, record.name)]
     counts = tally(storage, stages, maximize=record.definition.metric != "val_loss")

@@ -10,7 +10,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from search.report.metric import show_value
+from search.report.metric import different_texts, show_value
 
 BANDS = 3
 """Number of bands, each with equally many trials, into which a continuous parameter is divided."""
@@ -93,10 +93,12 @@ def encode(parameter: Parameter, values: pd.Series) -> dict[str, pd.Series]:
 def levels(parameter: Parameter, values: pd.Series) -> pd.Series:
     """The level of each value as text: a choice is its own level, a continuous value lies in a band of tried values."""
     if parameter.is_choice or values.nunique() <= BANDS:
-        return values.map(show_value)
+        texts = different_texts(values.unique())
+        return values.map(lambda value: texts[value])
     bands = pd.qcut(values.astype(float), BANDS, duplicates="drop")
     grouped = values.astype(float).groupby(bands, observed=True).agg(["min", "max"])
+    texts = different_texts(grouped.to_numpy().ravel().tolist())
     labels: dict[Hashable, str] = {
-        band: f"{show_value(float(row['min']))} to {show_value(float(row['max']))}" for band, row in grouped.iterrows()
+        band: f"{texts[float(row['min'])]} to {texts[float(row['max'])]}" for band, row in grouped.iterrows()
     }
     return bands.map(labels).astype(object)

@@ -95,9 +95,12 @@ def measure_time(stage: StageFacts, train_images: int) -> StageTime:
 
 
 def worker_hours(facts: StudyFacts) -> tuple[float, str]:
-    """Hours of all trials added up, and the unit: `GPU-hours`, `core-hours`, or `worker-hours` for a mixture."""
+    """Hours of all trials added up, and the unit: `GPU-hours`, or `worker-hours` if any ran on a CPU.
+
+    A worker on a CPU may use several cores, so its hours are not core-hours.
+    """
     devices = {str(device).split(":")[0] for device in facts.trials["device"].dropna()}
-    unit = {frozenset({"cuda"}): "GPU-hours", frozenset({"cpu"}): "core-hours"}.get(frozenset(devices), "worker-hours")
+    unit = "GPU-hours" if devices == {"cuda"} else "worker-hours"
     return float(facts.trials["duration_s"].sum()) / 3600, unit
 
 

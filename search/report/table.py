@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +16,17 @@ class Cell:
 
     text: str
     key: float | str
+    """NaN for an unknown number."""
 
     @property
     def is_number(self) -> bool:
         """Whether the cell holds a number, which is aligned right and sorted by value."""
         return not isinstance(self.key, str)
+
+    @property
+    def sort_key(self) -> float | str:
+        """The key as a page holds it: empty, which sorts last, for a number that is unknown or infinite."""
+        return self.key if isinstance(self.key, str) or math.isfinite(self.key) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +54,10 @@ def count_cell(count: int) -> Cell:
     return Cell(text=f"{count:,}", key=float(count))
 
 
-def value_cell(value: Any) -> Cell:
-    """The cell of a hyperparameter's value, which sorts by the number if it is one."""
+def value_cell(value: Any, texts: Mapping[Any, str] | None = None) -> Cell:
+    """The cell of a hyperparameter's value, which sorts by the number if it is one.
+
+    `texts` are those of all values in the column, by default what `show_value` writes.
+    """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(text=show_value(value), key=float(value) if is_number else str(value))
+    return Cell(text=texts[value] if texts else show_value(value), key=float(value) if is_number else str(value))

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,6 +138,11 @@ def rename_model(storage: Storage, record: StudyRecord, model_uri: str) -> None:
 
 def _look(row: Mapping[str, Any]) -> Look:
     return Look(**{**row, "result": LookResult.from_json(row["result"]) if row["result"] else None})
+
+
+def describe_unfinished(taken: Sequence[Look]) -> str:
+    """The state of a test set without a result: `sealed`, or opened by looks that crashed or still run."""
+    return "opened, no result" if taken else "sealed"
 
 
 def describe_look(result: LookResult) -> str:

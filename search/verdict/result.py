@@ -17,7 +17,7 @@ from search.store.champion_record import ChampionRecord
 from search.store.find import find_champion, find_study
 from search.store.look_result import LookResult
 from search.store.records import StageRecord, read_stages
-from search.store.seal import describe_look, looks
+from search.store.seal import Look, describe_look, describe_unfinished, looks
 from search.store.states import ENDED
 from search.store.storage import Storage
 from search.store.study_data import StudyData
@@ -56,10 +56,12 @@ class StudyResult:
     ablation: AblationResult | None
     """The ablation that the study ended with; None after a confirmation."""
     test: LookResult | None
-    """The result of the last look at the test set; None while the test set is sealed."""
+    """The result of the last look that finished; None while the test set is sealed, or if every look crashed."""
     data: StudyData
     wall_s: float
     """Seconds from the command to the result, to the millisecond."""
+    looks: tuple[Look, ...] = ()
+    """Every look at the test set, also those without a result."""
 
     def to_json(self) -> dict[str, Any]:
         """The object that `search.run --json` prints, without the report's path."""
@@ -81,7 +83,8 @@ def read_result(storage: Storage, name: str, root: Path, *, wall_s: float) -> St
 
     record = find_study(storage, name)
     pinned = read_stages(storage, name)
-    taken = [look for look in looks(storage, name) if look.result]
+    every_look = tuple(looks(storage, name))
+    taken = [look for look in every_look if look.result]
     return StudyResult(
         study=name,
         stages=tuple(_read_stage(storage, stage) for stage in pinned),
@@ -91,6 +94,7 @@ def read_result(storage: Storage, name: str, root: Path, *, wall_s: float) -> St
         test=taken[-1].result if taken else None,
         data=record.data,
         wall_s=round(wall_s, 3),
+        looks=every_look,
     )
 
 
@@ -116,7 +120,9 @@ def print_result(result: StudyResult, console: Console, open_seal: str) -> None:
     _print_champion(result, console)
     test = result.test
     if test is None:
-        console.print(f"test       sealed; open it once with {open_seal}", soft_wrap=True)
+        state = describe_unfinished(result.looks)
+        command = f"look again with {open_seal} --again REASON" if result.looks else f"open it once with {open_seal}"
+        console.print(f"test       {state}; {command}", soft_wrap=True)
     else:
         accuracy = _with_interval(test.accuracy, test.interval)
         console.print(
@@ -171,7 +177,7 @@ def _better_trial(result: StudyResult) -> str | None:
     if best is None or stage is None or best <= sign * result.champion.value:
         return None
     return (
-        f"its mean {result.champion.metric} of {result.champion.value:.4f} is below the {abs(best):.4f} of "
+        f"its mean {result.champion.metric} of {result.champion.value:.4f} is worse than the {abs(best):.4f} of "
         f"{stage.name} #{stage.best_trial}, which is a single run and the best of {stage.planned}"
     )
 

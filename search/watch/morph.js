@@ -30,13 +30,15 @@ window.morph = (() => {
     const here = [...old.childNodes];
     // A figure that is drawn stays, also if something was added before it.
     const keyed = new Map(here.filter((node) => keyOf(node)).map((node) => [keyOf(node), node]));
+    const used = new Set(); // Other nodes that stay already.
     let at = 0;
     for (const node of wanted) {
       const key = keyOf(node);
-      const match = key ? keyed.get(key) : here.slice(at).find((other) => !keyOf(other) && other.parentNode === old);
-      if (!match || (!key && match.nodeName !== node.nodeName)) {
+      const match = key ? keyed.get(key) : here.find((other) => !keyOf(other) && other.nodeName === node.nodeName && !used.has(other));
+      if (!match) {
         old.insertBefore(node, old.childNodes[at] || null);
       } else {
+        used.add(match);
         if (old.childNodes[at] !== match) old.insertBefore(match, old.childNodes[at]);
         morphNode(match, node);
       }

@@ -81,7 +81,10 @@ def make_app(settings: Settings, storage: Storage, is_stopping: Callable[[], boo
         return HTMLResponse(listed.page())
 
     def show_comparison(request: Request) -> Response:
-        return HTMLResponse(compare(settings, request.query_params.getlist("study")))
+        chosen = request.query_params.getlist("study")
+        if len(set(chosen)) < 2:
+            return HTMLResponse(listed.page("Select at least two studies to compare them."), status_code=400)
+        return HTMLResponse(compare(settings, chosen))
 
     def show_study(request: Request) -> Response:
         study = study_of(request)

@@ -25,9 +25,9 @@ class StudyList:
         """Raise UserError, with the nearest name, if there is no study of that name."""
         find_study(self._storage, study)
 
-    def page(self) -> str:
-        """The whole page."""
-        return TEMPLATES.get_template("study_list.html.j2").render(rows=self.rows(), style=STYLE)
+    def page(self, alert: str = "") -> str:
+        """The whole page, with an alert above the studies if there is one."""
+        return TEMPLATES.get_template("study_list.html.j2").render(rows=self.rows(), style=STYLE, alert=alert)
 
     def rows(self) -> str:
         """The table of the studies as HTML."""

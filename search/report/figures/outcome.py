@@ -13,13 +13,14 @@ import pandas as pd
 from search.report.facts import StudyFacts
 from search.report.figures.style import BLUE, GREEN, GREY, ORANGE, STATES, Plot, blank
 from search.report.metric import Metric, percent, plural
-from search.report.observations import planned_epochs
+from search.report.observations import fold_of_each_seed, overlap_of_folds, planned_epochs
 from search.report.spent import Pruning, StageTime
 from search.store.look_result import LookResult
 from search.store.study_data import StudyData
-from search.verdict.champion import Finalist
 
 ROW_PX = 34
+_OWN_ROWS = ("champion", "registered", "test")
+"""Rows of the comparison that are no stages."""
 MANY_CLASSES = 25
 """Number of classes above which a confusion matrix has no room for its counts."""
 SHOWN_CLASSES = 100
@@ -34,7 +35,9 @@ def comparison(facts: StudyFacts) -> Plot | None:
     """
     metric = facts.metric
     rows: list[tuple[str, float, tuple[float, float] | None, str]] = [
-        (stage.name, stage.snapshot.best, None, GREY) for stage in facts.stages if stage.snapshot.best is not None
+        (f"stage {stage.name}" if stage.name in _OWN_ROWS else stage.name, stage.snapshot.best, None, GREY)
+        for stage in facts.stages
+        if stage.snapshot.best is not None
     ]
     if facts.finalists:
         champion = facts.finalists[0]
@@ -54,7 +57,7 @@ def comparison(facts: StudyFacts) -> Plot | None:
             error_x={"type": "data", "array": [high - value], "arrayminus": [value - low], "thickness": 2, "width": 6},
             hovertemplate=f"%{{y}}<br>{metric.show(value)}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     if not facts.finalists:
         return Plot(
             title="The best run of each stage",
@@ -67,8 +70,9 @@ def comparison(facts: StudyFacts) -> Plot | None:
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
             f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
-            f"lucky, so expect the champion's mean to lie below that of equally long runs. {_registered_note(facts)}"
-            "Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
+            "lucky, so expect the champion's mean to be worse than that of equally long runs. "
+            f"{_registered_note(facts)}Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test "
+            "accuracy over images (Wilson)."
         ),
         figure=figure,
         height_px=70 + ROW_PX * max(2, len(rows)),
@@ -108,17 +112,19 @@ def funnel(facts: StudyFacts) -> Plot:
                 y=[stage.name for stage in stages], x=counts, name=state, orientation="h", marker={"color": color},
                 hovertemplate=f"%{{y}}: %{{x}} {state}<extra></extra>",
             )  # fmt: skip
-    for stage, following in pairwise(stages):
+    for row, (stage, following) in enumerate(pairwise(stages)):
         if stage.pinned.is_extended:
             continue  # Nothing is chosen: its paused trials go on beside those of the next stage.
-        count = len(following.pinned.bases)
-        carried = plural(count, "finalist") if following.pinned.is_final else f"{count} passed on"
-        _annotate_end(figure, stage.name, len(stage.trials), f" {carried}")
+        count, is_ablation = len(following.pinned.bases), bool(following.pinned.cells)
+        carried = f"{1 if is_ablation else count} passed on"
+        if following.pinned.is_final and not is_ablation:
+            carried = plural(count, "finalist")
+        _annotate_end(figure, row, len(stage.trials), f" {carried}")
     if facts.finalists:
-        _annotate_end(figure, stages[-1].name, len(stages[-1].trials), " 1 champion")
+        _annotate_end(figure, len(stages) - 1, len(stages[-1].trials), " 1 champion")
     longest = max((len(stage.trials) for stage in stages), default=1)
     figure.update_xaxes(range=[0, longest * 1.5])
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="From all trials to one champion",
         caption="Trials of each stage by state, and the number of configurations that the next stage started from.",
@@ -127,7 +133,8 @@ def funnel(facts: StudyFacts) -> Plot:
     )
 
 
-def _annotate_end(figure: Any, row: str, x: int, text: str) -> None:
+def _annotate_end(figure: Any, row: int, x: int, text: str) -> None:
+    """Write after the bar of a row; by its number, because plotly takes a name such as "2" for one."""
     figure.add_annotation(x=x, y=row, text=text, showarrow=False, xanchor="left")
 
 
@@ -145,7 +152,7 @@ def pruning(stages: Sequence[Pruning]) -> Plot:
             marker={"color": color, "pattern": {"shape": shape}},
             hovertemplate=f"%{{y}}: %{{x}} epochs, {name}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="Epochs saved by pruning",
         caption=(
@@ -171,7 +178,7 @@ def components(times: Sequence[StageTime]) -> Plot:
             y=[time.stage for time in times], x=[value / unit_s for value in seconds], name=name, orientation="h",
             marker={"color": color}, hovertemplate=f"%{{y}}: %{{x:.3g}} {unit} {name}<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="Worker time by purpose",
         caption=(
@@ -183,8 +190,10 @@ def components(times: Sequence[StageTime]) -> Plot:
     )
 
 
-def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
-    """The runs of every finalist, with their mean and its interval."""
+def finalists(facts: StudyFacts) -> Plot:
+    """The runs of every finalist of a study that has some, with their mean and its interval."""
+    assert facts.confirmation is not None
+    stage, ranked, metric = facts.confirmation, facts.finalists, facts.metric
     figure = blank(xaxis_tickformat=metric.axis_format, xaxis_title=metric.label, xaxis_nticks=6)
     names = [f"finalist {finalist.index + 1}" for finalist in ranked]
     runs = [(name, seed, value) for name, f in zip(names, ranked, strict=True) for seed, value in f.values.items()]
@@ -203,13 +212,13 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
         error_x={"type": "data", "array": above, "arrayminus": below, "thickness": 2, "width": 6},
         hovertemplate=f"%{{y}}, mean<br>%{{x:{metric.axis_format}}}<extra></extra>",
     )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(type="category", autorange="reversed")
     return Plot(
         title="Finalists on fresh seeds",
         caption=(
-            "All finalists were trained on the same fresh seeds, so their paired differences are compared. The "
-            "intervals of the means (Student's t) may overlap although a difference is clear, and may not overlap "
-            "although it is unclear."
+            f"All finalists were trained on the same fresh seeds{fold_of_each_seed(stage)}, so their paired "
+            "differences are compared. The intervals of the means (Student's t) may overlap although a difference is "
+            f"clear, and may not overlap although it is unclear.{overlap_of_folds(stage)}"
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(ranked),
@@ -237,7 +246,7 @@ def labels(data: StudyData, test: LookResult | None) -> Plot:
         figure.update_layout(barmode="stack", bargap=0)
     return Plot(
         title="Label distribution",
-        caption="Images of each class in each split." + ("" if test else " The test set is sealed."),
+        caption="Images of each class in each split." + ("" if test else " Those of the test set appear after a look."),
         figure=figure,
         height_px=260,
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from search.report.figures.style import CLEAR, STATES, Plot, blank
-from search.report.metric import Metric, plural, show_value
+from search.report.metric import Metric, different_texts, plural, show_value
 from search.report.spaces import Parameter
 
 MIN_CONTOUR_TRIALS = 12
@@ -198,10 +198,7 @@ def _dimension(parameter: Parameter, values: pd.Series) -> dict[str, Any]:
     if _has_options(parameter) or missing.all():
         seen = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
         places = values.map({value: code for code, value in enumerate(seen)})
-        texts = [show_value(value) for value in seen]
-        if len(set(texts)) < len(seen):  # For example 0.9995 and 0.9999.
-            texts = [str(value) for value in seen]
-        ticks = {text: float(code) for code, text in enumerate(texts)}
+        ticks = {text: float(code) for code, text in enumerate(different_texts(seen).values())}
     else:
         numbers = values.astype(float)
         places = np.log10(numbers) if parameter.is_log else numbers
@@ -238,6 +235,8 @@ def _with_digits(number: float, digits: int) -> str:
 
 def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric: Metric) -> Plot:
     figure = blank(yaxis_tickformat=metric.axis_format, showlegend=False)
+    seen = values.dropna().unique() if parameter.is_choice else ()
+    options_of = different_texts(sorted(seen, key=lambda value: (isinstance(value, str), value)))
     for state in ("pruned", "out of time", "complete"):
         rows = trials[(trials["state"] == state) & trials["value"].notna() & values.notna()]
         color, symbol = STATES[state]
@@ -250,16 +249,13 @@ def _slice(values: pd.Series, trials: pd.DataFrame, parameter: Parameter, metric
         }  # fmt: skip
         if parameter.is_choice:
             figure.add_box(
-                x=[show_value(value) for value in drawn], boxpoints="all", pointpos=0, jitter=0.6,
+                x=[options_of[value] for value in drawn], boxpoints="all", pointpos=0, jitter=0.6,
                 fillcolor=CLEAR, line={"color": line_color, "width": 1}, **options,
             )  # fmt: skip
         else:
             figure.add_scatter(x=drawn.astype(float).tolist(), mode="markers", **options)
     if parameter.is_choice:
-        order = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
-        figure.update_xaxes(
-            type="category", categoryarray=[show_value(value) for value in order], categoryorder="array"
-        )
+        figure.update_xaxes(type="category", categoryarray=list(options_of.values()), categoryorder="array")
     elif parameter.is_log:
         figure.update_xaxes(type="log", **_log_ticks(values))
     complete = trials.loc[trials["state"] == "complete", "value"]

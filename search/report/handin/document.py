@@ -223,7 +223,13 @@ def _champion(document: Document, contents: Contents) -> None:
 def _test(document: Document, facts: StudyFacts, contents: Contents) -> None:
     document.add("## 6. The test set: how accurate is the champion on images that it never saw?")
     if facts.test is None:
-        document.add("The test set is sealed: this study has used no test image.")
+        if facts.looks:
+            document.add(
+                "The test set was opened, but no look has a result. `sieve evaluate --again REASON` looks again."
+            )
+            document.table(contents.tables["looks"])
+        else:
+            document.add("The test set is sealed: this study has used no test image.")
         return
     test = facts.test
     low, high = test.interval

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator, PercentFormatter
 from matplotlib.tri import Triangulation
 
+from search.pictures.sheet import any_script
 from search.report.figures.style import BLUE, CLEAR, GREY, Plot
 
 WIDTH_INCH, DPI, PX_PER_INCH = 8.0, 150, 100
@@ -33,7 +35,12 @@ _STEPS = {"hv": "steps-post", "vh": "steps-pre"}
 
 
 def save_figure(plot: Plot, path: Path) -> None:
-    """Draw a figure of the report as a PNG file."""
+    """Draw a figure of the report as a PNG file. A dollar sign, as in the name of a class, does not start a formula."""
+    with rc_context({"text.parse_math": False}), any_script():
+        _draw(plot).savefig(path)
+
+
+def _draw(plot: Plot) -> Figure:
     content = plot.figure.to_plotly_json()
     traces, layout = content["data"], content["layout"]
     figure = Figure(figsize=(WIDTH_INCH, plot.height_px / PX_PER_INCH), dpi=DPI, layout="constrained")
@@ -42,7 +49,7 @@ def save_figure(plot: Plot, path: Path) -> None:
         _draw_parallel(figure, next(trace for trace in traces if trace["type"] == "parcoords"), layout)
     else:
         _draw_axes(figure, traces, layout)
-    figure.savefig(path)
+    return figure
 
 
 def _draw_axes(figure: Figure, traces: list[dict[str, Any]], layout: Mapping[str, Any]) -> None:
@@ -207,6 +214,8 @@ def _shape_axis(axes: Axes, which: str, layout: Mapping[str, Any]) -> None:
             axis.set_major_locator(MaxNLocator(integer=True))
     if layout.get("type") == "log":
         axis.axes.set_xscale("log") if which == "x" else axis.axes.set_yscale("log")
+        axis.set_major_formatter(LogFormatter())  # The default writes formulas.
+        axis.set_minor_formatter(LogFormatter())
     if layout.get("tickformat", "").endswith("%"):
         digits = int(layout["tickformat"].strip(".%") or 0)
         axis.set_major_formatter(PercentFormatter(1.0, decimals=digits))

@@ -12,7 +12,7 @@ from scipy import stats
 
 from data.errors import UserError
 from search.report.compare_page import render_comparison
-from search.report.compared import course, data_table, differences, remarks, spaces_table
+from search.report.compared import course, data_table, differences, differences_table, remarks, spaces_table
 from search.report.facts import StudyFacts
 from search.report.make import make_comparison
 from tests.search.report.conftest import MadeStudy
@@ -121,3 +121,39 @@ def test_one_study_is_not_compared_with_itself(made: MadeStudy, tmp_path: Path) 
     with pytest.raises(UserError, match="at least two different studies"):
         make_comparison(made.settings, ["made", "made"], tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_difference_is_shown_in_the_metric_of_its_pair(made: MadeStudy) -> None:
+    facts = made.facts()
+    loss = replace(facts.metric, name="val_loss")
+    second, third = (replace(renamed(facts, name, gain=gain), metric=loss) for name, gain in (("b", 0.02), ("c", 0.0)))
+    rows = [[cell.text for cell in row] for row in differences_table(differences([facts, second, third])).rows]
+    assert rows[0][1] == rows[1][1] == "-"
+    assert re.fullmatch(r"\+0\.\d{3}", rows[2][1]) and re.fullmatch(r"\S?0\.\d{3} to \+0\.\d{3}", rows[2][2])
+    (share,) = differences_table(differences([renamed(facts, "b", gain=0.02), facts])).rows
+    assert re.fullmatch(r"\+\d\.\d points", share[1].text)
+
+
+def test_two_of_three_studies_that_looked_at_the_same_test_images_are_named(made: MadeStudy) -> None:
+    facts = made.facts()
+    other = renamed(facts, "other", sealed_fingerprint="9" * 64)
+    (found,) = [one for one in remarks([facts, other, renamed(facts, "third")]) if "looked at" in one]
+    assert found.startswith("made, third looked at the same test images")
+
+
+def test_a_single_run_has_no_interval_and_its_seed_is_described_as_it_is(made: MadeStudy) -> None:
+    facts = made.facts()
+
+    def single(facts: StudyFacts) -> StudyFacts:
+        assert facts.confirmation is not None
+        first = facts.confirmation.optuna_trials[: len(facts.confirmation.pinned.bases)]
+        return replace(facts, confirmation=replace(facts.confirmation, optuna_trials=first))
+
+    other = renamed(facts, "other", new_seeds=True)
+    for first, second, how in (
+        (single(facts), single(renamed(facts, "other")), "A run each, on the same seed: no interval."),
+        (single(facts), single(other), "A run each, on different seeds: no interval."),
+        (single(facts), facts, "1 run against 3 runs: no interval."),
+    ):
+        (found,) = differences([first, second])
+        assert found.estimate is not None and (found.interval, found.how) == (None, how)

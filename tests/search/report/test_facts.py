@@ -107,3 +107,9 @@ def test_the_searched_fields_are_those_of_the_stages(unfinished: MadeStudy) -> N
     facts = unfinished.facts()
     assert facts.searched == [*STUDY.stages[0].space_around(STUDY.config), "weight_decay"]
     assert facts.finalists == [] and facts.test is None
+
+
+def test_the_hours_of_workers_on_a_cpu_are_not_called_core_hours(made: MadeStudy) -> None:
+    facts = made.facts()
+    facts.trials["device"] = "cpu"
+    assert worker_hours(facts)[1] == "worker-hours"

@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from data.errors import UserError
 from search.report.__main__ import main
 from search.report.figures.style import Plot, blank
 from search.report.handin.document import MAX_COLUMNS, TURNED_ROWS, Document
-from search.report.handin.draw_figure import save_figure
+from search.report.handin.draw_figure import _shape_axis, save_figure
 from search.report.handin.write import print_text, write_handin
 from search.report.table import Cell, Table
 from tests.search.report.conftest import MadeStudy
@@ -133,3 +134,19 @@ def test_a_table_of_many_columns_is_turned_and_names_what_it_leaves_out() -> Non
     assert lines[0] == "| trial | 0/0 | 1/0 | 2/0 | 3/0 | 4/0 |"
     assert lines[2] == "| parameter_0 | 0/1 | 1/1 | 2/1 | 3/1 | 4/1 |"
     assert lines[-1] == f"Trials. The first {TURNED_ROWS} of {TURNED_ROWS + 2} are shown."
+
+
+def test_the_name_of_a_class_is_no_formula_and_may_be_in_any_script(tmp_path: Path) -> None:
+    figure = blank()
+    figure.add_bar(x=["$_$", "\N{CJK UNIFIED IDEOGRAPH-732B}"], y=[30, 10], marker={"color": "#ff0000"}, name="a $^ b")
+    save_figure(Plot(title="bars", caption="", figure=figure), tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").is_file()
+
+
+def test_a_logarithmic_axis_has_ticks_without_formulas() -> None:
+    axes = Figure().subplots()
+    _shape_axis(axes, "x", {"type": "log"})
+    axes.set_xlim(1e3, 1e6)
+    axes.figure.draw_without_rendering()
+    texts = [label.get_text() for label in axes.get_xticklabels()]
+    assert "1e4" in texts and not any("$" in text for text in texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import re
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, create_trial
 
+from search.names import CONFIG
 from search.report.facts import StudyFacts
-from search.report.figures.outcome import SHOWN_CLASSES, comparison, confusion, labels
+from search.report.figures.outcome import SHOWN_CLASSES, comparison, confusion, funnel, labels
 from search.report.figures.over_time import MOST_CURVES, creation_order, epoch_curves
 from search.report.figures.space import (
     MOST_AXES,
@@ -30,14 +32,16 @@ from search.report.figures.space import (
     slices_note,
 )
 from search.report.figures.style import SERIES
+from search.report.html_tables import best_table, tried
 from search.report.importance import rank_parameters, trials_needed
 from search.report.observations import longer_confirmation, observe
-from search.report.page import render
+from search.report.page import gather, render
 from search.report.parameter_effects import ParameterEffects
 from search.report.pieces import STYLE
-from search.report.spaces import Parameter
+from search.report.spaces import Parameter, levels
 from search.report.spent import measure_pruning
 from search.store.combination_record import CombinationRecord
+from search.store.pinned_stage import PinnedParameter
 from search.verdict.scores import score
 from studies.definition import choice
 from tests.search.report.conftest import DATA, MadeStudy
@@ -261,3 +265,60 @@ def test_every_number_of_the_first_screen_states_what_it_averages(made: MadeStud
     assert "share of 200 test images that the champion&#39;s best run" in test
     assert "sum of the time of" in cost
     assert "a single run over 200 validation images; not confirmed yet" in first_screen(unfinished.facts())[0]
+
+
+def named(facts: StudyFacts, *stages: str) -> StudyFacts:
+    """The study with other names of its search stages."""
+    changed = [
+        replace(stage, record=replace(stage.record, name=name))
+        for stage, name in zip(facts.stages, stages, strict=True)
+    ]
+    return replace(facts, stages=tuple(changed))
+
+
+def test_a_stage_named_like_another_row_has_a_row_of_its_own(made: MadeStudy) -> None:
+    plot = comparison(named(made.facts(), "champion", "test"))
+    assert plot is not None
+    rows = [trace.y[0] for trace in plot.figure.data]
+    assert rows == ["stage champion", "stage test", "champion", "test"]
+
+
+def test_stages_whose_names_are_numbers_do_not_make_an_axis_of_numbers(made: MadeStudy) -> None:
+    facts = named(made.facts(), "2", "1")
+    overview = gather(facts, rank=lambda trials: []).overview
+    for name in ("comparison", "funnel", "pruning", "components", "finalists"):
+        plot = overview[name]
+        assert plot is not None and plot.figure.layout.yaxis.type == "category", name
+    assert [note.y for note in funnel(facts).figure.layout.annotations] == [0, 1, 2]
+
+
+def test_an_ablation_has_one_configuration_passed_on_to_it_and_no_finalists(made: MadeStudy) -> None:
+    facts = made.facts()
+    assert facts.confirmation is not None
+    cells = ({"norm": "with"}, {"norm": "without"}, {"norm": "other"})
+    ablation = replace(facts.confirmation, pinned=replace(facts.confirmation.pinned, cells=cells))
+    notes = funnel(replace(facts, confirmation=ablation)).figure.layout.annotations
+    assert [note.text.strip() for note in notes] == ["2 passed on", "1 passed on", "1 champion"]
+    assert funnel(facts).figure.layout.annotations[1].text == " 3 finalists"
+
+
+def test_choices_that_differ_in_the_fourth_digit_stay_apart(made: MadeStudy) -> None:
+    facts = made.facts()
+    stage = facts.stages[0]
+    distribution = choice(0.9995, 0.9999)
+    parameter = Parameter(name="ema_decay", distribution=distribution)
+    assert list(levels(parameter, pd.Series([0.9995, 0.9999], dtype=object))) == ["0.9995", "0.9999"]
+    pinned = PinnedParameter(name="ema_decay", distribution=distribution_to_json(distribution))
+    trials = copy.deepcopy(stage.optuna_trials)
+    for trial in trials:
+        if CONFIG in trial.user_attrs:
+            trial.user_attrs[CONFIG]["ema_decay"] = (0.9995, 0.9999)[trial.number % 2]
+    params = stage.params.assign(ema_decay=[(0.9995, 0.9999)[number % 2] for number in stage.params.index])
+    changed = replace(stage, pinned=replace(stage.pinned, spaces=((pinned,),)), optuna_trials=trials, params=params)
+    assert tried(replace(facts, stages=(changed,)), "ema_decay") == "0.9995, 0.9999"
+    (plot,) = slices(params, stage.trials, [parameter], facts.metric)
+    assert plot.figure.layout.xaxis.categoryarray == ("0.9995", "0.9999")
+    assert {x for trace in plot.figure.data for x in trace.x} == {"0.9995", "0.9999"}
+    best = best_table([changed], facts.metric)
+    assert best is not None
+    assert {row[best.headings.index("ema_decay")].text for row in best.rows} == {"0.9995", "0.9999"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import random
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.names import CONFIG
 from search.report.hints import edge_hints, pruned_choices
 from search.report.metric import Metric
 from search.report.observations import Observation, observe
@@ -182,3 +184,53 @@ def test_winners_at_the_end_of_a_range_are_a_hint_and_others_are_not(made: MadeS
     assert any("learning_rate is at the upper end" in hint for hint in hints)
     inside = searched(60, 6, lambda params: -abs(float(str(params["learning_rate"])) - 3e-3))
     assert not any("learning_rate" in hint for hint in edge_hints(replace(stage, optuna_trials=tuple(inside))))
+
+
+@pytest.mark.parametrize(("accuracy", "is_overfitted"), [(0.5, True), (0.99, False)])
+def test_only_a_test_accuracy_below_the_validation_accuracy_is_called_overfitting(
+    made: MadeStudy, accuracy: float, is_overfitted: bool
+) -> None:
+    facts = made.facts()
+    assert facts.test is not None
+    result = replace(facts.test, accuracy=accuracy, interval=(accuracy - 0.01, accuracy + 0.01))
+    looked = replace(facts, looks=(replace(facts.looks[-1], result=result),))
+    effects = {stage.name: ParameterEffects(found=(), trials=0, trials_needed=1) for stage in facts.stages}
+    (text,) = [one.text for one in observe(looked, effects, {}) if one.about == "test"]
+    assert "two sets differ" in text and ("overfitted" in text) == is_overfitted
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.5])
+def test_training_images_are_called_augmented_only_if_the_champion_augments_them(made: MadeStudy, flip: float) -> None:
+    facts = made.facts()
+    assert facts.confirmation is not None
+    trials = copy.deepcopy(facts.confirmation.optuna_trials)
+    for trial in trials:
+        trial.user_attrs[CONFIG]["flip"] = flip
+    changed = replace(facts, confirmation=replace(facts.confirmation, optuna_trials=trials))
+    effects = {stage.name: ParameterEffects(found=(), trials=0, trials_needed=1) for stage in facts.stages}
+    (text,) = [one.text for one in observe(changed, effects, {}) if "best epochs" in one.text]
+    assert ("on augmented training images" in text) == bool(flip)
+
+
+def test_parameters_that_only_change_together_get_no_effect_and_are_named(made: MadeStudy) -> None:
+    noise = random.Random(7)
+    trials = []
+    for index in range(60):
+        is_gelu = index % 2 == 1
+        params = {
+            "activation": "gelu" if is_gelu else "relu",
+            "filters": 64 if is_gelu else 16,
+            "learning_rate": 10 ** noise.uniform(-4, -1),
+        }
+        value = 0.8 + 0.03 * is_gelu + noise.gauss(0, 0.005)
+        trials.append(create_trial(value=value, params=params, distributions=SPACE))
+    effects = estimate_parameter_effects(trials, maximize=True)
+    assert sorted(effects.inseparable) == ["activation", "filters"]
+    assert [effect.parameter for effect in effects.found] == ["learning_rate"]
+    facts = made.facts()
+    found = observe(facts, {stage.name: effects for stage in facts.stages}, {})
+    texts = [one.text for one in found if one.about == "rates" and "cannot separate" in one.text]
+    assert texts == [
+        "60 complete trials cannot separate the effects of: activation, filters. In these trials they changed "
+        "together with others."
+    ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import time
@@ -25,6 +26,7 @@ from search.report.embedded_pictures import read_pictures
 from search.report.html_tables import best_table, champion_table
 from search.report.make import make_report, try_report
 from search.report.model_card import model_card
+from search.report.table import Cell
 from search.stage.describe import describe_study
 from search.store.records import create_study
 from search.store.storage import open_storage
@@ -128,6 +130,7 @@ def test_a_look_adds_the_confusion_matrix_and_the_scores_of_every_class(report: 
 def test_a_sealed_test_set_is_stated_and_no_test_figure_is_shown(unfinished: MadeStudy, tmp_path: Path) -> None:
     text = read(make_report(unfinished.settings, "made", tmp_path / "made.html")).text
     assert "this study has used no test image" in text and "No champion yet" in text
+    assert f"run sieve evaluate --study made --home {unfinished.settings.home}." in text
     assert "Confusion" not in text
 
 
@@ -214,6 +217,8 @@ def test_the_command_prints_where_the_report_lies(
 def test_every_stage_has_a_note_in_optuna_dashboard(made: MadeStudy, report: Path) -> None:
     note = get_note(made.storage.load_study("made/1-architecture"))
     assert "36 trials" in note and "gelu is worth three points" in note
+    for command in ("watch", "report"):
+        assert f"`sieve {command} --study made --home {made.settings.home}`" in note
     assert "champion: finalist" in get_note(made.storage.load_study("made/confirm"))
 
 
@@ -270,6 +275,22 @@ def test_a_click_on_a_heading_sorts_the_table(opened: Browser) -> None:
     opened.evaluate(f"{button}.click()")
     assert opened.evaluate(column) == sorted(opened.evaluate(column))
     assert opened.evaluate(f"{button}.closest('th').getAttribute('aria-sort')") == "ascending"
+
+
+def test_an_unknown_number_comes_last_whichever_way_a_table_is_sorted(opened: Browser) -> None:
+    assert [Cell(text="-", key=key).sort_key for key in (math.nan, -math.inf, 0.5, "~")] == ["", "", 0.5, "~"]
+    table = "[...document.querySelectorAll('table')].find(table => table.querySelector('th button'))"
+    column = f"[...{table}.tBodies[0].rows].map(row => row.cells[1].dataset.key)"
+    button = f"{table}.querySelectorAll('th button')[1]"
+    known = opened.evaluate(f"{table}.tBodies[0].rows[1].cells[1].dataset.key")
+    opened.evaluate(f"{table}.tBodies[0].rows[1].cells[1].dataset.key = ''")
+    try:
+        for _ in range(2):
+            opened.evaluate(f"{button}.click()")
+            *keys, last = opened.evaluate(column)
+            assert last == "" and all(keys)
+    finally:
+        opened.evaluate(f"{table}.querySelector('td[data-key=\"\"]').dataset.key = {known!r}")
 
 
 def test_figures_follow_when_light_turns_to_dark(opened: Browser) -> None:

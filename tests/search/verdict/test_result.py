@@ -12,6 +12,7 @@ from search.stage.snapshot import StageSnapshot
 from search.store.champion_record import ChampionRecord
 from search.store.early_end import EarlyEnd
 from search.store.look_result import LookResult
+from search.store.seal import Look
 from search.store.study_data import StudyData
 from search.verdict.result import StageResult, StudyResult, print_result
 
@@ -91,3 +92,16 @@ def test_a_stage_that_ended_early_is_named_with_the_reason() -> None:
     text = printed(replace(RESULT, stages=(replace(STAGE, snapshot=replace(COUNTS, early_end=early)),)))
     assert "one ended early after 9 of 11 trials: the possible gain of 0.0040 lies below the noise" in text
     assert "ended early" not in printed(RESULT)
+
+
+def test_a_look_without_a_result_is_not_shown_as_sealed() -> None:
+    look = Look(study="tiny", number=1, by="me@here", opened_at=0.0, reason="first look", model_uri="m", result=None)
+    text = printed(replace(RESULT, test=None, looks=(look,)))
+    assert "opened, no result; look again with sieve evaluate --study tiny --again REASON" in text
+    assert "sealed" not in text
+
+
+def test_a_champion_whose_loss_is_higher_than_the_best_of_the_search_is_worse() -> None:
+    losing = replace(CHAMPION, metric="val_loss", value=0.95)
+    text = printed(replace(RESULT, champion=losing, stages=(STAGE, STAGE)))
+    assert "its mean val_loss of 0.9500 is worse than the 0.9100 of one #7" in text

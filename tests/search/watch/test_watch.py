@@ -21,6 +21,7 @@ import psutil
 import pytest
 import requests
 
+from search import watch
 from search.report.facts import read_facts
 from search.report.figures.outcome import labels
 from search.report.importance import Importance, rank_parameters
@@ -131,6 +132,14 @@ def test_the_pages_are_read_only_and_for_this_machine_only(served: Going) -> Non
     missing = requests.get(f"{served.url}studies/maed", timeout=60)
     assert missing.status_code == 404 and "did you mean 'made'?" in missing.text
     assert requests.get(f"{served.url}server.py", timeout=60).status_code == 404
+
+
+def test_a_comparison_of_fewer_than_two_studies_leads_back_to_the_list_with_an_alert(served: Going) -> None:
+    for chosen in ("", "?study=made", "?study=made&study=made"):
+        answer = requests.get(f"{served.url}compare{chosen}", timeout=60)
+        assert answer.status_code == 400 and 'href="/studies/made"' in answer.text
+        assert '<p role="alert">Select at least two studies to compare them.</p>' in answer.text
+    assert 'role="alert"' not in requests.get(served.url, timeout=60).text
 
 
 def test_a_reader_gets_the_progress_within_two_seconds_and_then_only_what_changed(served: Going) -> None:
@@ -304,6 +313,24 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         pytest.skip("needs chromium")
     with Browser(executable, tmp_path_factory.mktemp("profile")) as opened:
         yield opened
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<figure id=a></figure><p>1</p><p>2</p>", "<p>one</p><p>two</p>"),
+        ("<p>1</p><ul></ul><p>2</p>", "<h3>new</h3><p>one</p><ul></ul><p>two</p>"),
+        ("<p>1</p><figure id=a></figure><p>2</p>", "<figure id=a></figure><p>one</p><p>two</p><p>three</p>"),
+    ],
+)
+def test_morphing_leads_to_the_new_content_and_keeps_its_nodes(browser: Browser, before: str, after: str) -> None:
+    browser("Page.navigate", url="about:blank")
+    browser.wait_for("location.href === 'about:blank' && document.body !== null")
+    browser.evaluate(f"{(Path(watch.__file__).parent / 'morph.js').read_text()}; 0")
+    browser.evaluate(f"document.body.innerHTML = {before!r}; window.old = [...document.querySelectorAll('p')]; 0")
+    browser.evaluate(f"window.morph(document.body, {after!r}); 0")
+    assert browser.evaluate("document.body.innerHTML") == after.replace("id=a", 'id="a"')
+    assert browser.evaluate("old.every((node, at) => node === document.querySelectorAll('p')[at])")
 
 
 def test_an_open_page_follows_the_search_and_keeps_what_the_reader_selected(served: Going, browser: Browser) -> None:
