@@ -67,7 +67,8 @@ def comparison(facts: StudyFacts) -> Plot | None:
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
             f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
-            f"lucky, so expect the champion's mean to lie below that of equally long runs. {_registered_note(facts)}"
+            "lucky, so expect the champion's mean to be worse than the best single run of the same length. "
+            f"{_registered_note(facts)}"
             "Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test accuracy over images (Wilson)."
         ),
         figure=figure,
@@ -207,9 +208,8 @@ def finalists(ranked: Sequence[Finalist], metric: Metric) -> Plot:
     return Plot(
         title="Finalists on fresh seeds",
         caption=(
-            "All finalists were trained on the same fresh seeds, so their paired differences are compared. The "
-            "intervals of the means (Student's t) may overlap although a difference is clear, and may not overlap "
-            "although it is unclear."
+            "All finalists were trained on the same fresh seeds, so their paired differences are compared. Two "
+            "intervals (Student's t) can overlap even if the difference is clear, and can be apart even if it is not."
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(ranked),
