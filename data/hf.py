@@ -60,7 +60,8 @@ def fetch_hub(name: str, data_home: Path) -> Path:
             "--data FOLDER"
         ) from error
     if not has_parquet(folder):
-        raise UserError(f"{PREFIX}{name}: has no parquet files of that name")
+        hint = f" for split {split}; give another with {PREFIX}{repository}:SPLIT" if split else ""
+        raise UserError(f"{PREFIX}{name}: the repository has no parquet files{hint}")
     return folder
 
 

@@ -45,7 +45,7 @@ class NearDuplicates:
     sealed: tuple[tuple[int, str], ...] = ()
     """A searched row, and the name of a test image that is nearly the same."""
     skipped: str = ""
-    """Why near-duplicates are not looked for; empty where they are."""
+    """Why near-duplicates were not searched for; empty where they were."""
     is_pending: bool = False
     """True where no process has looked for them yet."""
 
@@ -58,7 +58,7 @@ class NearDuplicates:
     def notes(self, files: Sequence[ImageFile], train_rows: IntArray, val_rows: IntArray, sealed: int) -> list[str]:
         """What was found and what to do about it, for people."""
         if self.skipped:
-            return [f"near-duplicates were not looked for: {self.skipped}"]
+            return [f"near-duplicates were not searched for: {self.skipped}"]
         train, val = set(train_rows.tolist()), set(val_rows.tolist())
         across = [
             (next(row for row in cluster if row in train), row)
@@ -71,9 +71,7 @@ class NearDuplicates:
         alike = sum(map(len, self.clusters))
         if not alike and not self.sealed:
             return []
-        lines = [
-            f"{alike:,} of {plural(len(files), 'training or validation image')} nearly the same as another of them"
-        ]
+        lines = [f"{alike:,} of {plural(len(files), 'training or validation image')} are near-duplicates of each other"]
         for pairs, images, kind in (
             ([(files[one].name, files[other].name) for one, other in across], len(val), "validation"),
             ([(files[row].name, name) for name, row in tested.items()], sealed, "test"),
@@ -102,7 +100,7 @@ def find_near_duplicates(
     if pixel_format.image_size < _SMALLEST:
         return NearDuplicates()
     if compare != "all" and (images > _MOST_IMAGES or isinstance(pool_NHWC, StreamedPool)):
-        return NearDuplicates(skipped=f"{images:,} images; `sieve check-data` looks for them")
+        return NearDuplicates(skipped=f"{images:,} images; `sieve check-data` searches for them")
     key = f"{partition.fingerprint[:16]}-{partition.sealed_fingerprint[:16]}-{pixel_format.image_fit}"
     path = cache_home / f"{key}.near.json"
     known = read_json(path)

@@ -180,8 +180,8 @@ def _require(labels_M: IntArray, classes: Sequence[str], minimum: int, purpose: 
             ("a class has", "the class") if len(small) == 1 else (f"{len(small)} classes have", "the classes")
         )
         raise UserError(
-            f"{subject} too few images {purpose}: {listed(small, 20)}; at least {minimum} needed; add images or leave "
-            f"{them} out"
+            f"{subject} too few images {purpose}: {listed(small, 20)}; each class needs at least {minimum}; add images "
+            f"or leave {them} out"
         )
 
 

@@ -192,7 +192,8 @@ class BackboneConfig(TrainConfig):
     freezing: Freezing = "freeze_all"
     """Layers of the backbone that are trained. `freeze_all`: none; `freeze_partial`: the last children; `freeze_first`:
     all but the first children; `unfreeze_all`: all; `head_first`: first none, later all (Kumar et al. 2022, LP-FT);
-    `gradual`: first none, then one child after the other, beginning with the last (Howard and Ruder 2018, ULMFiT)."""
+    `gradual`: first none, then one child after the other, beginning with the last (Howard and Ruder 2018, ULMFiT). The
+    children are the blocks into which a backbone is divided, from input to output."""
     trainable_children: PositiveInt = 1
     """`freeze_partial`: number of last children that are trained, counting only those with parameters."""
     frozen_children: Annotated[int, Field(ge=0)] = 1

@@ -51,7 +51,7 @@ class Settings:
     trial_timeout_s: float | None = TRIAL_TIMEOUT_S
     """A trial that finishes no batch for this many seconds is ended. None: never."""
     gang_size: int = GANG_SIZE
-    """Maximum number of heads of one frozen network that are trained together."""
+    """Maximum number of trials that a worker trains together."""
     artifacts_url: str | None = None
     """URL of the folder or object store for checkpoints and finalists' classifiers. None: below `home`."""
 
@@ -212,8 +212,8 @@ def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--gang-size", metavar="N",
-        help=f"maximum number of heads on one frozen network that are trained together; 1 needs the least memory "
-        f"(default: {GANG_SIZE}, or SIEVE_GANG_SIZE)",
+        help="maximum number of trials that a worker trains together: heads of one frozen backbone or, on a GPU, "
+        f"networks of one shape; 1 needs the least memory (default: {GANG_SIZE}, or SIEVE_GANG_SIZE)",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Small photographs of a few classes (R6 of the coursework: five dog breeds): a small network, and transfer.
+"""Small photographs of a few classes (such as five dog breeds): a small network, and transfer.
 
 The network, its initialisation and its optimiser are as published: four 5x5 convolutions of stride 2, normal weights of
 variance 2 / fan-in (1/256 and 1/32 in the two dense layers, with 32 px and 64 neurons), SGD with momentum.

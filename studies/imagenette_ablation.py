@@ -1,4 +1,4 @@
-"""Ablation on Imagenette (R5 of the coursework): the effects of batch norm, dropout and augmentation."""
+"""Ablation on Imagenette: the effects of batch norm, dropout and augmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfer with ResNet-18 (R5 of the coursework): fine-tuned, frozen, and frozen with trained batch norms."""
+"""Transfer with ResNet-18: fine-tuned, frozen, and frozen with trained batch norms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class imbalance (R6 of the coursework): one class is made ten times as rare as another, and remedies are compared.
+"""Class imbalance: one class is made ten times as rare as another, and remedies are compared.
 
 Only training images are removed. Every remedy is trained on the same seeds and folds as plain training, so that the
 result is the effect of each remedy on macro-F1, with an interval.

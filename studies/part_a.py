@@ -1,4 +1,4 @@
-"""Part A of the coursework: a CNN from scratch, searched in three stages (architecture, regularization, schedule).
+"""Part A of a course assignment: a CNN from scratch, searched in three stages (architecture, regularization, schedule).
 
 The spaces contain the published grid (optimiser, learning rate, activation, filter organisation, kernel, padding, dense
 width, batch norm; dropout, weight decay; scheduler, augmentation, epochs) and those of the published Bayesian search.

@@ -1,4 +1,4 @@
-"""Part B of the coursework: pre-trained backbones. Probes backbones, then searches freezing, head and schedule."""
+"""Part B of a course assignment: probes pre-trained backbones, then searches freezing, head and schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first study for a new user: handwritten digits of 8x8 pixels, two minutes on a laptop's CPU."""
+"""The first study for a new user: handwritten digits of 8x8 pixels, less than a minute on two CPU cores."""
 
 from __future__ import annotations
 

@@ -182,7 +182,8 @@ def _show(result: dict[str, Any]) -> None:
             f"{errors['confident']} of {errors['images']} labels are probably wrong; the most suspicious:", markup=False
         )
         for error in errors["first"]:
-            console.print(f"  {error['image']}: {error['label']}, rather {error['suggestion']}", markup=False)
+            labels = f"labelled {error['label']}, probably {error['suggestion']}"
+            console.print(f"  {error['image']}: {labels}", markup=False)
     console.print(f"lists: {result['folder']}", markup=False)
 
 

@@ -33,7 +33,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `sieve run`."""
     add_study_arguments(parser)
     parser.add_argument(
-        "--name", help="store the results under this name, e.g. first-look (default: the study's own name)"
+        "--name", help="store the results under this name, e.g. first-try (default: the study's own name)"
     )
     parser.add_argument(
         "--warm-start", metavar="NAME", help="start with the best configurations of the earlier study NAME"

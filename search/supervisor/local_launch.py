@@ -104,7 +104,7 @@ class LocalLauncher:
         self._full.add(device)
 
     def _start_waiting(self, device: str) -> None:
-        say(f"{device}: trying again whether it has room")
+        say(f"{device}: checking again for free memory")
         due = [index for index in self._waiting if self._device_of[index] == device]
         self._waiting = [index for index in self._waiting if index not in due]
         for index in due:
@@ -121,7 +121,7 @@ class LocalLauncher:
             if not others:
                 raise
             self._given_up.add(device)
-            say(f"{device} is not used any more, the search continues on {others}: {error}")
+            say(f"{device} is no longer used; the search continues on {others}: {error}")
         return device in self._given_up
 
     def _others(self, device: str, indices: Sequence[int]) -> str:

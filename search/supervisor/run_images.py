@@ -55,7 +55,7 @@ class ImageComparison:
         if isinstance(found, SearchData):
             notes = describe_data(self._request.spec, found).notes
         else:
-            notes = (*record.data.notes, f"near-duplicates were not looked for: {found}")
+            notes = (*record.data.notes, f"near-duplicates were not searched for: {found}")
         for line in notes:
             if line not in record.data.notes:
                 say(line)

@@ -80,11 +80,11 @@ def test_folds_divide_training_and_validation_images_anew() -> None:
 @pytest.mark.parametrize(
     ("labels", "spec", "message"),
     [
-        ([0, 0, 0, 1], {}, "too few images to train and to validate: b .1.; at least 2 needed"),
+        ([0, 0, 0, 1], {}, "too few images to train and to validate: b .1.; each class needs at least 2"),
         (
             [0, 0, 0, 1, 1],
             {"folds": 3},
-            "a class has too few images to train and to validate: b .2.; at least 3 needed",
+            "a class has too few images to train and to validate: b .2.; each class needs at least 3",
         ),
         ([0] * 4 + [1] * 4, {"folds": 2, "fold": 2}, "fold 2 of 2"),
         ([0] * 4 + [1] * 4, {"folds": 1}, "at least 2 folds"),

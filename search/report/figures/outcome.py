@@ -70,7 +70,7 @@ def comparison(facts: StudyFacts) -> Plot | None:
         caption=(
             f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
             f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
-            "lucky, so expect the champion's mean to be worse than that of equally long runs. "
+            "lucky, so expect the champion's mean to be worse than the best single run of the same length. "
             f"{_registered_note(facts)}Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test "
             "accuracy over images (Wilson)."
         ),
@@ -217,8 +217,8 @@ def finalists(facts: StudyFacts) -> Plot:
         title="Finalists on fresh seeds",
         caption=(
             f"All finalists were trained on the same fresh seeds{fold_of_each_seed(stage)}, so their paired "
-            "differences are compared. The intervals of the means (Student's t) may overlap although a difference is "
-            f"clear, and may not overlap although it is unclear.{overlap_of_folds(stage)}"
+            "differences are compared. Two intervals (Student's t) can overlap even if the difference is clear, and can "
+            f"be apart even if it is not.{overlap_of_folds(stage)}"
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(ranked),

@@ -1,4 +1,4 @@
-"""The hand-in: the report's findings, tables and figures as one Markdown text, in the order of a coursework."""
+"""The hand-in: the report's findings, tables and figures as one Markdown text, in the order of a course assignment."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_a_worker_whose_gpu_others_fill_starts_again_when_there_is_room(
     used_mib[0] = 2_000.0
     launcher.restart_dead()
     assert launcher.alive() == 2
-    assert "cuda:0: trying again whether it has room" in capsys.readouterr().err
+    assert "cuda:0: checking again for free memory" in capsys.readouterr().err
 
 
 def test_a_search_whose_gpus_are_all_full_waits(
@@ -185,7 +185,7 @@ def test_a_device_on_which_no_worker_starts_is_given_up_while_another_works(
     launcher = make_launcher(ENDS_ON.format(code="'broken'"), 2, devices=TWO_GPUS)
     let_workers_end(launcher, alive=1)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("cuda:0 is not used any more, the search continues on cuda:1: ") and line.endswith("broken")
+    assert line.startswith("cuda:0 is no longer used; the search continues on cuda:1: ") and line.endswith("broken")
     (tmp_path / "ends on").write_text("cuda:1")
     running_workers(1)[0].kill()
     with pytest.raises(SieveError, match=r"workers exit as soon as they start.*broken"):

@@ -63,5 +63,5 @@ def test_a_comparison_that_fails_is_noted_and_does_not_end_the_search(
 
     ImageComparison(storage, request).finish(printed.append)
 
-    assert [line.startswith("near-duplicates were not looked for: ") for line in printed] == [True]
+    assert [line.startswith("near-duplicates were not searched for: ") for line in printed] == [True]
     assert find_study(storage, request.study.name).data.notes[-1] == printed[0]
