@@ -217,8 +217,8 @@ def finalists(facts: StudyFacts) -> Plot:
         title="Finalists on fresh seeds",
         caption=(
             f"All finalists were trained on the same fresh seeds{fold_of_each_seed(stage)}, so their paired "
-            "differences are compared. Two intervals (Student's t) can overlap even if the difference is clear, and can "
-            f"be apart even if it is not.{overlap_of_folds(stage)}"
+            "differences are compared. Two intervals (Student's t) can overlap even if the difference is clear, and "
+            f"can be apart even if it is not.{overlap_of_folds(stage)}"
         ),
         figure=figure,
         height_px=120 + ROW_PX * len(ranked),
