@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from data.arrays import ImageSet, IntArray, SearchData
 from data.augment import Augmentation
 from data.batches import Batch, DeviceImages
+from data.decode import DECODER_VERSION
 from data.mixing import mix
 from data.progress import Progress
 from data.sampling import epoch_order
@@ -109,6 +110,7 @@ def open_features(
             "frozen": _hash_weights(frozen),
             "layers": str(frozen),
             "data": data.fingerprint,
+            "pixels": (DECODER_VERSION, data.pixel_rule.key),
             "rows": hashlib.sha256(rows_M.tobytes()).hexdigest(),
             "image": (*data.train.image_shape, config.image_fit),
             "mean": seen.mean,

@@ -13,6 +13,7 @@ from data.arrays import ImageSet, SearchData
 from data.augment import Augmentation
 from data.batches import EvalBatches, TrainBatches, to_device
 from data.errors import InfeasibleConfig
+from data.pixel_rule import PixelRule
 from models.backbones import BACKBONES
 from models.config import BackboneConfig
 from models.finetuning import BackboneClassifier
@@ -179,7 +180,9 @@ def test_folds_of_the_same_images_share_their_features(tmp_path: Path) -> None:
     torch.testing.assert_close(stored, _logits(model, _val_images(swapped)), rtol=1e-4, atol=1e-5)
 
 
-def test_other_weights_pixels_statistics_or_borders_are_other_features(tmp_path: Path) -> None:
+def test_other_weights_pixels_statistics_or_borders_are_other_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, model = _config(), _build(_config())
     _open(model, config, tmp_path)
     model.body[0][0].weight.data[0, 0, 0, 0] += 1  # type: ignore[index,union-attr]
@@ -191,6 +194,13 @@ def test_other_weights_pixels_statistics_or_borders_are_other_features(tmp_path:
 
     _open(model, dataclasses.replace(config, learning_rate=0.5, dropout=0.5), tmp_path)
     assert len(list(tmp_path.glob("*/values.npy"))) == 5
+
+    on_black = dataclasses.replace(DATA, pixel_rule=PixelRule(background="black"))
+    _open(model, config, tmp_path, data=on_black)
+    _open(model, config, tmp_path, data=dataclasses.replace(DATA, pixel_rule=PixelRule(value_range=(0, 4095))))
+    monkeypatch.setattr("models.training.features.DECODER_VERSION", 1000)
+    _open(model, config, tmp_path)
+    assert len(list(tmp_path.glob("*/values.npy"))) == 8
 
 
 def test_views_are_augmented_but_the_first_and_only_training_sees_them(tmp_path: Path) -> None:
