@@ -77,6 +77,8 @@ class WorkloadBuilder:
                 train = features.train_batches(config, self._device)
                 val = features.val_batches(data.eval_batch_size, self._device)
                 return Workload(model=model, learning=split[1], train=train, val=val, preprocessing=statistics)
+            if not split:
+                self._features.clear()  # The whole network may need the memory that they take on the device.
         return Workload(
             model=model,
             learning=model,
