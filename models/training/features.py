@@ -123,7 +123,7 @@ def open_features(
         {
             **shards,
             "version": _EXTRACTION_VERSION,
-            "frozen": _hash_weights(frozen),
+            "frozen": hash_weights(frozen),
             "layers": str(frozen),
             "data": data.fingerprint,
             "pixels": (DECODER_VERSION, data.pixel_rule.key),
@@ -219,7 +219,8 @@ def _as_maps(features: Tensor) -> Tensor:
     return features.reshape(len(features), *(1,) * (4 - features.ndim), *features.shape[1:])
 
 
-def _hash_weights(module: nn.Module) -> str:
+def hash_weights(module: nn.Module) -> str:
+    """SHA-256 over the names, shapes and values of a network's parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
