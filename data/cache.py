@@ -105,7 +105,9 @@ def open_search_data(
         )
     if spec.near_duplicates == "drop":
         compare = "all"
-    near = find_near_duplicates(pixels.pool_NHWC, partition, pixel_format, cache_home, progress, compare=compare)
+    near = find_near_duplicates(
+        pixels.pool_NHWC, partition, pixel_format, cache_home, progress, compare=compare, rule_key=rule_key
+    )
     readable_rows = np.array([row for row, file in enumerate(searched) if file.name not in pixels.unreadable])
     readable = [searched[row] for row in readable_rows]
     split = split_files(readable, partition.layout.classes, spec, partition.groups)

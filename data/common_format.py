@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,9 +20,6 @@ from data.readers import Readers
 from data.spec import DataSpec
 from data.text import listed, plural
 
-_ALWAYS_ORDINARY = (".jpg", ".jpeg")
-"""Suffixes of formats whose pictures are opaque and have 8 bits."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CommonFormat:
@@ -40,8 +36,9 @@ class CommonFormat:
     """The least and the largest of those values."""
 
     def key(self, rule: PixelRule) -> str:
-        """What the rule adds to the name of the decoded pictures; nothing where it matters to none of them."""
-        return f"-{rule.key}" if self.transparent or self.wide else ""
+        """What the rule adds to the name of decoded pictures; nothing for ordinary ones within the default limit."""
+        colors = f"-{rule.key}" if self.transparent or self.wide else ""
+        return colors + rule.limit_key
 
 
 def pixel_rule(spec: DataSpec, common: CommonFormat) -> PixelRule:
@@ -86,28 +83,21 @@ def find_common_format(
 
     Raises UserError if no picture can be read.
     """
-    path = cache_home / f"{partition.fingerprint[:16]}.format.json"
+    rule = PixelRule(max_pixels=spec.max_pixels)
+    path = cache_home / f"{partition.fingerprint[:16]}{rule.limit_key}.format.json"
     known = read_json(path) or {}
-    ordinary = all(file.name.lower().endswith(_ALWAYS_ORDINARY) for file in partition.searched)
-    if "wide" in known or (known and ordinary):
+    if "wide" in known:
         low_high = known.get("value_range")
         return CommonFormat(**{**known, "value_range": low_high and (low_high[0], low_high[1])})
-    headers: set[Header] = set()
-    with closing(readers.headers(partition.searched, progress)) as found:
-        for header in found:
-            if header in headers:
-                continue
-            headers.add(header)
-            common = _shared(headers)
-            if not common.square_size and not common.gray and ordinary:
-                break  # Nothing in common already: photographs seldom need more than the first few.
+    # Of all: a file's name does not show whether its picture is transparent or wide.
+    headers = set(readers.headers(partition.searched, progress))
     if not headers:
         raise UserError(
             f"{partition.layout.root}: none of the {len(partition.searched)} images can be read; check the files"
         )
-    value_range = None
+    common, value_range = _shared(headers), None
     if common.wide:
-        value_range = readers.value_range(partition.searched, PixelRule(max_pixels=spec.max_pixels), progress)
+        value_range = readers.value_range(partition.searched, rule, progress)
     common = CommonFormat(**{**asdict(common), "value_range": value_range})
     with writing_below(cache_home):
         write_json(path, asdict(common))

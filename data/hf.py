@@ -40,12 +40,12 @@ def has_parquet(folder: Path) -> bool:
 
 
 def fetch_hub(name: str, data_home: Path) -> Path:
-    """Download `NAME` or `NAME:SPLIT` from the hub below `data_home`; returns the folder of parquet files.
+    """Download `NAME` or `NAME:SPLIT` from the hub below `data_home`; returns the folder of its parquet files alone.
 
     Raises UserError where it cannot be fetched.
     """
     repository, _, split = name.partition(":")
-    folder = data_home / re.sub(r"[^\w.-]+", "-", f"hf-{repository}")
+    folder = data_home / _folder_name(repository, split)
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError:
@@ -63,6 +63,12 @@ def fetch_hub(name: str, data_home: Path) -> Path:
         hint = f" for split {split}; give another with {PREFIX}{repository}:SPLIT" if split else ""
         raise UserError(f"{PREFIX}{name}: the repository has no parquet files{hint}")
     return folder
+
+
+def _folder_name(repository: str, split: str) -> str:
+    """The name of a folder; no repository's name contains the `@` that a split begins with."""
+    name, part = (re.sub(r"[^\w.-]+", "-", text) for text in (repository, split))
+    return f"hf-{name}@{part}" if split else f"hf-{name}"
 
 
 def unpack_parquet(source: Path, folder: Path, progress: Progress | None = None) -> None:

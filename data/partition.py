@@ -105,7 +105,9 @@ def check_class_sizes(layout: Layout, spec: DataSpec) -> None:
     """Raise UserError where classes are too small to have an image in every part, before anything is read."""
     parts = {"train": 1, "val": 0 if layout.count("val") else 1, "test": 0 if layout.count("test") else 1}
     needed = sum(parts.values()) if spec.folds < 2 else spec.folds + parts["test"]
-    counts = np.bincount([file.label for file in layout.files if file.part == "train"], minlength=len(layout.classes))
+    # Folds divide the images of a validation set anew.
+    divided = ("train",) if spec.folds < 2 else ("train", "val")
+    counts = np.bincount([file.label for file in layout.files if file.part in divided], minlength=len(layout.classes))
     small = np.flatnonzero(counts < needed)
     if len(small) == 1:
         raise UserError(

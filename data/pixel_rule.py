@@ -32,6 +32,11 @@ class PixelRule:
         low_high = "" if self.value_range is None else "-{:g}-{:g}".format(*self.value_range)
         return f"{self.background.lstrip('#')}{low_high}"
 
+    @property
+    def limit_key(self) -> str:
+        """What distinguishes files made with this limit on pixels, for their names; nothing for the default limit."""
+        return "" if self.max_pixels == MAX_PIXELS else f"-max{self.max_pixels}"
+
     def to_json(self) -> dict[str, Any]:
         """The object that a classifier's description holds."""
         return {"background": self.background, "value_range": self.value_range, "max_pixels": self.max_pixels}

@@ -59,7 +59,8 @@ def open_pixels(
     """The pictures of `files`, whose fingerprint is given: decoded where no process has yet and mapped, or a pool that
     decodes them whenever they are asked for, where they would take more than the limit.
 
-    `rule_key` distinguishes the pixel rules under which these pictures differ; it is empty where none matters.
+    `rule_key` distinguishes the pixel rules under which these pictures differ; it is empty where none matters and the
+    limit on pixels is the default.
 
     Raises UserError where the disk is full or read-only, and where too many pictures are unreadable.
     """

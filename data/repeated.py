@@ -94,14 +94,15 @@ def find_near_duplicates(
     progress: Progress | None = None,
     *,
     compare: Comparing,
+    rule_key: str = "",
 ) -> NearDuplicates:
-    """Look for near-duplicates, or read what an earlier start found."""
+    """Look for near-duplicates, or read what an earlier start found. `rule_key`: as in `data.pixels.open_pixels`."""
     images = len(partition.searched) + len(partition.sealed)
     if pixel_format.image_size < _SMALLEST:
         return NearDuplicates()
     if compare != "all" and (images > _MOST_IMAGES or isinstance(pool_NHWC, StreamedPool)):
         return NearDuplicates(skipped=f"{images:,} images; `sieve check-data` searches for them")
-    key = f"{partition.fingerprint[:16]}-{partition.sealed_fingerprint[:16]}-{pixel_format.image_fit}"
+    key = f"{partition.fingerprint[:16]}-{partition.sealed_fingerprint[:16]}-{pixel_format.image_fit}{rule_key}"
     path = cache_home / f"{key}.near.json"
     known = read_json(path)
     if known is None:

@@ -33,8 +33,6 @@ class SealedTest:
     classes: tuple[str, ...]
     fingerprint: str
     """Hash over names, sizes and contents of the test files."""
-    search_fingerprint: str
-    """Of the files that are searched now; another than the champion's means that the folder has changed since."""
     note: str
     """What was taken as the test set, and what was left out: one line for people."""
 
@@ -87,7 +85,6 @@ def open_test_images(
         names=tuple(files[row].name for row in rows_M),
         classes=classes,
         fingerprint=partition.sealed_fingerprint,
-        search_fingerprint=partition.fingerprint,
         note=f"{plural(len(rows_M), 'test image')}{left_out}",
     )
 

@@ -17,7 +17,9 @@ class Preprocessing:
     std: tuple[float, ...]
     """Standard deviation of each channel, for pixel values from 0 to 1."""
     interpolation: str
-    """Interpolation with which images were resized: `bilinear` or `bicubic`."""
+    """Interpolation with which images were resized for the training of the weights: `bilinear` or `bicubic`. Sieve
+    resizes all images with bicubic interpolation (`data.decode`); `benchmarks` resizes as stated here.
+    """
 
     def for_channels(self, channels: int) -> Preprocessing:
         """The preprocessing of images with this many channels. A grayscale channel, which is repeated three times

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from data.arrays import ImageSet
 from data.augment import Augmentation
-from data.batches import Batch, EvalBatches, TrainBatches, to_device
+from data.batches import Batch, EvalBatches, PlacedImages, TrainBatches, to_device
 from data.errors import InfeasibleConfig
 from models.config import BackboneConfig
 from models.preprocessing import Preprocessing
@@ -32,13 +33,11 @@ class Extraction:
         device: torch.device,
     ) -> None:
         self._frozen = frozen.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._images, self._device = to_device(images, device), device
-        self._plain = EvalBatches(self._images, mean=seen.mean, std=seen.std, batch_size=1)
-        self._varied = TrainBatches(
-            self._images, mean=seen.mean, std=seen.std, batch_size=1, augmentation=augmentation
-        )  # fmt: skip
+        self._images, self._device = images, device
+        self._seen, self._augmentation = seen, augmentation
         self._micro_batches = MicroBatches()
-        example_1CHW = self._prepared(0, 1)
+        height, width, channels = images.image_shape
+        example_1CHW = torch.zeros(1, channels, height, width, device=device)
         self.dtype = compute_dtype(config.precision, device, self._frozen, example_1CHW, batch_size=64)
 
     def __call__(self, start: int, stop: int) -> FloatArray:
@@ -61,15 +60,25 @@ class Extraction:
         with torch.inference_mode(), autocast(self._device, self.dtype):
             return self._micro_batches.run(Batch(images_NCHW, images_NCHW.new_empty(len(images_NCHW))), work)
 
+    @cached_property
+    def _batches(self) -> tuple[PlacedImages, EvalBatches, TrainBatches]:
+        """The images on the device, plain and augmented. They are placed for the first rows: there may be none to
+        compute.
+        """
+        placed, mean, std = to_device(self._images, self._device), self._seen.mean, self._seen.std
+        plain = EvalBatches(placed, mean=mean, std=std, batch_size=1)
+        return placed, plain, TrainBatches(placed, mean=mean, std=std, batch_size=1, augmentation=self._augmentation)
+
     def _prepared(self, start: int, stop: int) -> Tensor:
         """Images of one view as input for the network, NCHW."""
-        view, first = divmod(start, len(self._images))
-        index_N = torch.arange(first, first + stop - start, device=self._images.index_device)
+        placed, plain, varied = self._batches
+        view, first = divmod(start, len(placed))
+        index_N = torch.arange(first, first + stop - start, device=placed.index_device)
         if not view:
-            return self._plain.pick(index_N).images_NCHW
+            return plain.pick(index_N).images_NCHW
         seed = int(np.random.SeedSequence((view, first)).generate_state(1, np.uint64)[0])
-        self._varied.begin_epoch(view)
-        return self._varied.pick(index_N, Generator(self._device).manual_seed(seed)).images_NCHW
+        varied.begin_epoch(view)
+        return varied.pick(index_N, Generator(self._device).manual_seed(seed)).images_NCHW
 
 
 def _as_stored(features: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Generator, Tensor, nn
 from data.arrays import ImageSet, IntArray, SearchData
 from data.augment import Augmentation
 from data.batches import Batch, DeviceImages
+from data.decode import DECODER_VERSION
+from data.gpu_memory import free_gpu_memory
 from data.mixing import mix
 from data.progress import Progress
 from data.sampling import epoch_order
@@ -23,9 +25,6 @@ from models.preprocessing import Preprocessing
 from models.training.extraction import Extraction
 from models.training.feature_store import FeatureStore, StoredArray
 
-MAPS_TOLERANCE = 2e-3
-"""Largest difference between logits from stored maps and from images, both in float32, relative to the largest logit:
-float16 keeps 11 bits of each value. Logits from stored vectors differ only by the order of sums."""
 _EXTRACTION_VERSION = 1
 _GPU_SHARD_ROWS = 512
 """Images that pass through a frozen network at a time on a GPU; fewer if they do not fit into memory."""
@@ -59,12 +58,14 @@ class Features:
     """Positions of the validation images."""
     train_labels_M: IntArray
     val_labels_M: IntArray
+    _on_device: dict[torch.device, Tensor] = field(default_factory=dict, init=False)
+    """The stored array on a device: placed once, for the batches of all trials."""
 
     def train_batches(self, config: BackboneConfig, device: torch.device) -> FeatureTrainBatches:
         """Shuffled batches with a random view of each image; `mixup` mixes features (Verma et al. 2019)."""
         images = len(self.stored.values) // self.views
         rows = np.concatenate([view * images + self.train_M for view in range(self.views)])
-        placed = _place(self.stored, rows, np.tile(self.train_labels_M, self.views), device)
+        placed = self._place(rows, np.tile(self.train_labels_M, self.views), device)
         return FeatureTrainBatches(
             placed, views=self.views, batch_size=config.batch_size, mixup=config.mixup,
             balanced=config.sampling == "balanced",
@@ -72,7 +73,23 @@ class Features:
 
     def val_batches(self, batch_size: int, device: torch.device) -> FeatureEvalBatches:
         """Batches of all validation images, in order, without augmentation."""
-        return FeatureEvalBatches(_place(self.stored, self.val_M, self.val_labels_M, device), batch_size=batch_size)
+        return FeatureEvalBatches(self._place(self.val_M, self.val_labels_M, device), batch_size=batch_size)
+
+    def _place(self, rows_M: IntArray, labels_M: IntArray, device: torch.device) -> DeviceImages:
+        """The memory map itself on a CPU. A GPU gets all features if they fit, else those of each batch."""
+        if device not in self._on_device and _fits(self.stored.values.nbytes, device):
+            self._on_device[device] = torch.from_numpy(self.stored.values).to(device)
+        pool = self._on_device.get(device)
+        if pool is None:
+            pool = torch.from_numpy(self.stored.values)
+        else:
+            device = pool.device  # With its index, as tensors name it: `cuda` and `cuda:0` do not compare equal.
+        return DeviceImages(
+            pool_NHWC=pool,
+            rows_M=torch.from_numpy(rows_M).to(pool.device),
+            labels_M=torch.from_numpy(labels_M).to(pool.device),
+            device=device,
+        )
 
 
 def open_features(
@@ -106,9 +123,10 @@ def open_features(
         {
             **shards,
             "version": _EXTRACTION_VERSION,
-            "frozen": _hash_weights(frozen),
+            "frozen": hash_weights(frozen),
             "layers": str(frozen),
             "data": data.fingerprint,
+            "pixels": (DECODER_VERSION, data.pixel_rule.key),
             "rows": hashlib.sha256(rows_M.tobytes()).hexdigest(),
             "image": (*data.train.image_shape, config.image_fit),
             "mean": seen.mean,
@@ -188,17 +206,8 @@ class FeatureEvalBatches:
             yield Batch(_as_layers_see(features.float()), labels_N)
 
 
-def _place(stored: StoredArray, rows_M: IntArray, labels_M: IntArray, device: torch.device) -> DeviceImages:
-    """The memory map itself on a CPU. On a GPU, the features are uploaded if they fit, else copied batch by batch."""
-    pool = torch.from_numpy(stored.values)
-    if device.type == "cuda" and stored.values.nbytes <= _MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]:
-        pool = pool.to(device)
-    return DeviceImages(
-        pool_NHWC=pool,
-        rows_M=torch.from_numpy(rows_M).to(pool.device),
-        labels_M=torch.from_numpy(labels_M).to(pool.device),
-        device=pool.device if pool.is_cuda else device,
-    )
+def _fits(bytes_needed: int, device: torch.device) -> bool:
+    return device.type != "cuda" or bytes_needed <= _MEMORY_SHARE * free_gpu_memory(device)
 
 
 def _as_layers_see(features: Tensor) -> Tensor:
@@ -210,7 +219,8 @@ def _as_maps(features: Tensor) -> Tensor:
     return features.reshape(len(features), *(1,) * (4 - features.ndim), *features.shape[1:])
 
 
-def _hash_weights(module: nn.Module) -> str:
+def hash_weights(module: nn.Module) -> str:
+    """SHA-256 over the names, shapes and values of a network's parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)}".encode())

@@ -20,7 +20,8 @@ from models.preprocessing import Preprocessing
 from models.registry import build_model, preprocessing
 from models.training.batch_protocols import TrainingBatches, ValidationBatches
 from models.training.feature_store import FeatureStore
-from models.training.features import Features, open_features, split_at_border
+from models.training.features import Features, hash_weights, open_features, split_at_border
+from models.weights import NONE
 from search.settings import Settings
 from search.trials.data_source import DataSource, TrialData
 
@@ -30,7 +31,8 @@ _FEATURE_FIELDS = frozenset(entry.name for entry in fields(Augmentation)) | {
     *("backbone", "weights", "image_size", "image_fit", "precision"),
     *("freezing", "trainable_children", "frozen_children"),
 }
-"""The fields that decide an image's features. A worker keeps the features of the last combination open."""
+"""The fields that decide an image's features, unless the frozen weights are random. A worker keeps the features of the
+last combination open."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +79,8 @@ class WorkloadBuilder:
                 train = features.train_batches(config, self._device)
                 val = features.val_batches(data.eval_batch_size, self._device)
                 return Workload(model=model, learning=split[1], train=train, val=val, preprocessing=statistics)
+            if not split:
+                self._features.clear()  # The whole network may need the memory that they take on the device.
         return Workload(
             model=model,
             learning=model,
@@ -92,15 +96,18 @@ class WorkloadBuilder:
     def _open_features(
         self, frozen: nn.Module, data: TrialData, config: BackboneConfig, statistics: Preprocessing
     ) -> Features | None:
+        search = data.search
         key = (
-            data.search.split_hash,
-            len(data.search.train),
+            search.split_hash,
+            search.train.rows_M.tobytes(),  # A probe samples the images of a split.
+            search.val.rows_M.tobytes(),
+            hash_weights(frozen) if config.weights == NONE else "",  # Each trial draws its own random weights.
             *(getattr(config, name) for name in sorted(_FEATURE_FIELDS)),
         )
         if key not in self._features:
             self._features.clear()  # Features stay on disk only while a process maps them: unmap those not used now.
             self._features[key] = open_features(
-                self._store, frozen, data.search, config, statistics, device=self._device, views=AUGMENTED_VIEWS
+                self._store, frozen, search, config, statistics, device=self._device, views=AUGMENTED_VIEWS
             )
         return self._features[key]
 

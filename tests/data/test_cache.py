@@ -179,6 +179,41 @@ def test_more_unreadable_images_than_one_percent_are_refused(make_folder, open_d
     assert not list(cache_home.rglob("images.npy")) and not list(cache_home.glob("*.part"))
 
 
+def test_a_picture_above_the_limit_is_used_once_the_limit_is_raised_and_not_after(
+    make_folder, open_data, cache_home: Path
+) -> None:
+    root = make_folder(FOLDERS)
+    Image.new("RGB", (60, 40), "red").save(root / "train/bees/large.png")
+    for _ in range(2):
+        found = open_data(root, image_size=12, max_pixels=1000)
+        assert len(found.train) + len(found.val) == 30
+        assert any("large.png: left out, unreadable (0 megapixels" in note for note in found.notes)
+        found = open_data(root, image_size=12)
+        assert len(found.train) + len(found.val) == 31
+    # The name is that of earlier versions where the limit is the default.
+    assert sorted("-max" in entry.name for entry in cache_home.glob("*.report.json")) == [False, True]
+
+
+def test_wide_values_above_the_limit_count_once_the_limit_is_raised(make_folder, open_data) -> None:
+    root = make_folder({"train/a": 6, "train/b": 6, "test/a": 1, "test/b": 1}, mode="L")
+    for name, size, value in (("small", 12, 500), ("large", 40, 4000)):
+        Image.fromarray(np.full((size, size), value, np.uint16)).save(root / f"train/a/{name}.png")
+    ranges = [open_data(root, image_size=12, **spec).pixel_rule.value_range for spec in ({"max_pixels": 1000}, {})]
+    assert ranges == [(500, 500), (500, 4000)]
+
+
+def test_a_transparent_picture_is_found_whatever_its_name(make_folder, open_data) -> None:
+    root = make_folder({})
+    for label in "ab":
+        (root / label).mkdir(parents=True)
+        for number in range(6):
+            shade = Image.new("RGB", (20 + number, 15), (40 * number, 0, ord(label)))
+            shade.save(root / label / f"{number}.jpg", "JPEG")
+    for number in range(3):
+        Image.new("RGBA", (30, 15), (0, 0, 255, 30 * number)).save(root / f"b/z{number}.jpg", "PNG")
+    assert any("transparent pixels become white" in note for note in open_data(root, image_size=12).notes)
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_half_cache(make_folder, open_data, cache_home, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from data.cache import describe, open_search_data
 from data.errors import UserError
 from data.layout import Layout
 from data.source import find_layout
 from data.spec import DataSpec
+from tests.data.parquet_files import write_parquet
 
 
 @pytest.fixture
@@ -114,25 +111,9 @@ def test_metadata_without_labels_leaves_the_class_folders(make_folder) -> None:
     assert find_layout(str(root), root).classes == ("a", "b")
 
 
-def _parquet(folder: Path, split: str, count: int, *, names: bool = True) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    draw = np.random.default_rng(count)
-    rows = []
-    for number in range(count):
-        stream = io.BytesIO()
-        Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(stream, "PNG")
-        rows.append({"image": {"bytes": stream.getvalue(), "path": f"{number}.png"}, "label": number % 2})
-    table = pa.Table.from_pylist(rows)
-    if names:
-        features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
-
-
 def test_parquet_files_as_the_hub_stores_them_are_searched(tmp_path: Path, cache_home: Path) -> None:
-    _parquet(tmp_path / "set/data", "train", 40)
-    _parquet(tmp_path / "set/data", "test", 10)
+    write_parquet(tmp_path / "set/data", "train", 40)
+    write_parquet(tmp_path / "set/data", "test", 10)
     spec = DataSpec(source=str(tmp_path / "set"))
     assert describe(spec, tmp_path / "home").images == {"train": 40, "val": 0, "test": 10}
     found = open_search_data(
@@ -144,7 +125,7 @@ def test_parquet_files_as_the_hub_stores_them_are_searched(tmp_path: Path, cache
 
 
 def test_parquet_without_names_of_classes_has_numbers(tmp_path: Path) -> None:
-    _parquet(tmp_path / "set", "train", 10, names=False)
+    write_parquet(tmp_path / "set", "train", 10, names=False)
     assert find_layout(str(tmp_path / "set"), tmp_path / "home").classes == ("0", "1")
 
 

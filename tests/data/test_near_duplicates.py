@@ -115,6 +115,19 @@ def test_near_duplicates_of_validation_and_test_can_be_left_out_of_training(tmp_
     assert any("nearly the same as a validation or test image" in note for note in dropped.notes)
 
 
+def test_another_background_is_compared_anew(tmp_path: Path) -> None:
+    for label in range(2):
+        (tmp_path / "set" / "ab"[label]).mkdir(parents=True)
+        for number in range(6):
+            shape = scene(10 * label + number)
+            for version in range(2):
+                black = Image.new("RGBA", shape.size)
+                black.putalpha(changed(shape, version).convert("L"))
+                black.save(tmp_path / "set" / "ab"[label] / f"{number}-{version}.png")
+    found = [_open(tmp_path / "set", tmp_path / "home", background=color) for color in ("black", "white")]
+    assert not found[0].near_duplicates and found[1].near_duplicates
+
+
 def test_no_pixel_of_a_test_image_is_written_by_the_comparison(tmp_path: Path) -> None:
     bursts(tmp_path / "set", {f"train/{c}": 6 for c in "ab"} | {f"test/{c}": 3 for c in "ab"}, 1)
     _open(tmp_path / "set", tmp_path / "home")

@@ -102,3 +102,8 @@ def test_a_class_too_small_to_split_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=f"too small to split: it has . and needs at least {needed} images"):
         partition_of(root, cache_home, **spec)
     assert not cache_home.exists()
+
+
+def test_with_folds_a_class_may_lie_mostly_among_the_validation_images(make_folder, cache_home: Path) -> None:
+    root = make_folder({"train/a": 4, "val/a": 10, "train/b": 9, "val/b": 9, "test/a": 1, "test/b": 1})
+    assert len(partition_of(root, cache_home, folds=5).searched) == 32

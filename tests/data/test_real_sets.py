@@ -27,4 +27,4 @@ def test_ants_and_bees_open_with_val_as_the_sealed_test_set(tmp_path: Path) -> N
         cache_home=tmp_path / "cache",
     )
     assert len(sealed.images) == 153
-    assert sealed.search_fingerprint == found.fingerprint
+    assert sealed.fingerprint == found.sealed_fingerprint

@@ -31,15 +31,6 @@ def test_no_test_picture_is_ever_written_to_the_cache(make_folder, cache_home: P
     assert not list(cache_home.rglob("*.npy"))
 
 
-def test_the_fingerprint_of_the_search_shows_whether_the_folder_changed(make_folder, cache_home: Path) -> None:
-    root = make_folder(FOLDERS)
-    spec = DataSpec(source=str(root))
-    searched = open_search_data(spec, image_size=None, image_fit="crop", data_home=cache_home, cache_home=cache_home)
-    assert open_sealed(root, cache_home).search_fingerprint == searched.fingerprint
-    (root / "train/a/000.png").unlink()
-    assert open_sealed(root, cache_home).search_fingerprint != searched.fingerprint
-
-
 def test_other_classes_than_the_searched_ones_are_refused(make_folder, cache_home: Path) -> None:
     with pytest.raises(UserError, match="has the classes a, b, but the study has b, a"):
         open_sealed(make_folder(FOLDERS), cache_home, classes=("b", "a"))

@@ -13,16 +13,20 @@ from data.arrays import ImageSet, SearchData
 from data.augment import Augmentation
 from data.batches import EvalBatches, TrainBatches, to_device
 from data.errors import InfeasibleConfig
+from data.pixel_rule import PixelRule
 from models.backbones import BACKBONES
 from models.config import BackboneConfig
 from models.finetuning import BackboneClassifier
 from models.preprocessing import Preprocessing
 from models.registry import build_model
 from models.training.feature_store import FeatureStore
-from models.training.features import MAPS_TOLERANCE, Features, open_features, split_at_border
+from models.training.features import Features, _fits, open_features, split_at_border
 from models.training.fit import fit
 
 CPU = torch.device("cpu")
+MAPS_TOLERANCE = 2e-3
+"""Largest difference between logits from stored maps and from images, both in float32, relative to the largest logit:
+float16 keeps 11 bits of each value. Logits from stored vectors differ only by the order of sums."""
 SEEN = Preprocessing(image_size=33, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
 STATISTICS = {"mean": SEEN.mean, "std": SEEN.std}
 POOL = np.random.default_rng(0).integers(0, 256, (30, 33, 33, 3), dtype=np.uint8)
@@ -179,7 +183,9 @@ def test_folds_of_the_same_images_share_their_features(tmp_path: Path) -> None:
     torch.testing.assert_close(stored, _logits(model, _val_images(swapped)), rtol=1e-4, atol=1e-5)
 
 
-def test_other_weights_pixels_statistics_or_borders_are_other_features(tmp_path: Path) -> None:
+def test_other_weights_pixels_statistics_or_borders_are_other_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, model = _config(), _build(_config())
     _open(model, config, tmp_path)
     model.body[0][0].weight.data[0, 0, 0, 0] += 1  # type: ignore[index,union-attr]
@@ -191,6 +197,44 @@ def test_other_weights_pixels_statistics_or_borders_are_other_features(tmp_path:
 
     _open(model, dataclasses.replace(config, learning_rate=0.5, dropout=0.5), tmp_path)
     assert len(list(tmp_path.glob("*/values.npy"))) == 5
+
+    on_black = dataclasses.replace(DATA, pixel_rule=PixelRule(background="black"))
+    _open(model, config, tmp_path, data=on_black)
+    _open(model, config, tmp_path, data=dataclasses.replace(DATA, pixel_rule=PixelRule(value_range=(0, 4095))))
+    monkeypatch.setattr("models.training.features.DECODER_VERSION", 1000)
+    _open(model, config, tmp_path)
+    assert len(list(tmp_path.glob("*/values.npy"))) == 8
+
+
+def test_features_that_are_stored_need_no_images_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, model = _config(flip=0.5), _build(_config())
+    computed = _open(model, config, tmp_path, views=2)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("images were placed")
+
+    monkeypatch.setattr("models.training.extraction.to_device", refuse)
+    np.testing.assert_array_equal(_open(model, config, tmp_path, views=2).stored.values, computed.stored.values)
+
+
+def test_training_and_validation_share_one_copy_of_the_features(tmp_path: Path) -> None:
+    config, device = _config(), torch.device("meta")
+    features = _open(_build(config), config, tmp_path)
+
+    train, again, val = (
+        features.train_batches(config, device), features.train_batches(config, device), features.val_batches(4, device)
+    )  # fmt: skip
+
+    assert train.images.pool_NHWC is again.images.pool_NHWC is val.images.pool_NHWC
+    assert train.images.pool_NHWC.device == train.images.device == device
+
+
+def test_memory_that_torch_keeps_for_later_is_free_for_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_bytes = [0]
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free_bytes.append(2000))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes[-1], 4000))
+
+    assert _fits(1000, torch.device("cuda")) and not _fits(1001, torch.device("cuda"))
 
 
 def test_views_are_augmented_but_the_first_and_only_training_sees_them(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.reference_conv import Pair, conv2d, filter_channels
+from tests.models.reference_conv import Pair, conv2d, filter_channels
 
 TOLERANCE = 1e-4
 

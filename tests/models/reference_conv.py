@@ -1,4 +1,4 @@
-"""A convolution written from its definition, with which tests compare PyTorch's: strided views and one contraction.
+"""A convolution written from its definition, to compare PyTorch's with: strided views and one contraction.
 
     blurred = filter_channels(images_NCHW, torch.full((3, 3), 1 / 9), padding=1)
 
