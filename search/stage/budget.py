@@ -253,7 +253,8 @@ class TimeBudget:
             enough = min(enough, NOT_FEWER * max(affordable(*size) for size in smaller))
             finalists, seeds = next(size for size in smaller if affordable(*size) >= enough)
         elif affordable(finalists, seeds) >= LONGER * wanted:
-            seeds = max(seeds, min(MOST_SEEDS, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
+            most = min(MOST_SEEDS, self._study.folds or MOST_SEEDS)  # As a study's definition is checked.
+            seeds = max(seeds, min(most, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
         fitting = min(LONGER * wanted, math.floor(affordable(finalists, seeds)))
         return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, trained, fitting))
 
