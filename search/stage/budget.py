@@ -85,12 +85,12 @@ class Budget(Protocol):
     def most_seeds(self) -> int:
         """The most seeds that the confirmation may get, if there is time for more than `fit_confirmation` gave it."""
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """The confirmation with as many finalists, seeds and epochs as the time allows.
 
         `epochs` are those of its runs if the study sets none. `epoch_s` holds the seconds of an epoch of each finalist,
-        best finalist first. The finalists' trials were trained for up to `trained` epochs, and its runs are never
-        trained for less.
+        best finalist first, in which its worker trained up to `gang` trials at once. The finalists' trials were trained
+        for up to `trained` epochs, and its runs are never trained for less.
         """
 
     def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
@@ -127,7 +127,7 @@ class UnlimitedBudget:
         """Return 0: the confirmation has the seeds that the study defines."""
         return 0
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """Return the confirmation as the study defines it."""
         return self._study.confirm
 
@@ -233,7 +233,7 @@ class TimeBudget:
         self._last_stage_end = self._combining_end - combining_s(self._study.confirm, passes, left_s)
         self._prediction_s = passes.val_s
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """Choose finalists, seeds and epochs for the time that is left, as `Budget` describes."""
         confirm = self._study.confirm
         wanted = max(trained, confirm.epochs or epochs)
@@ -241,8 +241,9 @@ class TimeBudget:
 
         def affordable(finalists: int, seeds: int) -> float:
             predictions_s = self._prediction_s * finalists * seeds  # Measured with all cores, which the workers share.
+            together = min(gang, finalists) if self._study.folds else gang  # A gang trains on the images of one fold.
             # At least a second, so that the smallest size is the best where no time is left.
-            return max(1.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds)
+            return max(1.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds, together)
 
         sizes = self._confirmation_sizes(len(epoch_s))
         finalists, seeds = next((size for size in sizes if affordable(*size) >= wanted), sizes[-1])
@@ -281,11 +282,11 @@ class TimeBudget:
         epochs = math.floor(ablation.epochs * min(1.0, scale * ablation.seeds / seeds))
         return replace(ablation, seeds=seeds, epochs=max(1, epochs))
 
-    def _makespan_s(self, runs_s: Sequence[float]) -> float:
-        """Seconds that the workers need for these runs if each free worker takes the next run."""
+    def _makespan_s(self, runs_s: Sequence[float], gang: int) -> float:
+        """Seconds that the workers need for these runs if each free worker takes the next `gang` runs at once."""
         loads_s = [0.0] * self._workers
-        for run_s in runs_s:
-            loads_s[loads_s.index(min(loads_s))] += run_s
+        for first in range(0, len(runs_s), gang):
+            loads_s[loads_s.index(min(loads_s))] += max(runs_s[first : first + gang])
         return max(loads_s)
 
     def stage_deadline(self, position: int, last: int | None = None) -> float | None:

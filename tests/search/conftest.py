@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial
 
 from data.spec import DataSpec
 from models.config import FlexCNNConfig, TrainConfig
@@ -122,3 +125,11 @@ def put_back_after_epochs(stage: OpenStage, claim: Claim, *, seconds: Sequence[f
     add_epochs(stage.storage, epochs)
     release(stage.storage, claim)
     return config
+
+
+def having_had_its_worker_for(trial: FrozenTrial, seconds: float) -> FrozenTrial:
+    """A copy of a trial that has ended, with this time between its claim and its end."""
+    changed, begun = copy(trial), trial.datetime_start
+    assert begun is not None
+    changed.datetime_complete = begun + timedelta(seconds=seconds)
+    return changed

@@ -200,6 +200,29 @@ def test_a_confirmation_counts_what_each_finalist_costs() -> None:
     assert (slow_and_fast.epochs or 0) > (both_slow.epochs or 0)
 
 
+def test_a_confirmation_counts_the_time_of_gangs_that_a_worker_trains_at_once() -> None:
+    """Three runs take one worker 3 s an epoch together; a second worker cannot take a part of the gang."""
+    together = budget(75).fit_confirmation(20, [3.0] * 3, gang=3)
+    assert (together.finalists, together.seeds) == (3, 2) and 20 <= (together.epochs or 0) <= 24
+    one_gpu = budget(75, workers=1).fit_confirmation(20, [3.0] * 3, gang=3)
+    assert (one_gpu.finalists, one_gpu.seeds) == (2, 2) and (one_gpu.epochs or 0) <= 12
+
+
+def test_the_gangs_of_a_confirmation_on_folds_have_a_run_of_each_finalist_at_most() -> None:
+    study = replace(STUDY, folds=4)
+    given = TimeBudget(study, 75 + REGISTRATION_S, (200.0, 100.0, 100.0), 1)
+    confirm = given.fit_confirmation(20, [1.0] * 3, gang=16)
+    assert (confirm.finalists, confirm.seeds) == (3, 3) and 20 <= (confirm.epochs or 0) <= 24
+
+
+def test_a_confirmation_on_folds_gets_no_second_run_on_a_fold() -> None:
+    """A run of each finalist on each fold is all that there is."""
+    study = replace(STUDY, folds=4)
+    costs = (200.0, 100.0, 100.0)
+    confirm = TimeBudget(study, 6_000, costs, 2).fit_confirmation(20, [1.0] * 3)
+    assert (confirm.seeds, confirm.epochs) == (4, 40)
+
+
 POOL = replace(
     STUDY,
     stages=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from optuna.distributions import FloatDistribution
 
 from models.values import to_flat
@@ -16,7 +17,14 @@ from search.store.claims import Result, finish
 from search.store.storage import Storage
 from search.supervisor.pin_stages import StagePinner
 from studies.definition import Confirm, Study
-from tests.search.conftest import CONFIG, OpenStage, open_stage, put_back_after_epochs, tiny
+from tests.search.conftest import (
+    CONFIG,
+    OpenStage,
+    having_had_its_worker_for,
+    open_stage,
+    put_back_after_epochs,
+    tiny,
+)
 
 SPACE = {"dropout": FloatDistribution(0.0, 0.2)}
 
@@ -26,10 +34,10 @@ class _Seeing(UnlimitedBudget):
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
-        self.seen: tuple[list[float], int] = ([], 0)
+        self.seen: tuple[list[float], int, int] = ([], 0, 0)
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
-        self.seen = (list(epoch_s), trained)
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
+        self.seen = (list(epoch_s), trained, gang)
         return self._study.confirm
 
 
@@ -52,7 +60,7 @@ def test_a_finalist_that_was_cut_before_it_could_go_on_is_sized_by_the_epochs_th
 
     pinned = StagePinner(sqlite, study, budget, print).pin_confirmation(best)
 
-    assert budget.seen == ([1.0, 4.0], 3)
+    assert budget.seen == ([1.0, 4.0], 3, 1)
     assert len(pinned.bases) == 2
 
 
@@ -68,3 +76,18 @@ def test_without_a_budget_nothing_is_said_of_finalists_that_the_last_stage_does_
     StagePinner(sqlite, study, UnlimitedBudget(study), said.append).pin_confirmation(best)
 
     assert said == []
+
+
+def test_epochs_of_a_gang_count_with_the_time_of_the_whole_gang(sqlite: Storage) -> None:
+    """In a gang of three, the duration that a trial stores is a third of the time in which it had the worker."""
+    stage = open_stage(sqlite, trials=2, space=SPACE)
+    end(stage, 0.1, **{names.DURATION_S: 2.0})
+    end(stage, 0.2, **{names.DURATION_S: 2.0})
+    study = tiny(space=SPACE)
+    best = handed_on(stage.pinned, stage_trials(sqlite, stage.record), 2)
+    together = [(having_had_its_worker_for(trial, 6.0), config) for trial, config in best]
+    budget = _Seeing(study)
+
+    StagePinner(sqlite, study, budget, print).pin_confirmation(together)
+
+    assert budget.seen[0] == pytest.approx([3.0, 3.0]) and budget.seen[2] == 3

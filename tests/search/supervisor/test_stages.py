@@ -102,7 +102,7 @@ class _HalfTheTime(UnlimitedBudget):
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         return replace(stage, epochs=1)
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         return replace(self._study.confirm, seeds=1)
 
 
@@ -114,7 +114,7 @@ class _Expecting(UnlimitedBudget):
     def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
         self.calls.append([(to_flat(config)["dropout"], to_flat(config)["filters"]) for config in configs])
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         self.calls.append("fit")
         return self._study.confirm
 
