@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, cast
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -15,6 +16,7 @@ from models.values import with_values
 from search.stage.combining_time import COMBINING_S, PassTimes, combining_s
 from search.stage.extending import is_extended, pool_end, pool_start
 from studies.definition import Ablation, Confirm, Space, Stage, Study
+from studies.overrides import tries_with_epochs
 
 REGISTRATION_S = 3.0
 """Seconds reserved for registering the champion."""
@@ -42,10 +44,15 @@ idle workers train its other runs in the same time."""
 
 
 def with_fewer_epochs(stage: Stage, share: float) -> Stage:
-    """The stage with this share of its epochs, at least one, also where its space varies them."""
+    """The stage with this share of its epochs, at least one, also where its space or its tries vary them."""
     if share >= 1:
         return stage
-    return replace(stage, epochs=_share_of(stage.epochs, share), space=_space_with_fewer_epochs(stage, share))
+    return replace(
+        stage,
+        epochs=_share_of(stage.epochs, share),
+        space=_space_with_fewer_epochs(stage, share),
+        tries=tries_with_epochs(stage.tries, partial(_share_of, share=share)),
+    )
 
 
 def _share_of(epochs: int, share: float) -> int:

@@ -80,13 +80,14 @@ def test_too_little_time_gives_the_fewest_trials_and_shorter_ones() -> None:
 
 
 def test_too_little_time_cuts_the_epochs_of_a_space_that_varies_them_too() -> None:
-    varied = replace(STUDY.stages[1], space={**SPACE, "epochs": choice(3, 6, 12)})
+    varied = replace(STUDY.stages[1], space={**SPACE, "epochs": choice(3, 6, 12)}, tries=({"epochs": 12},))
     fitted = budget(20).fit_stage(1, varied)
     choices = fitted.space_around(FlexCNNConfig())["epochs"].choices
     share = fitted.epochs / 6
+    assert fitted.tries[0]["epochs"] in choices
     assert 0 < max(choices) <= 12 * share + 1 and min(choices) >= 1
 
-    whole = replace(varied, space={"epochs": IntDistribution(4, 12)})
+    whole = replace(varied, space={"epochs": IntDistribution(4, 12)}, tries=())
     distribution = budget(20).fit_stage(1, whole).space_around(FlexCNNConfig())["epochs"]
     assert distribution.high < 12
 
