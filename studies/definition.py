@@ -65,7 +65,8 @@ class Study:
     val_fraction: float = 0.2
     folds: int = 0
     """Number of folds, at least 2: a trial trains once on each fold, and its value is the mean. For data sets that are
-    too small for a single validation set. 0 for a single validation set."""
+    too small for a single validation set. 0 for a single validation set. A confirmation or ablation has at most one
+    seed for each fold."""
     train_images: int = 0
     """Number of images to use, sampled from each class; 0 for all."""
     imbalance: float = 1.0
@@ -106,6 +107,12 @@ class Study:
                 check_extension(f"{self.name}/{extension.name}", extension, before, self.config)
         if self.confirm.finalists < 1 or self.confirm.seeds < 1:
             raise UserError(f"{self.name}: a confirmation needs at least one finalist and one seed")
+        if self.ablation is None and 0 < self.folds < self.confirm.seeds:
+            raise UserError(
+                f"{self.name}: a confirmation on {self.folds} folds can have at most {self.folds} seeds, not "
+                f"{self.confirm.seeds}: further runs on the same images would make its intervals too narrow; set "
+                f"confirm=Confirm(seeds={self.folds})"
+            )
         check_option(f"{self.name}/confirm", "combine", self.confirm.combine, get_args(Combine))
         if self.combines and (self.folds or self.confirm.seeds < 2):
             raise UserError(

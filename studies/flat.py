@@ -18,8 +18,8 @@ def flatten(study: Study) -> Study:
 
     A trial has the epochs of the last stage. A parameter of several stages has the space of the first of them, because
     later ones search around what it found, or that of the stage that extends it. The backbones of a probe become
-    choices. Fields that a stage sets are set for all trials. The name ends in `-flat`, so that both studies can be
-    compared. Raises UserError if there is nothing to flatten.
+    choices. Fields that a stage sets are set for all trials, and all `tries` are kept. The name ends in `-flat`, so
+    that both studies can be compared. Raises UserError if there is nothing to flatten.
     """
     searched = [stage for stage in study.stages if not stage.is_probe]
     if len(searched) < 2 or any(stage.sampler == "grid" for stage in searched):
@@ -42,6 +42,7 @@ def flatten(study: Study) -> Study:
         space=space,
         values=values,
         against=last.against,
+        tries=tuple(own for stage in study.stages for own in stage.tries),
         early_end=any(stage.early_end for stage in searched) and last.against is None,
     )
     description = f"{study.description} Here all stages at once."

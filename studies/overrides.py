@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from data.errors import UserError
 from models.config import TrainConfig
 from models.values import with_values
-from studies.definition import Ablation, Confirm, Space, Study, When
+from studies.definition import Ablation, Confirm, Space, Study, Value, When
 from studies.probe import without_probes
 
 MIN_TRIALS = 2
+MOST_SCALE = 1000
+"""The largest factor of `--trials-scale` and `--epochs-scale`; a larger one is taken for a typing error."""
 
 
 def fix_fields(study: Study, values: Mapping[str, object]) -> Study:
@@ -32,6 +35,7 @@ def fix_fields(study: Study, values: Mapping[str, object]) -> Study:
             epochs=config.epochs if "epochs" in values else stage.epochs,
             space=_without(stage.space, frozenset(values)),
             values={name: value for name, value in stage.values.items() if name not in values},
+            tries=_tries_without(stage.tries, frozenset(values)),
         )
         for stage in study.stages
     )
@@ -65,7 +69,12 @@ def scale_epochs(study: Study, scale: float) -> Study:
     """Multiply the epochs of every stage and of the confirmation or ablation by `scale`, to at least one."""
     _check_scale("--epochs-scale", scale)
     stages = tuple(
-        replace(stage, epochs=_scaled(stage.epochs, scale), space=_with_epochs_scaled(stage.space, scale))
+        replace(
+            stage,
+            epochs=_scaled(stage.epochs, scale),
+            space=_with_epochs_scaled(stage.space, scale),
+            tries=tries_with_epochs(stage.tries, partial(_scaled, scale=scale)),
+        )
         for stage in study.stages
     )
     confirm: Confirm = study.confirm
@@ -75,6 +84,13 @@ def scale_epochs(study: Study, scale: float) -> Study:
     if ablation is not None:
         ablation = replace(ablation, epochs=_scaled(ablation.epochs, scale))
     return replace(study, stages=stages, confirm=confirm, ablation=ablation)
+
+
+def tries_with_epochs(
+    tries: Sequence[Mapping[str, Value]], change: Callable[[int], int]
+) -> tuple[Mapping[str, Value], ...]:
+    """Hand-picked parameters, with other epochs in those that give them."""
+    return tuple({**own, "epochs": change(int(own["epochs"]))} if "epochs" in own else own for own in tries)
 
 
 def end_early(study: Study) -> Study:
@@ -88,8 +104,8 @@ def end_early(study: Study) -> Study:
 
 
 def _check_scale(option: str, scale: float) -> None:
-    if not 0 < scale <= 1000:
-        raise UserError(f"{option} {scale:g}: give a number above 0, such as 0.1")
+    if not 0 < scale <= MOST_SCALE:
+        raise UserError(f"{option} {scale:g}: give a number above 0 and at most {MOST_SCALE}, such as 0.1")
 
 
 def _scaled(epochs: int, scale: float) -> int:
@@ -102,6 +118,12 @@ def _without(
     if callable(space):
         return lambda base: {name: entry for name, entry in space(base).items() if name not in fixed}
     return {name: entry for name, entry in space.items() if name not in fixed}
+
+
+def _tries_without(tries: Sequence[Mapping[str, Value]], fixed: frozenset[str]) -> tuple[Mapping[str, Value], ...]:
+    """Hand-picked parameters without these fields; a try of nothing else is left out."""
+    kept = ({name: value for name, value in own.items() if name not in fixed} for own in tries)
+    return tuple(own for own in kept if own)
 
 
 def _with_epochs_scaled(

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, cast
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -15,6 +16,7 @@ from models.values import with_values
 from search.stage.combining_time import COMBINING_S, PassTimes, combining_s
 from search.stage.extending import is_extended, pool_end, pool_start
 from studies.definition import Ablation, Confirm, Space, Stage, Study
+from studies.overrides import tries_with_epochs
 
 REGISTRATION_S = 3.0
 """Seconds reserved for registering the champion."""
@@ -42,10 +44,15 @@ idle workers train its other runs in the same time."""
 
 
 def with_fewer_epochs(stage: Stage, share: float) -> Stage:
-    """The stage with this share of its epochs, at least one, also where its space varies them."""
+    """The stage with this share of its epochs, at least one, also where its space or its tries vary them."""
     if share >= 1:
         return stage
-    return replace(stage, epochs=_share_of(stage.epochs, share), space=_space_with_fewer_epochs(stage, share))
+    return replace(
+        stage,
+        epochs=_share_of(stage.epochs, share),
+        space=_space_with_fewer_epochs(stage, share),
+        tries=tries_with_epochs(stage.tries, partial(_share_of, share=share)),
+    )
 
 
 def _share_of(epochs: int, share: float) -> int:
@@ -85,12 +92,12 @@ class Budget(Protocol):
     def most_seeds(self) -> int:
         """The most seeds that the confirmation may get, if there is time for more than `fit_confirmation` gave it."""
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """The confirmation with as many finalists, seeds and epochs as the time allows.
 
         `epochs` are those of its runs if the study sets none. `epoch_s` holds the seconds of an epoch of each finalist,
-        best finalist first. The finalists' trials were trained for up to `trained` epochs, and its runs are never
-        trained for less.
+        best finalist first, in which its worker trained up to `gang` trials at once. The finalists' trials were trained
+        for up to `trained` epochs, and its runs are never trained for less.
         """
 
     def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
@@ -127,7 +134,7 @@ class UnlimitedBudget:
         """Return 0: the confirmation has the seeds that the study defines."""
         return 0
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """Return the confirmation as the study defines it."""
         return self._study.confirm
 
@@ -233,7 +240,7 @@ class TimeBudget:
         self._last_stage_end = self._combining_end - combining_s(self._study.confirm, passes, left_s)
         self._prediction_s = passes.val_s
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """Choose finalists, seeds and epochs for the time that is left, as `Budget` describes."""
         confirm = self._study.confirm
         wanted = max(trained, confirm.epochs or epochs)
@@ -241,8 +248,9 @@ class TimeBudget:
 
         def affordable(finalists: int, seeds: int) -> float:
             predictions_s = self._prediction_s * finalists * seeds  # Measured with all cores, which the workers share.
+            together = min(gang, finalists) if self._study.folds else gang  # A gang trains on the images of one fold.
             # At least a second, so that the smallest size is the best where no time is left.
-            return max(1.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds)
+            return max(1.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds, together)
 
         sizes = self._confirmation_sizes(len(epoch_s))
         finalists, seeds = next((size for size in sizes if affordable(*size) >= wanted), sizes[-1])
@@ -253,7 +261,8 @@ class TimeBudget:
             enough = min(enough, NOT_FEWER * max(affordable(*size) for size in smaller))
             finalists, seeds = next(size for size in smaller if affordable(*size) >= enough)
         elif affordable(finalists, seeds) >= LONGER * wanted:
-            seeds = max(seeds, min(MOST_SEEDS, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
+            most = min(MOST_SEEDS, self._study.folds or MOST_SEEDS)  # As a study's definition is checked.
+            seeds = max(seeds, min(most, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
         fitting = min(LONGER * wanted, math.floor(affordable(finalists, seeds)))
         return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, trained, fitting))
 
@@ -280,11 +289,11 @@ class TimeBudget:
         epochs = math.floor(ablation.epochs * min(1.0, scale * ablation.seeds / seeds))
         return replace(ablation, seeds=seeds, epochs=max(1, epochs))
 
-    def _makespan_s(self, runs_s: Sequence[float]) -> float:
-        """Seconds that the workers need for these runs if each free worker takes the next run."""
+    def _makespan_s(self, runs_s: Sequence[float], gang: int) -> float:
+        """Seconds that the workers need for these runs if each free worker takes the next `gang` runs at once."""
         loads_s = [0.0] * self._workers
-        for run_s in runs_s:
-            loads_s[loads_s.index(min(loads_s))] += run_s
+        for first in range(0, len(runs_s), gang):
+            loads_s[loads_s.index(min(loads_s))] += max(runs_s[first : first + gang])
         return max(loads_s)
 
     def stage_deadline(self, position: int, last: int | None = None) -> float | None:

@@ -16,17 +16,35 @@ from data.errors import UserError
 from models.spelling import did_you_mean
 from search import names
 from search.stage.distributions import describe_distribution, holds
+from search.stage.pinning import all_combinations
 from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
+from search.store.study_definition import StudyDefinition
 
 
-def for_waiting_slots(stage: PinnedStage, chosen: Mapping[str, str]) -> dict[int, Values]:
+def given_trials(definition: StudyDefinition, position: int) -> int:
+    """The number of a stage's first trials, after those of its bases, whose parameters its study gives: its `tries`,
+    a warm start, and the guesses of a stage that extends another one.
+    """
+    warm = definition.warm_start if position == 0 else None
+    taken = len(warm.taken) if warm else 0
+    if position >= len(definition.stages):
+        return taken
+    own = definition.stages[position]
+    is_guessed = own.extends and any(parameter.get("guess") is not None for parameter in own.space.values())
+    return int(is_guessed) + len(own.tries) + taken
+
+
+def for_waiting_slots(stage: PinnedStage, chosen: Mapping[str, str], *, given: int = 0) -> dict[int, Values]:
     """The parameters that each trial of a stage would get, for the trials whose parameters are not fixed.
 
-    `chosen` holds parameters as text; the sampler draws the others. Raises UserError if the stage has fixed all its
-    trials, or if its space does not hold a parameter or a value.
+    `chosen` holds parameters as text; the sampler draws the others. `given` is the number of `given_trials`. Raises
+    UserError if the stage has fixed all its trials, or if its space does not hold a parameter or a value.
     """
-    if not _draws(stage):
-        raise UserError(f"{stage.name} trains every combination of its space; no trial can take other parameters")
+    free = _free_slots(stage, given)
+    if not free:
+        if _lists_all_combinations(stage):
+            raise UserError(f"{stage.name} trains every combination of its space; no trial can take other parameters")
+        raise UserError(f"{stage.name}: all trials have fixed parameters; none can take others")
     fitting: dict[int, Values] = {}
     problem: UserError | None = None
     for index, space in enumerate(stage.spaces):
@@ -36,41 +54,35 @@ def for_waiting_slots(stage: PinnedStage, chosen: Mapping[str, str]) -> dict[int
             problem = problem or error
             continue
         based = {names.BASE: index} if len(stage.bases) > 1 else {}
-        fitting |= {
-            slot: {**based, **parameters}
-            for slot in _free_slots(stage)
-            if stage.queue[slot].get(names.BASE, index) == index
-        }
+        fitting |= {slot: {**based, **parameters} for slot in free if stage.queue[slot].get(names.BASE, index) == index}
     if not fitting:
         raise problem or UserError(f"{stage.name} has no waiting trial whose parameters you can choose")
     return fitting
 
 
-def inside(space: Sequence[PinnedParameter], base: Values, chosen: Mapping[str, Any]) -> Values:
-    """The hand-picked parameters that a space holds around a base; others are left to the sampler."""
-    values: Values = {}
-    for parameter in space:
-        if parameter.name not in chosen or not parameter.exists_for({**base, **values, **chosen}):
-            continue
-        if holds(json_to_distribution(parameter.distribution), chosen[parameter.name]):
-            values[parameter.name] = chosen[parameter.name]
-    return values
-
-
-def _draws(stage: PinnedStage) -> bool:
-    """Whether the stage has trials whose parameters are drawn."""
-    return not stage.is_final and stage.sampler != "grid" and bool(_free_slots(stage))
-
-
-def _free_slots(stage: PinnedStage) -> list[int]:
-    """Trials whose parameters the sampler draws; of a random search, all but those of the bases.
+def _free_slots(stage: PinnedStage, given: int) -> list[int]:
+    """Trials whose parameters the sampler draws; of a random search, all but those of the bases and the given ones.
 
     A stage that extends another one does not begin with the bases, which that one has trained.
     """
+    if stage.is_final or stage.sampler == "grid":
+        return []
     if stage.sampler == "random":
-        return list(range(0 if stage.earlier else len(stage.bases), stage.trials))
+        first = (0 if stage.earlier else len(stage.bases)) + given
+        return [] if _lists_all_combinations(stage) else list(range(first, stage.trials))
     free = [slot for slot, fixed in enumerate(stage.queue) if not fixed.keys() - {names.BASE}]
     return free if stage.earlier else [slot for slot in free if slot]
+
+
+def _lists_all_combinations(stage: PinnedStage) -> bool:
+    """Whether the stage has a trial for each configuration of its space."""
+    if stage.sampler == "grid":
+        return True
+    different = {tuple(sorted(fixed.items())) for fixed in stage.queue}
+    if len(different) < len(stage.queue):
+        return False
+    cells = all_combinations(stage.spaces, stage.bases)
+    return cells is not None and len(cells) == len(different)
 
 
 def _parsed(stage: PinnedStage, space: Sequence[PinnedParameter], base: Values, chosen: Mapping[str, str]) -> Values:
@@ -84,8 +96,9 @@ def _parsed(stage: PinnedStage, space: Sequence[PinnedParameter], base: Values, 
             )
         values[name] = _value(stage.name, name, json_to_distribution(by_name[name].distribution), text)
     for name in values:
-        if not by_name[name].exists_for({**base, **values}):
-            condition = by_name[name]
+        condition = by_name[name]
+        is_open = condition.when in by_name and condition.when not in values  # The sampler may draw another value.
+        if is_open or not condition.exists_for({**base, **values}):
             allowed = " or ".join(map(str, condition.when_values))
             raise UserError(f"{name} exists only with {condition.when}={allowed}; give that value too")
     return values

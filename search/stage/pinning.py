@@ -24,10 +24,10 @@ from search.stage.distributions import count, describe_distribution, holds, step
 from search.stage.extending import earlier_studies, extended, is_extended
 from search.stage.feasibility import DRAWS, Feasible, anything
 from search.stage.guesses import GuidedRandomSampler, guesses
-from search.stage.hand_picked import inside
 from search.stage.rungs import rung_epochs
 from search.stage.seeds import derive_seed
 from search.stage.suggest import suggest_config
+from search.stage.tries import inside
 from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Around, Confirm, Space, Stage, Study, When
 from studies.probe import Probe

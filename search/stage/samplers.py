@@ -152,7 +152,8 @@ def _maximizes(study: Study) -> bool:
 def make_sampler(stage: PinnedStage, earlier: Sequence[Study] = ()) -> BaseSampler:
     """The sampler of a stage. `earlier` are the Optuna studies of the stages that it extends.
 
-    Grid and random stages have all parameters fixed in advance, so they never use it.
+    Grid and random stages have all parameters fixed in advance. A random stage uses it only for what a user leaves out
+    of a hand-picked trial.
     """
     startup = max(2, min(STARTUP_TRIALS, stage.trials // 4))
 

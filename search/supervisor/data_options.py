@@ -12,6 +12,9 @@ from data.source import typed_source
 from data.spec import DataSpec
 from studies.definition import Study
 
+MOST_MEGAPIXELS = 100_000
+"""The largest `--max-megapixels`; a larger one is taken for a number of pixels."""
+
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that select images, divide them and decode them."""
@@ -59,8 +62,8 @@ def data_spec(study: Study | None, options: argparse.Namespace) -> DataSpec:
     if options.background:
         check_background(options.background)
     megapixels = options.max_megapixels
-    if megapixels is not None and not 0 < megapixels <= 100_000:
-        raise UserError(f"--max-megapixels {megapixels:g}: give a number above 0")
+    if megapixels is not None and not 0 < megapixels <= MOST_MEGAPIXELS:
+        raise UserError(f"--max-megapixels {megapixels:g}: give a number above 0 and at most {MOST_MEGAPIXELS:,}")
     return DataSpec(
         source=source,
         **(_division(study) if study else {}),

@@ -19,6 +19,7 @@ from search.stage.extending import pool_start
 from search.stage.pinning import pin_search
 from search.stage.rungs import expected_epochs
 from search.supervisor.estimate_probe import probe_s, typical_candidate
+from search.supervisor.memory import lacks_memory
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Stage, Study
 from studies.probe import Probe
@@ -135,16 +136,20 @@ def _epoch_s(config: TrainConfig, workloads: WorkloadBuilder, device: torch.devi
     data = workloads.open_data(config)
     share = min(1.0, MEASURED_BATCHES * config.batch_size / len(data.search.train))
     config = with_values(config, {"epochs": 2, "patience": 0})
-    few = replace(
-        data,
-        train=to_device(_first(data.search.train, share), device),
-        val=to_device(_first(data.search.val, share), device),
-    )
     classes = len(data.search.classes)
     try:
+        few = replace(
+            data,
+            train=to_device(_first(data.search.train, share), device),
+            val=to_device(_first(data.search.val, share), device),
+        )
         work = workloads.prepare(config, few, seed=0)
         epochs = list(fit(work.learning, work.train, work.val, config, classes=classes, device=device, seed=0))
-    except (InfeasibleConfig, TrainingDiverged, torch.OutOfMemoryError):
+    except (InfeasibleConfig, TrainingDiverged):
+        return None
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
         return None
     return epochs[-1].duration_s / share
 

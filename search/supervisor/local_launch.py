@@ -93,6 +93,8 @@ class LocalLauncher:
     def _restart(self, index: int) -> None:
         self._running[index] = self._launch(index)
         self._running[index].begin()
+        if self._stopping:  # `drain` was called by a signal during the launch, and did not know this worker yet.
+            self._running[index].process.send_signal(signal.SIGTERM)
 
     def _wait_for_room(self, index: int) -> None:
         device = self._device_of[index]

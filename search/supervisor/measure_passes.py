@@ -17,6 +17,7 @@ from data.errors import InfeasibleConfig
 from models.config import TrainConfig
 from models.registry import resolved
 from search.stage.combining_time import PassTimes
+from search.supervisor.memory import lacks_memory
 from search.trials.validation_predictions import predict
 from search.trials.workload import WorkloadBuilder, input_statistics
 
@@ -33,8 +34,11 @@ def measure_passes(configs: Sequence[TrainConfig], workloads: WorkloadBuilder, d
     for config in configs:
         try:
             slowest = max(slowest, _passes(resolved(config), workloads, device), key=lambda passes: passes.val_s)
-        except (InfeasibleConfig, torch.OutOfMemoryError):
+        except InfeasibleConfig:
             continue
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
     return slowest
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from optuna.trial import FrozenTrial
 
@@ -12,11 +14,14 @@ from search import names
 from search.stage.budget import Budget, with_fewer_epochs
 from search.stage.extending import pool_start
 from search.stage.feasibility import feasible_on
+from search.stage.gang_size import gang_size
 from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
+from search.store.optuna_private import database_id
 from search.store.pinned_stage import PinnedStage
 from search.store.records import read_stages, read_study
 from search.store.storage import Storage
 from search.supervisor.budget_changes import ablation_changes, confirmation_changes, stage_changes
+from search.supervisor.epoch_times import epoch_times_s
 from search.text import plural
 from studies.definition import Ablation, Stage, Study
 
@@ -56,14 +61,23 @@ class StagePinner:
 
     def pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""
-        epoch_s = [trial.user_attrs[names.EPOCH_S] for trial, _ in best]
+        searched = read_stages(self._storage, self._study.name)[-1].pinned
+        sizes = [gang_size(trial, searched) for trial, _ in best]
+        epoch_s = [self._epoch_s(trial) * size for (trial, _), size in zip(best, sizes, strict=True)]
         epochs = max(config.epochs for _, config in best)
-        trained = max(trial.user_attrs[names.EPOCHS_DONE] for trial, _ in best) // max(1, self._study.folds)
-        confirm = self._budget.fit_confirmation(epochs, epoch_s, trained)
-        wanted = replace(self._study.confirm, finalists=min(self._study.confirm.finalists, len(best)))
-        self._say_changes(confirm.name, confirmation_changes(wanted, confirm, epochs))
+        trained = max(len(trial.intermediate_values) for trial, _ in best) // max(1, self._study.folds)
+        confirm = self._budget.fit_confirmation(epochs, epoch_s, trained, math.floor(max(sizes)))
+        wanted, fitted = (
+            replace(size, finalists=min(size.finalists, len(best))) for size in (self._study.confirm, confirm)
+        )
+        self._say_changes(confirm.name, confirmation_changes(wanted, fitted, epochs))
         configs = [config for _, config in best[: confirm.finalists]]
         return pin_confirmation(self._study, confirm, configs, most_seeds=self._budget.most_seeds)
+
+    def _epoch_s(self, trial: FrozenTrial) -> float:
+        """Mean seconds of the trial's epochs. One that was cut before it could go on has stored only its epochs."""
+        stored: float | None = trial.user_attrs.get(names.EPOCH_S)
+        return fmean(epoch_times_s(self._storage, database_id(trial))) if stored is None else stored
 
     def pin_ablation(self, ablation: Ablation, base: TrainConfig) -> PinnedStage:
         """Pin an ablation around this configuration."""

@@ -14,7 +14,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from search import names
+from search.stage.gang_size import gang_size
 from search.store.optuna_private import study_database_id
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, update_stage
 from search.store.storage import Storage
 
@@ -47,7 +49,8 @@ def add_trials(
     if planned_end is None or not free or pinned.early_end or waiting >= (1 if pinned.is_final else max(1, running)):
         return record
     more = len(pinned.bases) if pinned.is_final else max(1, running)
-    needed_s = _run_s(trials) * (1 + math.ceil(more / max(1, running))) if pinned.is_final else _epoch_s(trials)
+    rounds = 1 + math.ceil(more / max(1, running))
+    needed_s = _run_s(trials, pinned) * rounds if pinned.is_final else _epoch_s(trials, pinned)
     if time.time() + needed_s > planned_end:
         return record
     larger = replace(record, pinned=replace(pinned, trials=pinned.trials + min(more, free)))
@@ -56,16 +59,17 @@ def add_trials(
     return larger
 
 
-def _epoch_s(trials: Sequence[FrozenTrial]) -> float:
-    """Mean seconds of an epoch; infinite before a trial has ended."""
-    return _mean(trials, names.EPOCH_S)
+def _epoch_s(trials: Sequence[FrozenTrial], stage: PinnedStage) -> float:
+    """Mean seconds of an epoch, of a gang's if there are gangs; infinite before a trial has ended."""
+    return _mean(trials, names.EPOCH_S, stage)
 
 
-def _run_s(trials: Sequence[FrozenTrial]) -> float:
-    """Mean seconds of a whole run; infinite before one has ended."""
-    return _mean([trial for trial in trials if trial.state == TrialState.COMPLETE], names.DURATION_S)
+def _run_s(trials: Sequence[FrozenTrial], stage: PinnedStage) -> float:
+    """Mean seconds of a whole run, of a gang's if there are gangs; infinite before one has ended."""
+    return _mean([trial for trial in trials if trial.state == TrialState.COMPLETE], names.DURATION_S, stage)
 
 
-def _mean(trials: Sequence[FrozenTrial], attribute: str) -> float:
-    known = [trial.user_attrs[attribute] for trial in trials if attribute in trial.user_attrs]
+def _mean(trials: Sequence[FrozenTrial], attribute: str, stage: PinnedStage) -> float:
+    """The mean of an attribute that holds a time, which in a gang is the trial's share."""
+    known = [trial.user_attrs[attribute] * gang_size(trial, stage) for trial in trials if attribute in trial.user_attrs]
     return fmean(known) if known else math.inf

@@ -6,20 +6,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import SieveError
+from models.values import to_flat
 from search import names
 from search.stage.rungs import to_continue
 from search.stage.snapshot import has_result, stage_trials
-from search.store.claims import Result, claim_next, finish
+from search.store.claims import Claim, Result, claim_next, finish
 from search.store.paused import read_rung_trials
 from search.store.processes import process_name
 from search.store.reaping import reap
 from search.store.records import StageRecord, update_stages
 from search.store.storage import Storage
 from search.supervisor.early_end import EarlyEnding
+from search.supervisor.epoch_times import epoch_times_s
 from search.supervisor.launch import Launcher
 from search.supervisor.stage_queue import add_trials
 from search.text import plural
@@ -148,10 +151,29 @@ class StageWait:
         return [replace(record, deadline=due_end) for record in records]
 
     def _skip_waiting(self, record: StageRecord, numbers: Sequence[int] | None = None) -> None:
-        """Record the trials that are still waiting, if given those of `numbers`, as skipped."""
+        """Record the trials that are still waiting, if given those of `numbers`: as skipped, or as cut if they have
+        epochs.
+        """
         skipped = Result(outcome="failed", attributes={names.SKIPPED: True, names.REASON: NOT_BEGUN})
         while (claim := claim_next(self._storage, record.optuna_study, process_name(), numbers=numbers)) is not None:
-            finish(self._storage, claim, skipped)
+            times_s = epoch_times_s(self._storage, claim.trial_id)
+            finish(self._storage, claim, self._cut(record, claim, times_s) if times_s else skipped)
+
+    def _cut(self, record: StageRecord, claim: Claim, times_s: Sequence[float]) -> Result:
+        """The result of a trial that went back into the queue after some epochs: as if a worker had cut it there."""
+        from search.trials.trial_run import OUT_OF_TIME  # Here: it needs torch.
+
+        params = stage_trials(self._storage, record)[claim.number].params
+        attributes = {
+            names.OUT_OF_TIME: True,
+            names.REASON: OUT_OF_TIME,
+            names.CONFIG: to_flat(record.pinned.config(params)),
+            names.SEED: record.pinned.seeds[claim.number],
+            names.EPOCHS_DONE: len(times_s),
+            names.EPOCH_S: fmean(times_s),
+            names.DURATION_S: round(sum(times_s), 3),
+        }
+        return Result(outcome="pruned", attributes=attributes)
 
 
 def most_common_reason(trials: Sequence[FrozenTrial]) -> str:

@@ -16,7 +16,7 @@ from data.errors import UserError
 from models.values import parse_assignment
 from search.cli import CommandParser, command_parser, main_guard
 from search.settings import Settings, enter_home
-from search.stage.hand_picked import for_waiting_slots
+from search.stage.hand_picked import for_waiting_slots, given_trials
 from search.store.find import find_study
 from search.store.hand_picked import pick_next
 from search.store.records import read_stages
@@ -32,12 +32,13 @@ def try_next(settings: Settings, study: str, chosen: dict[str, str]) -> dict[str
     """
     storage = open_storage(settings.storage_url, create=False)
     try:
-        find_study(storage, study)
+        definition = find_study(storage, study).definition
         running = [stage for stage in read_stages(storage, study, state="open") if not stage.pinned.is_final]
         if not running:
             raise UserError(f"{study} has no running search stage; `sieve status --study {study}` shows its stages")
         stage = running[-1]
-        parameters = for_waiting_slots(stage.pinned, chosen)
+        given = given_trials(definition, stage.position)
+        parameters = for_waiting_slots(stage.pinned, chosen, given=given)
         number = pick_next(storage, stage.optuna_study, parameters)
     finally:
         storage.close()

@@ -20,6 +20,8 @@ from search.store.records import StageRecord
 from search.verdict.factorial import BlockModel, Run
 
 CONFIDENCE = 0.95
+_ENDED_BY_TIME = {names.SKIPPED, names.OUT_OF_TIME}
+"""Marks of runs that time did not allow: the finalist is not at fault, and its other runs are not better for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def read_finalists(record: StageRecord, trials: Sequence[FrozenTrial]) -> list[F
             finalists.append(
                 Finalist(
                     index=index,
-                    lost_runs=sum(not trial.user_attrs.get(names.SKIPPED) for trial in own) - len(runs),
+                    lost_runs=sum(not trial.user_attrs.keys() & _ENDED_BY_TIME for trial in own) - len(runs),
                     config=runs[0].user_attrs[names.CONFIG],
                     values={run.user_attrs[names.SEED]: float(run.value or 0.0) for run in runs},
                     val_accuracies={run.user_attrs[names.SEED]: run.user_attrs[names.VAL_ACCURACY] for run in runs},

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial
 
 from data.spec import DataSpec
-from models.config import FlexCNNConfig
+from models.config import FlexCNNConfig, TrainConfig
 from search import names
 from search.settings import Settings
 from search.stage.feasibility import feasible_on
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
-from search.store.claims import Claim, Result, claim_next
+from search.stage.suggest import suggest_config
+from search.store.claims import Claim, Result, claim_next, release
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
-from search.store.records import StageRecord, add_epochs, pin_stage
+from search.store.records import EpochRecord, StageRecord, add_epochs, pin_stage
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.supervisor.stage_queue import fill_queue
@@ -106,3 +110,26 @@ def open_stage(storage: Storage, pinned: PinnedStage | None = None, *, position:
     pin_stage(storage, record)
     fill_queue(storage, record)
     return OpenStage(storage=storage, pinned=pinned, record=record)
+
+
+def put_back_after_epochs(stage: OpenStage, claim: Claim, *, seconds: Sequence[float]) -> TrainConfig:
+    """Draw a claimed trial's parameters, report an epoch that took each of these seconds, and put the trial back into
+    the queue, as after the loss of its worker; returns its configuration.
+    """
+    study = stage.storage.load_study(stage.record.optuna_study)
+    config = suggest_config(stage.pinned, stage.storage.open_trial(study, claim.trial_id))
+    epochs = [
+        EpochRecord(trial_id=claim.trial_id, epoch=epoch, metrics={"duration_s": duration_s}, value=0.4)
+        for epoch, duration_s in enumerate(seconds, start=1)
+    ]
+    add_epochs(stage.storage, epochs)
+    release(stage.storage, claim)
+    return config
+
+
+def having_had_its_worker_for(trial: FrozenTrial, seconds: float) -> FrozenTrial:
+    """A copy of a trial that has ended, with this time between its claim and its end."""
+    changed, begun = copy(trial), trial.datetime_start
+    assert begun is not None
+    changed.datetime_complete = begun + timedelta(seconds=seconds)
+    return changed

@@ -16,7 +16,7 @@ from search.store.hand_picked import pick_next
 from search.store.records import create_study, update_stage
 from search.store.storage import Storage
 from search.store.study_data import StudyData
-from search.store.study_definition import StudyDefinition
+from search.store.study_definition import StageDefinition, StudyDefinition
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Space, choice
 from tests.search.conftest import OpenStage, open_stage
@@ -65,6 +65,17 @@ def test_only_a_running_search_stage_takes_picked_parameters(stage: OpenStage, t
     update_stage(stage.storage, stage.record, state="closed")
     with pytest.raises(UserError, match="tiny has no running search stage"):
         run(tmp_path, "dropout=0.2")
+
+
+def test_the_trials_that_a_study_picked_itself_are_kept(
+    sqlite: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = StageDefinition(name="one", trials=3, epochs=1, tries=({"dropout": 0.2},))
+    data = StudyData(spec=DataSpec(source="digits"))
+    create_study(sqlite, "tiny", definition=StudyDefinition(stages=(own,)), data=data)
+    open_stage(sqlite, trials=3, epochs=1, sampler="random", space=SPACE, tries=own.tries)
+    run(tmp_path, "dropout=0.1")
+    assert json.loads(capsys.readouterr().out)["trial"] == 2
 
 
 def test_a_trial_is_picked_once_and_never_taken_from_a_worker(storage: Storage) -> None:

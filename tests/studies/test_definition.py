@@ -104,6 +104,12 @@ def test_choices_that_a_database_cannot_give_back_are_refused_with_what_can_be_w
         study(space={"kernel_size": distribution})
 
 
+def test_a_confirmation_has_at_most_one_run_of_a_finalist_on_each_fold() -> None:
+    whole = replace(study(), confirm=Confirm(seeds=2), folds=2)
+    with pytest.raises(UserError, match=r"mine: a confirmation on 2 folds .* at most 2 seeds, not 3: .*seeds=2\)"):
+        replace(whole, confirm=Confirm(seeds=3))
+
+
 @pytest.mark.parametrize("confirm", [Confirm(combine="soup"), Confirm(mirror=True)])
 def test_a_combination_needs_seeds_that_measure_the_noise_and_a_single_validation_set(confirm: Confirm) -> None:
     whole = study()

@@ -56,3 +56,9 @@ def test_the_staged_studies_can_be_searched_flat(name: str) -> None:
 def test_a_flat_search_may_end_early_if_a_stage_may() -> None:
     (stage,) = flatten(replace(STUDY, stages=(FIRST, replace(SECOND, early_end=True)))).stages
     assert stage.early_end and not flatten(STUDY).stages[0].early_end
+
+
+def test_a_flat_search_begins_with_the_hand_picked_trials_of_all_stages() -> None:
+    picked = [replace(FIRST, tries=({"filters": 16},)), replace(SECOND, tries=({"scheduler": "step"},))]
+    (stage,) = flatten(replace(STUDY, stages=tuple(picked))).stages
+    assert stage.tries == ({"filters": 16}, {"scheduler": "step"})

@@ -53,9 +53,29 @@ def test_epochs_are_scaled_wherever_they_stand() -> None:
     assert scaled.stages[0].space_around(STUDY.config)["epochs"] == choice(1, 2)
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
-def test_a_scale_that_is_not_above_zero_is_an_error(scale: float) -> None:
-    with pytest.raises(UserError, match="--trials-scale"):
+PICKED = replace(
+    STUDY,
+    stages=(
+        replace(STUDY.stages[0], tries=({"dropout": 0.1, "epochs": 20}, {"dropout": 0.0})),
+        replace(STUDY.stages[1], tries=({"learning_rate": 1e-3},)),
+    ),
+)
+
+
+def test_a_fixed_field_leaves_the_hand_picked_trials_too() -> None:
+    fixed = fix_fields(PICKED, {"dropout": 0.3})
+    assert [stage.tries for stage in fixed.stages] == [({"epochs": 20},), ({"learning_rate": 1e-3},)]
+
+
+def test_epochs_of_hand_picked_trials_are_scaled_like_those_of_the_space() -> None:
+    first = scale_epochs(PICKED, 0.1).stages[0]
+    assert first.tries == ({"dropout": 0.1, "epochs": 2}, {"dropout": 0.0})
+    assert first.tries[0]["epochs"] in first.space_around(STUDY.config)["epochs"].choices
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), 2000.0])
+def test_a_scale_outside_its_limits_is_an_error_that_names_both(scale: float) -> None:
+    with pytest.raises(UserError, match=r"--trials-scale .*: give a number above 0 and at most 1000, such as 0\.1"):
         scale_trials(STUDY, scale)
 
 

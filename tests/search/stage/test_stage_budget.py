@@ -80,13 +80,14 @@ def test_too_little_time_gives_the_fewest_trials_and_shorter_ones() -> None:
 
 
 def test_too_little_time_cuts_the_epochs_of_a_space_that_varies_them_too() -> None:
-    varied = replace(STUDY.stages[1], space={**SPACE, "epochs": choice(3, 6, 12)})
+    varied = replace(STUDY.stages[1], space={**SPACE, "epochs": choice(3, 6, 12)}, tries=({"epochs": 12},))
     fitted = budget(20).fit_stage(1, varied)
     choices = fitted.space_around(FlexCNNConfig())["epochs"].choices
     share = fitted.epochs / 6
+    assert fitted.tries[0]["epochs"] in choices
     assert 0 < max(choices) <= 12 * share + 1 and min(choices) >= 1
 
-    whole = replace(varied, space={"epochs": IntDistribution(4, 12)})
+    whole = replace(varied, space={"epochs": IntDistribution(4, 12)}, tries=())
     distribution = budget(20).fit_stage(1, whole).space_around(FlexCNNConfig())["epochs"]
     assert distribution.high < 12
 
@@ -198,6 +199,29 @@ def test_a_confirmation_counts_what_each_finalist_costs() -> None:
     slow_and_fast = budget(50).fit_confirmation(20, [2.0, 1.0])
     both_slow = budget(50).fit_confirmation(20, [2.0, 2.0])
     assert (slow_and_fast.epochs or 0) > (both_slow.epochs or 0)
+
+
+def test_a_confirmation_counts_the_time_of_gangs_that_a_worker_trains_at_once() -> None:
+    """Three runs take one worker 3 s an epoch together; a second worker cannot take a part of the gang."""
+    together = budget(75).fit_confirmation(20, [3.0] * 3, gang=3)
+    assert (together.finalists, together.seeds) == (3, 2) and 20 <= (together.epochs or 0) <= 24
+    one_gpu = budget(75, workers=1).fit_confirmation(20, [3.0] * 3, gang=3)
+    assert (one_gpu.finalists, one_gpu.seeds) == (2, 2) and (one_gpu.epochs or 0) <= 12
+
+
+def test_the_gangs_of_a_confirmation_on_folds_have_a_run_of_each_finalist_at_most() -> None:
+    study = replace(STUDY, folds=4)
+    given = TimeBudget(study, 75 + REGISTRATION_S, (200.0, 100.0, 100.0), 1)
+    confirm = given.fit_confirmation(20, [1.0] * 3, gang=16)
+    assert (confirm.finalists, confirm.seeds) == (3, 3) and 20 <= (confirm.epochs or 0) <= 24
+
+
+def test_a_confirmation_on_folds_gets_no_second_run_on_a_fold() -> None:
+    """A run of each finalist on each fold is all that there is."""
+    study = replace(STUDY, folds=4)
+    costs = (200.0, 100.0, 100.0)
+    confirm = TimeBudget(study, 6_000, costs, 2).fit_confirmation(20, [1.0] * 3)
+    assert (confirm.seeds, confirm.epochs) == (4, 40)
 
 
 POOL = replace(

@@ -18,7 +18,7 @@ from search.store.records import StageRecord, read_stages
 from search.store.storage import Storage
 from search.supervisor.stage_queue import add_trials
 from studies.definition import Confirm, choice
-from tests.search.conftest import CONFIG, open_stage, tiny
+from tests.search.conftest import CONFIG, having_had_its_worker_for, open_stage, tiny
 
 STUDY = tiny(trials=3, space={"dropout": FloatDistribution(0.0, 0.1)})
 HOUR = 3600.0
@@ -97,6 +97,16 @@ def test_the_confirmation_gets_none_if_the_runs_would_end_late(sqlite: Storage) 
     record = confirmation(sqlite)
     begin(sqlite, record, end=1)  # One run is going on, and two more would follow it one after the other.
     assert add(sqlite, record, 29.0).trials == 2
+
+
+def test_gangs_get_as_much_time_as_they_have_taken_together(sqlite: Storage) -> None:
+    """Each run had its worker for 20 s together with another one; its duration of 10 s is its share."""
+    record = confirmation(sqlite)
+    begin(sqlite, record, end=2)
+    trials = [having_had_its_worker_for(trial, 20.0) for trial in stage_trials(sqlite, record)]
+    alone = stage_trials(sqlite, record)
+    assert add_trials(sqlite, record, trials, time.time() + 55.0) is record
+    assert add_trials(sqlite, record, alone, time.time() + 55.0) is not record
 
 
 def test_a_space_with_few_configurations_has_no_more_slots_than_those(sqlite: Storage) -> None:

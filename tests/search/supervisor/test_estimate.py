@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from data.errors import SieveError
 from models.config import TrainConfig
@@ -54,6 +55,18 @@ def test_configurations_that_cannot_be_trained_do_not_stop_the_measurement(
     values = {"optimizer": "sgd", "batch_norm": False}
     study = tiny(space=space, values=values)
     assert estimate(study, digits, CPU, 1)[0].epoch_s > 0
+
+
+@pytest.mark.parametrize("name", ["to_device", "fit"])
+def test_a_device_that_others_fill_is_a_one_line_error(
+    name: str, digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(cost, name, full)
+    with pytest.raises(SieveError, match="tiny: neither the start configuration nor"):
+        estimate(tiny(), digits, CPU, 1)
 
 
 def test_a_study_without_a_trainable_configuration_is_a_one_line_error(digits: WorkloadBuilder) -> None:

@@ -15,9 +15,11 @@ import pytest
 
 from data.errors import SieveError, UserError
 from search.store.reaping import MAX_LOSSES
+from search.supervisor import local_launch
 from search.supervisor.early_deaths import MAX_EARLY_DEATHS, EarlyDeaths
 from search.supervisor.full_devices import FullDevices
 from search.supervisor.gpu_capacity import GpuCapacity
+from search.supervisor.launch import WorkerProcess, start_worker
 from search.supervisor.local_launch import LocalLauncher
 from search.terminal import BAD_INPUT, DEVICE_FULL
 from search.timing import DEFAULT_TIMING, Timing
@@ -227,6 +229,23 @@ def test_workers_that_were_asked_to_end_are_not_restarted(make_launcher: Callabl
     launcher.drain()
     wait_for(lambda: launcher.alive() == 0)
     assert launcher.restart_dead() == 2 and launcher.alive() == 0
+
+
+def test_a_worker_that_is_started_while_the_user_interrupts_is_asked_to_end_too(
+    make_launcher: Callable[..., LocalLauncher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = make_launcher(WAITS)
+    running_workers(1)[0].kill()
+    wait_for(lambda: launcher.alive() == 0)
+
+    def interrupted(*args: object, **options: object) -> WorkerProcess:
+        started = start_worker(*args, **options)
+        launcher.drain()  # As the handler of Ctrl-C does, before the launcher knows the new worker.
+        return started
+
+    monkeypatch.setattr(local_launch, "start_worker", interrupted)
+    assert launcher.restart_dead() == 1
+    wait_for(lambda: launcher.alive() == 0)
 
 
 def test_a_worker_that_ignores_signals_is_killed(make_launcher: Callable[..., LocalLauncher], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -36,14 +37,30 @@ def test_a_real_network_is_built_and_takes_time(digits: WorkloadBuilder) -> None
     assert 0 < passes.val_s < passes.train_s
 
 
+FULL = [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("CUDA error: out of memory")]
+
+
+@pytest.mark.parametrize("error", FULL, ids=["torch", "driver"])
 def test_a_network_that_finds_no_memory_beside_the_workers_reserves_nothing(
+    error: RuntimeError, digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "predict", raising(error))
+    assert measure_passes([CONFIG], digits, CPU).val_s == 0
+
+
+def test_another_error_of_a_network_is_not_taken_for_a_lack_of_memory(
     digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(network: nn.Module, batches: EvalBatches) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(module, "predict", raising(torch.AcceleratorError("CUDA error: unspecified launch failure")))
+    with pytest.raises(torch.AcceleratorError, match="launch failure"):
+        measure_passes([CONFIG], digits, CPU)
 
-    monkeypatch.setattr(module, "predict", full)
-    assert measure_passes([CONFIG], digits, CPU).val_s == 0
+
+def raising(error: RuntimeError) -> Callable[[nn.Module, EvalBatches], None]:
+    def fail(network: nn.Module, batches: EvalBatches) -> None:
+        raise error
+
+    return fail
 
 
 def _filters(network: nn.Module) -> int:

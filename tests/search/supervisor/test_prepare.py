@@ -88,3 +88,11 @@ def test_the_error_for_a_misspelled_data_set_names_the_nearest(tmp_path: Path) -
 def test_impossible_requests_are_refused(line: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         request(tmp_path, f"--study quickstart {line}")
+
+
+@pytest.mark.parametrize("megapixels", ["0", "-1", "200000"])
+def test_a_limit_of_megapixels_outside_its_range_is_an_error_that_names_both_ends(
+    tmp_path: Path, megapixels: str
+) -> None:
+    with pytest.raises(UserError, match=f"--max-megapixels {megapixels}: give a number above 0 and at most 100,000"):
+        request(tmp_path, f"--study quickstart --max-megapixels={megapixels}")

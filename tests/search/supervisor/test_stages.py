@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from data.errors import SieveError
 from models.config import TrainConfig
 from models.values import to_flat
 from search import names
+from search.stage.bases import handed_on
 from search.stage.budget import Budget, UnlimitedBudget
 from search.stage.snapshot import stage_snapshot, stage_trials
 from search.store.claims import Claim, Result, claim_next, finish
@@ -23,10 +25,10 @@ from search.store.storage import Storage
 from search.store.study_definition import StudyDefinition
 from search.supervisor.stage_queue import fill_queue
 from search.supervisor.stages import StageRunner
-from search.supervisor.wait_for_stage import Interrupted
+from search.supervisor.wait_for_stage import Interrupted, StageWait
 from search.timing import Timing
 from studies.definition import Confirm, Stage, Study, choice
-from tests.search.conftest import DATA, tiny
+from tests.search.conftest import DATA, open_stage, put_back_after_epochs, tiny
 
 Outcome = Callable[[Claim, PinnedStage], Result]
 STUDY = replace(
@@ -100,7 +102,7 @@ class _HalfTheTime(UnlimitedBudget):
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         return replace(stage, epochs=1)
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         return replace(self._study.confirm, seeds=1)
 
 
@@ -112,7 +114,7 @@ class _Expecting(UnlimitedBudget):
     def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
         self.calls.append([(to_flat(config)["dropout"], to_flat(config)["filters"]) for config in configs])
 
-    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1) -> Confirm:
+    def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         self.calls.append("fit")
         return self._study.confirm
 
@@ -266,3 +268,25 @@ def test_time_that_ends_an_extended_stage_skips_only_what_has_not_begun(sqlite: 
     one, two = (stage_snapshot(sqlite, record) for record in read_stages(sqlite, EXTENDED.name)[:2])
     assert (one.complete, one.skipped) == (1, 3)
     assert (two.complete, two.skipped) == (4, 0)
+
+
+def test_a_trial_that_waits_to_go_on_when_time_is_up_is_cut_with_its_epochs(sqlite: Storage) -> None:
+    """Its worker was lost after it had continued a paused trial, so the trial is not marked as paused any more."""
+    stage = open_stage(
+        sqlite, trials=3, epochs=8, pruner="asha", sampler="random", space={"dropout": FloatDistribution(0.0, 0.2)}
+    )
+    done, lost = stage.claim(), stage.claim()
+    finish(sqlite, done, complete(done, stage.pinned))
+    config = put_back_after_epochs(stage, lost, seconds=(2.0, 4.0))
+    wait = StageWait(
+        sqlite, Workers(sqlite, complete, trials=0),
+        is_interrupted=lambda: False, on_tick=lambda: None, say=print, timing=Timing(stage_poll_s=0.0),
+    )  # fmt: skip
+
+    wait.until_ended([replace(stage.record, deadline=time.time() - 1)])
+
+    _, cut, skipped = trials = stage_trials(sqlite, stage.record)
+    assert (cut.state, cut.user_attrs[names.OUT_OF_TIME]) == (TrialState.PRUNED, True)
+    assert (cut.user_attrs[names.EPOCHS_DONE], cut.user_attrs[names.EPOCH_S]) == (2, 3.0)
+    assert skipped.user_attrs[names.SKIPPED] and names.SKIPPED not in cut.user_attrs
+    assert handed_on(stage.pinned, trials, 2)[1] == (cut, config)

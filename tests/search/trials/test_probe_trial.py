@@ -19,7 +19,7 @@ from search.trials.artifacts import SharedFolder
 from search.trials.interruption import WorkerStopped
 from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
-from studies.definition import Study
+from studies.definition import Confirm, Study
 from studies.probe import Probe
 from tests.search.conftest import CPU, OpenStage, open_stage
 
@@ -35,7 +35,9 @@ def context(sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path) -> TrialCo
 
 def probe_stage(storage: Storage, *backbones: str, images: int = 150, folds: int = 0) -> OpenStage:
     probe = Probe(backbones=backbones, images=images)
-    study = Study(name="tiny", description="", config=CONFIG, stages=(probe,), folds=folds)
+    study = Study(
+        name="tiny", description="", config=CONFIG, stages=(probe,), confirm=Confirm(seeds=2), folds=folds
+    )  # fmt: skip
     return open_stage(storage, pin_search(study, 0, probe, [CONFIG]))
 
 

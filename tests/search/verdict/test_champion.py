@@ -103,10 +103,11 @@ def test_a_finalist_that_diverged_on_a_seed_does_not_win_with_the_others() -> No
     assert [finalist.index for finalist in read_finalists(record, trials)] == [1, 0]
 
 
-def test_a_run_skipped_for_lack_of_time_does_not_count_as_lost() -> None:
+@pytest.mark.parametrize(("state", "mark"), [(TrialState.FAIL, names.SKIPPED), (TrialState.PRUNED, names.OUT_OF_TIME)])
+def test_a_run_that_time_does_not_allow_does_not_count_as_lost(state: TrialState, mark: str) -> None:
     record, trials = confirmed([[0.95, 0.95], [0.80, 0.80]])
-    trials[2].state = TrialState.FAIL
-    trials[2].user_attrs[names.SKIPPED] = True
+    trials[2].state = state
+    trials[2].user_attrs[mark] = True
     assert [finalist.index for finalist in read_finalists(record, trials)] == [0, 1]
 
 
