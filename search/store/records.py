@@ -77,7 +77,7 @@ class StageRecord:
     """Name of the Optuna study that holds the stage's trials."""
     pinned: PinnedStage
     state: StageState
-    """`open` while workers may claim its trials, `closed` afterwards."""
+    """`filling` while its trials are being queued, `open` while workers may claim them, `closed` afterwards."""
     opened_at: float
     """Time at which the stage was pinned, in seconds since the epoch."""
     deadline: float | None
