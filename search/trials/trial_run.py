@@ -74,9 +74,9 @@ class TrialRun:
     """Time at which the stage ends by the time budget, in seconds since the epoch; None without a limit, and in the
     last stage of a study, which is never cut."""
     clock: TrialClock = field(default_factory=TrialClock)
-    reported: frozenset[int] = frozenset()
-    """Steps that an earlier owner of the trial reported; they are trained again at most, and not reported again."""
-    faults: int = 0
+    reported: frozenset[int] = field(init=False)
+    """Steps that were reported before this run; they are trained again at most, and not reported again."""
+    faults: int = field(init=False)
     """How often the trial broke the process that trained it."""
     best_epochs: list[EpochMetrics] = field(default_factory=list)
     """The best epoch of each fold that is trained to its end."""
@@ -84,13 +84,13 @@ class TrialRun:
     """The trial's attributes so far, which its result will hold beside its value; the keys are in `search.names`."""
 
     def __post_init__(self) -> None:
-        stored = frozen_copy(self.trial)  # As it was when it was claimed: no other process writes to it.
+        stored = frozen_copy(self.trial)  # As it was claimed, with the epochs that this process has reported since.
         self.reported = frozenset(stored.intermediate_values)
         self.faults = stored.user_attrs.get(names.FAULTS, 0)
 
     def restarted(self) -> TrialRun:
         """The same trial before its first epoch; epochs that it has reported stay reported."""
-        return replace(self, clock=TrialClock(), best_epochs=[], attributes={}, reported=frozenset(), faults=0)
+        return replace(self, clock=TrialClock(), best_epochs=[], attributes={})
 
     @property
     def seed(self) -> int:
