@@ -11,6 +11,7 @@ import torch
 
 from data.errors import DeviceFull, DoesNotFit, SieveError
 from search import names
+from search.devices import FULL_SHARE
 from search.stage.snapshot import stage_trials
 from search.store.claims import Result
 from search.store.records import WorkerRecord, create_study, read_study, show_worker
@@ -70,10 +71,12 @@ def test_a_trial_on_a_gpu_that_another_program_fills_is_not_infeasible_at_once(
         run_out(sqlite, on_gpu, monkeypatch, error)
 
 
-def test_a_trial_that_is_too_large_for_a_free_gpu_is_infeasible(
-    sqlite: Storage, on_gpu: TrialContext, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("others_gib", [1, 60], ids=["free", "has room for a new worker"])
+def test_a_trial_that_is_too_large_for_a_gpu_with_room_is_infeasible(
+    others_gib: int, sqlite: Storage, on_gpu: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, others_gib=1)
+    use(monkeypatch, others_gib=others_gib)
+    assert others_gib <= FULL_SHARE * 80  # The supervisor starts workers here, so none may end for it.
     assert run_out(sqlite, on_gpu, monkeypatch).attributes[names.INFEASIBLE]
 
 
