@@ -203,6 +203,15 @@ def open_optuna_studies(storage: Storage, study: str) -> list[str]:
 
 
 @retried
+def read_deadline(storage: Storage, optuna_study: str) -> float | None:
+    """The time at which a stage must end, in seconds since the epoch; None without a time budget."""
+    query = select(stages.c.deadline).where(stages.c.optuna_study == optuna_study)
+    with storage.reader.begin() as connection:
+        deadline: float | None = connection.execute(query).scalar_one_or_none()
+    return deadline
+
+
+@retried
 def pin_stage(storage: Storage, record: StageRecord) -> None:
     """Record a pinned stage, once. Raises IntegrityError if another one is recorded at its position."""
     try:

@@ -20,6 +20,7 @@ from search.store.records import StageRecord
 from search.store.storage import Storage
 from search.timing import Timing
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
+from search.trials.stage_end import StageEnd
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
 
@@ -53,12 +54,12 @@ def claim_trials(
     owner: str,
     gang_size: int,
     continuing: Claim | None = None,
-    ends_at: float | None = None,
+    end: StageEnd | None = None,
 ) -> list[TrialRun]:
     """Claim the next waiting trial, and as many after it, up to `gang_size`, as belong to the same gang.
 
     `continuing` is a claim of a trial of the stage that goes on; it takes the place of the first.
-    `ends_at` is the end of the stage by the time budget, in seconds since the epoch.
+    `end` is the end of the stage by the time budget.
     Returns an empty list if no trial waits. A trial that does not belong to the gang goes back into the queue.
     """
     storage, lease_s = context.storage, context.timing.lease_s
@@ -72,7 +73,7 @@ def claim_trials(
         if claim is None:
             break
         trial = storage.open_trial(study, claim.trial_id)
-        run = TrialRun(trial=trial, claim=claim, stage=stage, context=context, ends_at=ends_at)
+        run = TrialRun(trial=trial, claim=claim, stage=stage, context=context, end=end)
         claim = None
         key = _gang_key(run) if limit > 1 else None
         if runs and (key is None or key != keys[0]):

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 
 import optuna
 import torch
@@ -38,8 +37,9 @@ from search.trials.gang_trial import run_gang
 from search.trials.interruption import Interruption, WorkerStopped
 from search.trials.lease_keeper import HeldLeases, LeaseKeeper
 from search.trials.run_trial import run_trial
+from search.trials.stage_end import StageEnd
 from search.trials.trial_context import TrialContext
-from search.trials.trial_run import TrialRun, is_out_of_time
+from search.trials.trial_run import TrialRun
 from search.trials.watchdog import Watchdog
 from search.trials.worker_status import WorkerStatus
 from search.trials.workload import open_workload_builder
@@ -130,7 +130,7 @@ class Worker:
                 self._storage.trials.read_now(study_id)
             self._storage.trials.reads_running = looks_at_running(stage)
             self._storage.trials.keeps_paused = True
-            ends_at = None if stage.is_final else record.deadline
+            end = StageEnd(self._storage, record)
             runs = claim_trials(
                 stage,
                 study,
@@ -138,20 +138,19 @@ class Worker:
                 owner=self.name,
                 gang_size=self._gang_size,
                 continuing=claim,
-                ends_at=ends_at,
+                end=end,
             )
             if runs:
-                self._train(runs, record)
+                self._train(runs, record, end)
                 return True
         return False
 
-    def _train(self, runs: Sequence[TrialRun], record: StageRecord) -> None:
+    def _train(self, runs: Sequence[TrialRun], record: StageRecord, end: StageEnd) -> None:
         self._running = list(runs)
         claims = tuple(run.claim for run in runs)
         try:
             self._interruption.begin_trials()
-            is_over = partial(is_out_of_time, self._storage, record.optuna_study, runs[0].ends_at)
-            self._leases.held = HeldLeases(claims, is_over)
+            self._leases.held = HeldLeases(claims, end)
             for claim, result in _results(runs):
                 self._running = [run for run in self._running if run.claim != claim]
                 record_result(self._context, record, claim, result)
