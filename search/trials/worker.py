@@ -157,12 +157,12 @@ class Worker:
         except LeaseLost as error:  # Another worker has the trial now, so its result here must not count.
             log.warning("result discarded: %s", error)
         except WorkerStopped:
-            put_back(self._context, self._running)
+            put_back(self._context, [run.claim for run in self._running])
         except DeviceFull:
             self._leave_to_another_process()
             raise
         except (OSError, UserError, ArtifactsAway):  # A place that cannot be written to would fail the next trial too.
-            put_back(self._context, self._running)
+            put_back(self._context, [run.claim for run in self._running])
             raise
         except torch.AcceleratorError as error:
             self._check_memory(error)
