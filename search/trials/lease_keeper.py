@@ -29,9 +29,9 @@ STOP_SIGNAL = signal.SIGTERM
 
 @dataclass(eq=False)
 class HeldLeases:
-    """The leases of the trials that a worker trains now: one trial, or a gang."""
+    """The leases of the trials that a worker has claimed and that have no result yet: one trial, or a gang."""
 
-    claims: tuple[Claim, ...]
+    claims: list[Claim]
     end: StageEnd
     lost: set[int] = field(default_factory=set)
     """Numbers of the trials that another worker has taken over."""
@@ -93,7 +93,7 @@ class LeaseKeeper(threading.Thread):
     def _renew(self, held: HeldLeases, storage: Storage) -> None:
         """Renew the leases, and note those that are lost."""
         now = time.time()
-        for claim in held.claims:
+        for claim in tuple(held.claims):  # The worker adds and removes some at the same time.
             try:
                 renew(storage, claim, lease_s=self._timing.lease_s)
             except LeaseLost:

@@ -10,12 +10,13 @@ from models.config import FlexCNNConfig
 from search import names
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.samplers import make_pruner, make_sampler
+from search.store.claims import Claim
 from search.store.pinned_stage import PinnedStage
 from search.store.storage import Storage, open_storage
 from search.trials import branch_gang
 from search.trials.artifacts import SharedFolder
 from search.trials.branch_gang import may_branch
-from search.trials.claim_trials import claim_trials
+from search.trials.claim_trials import as_many_as_pay, claim_trials
 from search.trials.gang_trial import run_gang
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
@@ -56,7 +57,9 @@ def _claim(stage: OpenStage, context: TrialContext) -> list[TrialRun]:
     study = stage.storage.load_study(
         stage.record.optuna_study, sampler=make_sampler(stage.pinned), pruner=make_pruner(stage.pinned)
     )
-    return claim_trials(stage.pinned, study, context, owner="me", gang_size=16)
+    claimed: list[Claim] = []
+    runs = claim_trials(stage.pinned, study, context, owner="me", gang_size=16, claimed=claimed)
+    return as_many_as_pay(runs, claimed)
 
 
 def test_only_stages_that_vary_no_shape_are_trained_in_branches() -> None:

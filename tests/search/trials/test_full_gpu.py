@@ -137,7 +137,7 @@ def test_if_memory_runs_out_while_a_gang_is_measured_one_trial_stays_and_the_oth
         TrialRun(trial=sqlite.open_trial(study, claim.trial_id), claim=claim, stage=stage.pinned, context=on_gpu)
         for claim in claims
     ]
-    assert claim_trials.as_many_as_pay(runs) == runs[:1]
+    assert claim_trials.as_many_as_pay(runs, claims) == runs[:1] and claims == [runs[0].claim]
     assert [trial.state.name for trial in stage_trials(sqlite, stage.record)] == ["RUNNING", "WAITING"]
 
 

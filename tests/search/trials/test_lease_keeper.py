@@ -54,7 +54,7 @@ def hold(storage: Storage, is_over: Callable[[], bool] = lambda: False) -> HeldL
     stage = open_stage(storage)
     end = StageEnd(storage, stage.record)
     end.is_over = lambda **within: is_over()  # type: ignore[method-assign]
-    return HeldLeases((stage.claim(),), end)
+    return HeldLeases([stage.claim()], end)
 
 
 def lease_end(storage: Storage) -> float:
@@ -91,7 +91,7 @@ def test_a_trial_follows_the_deadline_that_the_next_command_gives_its_stage(
 ) -> None:
     stage = open_stage(sqlite, epochs=1)
     finish(sqlite, stage.claim(), Result(outcome="complete", value=0.5))
-    keeper.held = HeldLeases((stage.claim(),), StageEnd(sqlite, replace(stage.record, deadline=time.time() + 3600)))
+    keeper.held = HeldLeases([stage.claim()], StageEnd(sqlite, replace(stage.record, deadline=time.time() + 3600)))
     keeper.start()
     held = keeper.held
     wait_for(lambda: held.end.at is None)  # Without a budget.
