@@ -98,11 +98,15 @@ def run_gang(runs: Sequence[TrialRun]) -> Iterator[Ended]:
     except TimeIsUp:
         for run in running.values():
             yield run.claim, run.out_of_time()
+        return
     except Exception as error:
         raise_unless_trial_at_fault(error, runs[0].context.device)
-        for run in running.values():
-            with suppress(LeaseLost):
-                yield run.claim, run_trial(run.restarted())
+    # Not in the handler: the error's traceback keeps the gang's memory. Without an error, none is running here.
+    if running:
+        torch.cuda.empty_cache()
+    for run in running.values():
+        with suppress(LeaseLost):
+            yield run.claim, run_trial(run.restarted())
 
 
 def _run_fold(fold: int, running: dict[int, TrialRun]) -> Iterator[Ended]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from search.store.claims import Claim, Result, claim_next, finish
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.storage import Storage, open_storage
+from search.trials import gang_trial
 from search.trials.artifacts import SharedFolder
 from search.trials.gang_trial import gang_limit, member_key, run_gang
 from search.trials.run_trial import run_trial
@@ -150,11 +152,18 @@ def test_trials_that_cannot_be_trained_together_are_trained_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail_in_the_second_epoch(gang: Gang) -> Iterator[dict[int, EpochMetrics]]:
+        gangs.append(weakref.ref(gang))
         yield next(iterate(gang))
-        raise error
+        raise type(error)(*error.args)  # Without a traceback that outlives it.
 
+    def run_trial_alone(run: TrialRun) -> Result:
+        assert [gang() for gang in gangs] == [None]  # Its memory is free for the trial.
+        return run_trial(run)
+
+    gangs: list[weakref.ref[Gang]] = []
     iterate = Gang.__iter__
     monkeypatch.setattr(Gang, "__iter__", fail_in_the_second_epoch)
+    monkeypatch.setattr(gang_trial, "run_trial", run_trial_alone)
     runs = runs_of(open_stage(sqlite, pin(config)), make_context(sqlite))
     results = dict(run_gang(runs))
     assert [result.outcome for result in results.values()] == ["complete"] * 4
