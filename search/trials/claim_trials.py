@@ -73,7 +73,7 @@ def claim_trials(
     runs: list[TrialRun] = []
     keys: list[tuple[object, ...] | None] = []
     numbers: list[int] | None = None
-    limit = gang_limit(stage, gang_size, context.device)
+    limit = gang_limit(stage, gang_size, context.device, workers=1)
     claim = continuing
     while len(runs) < limit:
         if claim is None:
@@ -92,7 +92,9 @@ def claim_trials(
         keys.append(key)
         if key is None:
             break
-        numbers = numbers or same_gang(run, key)
+        if len(runs) == 1:
+            limit = gang_limit(stage, gang_size, context.device, workers=context.count_workers())
+            numbers = same_gang(run, key)
     return runs
 
 

@@ -88,6 +88,7 @@ class Worker:
             watching=self._watchdog.watching,
             on_batch=self._watchdog.beat,
             shares_device=self._shares_device,
+            count_workers=lambda: max(1, len(read_workers(storage, study.name))),
             timing=timing,
         )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def test_trials_beyond_what_the_device_trains_at_once_go_back_into_the_queue(
     stage, context = open_stage(sqlite, pinned), _context(sqlite, digits, tmp_path)
     claimed = [[run.claim.number for run in _claim(stage, context)] for _ in range(3)]
     assert claimed == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize(("workers", "claimed"), [(1, 2), (2, 1)])
+def test_a_gang_leaves_trials_for_the_other_workers(
+    workers: int,
+    claimed: int,
+    sqlite: Storage,
+    digits: WorkloadBuilder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: most)
+    context = replace(_context(sqlite, digits, tmp_path), count_workers=lambda: workers)
+    stage = open_stage(sqlite, _search(learning_rate=choice(1e-3, 1e-2), weight_decay=FloatDistribution(0.0, 0.1)))
+    assert len(_claim(stage, context)) == claimed  # Of 8 trials.
 
 
 @pytest.mark.gpu

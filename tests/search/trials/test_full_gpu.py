@@ -153,3 +153,4 @@ def test_a_worker_knows_whether_others_of_its_study_are_on_its_device(
         on = "cuda:0" if row == worker.name else device
         show_worker(sqlite, WorkerRecord(name=row, study="tiny", device=on, doing="waiting", seen_at=2e9))
     assert worker._context.shares_device() is shares
+    assert worker._context.count_workers() == len({worker.name, name.replace("HERE", here)})

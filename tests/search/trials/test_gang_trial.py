@@ -221,9 +221,15 @@ def test_heads_of_another_shape_and_random_backbones_are_trained_apart(
     assert member_key(run, random) is member_key(run, thawed) is None
 
 
-def test_a_stage_is_trained_in_at_least_four_rounds(config: BackboneConfig) -> None:
+def test_each_worker_trains_its_share_of_a_stage_in_at_least_four_rounds(config: BackboneConfig) -> None:
     study = study_of(config)
     stage = replace(study.stages[0], space={"dropout": FloatDistribution(0.0, 0.3)})
     pinned = [pin_search(study, 0, replace(stage, trials=trials), [config]) for trials in (2, 20, 1000)]
-    assert [gang_limit(stage, 16, CPU) for stage in pinned] == [1, 5, 16]
-    assert [gang_limit(stage, 4, CPU) for stage in pinned] == [1, 4, 4]
+    assert [gang_limit(stage, 16, CPU, workers=1) for stage in pinned] == [1, 5, 16]
+    assert [gang_limit(stage, 16, CPU, workers=3) for stage in pinned] == [1, 1, 16]
+    assert [gang_limit(stage, 4, CPU, workers=1) for stage in pinned] == [1, 4, 4]
+
+
+def test_the_runs_of_a_confirmation_are_divided_among_the_workers(config: BackboneConfig) -> None:
+    pinned = pin_confirmation(study_of(config), Confirm(finalists=1, seeds=5), [config])
+    assert [gang_limit(pinned, 16, CPU, workers=workers) for workers in (1, 2, 8)] == [5, 3, 1]
