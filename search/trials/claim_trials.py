@@ -59,22 +59,20 @@ def claim_trials(
     owner: str,
     gang_size: int,
     claimed: list[Claim],
-    continuing: Claim | None = None,
     end: StageEnd | None = None,
 ) -> list[TrialRun]:
     """Claim the next waiting trial, and as many after it, up to `gang_size`, as belong to the same gang.
 
-    `continuing` is a claim of a trial of the stage that goes on; it takes the place of the first.
-    `end` is the end of the stage by the time budget.
+    `claimed` always holds the claims that the caller has to end, also if an error is raised here. If a trial goes on,
+    its claim is there already and takes the place of the first. `end` is the end of the stage by the time budget.
     Returns an empty list if no trial waits. A trial that does not belong to the gang goes back into the queue.
-    `claimed` holds the claims that the caller has to end, also while this function runs and if it raises.
     """
     storage, lease_s = context.storage, context.timing.lease_s
     runs: list[TrialRun] = []
-    keys: list[tuple[object, ...] | None] = []
+    shared_key: tuple[object, ...] | None = None
     numbers: list[int] | None = None
     limit = gang_limit(stage, gang_size, context.device, workers=1)
-    claim = continuing
+    claim = claimed[0] if claimed else None
     while len(runs) < limit:
         if claim is None:
             claim = claim_next(storage, study.study_name, owner, lease_s=lease_s, numbers=numbers)
@@ -85,16 +83,15 @@ def claim_trials(
         run = TrialRun(trial=trial, claim=claim, stage=stage, context=context, end=end)
         claim = None
         key = _gang_key(run) if limit > 1 else None
-        if runs and (key is None or key != keys[0]):
+        if runs and key != shared_key:
             _give_back([run], claimed)
             break
         runs.append(run)
-        keys.append(key)
         if key is None:
             break
-        if len(runs) == 1:
+        if shared_key is None:
+            shared_key, numbers = key, same_gang(run, key)
             limit = gang_limit(stage, gang_size, context.device, workers=context.count_workers())
-            numbers = same_gang(run, key)
     return runs
 
 

@@ -136,7 +136,7 @@ class Worker:
         held = HeldLeases([] if continuing is None else [continuing], StageEnd(self._storage, record))
         self._leases.held = held
         try:
-            self._running = self._claim(record, held, continuing)
+            self._running = self._claim(record, held)
             if not self._running:
                 return False
             self._train(record, held)
@@ -165,7 +165,7 @@ class Worker:
             self._context.epoch_log.discard()
         return True
 
-    def _claim(self, record: StageRecord, held: HeldLeases, continuing: Claim | None) -> list[TrialRun]:
+    def _claim(self, record: StageRecord, held: HeldLeases) -> list[TrialRun]:
         """Claim the next trial of a stage, or those that may form a gang with it; an empty list if none waits."""
         stage, study, earlier = self._open_stage(record)
         for study_id in earlier:  # The sampler would see what was read some time ago.
@@ -173,15 +173,9 @@ class Worker:
         self._storage.trials.reads_running = looks_at_running(stage)
         self._storage.trials.keeps_paused = True
         return claim_trials(
-            stage,
-            study,
-            self._context,
-            owner=self.name,
-            gang_size=self._gang_size,
-            claimed=held.claims,
-            continuing=continuing,
-            end=held.end,
-        )
+            stage, study, self._context,
+            owner=self.name, gang_size=self._gang_size, claimed=held.claims, end=held.end,
+        )  # fmt: skip
 
     def _train(self, record: StageRecord, held: HeldLeases) -> None:
         """Train the claimed trials, or those of them that make a gang faster, and record their results."""

@@ -64,9 +64,8 @@ def _claim(stages: Sequence[OpenStage], context: TrialContext) -> tuple[OpenStag
         if continuing is not None and continuing.optuna_study != stage.record.optuna_study:
             continue
         study = stage.storage.load_study(stage.record.optuna_study)
-        for run in claim_trials(
-            stage.pinned, study, context, owner="me", gang_size=1, claimed=[], continuing=continuing
-        ):
+        claimed = [] if continuing is None else [continuing]
+        for run in claim_trials(stage.pinned, study, context, owner="me", gang_size=1, claimed=claimed):
             return stage, run
     return None
 
