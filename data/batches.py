@@ -142,6 +142,11 @@ def to_device(images: ImageSet, device: torch.device, *, memory_share: float = 0
     )
 
 
+def device_bytes(images: PlacedImages) -> int:
+    """Bytes of the device's memory that an image set occupies; 0 if its pictures stay on the host."""
+    return images.pool_NHWC.nbytes if isinstance(images, DeviceImages) and _is_resident(images) else 0
+
+
 class TrainBatches:
     """Shuffled, augmented batches: another order and other draws in every epoch, all from the epoch's generator."""
 

@@ -13,8 +13,12 @@ from search.terminal import say
 _DRIVERS = ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll")
 """GPU drivers. If none is installed, torch finds no GPU."""
 FULL_SHARE = 0.9
-"""If more than this share of a GPU's memory is in use, `auto` leaves it to the programs that use it, and a worker that
-lacked memory there is not started again."""
+"""If more than this share of a GPU's memory is in use, `auto` leaves it to the programs that use it, a worker that
+lacks memory there ends, and no other one is started.
+
+The last two share one threshold, or workers would end and start again and again between them. It is high, because a
+search that has only this GPU waits above it: below, it goes on, and networks that need more memory are infeasible.
+"""
 
 
 def parse_devices(text: str, option: str = "--devices") -> list[str]:

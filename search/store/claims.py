@@ -28,7 +28,7 @@ from search.store.retries import retried
 from search.store.states import Outcome
 from search.store.storage import Storage
 from search.store.tables import leases
-from search.store.write_trials import end_trial, start_trial
+from search.store.write_trials import end_trial, start_trial, write_constraints
 from search.timing import Timing
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -85,6 +85,8 @@ class Result:
     attributes: dict[str, Any] = field(default_factory=dict)
     epochs: Sequence[EpochRecord] = ()
     """The trial's last epochs, which are not in the database yet."""
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    """Optuna's constraint values by name: above 0, samplers avoid parameters like those of the trial."""
 
 
 def claim_next(
@@ -134,6 +136,7 @@ def _record(storage: Storage, claim: Claim, result: Result, earlier_attempts: It
         own = {"own_id": claim.trial_id, "own_token": claim.token}
         if connection.execute(_deletion, own).rowcount == 1:
             write_epochs(connection, result.epochs)
+            write_constraints(connection, claim.trial_id, result.constraints)
             end_trial(connection, claim.trial_id, _STATES[result.outcome], result.value, result.attributes)
             return
         if is_repeated and _holds(connection, claim.trial_id, result):

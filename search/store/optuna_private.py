@@ -28,8 +28,11 @@ TESTED = ("5.0",)
 
 FIXED_PARAMS = "fixed_params"
 """System attribute in which Optuna keeps the parameters that a waiting trial must get."""
+CONSTRAINT = "constraints:"
+"""Prefix of the system attributes in which Optuna keeps the constraint values of a trial; their names follow."""
 
 __all__ = [
+    "CONSTRAINT",
     "FIXED_PARAMS",
     "TESTED",
     "CachedStorage",

@@ -77,7 +77,7 @@ class StageRecord:
     """Name of the Optuna study that holds the stage's trials."""
     pinned: PinnedStage
     state: StageState
-    """`open` while workers may claim its trials, `closed` afterwards."""
+    """`filling` while its trials are being queued, `open` while workers may claim them, `closed` afterwards."""
     opened_at: float
     """Time at which the stage was pinned, in seconds since the epoch."""
     deadline: float | None
@@ -200,6 +200,15 @@ def open_optuna_studies(storage: Storage, study: str) -> list[str]:
     query = select(stages.c.optuna_study).where(stages.c.study == study, stages.c.state == "open")
     with storage.reader.begin() as connection:
         return list(connection.execute(query.order_by(stages.c.position)).scalars())
+
+
+@retried
+def read_deadline(storage: Storage, optuna_study: str) -> float | None:
+    """The time at which a stage must end, in seconds since the epoch; None without a time budget."""
+    query = select(stages.c.deadline).where(stages.c.optuna_study == optuna_study)
+    with storage.reader.begin() as connection:
+        deadline: float | None = connection.execute(query).scalar_one_or_none()
+    return deadline
 
 
 @retried

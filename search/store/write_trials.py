@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
 
 from search.store.optuna_private import (
+    CONSTRAINT,
     FIXED_PARAMS,
     TrialIntermediateValueModel,
     TrialModel,
@@ -77,9 +78,20 @@ def write_draw(
     connection: Connection, params: Sequence[Mapping[str, Any]], attributes: Mapping[tuple[int, str], str]
 ) -> None:
     """Write what a sampler drew: rows of parameters, and system attributes as JSON by trial id and key."""
-    dialect = connection.dialect.name
     if params:
-        connection.execute(_insertion(TrialParamModel, tuple(params[0]), dialect), params)
+        connection.execute(_insertion(TrialParamModel, tuple(params[0]), connection.dialect.name), params)
+    _write_system_attributes(connection, attributes)
+
+
+def write_constraints(connection: Connection, trial_id: int, constraints: Mapping[str, float]) -> None:
+    """Set constraint values of a trial, as `Trial.set_constraint` does."""
+    stored = {(trial_id, CONSTRAINT + key): json.dumps(value) for key, value in constraints.items()}
+    _write_system_attributes(connection, stored)
+
+
+def _write_system_attributes(connection: Connection, attributes: Mapping[tuple[int, str], str]) -> None:
+    """Write system attributes, as JSON by trial id and key."""
+    dialect = connection.dialect.name
     for (trial_id, key), value in attributes.items():
         connection.execute(_forget_of_unfinished[_system_attributes], {"own_id": trial_id, "own_key": key})
         row = {"trial_id": trial_id, "key": key, "value_json": value}

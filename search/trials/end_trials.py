@@ -9,7 +9,7 @@ from contextlib import suppress
 from data.errors import LeaseLost
 from search import names
 from search.store.claims import Claim, Result, finish, release, renew
-from search.store.records import StageRecord
+from search.store.records import StageRecord, add_epochs
 from search.text import plural
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
@@ -38,14 +38,11 @@ def record_result(context: TrialContext, record: StageRecord, claim: Claim, resu
     log.info("%s", ": ".join([f"{claim.optuna_study} #{claim.number} {result.outcome}{value}", *reason]))
 
 
-def put_back(context: TrialContext, runs: Iterable[TrialRun]) -> None:
+def put_back(context: TrialContext, claims: Iterable[Claim]) -> None:
     """Put trials back into the queue with the epochs that they have reported; their checkpoints stay."""
-    for run in runs:
-        with suppress(LeaseLost):
-            renew(context.storage, run.claim, lease_s=context.timing.lease_s)
-            context.epoch_log.write()
-            release(context.storage, run.claim)
-            log.info("%s #%d put back into the queue", run.claim.optuna_study, run.claim.number)
+    for claim in claims:
+        if _release(context, claim):
+            log.info("%s #%d put back into the queue", claim.optuna_study, claim.number)
 
 
 def retry_elsewhere_or_fail(context: TrialContext, record: StageRecord, run: TrialRun, reason: str) -> None:
@@ -60,9 +57,19 @@ def retry_elsewhere_or_fail(context: TrialContext, record: StageRecord, run: Tri
 
 def retry_elsewhere(context: TrialContext, run: TrialRun) -> None:
     """Leave a trial to another process, and count the attempt."""
-    with suppress(LeaseLost):
-        renew(context.storage, run.claim, lease_s=context.timing.lease_s)
-        context.epoch_log.write()
-        context.storage.trials.set_trial_user_attr(run.claim.trial_id, names.FAULTS, run.faults + 1)
-        release(context.storage, run.claim)
+    if _release(context, run.claim, faults=run.faults + 1):
         log.warning("%s #%d left to another process", run.claim.optuna_study, run.claim.number)
+
+
+def _release(context: TrialContext, claim: Claim, *, faults: int | None = None) -> bool:
+    """Put a trial back with its epochs and, if given, the number of its faults; False if another worker has it."""
+    epochs = context.epoch_log.take(claim.trial_id)  # They are dropped if another worker has the trial.
+    try:
+        renew(context.storage, claim, lease_s=context.timing.lease_s)
+        add_epochs(context.storage, epochs)
+        if faults is not None:
+            context.storage.trials.set_trial_user_attr(claim.trial_id, names.FAULTS, faults)
+        release(context.storage, claim)
+    except LeaseLost:
+        return False
+    return True

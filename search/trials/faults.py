@@ -8,11 +8,10 @@ import torch
 
 from data.disk_trouble import disk_trouble
 from data.errors import ArtifactsAway, DeviceFull, LeaseLost
+from search.devices import FULL_SHARE
 from search.store.retries import is_outage
 
 TRACEBACK_LINES = 12
-OTHERS_SHARE = 0.5
-"""If other programs use more than this share of a GPU's memory, a trial that lacks memory is tried once more."""
 _OTHER_GPUS = "wait until the programs that use it end, or use other GPUs with --devices"
 
 
@@ -31,7 +30,7 @@ def raise_unless_trial_at_fault(error: Exception, device: torch.device) -> None:
 
 
 def raise_if_others_fill(device: torch.device) -> None:
-    """Raise DeviceFull if other programs use most of a GPU's memory; called after memory ran out."""
+    """Raise DeviceFull if other programs fill a GPU's memory; called after memory ran out."""
     if device.type != "cuda":
         return
     try:
@@ -39,7 +38,7 @@ def raise_if_others_fill(device: torch.device) -> None:
     except RuntimeError as error:  # There is not even room for the driver's own data of this process.
         raise DeviceFull(f"{device}: {first_line(error)}; {_OTHER_GPUS}") from error
     others_bytes = total_bytes - free_bytes - torch.cuda.memory_reserved(device)
-    if others_bytes > OTHERS_SHARE * total_bytes:
+    if others_bytes > FULL_SHARE * total_bytes:
         raise DeviceFull(
             f"{device}: out of memory, because other programs use {others_bytes / 2**30:.1f} of "
             f"{total_bytes / 2**30:.1f} GiB; {_OTHER_GPUS}"

@@ -34,21 +34,22 @@ from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
 
 ROUNDS = 4
-"""Minimum number of gangs per stage: the sampler gets no feedback while a gang trains."""
+"""Minimum number of gangs that each worker trains in a stage: the sampler gets no feedback while a gang trains."""
 
 Ended = tuple[Claim, Result]
 
 
-def gang_limit(stage: PinnedStage, gang_size: int, device: torch.device) -> int:
-    """The number of the stage's trials that may be trained together, at most `gang_size`; 1 if none can be."""
+def gang_limit(stage: PinnedStage, gang_size: int, device: torch.device, *, workers: int) -> int:
+    """The number of the stage's trials that one of so many workers may train together; 1 if none can be."""
     if stage.is_probe:
         return 1
-    if all(base["model"] == "backbone" for base in stage.bases):
-        return max(1, min(gang_size, stage.trials // ROUNDS))
-    if not may_branch(stage, device):
-        return 1
+    if not all(base["model"] == "backbone" for base in stage.bases):
+        if not may_branch(stage, device):
+            return 1
+        gang_size = min(gang_size, MOST_BRANCHES)
     # The runs of finalists are fixed in advance: no sampler waits for their results.
-    return max(1, min(gang_size, MOST_BRANCHES, stage.trials if stage.is_final else stage.trials // ROUNDS))
+    share = math.ceil(stage.trials / workers) if stage.is_final else stage.trials // (ROUNDS * workers)
+    return max(1, min(gang_size, share))
 
 
 def member_key(run: TrialRun, config: TrainConfig) -> tuple[object, ...] | None:
@@ -98,11 +99,15 @@ def run_gang(runs: Sequence[TrialRun]) -> Iterator[Ended]:
     except TimeIsUp:
         for run in running.values():
             yield run.claim, run.out_of_time()
+        return
     except Exception as error:
         raise_unless_trial_at_fault(error, runs[0].context.device)
-        for run in running.values():
-            with suppress(LeaseLost):
-                yield run.claim, run_trial(run.restarted())
+    # Not in the handler: the error's traceback keeps the gang's memory. Without an error, none is running here.
+    if running:
+        torch.cuda.empty_cache()
+    for run in running.values():
+        with suppress(LeaseLost):
+            yield run.claim, run_trial(run.restarted())
 
 
 def _run_fold(fold: int, running: dict[int, TrialRun]) -> Iterator[Ended]:

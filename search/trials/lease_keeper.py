@@ -1,7 +1,8 @@
 """Keeps a worker's leases while it trains, in a thread of its own: `search.trials.run_trial` may take hours.
 
-The thread renews the leases, checks the time budget, and notices when the supervisor is gone. It tells the training
-thread by a signal, because an epoch may last longer than a lease or a deadline.
+The thread renews the leases, checks the time budget, which the next `sieve run` may change, and notices when the
+supervisor is gone. It tells the training thread by a signal, because an epoch may last longer than a lease or a
+deadline.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from data.errors import LeaseLost, StorageAway
 from search.store.claims import Claim, renew
 from search.store.storage import Storage
 from search.timing import DEFAULT_TIMING, Timing
+from search.trials.stage_end import StageEnd
 
 OUT_OF_TIME_SIGNAL = signal.SIGUSR1
 STOP_SIGNAL = signal.SIGTERM
@@ -27,10 +29,10 @@ STOP_SIGNAL = signal.SIGTERM
 
 @dataclass(eq=False)
 class HeldLeases:
-    """The leases of the trials that a worker trains now: one trial, or a gang."""
+    """The leases of the trials that a worker has claimed and that have no result yet: one trial, or a gang."""
 
-    claims: tuple[Claim, ...]
-    is_out_of_time: Callable[[], bool]
+    claims: list[Claim]
+    end: StageEnd
     lost: set[int] = field(default_factory=set)
     """Numbers of the trials that another worker has taken over."""
     renewed_at: float = field(default_factory=time.time)
@@ -76,12 +78,13 @@ class LeaseKeeper(threading.Thread):
                 return
             try:
                 held = self.held
-                if held is not None and held.is_out_of_time() and held is self.held:
+                if held is not None and held.end.is_over() and held is self.held:
                     os.kill(os.getpid(), OUT_OF_TIME_SIGNAL)
                 if time.monotonic() >= next_renewal:
                     next_renewal = time.monotonic() + self._timing.renew_s
                     if held is not None:
                         self._renew(held, self._storage.without_retries)
+                        held.end.read()
                     self._show()
             except (StorageAway, SQLAlchemyError, StorageInternalError):
                 # The training thread repeats the calls that matter, and a lease outlasts an outage.
@@ -90,7 +93,7 @@ class LeaseKeeper(threading.Thread):
     def _renew(self, held: HeldLeases, storage: Storage) -> None:
         """Renew the leases, and note those that are lost."""
         now = time.time()
-        for claim in held.claims:
+        for claim in tuple(held.claims):  # The worker adds and removes some at the same time.
             try:
                 renew(storage, claim, lease_s=self._timing.lease_s)
             except LeaseLost:

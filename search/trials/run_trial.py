@@ -7,6 +7,7 @@ and `models.training.fit` (the training itself).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DoesNotFit, InfeasibleConfig, TrainingDiverged
@@ -66,8 +67,9 @@ def _check_memory(run: TrialRun) -> None:
 
 
 def _infeasible(run: TrialRun, reason: str) -> Result:
-    run.trial.set_constraint("feasible", 1.0)  # TPE would draw the same parameters again after a mere failure.
-    return run.result("pruned", attributes={names.INFEASIBLE: True, names.REASON: reason})
+    result = run.result("pruned", attributes={names.INFEASIBLE: True, names.REASON: reason})
+    # TPE would draw the same parameters again after a mere failure.
+    return replace(result, constraints={"feasible": 1.0})
 
 
 def _train(run: TrialRun) -> Result:

@@ -43,6 +43,8 @@ class TrialContext:
     """Called after each batch, as a sign of progress."""
     shares_device: Callable[[], bool] = lambda: False
     """Whether other workers of the study may use memory of the same device."""
+    count_workers: Callable[[], int] = lambda: 1
+    """The number of workers of the study, this one included. It is a call to the database."""
     timing: Timing = DEFAULT_TIMING
     branch_limits: dict[tuple[object, ...], int] = field(default_factory=dict)
     """How many networks of a shape the device trains at once, by shape, as measured by `search.trials.branch_gang`."""

@@ -5,7 +5,6 @@ A trial's parameters are drawn in `search.stage.draw_parameters`; `search.trials
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from statistics import fmean
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 
 from models.config import TrainConfig
 from models.registry import resolved
@@ -23,43 +21,18 @@ from models.values import to_flat
 from search import names
 from search.stage.draw_parameters import draw
 from search.stage.rungs import continues
-from search.stage.snapshot import has_result
 from search.store.claims import Claim, Result
 from search.store.optuna_private import frozen_copy
 from search.store.paused import read_rung_trials
 from search.store.pinned_stage import PinnedStage
-from search.store.records import open_optuna_studies
 from search.store.states import Outcome
-from search.store.storage import Storage
 from search.text import plural
+from search.trials.stage_end import StageEnd, pool_of, study_of
 from search.trials.trial_clock import TrialClock
 from search.trials.trial_context import TrialContext
 
 OUT_OF_TIME = "the stage's share of the time budget was used up"
 PRUNED = "below the pruner's threshold"
-
-
-def pool_of(storage: Storage, optuna_study: str) -> list[str]:
-    """The Optuna studies of the stages that are open, and of this one: those that share their trials."""
-    opened = open_optuna_studies(storage, _study(optuna_study))
-    return opened if optuna_study in opened else [*opened, optuna_study]
-
-
-def _study(optuna_study: str) -> str:
-    return optuna_study.rsplit("/", 1)[0]
-
-
-def is_out_of_time(storage: Storage, optuna_study: str, ends_at: float | None, *, within_s: float = 0.0) -> bool:
-    """Whether the running trials of a stage, and of those that share their trials with it, have to end now.
-
-    They have to when their time is over, or will be within some seconds (`ends_at`, in seconds since the epoch; None:
-    never), and one of the stages has a result to pass on.
-    """
-    if ends_at is None or time.time() + within_s < ends_at:
-        return False
-    ended = (TrialState.COMPLETE, TrialState.PRUNED)
-    stages = (storage.load_study(name) for name in pool_of(storage, optuna_study))
-    return any(has_result(stage.get_trials(deepcopy=False, states=ended)) for stage in stages)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -70,13 +43,12 @@ class TrialRun:
     claim: Claim
     stage: PinnedStage
     context: TrialContext
-    ends_at: float | None = None
-    """Time at which the stage ends by the time budget, in seconds since the epoch; None without a limit, and in the
-    last stage of a study, which is never cut."""
+    end: StageEnd | None = None
+    """The end of the stage by the time budget; None if nothing may cut the trial."""
     clock: TrialClock = field(default_factory=TrialClock)
-    reported: frozenset[int] = frozenset()
-    """Steps that an earlier owner of the trial reported; they are trained again at most, and not reported again."""
-    faults: int = 0
+    reported: frozenset[int] = field(init=False)
+    """Steps that were reported before this run; they are trained again at most, and not reported again."""
+    faults: int = field(init=False)
     """How often the trial broke the process that trained it."""
     best_epochs: list[EpochMetrics] = field(default_factory=list)
     """The best epoch of each fold that is trained to its end."""
@@ -84,13 +56,13 @@ class TrialRun:
     """The trial's attributes so far, which its result will hold beside its value; the keys are in `search.names`."""
 
     def __post_init__(self) -> None:
-        stored = frozen_copy(self.trial)  # As it was when it was claimed: no other process writes to it.
+        stored = frozen_copy(self.trial)  # As it was claimed, with the epochs that this process has reported since.
         self.reported = frozenset(stored.intermediate_values)
         self.faults = stored.user_attrs.get(names.FAULTS, 0)
 
     def restarted(self) -> TrialRun:
         """The same trial before its first epoch; epochs that it has reported stay reported."""
-        return replace(self, clock=TrialClock(), best_epochs=[], attributes={}, reported=frozenset(), faults=0)
+        return replace(self, clock=TrialClock(), best_epochs=[], attributes={})
 
     @property
     def seed(self) -> int:
@@ -100,7 +72,7 @@ class TrialRun:
     @property
     def folder(self) -> Path:
         """The folder with the trial's files."""
-        study = _study(self.claim.optuna_study)
+        study = study_of(self.claim.optuna_study)
         return names.trial_folder(self.context.artifacts.root, study, self.stage.name, self.claim.number)
 
     def draw(self) -> TrainConfig:
@@ -139,9 +111,7 @@ class TrialRun:
         if not self.stage.rungs and self.trial.should_prune():
             return self.pruned(PRUNED)
         # An epoch that the time budget would cut need not begin.
-        is_last = is_out_of_time(
-            self.context.storage, self.claim.optuna_study, self.ends_at, within_s=metrics.duration_s
-        )
+        is_last = self.end is not None and self.end.is_over(within_s=metrics.duration_s)
         return self.out_of_time() if is_last else None
 
     @property

@@ -11,12 +11,11 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 
 import optuna
 import torch
 
-from data.errors import ArtifactsAway, DeviceFull, LeaseLost, SieveError, UserError
+from data.errors import DeviceFull, LeaseLost, SieveError
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search.settings import Settings
@@ -27,19 +26,21 @@ from search.store.optuna_private import study_database_id
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.records import StageRecord, StudyRecord, read_stages, read_study_state, read_workers
+from search.store.retries import is_outage
 from search.store.storage import Storage
 from search.terminal import FAILED
 from search.timing import DEFAULT_TIMING, Timing
 from search.trials.artifacts import open_artifacts
-from search.trials.claim_trials import claim_continuing, claim_trials
+from search.trials.claim_trials import as_many_as_pay, claim_continuing, claim_trials
 from search.trials.end_trials import put_back, record_result, retry_elsewhere, retry_elsewhere_or_fail
 from search.trials.faults import first_line, raise_if_others_fill
 from search.trials.gang_trial import run_gang
 from search.trials.interruption import Interruption, WorkerStopped
 from search.trials.lease_keeper import HeldLeases, LeaseKeeper
 from search.trials.run_trial import run_trial
+from search.trials.stage_end import StageEnd
 from search.trials.trial_context import TrialContext
-from search.trials.trial_run import TrialRun, is_out_of_time
+from search.trials.trial_run import TrialRun
 from search.trials.watchdog import Watchdog
 from search.trials.worker_status import WorkerStatus
 from search.trials.workload import open_workload_builder
@@ -87,6 +88,7 @@ class Worker:
             watching=self._watchdog.watching,
             on_batch=self._watchdog.beat,
             shares_device=self._shares_device,
+            count_workers=lambda: max(1, len(read_workers(storage, study.name))),
             timing=timing,
         )
 
@@ -124,46 +126,26 @@ class Worker:
         claim = claim_continuing(pool, self._storage, self.name, lease_s=self._timing.lease_s)
         if claim is not None:
             pool = [record for record in pool if record.optuna_study == claim.optuna_study]
-        for record in pool:
-            stage, study, earlier = self._open_stage(record)
-            for study_id in earlier:  # The sampler would see what was read some time ago.
-                self._storage.trials.read_now(study_id)
-            self._storage.trials.reads_running = looks_at_running(stage)
-            self._storage.trials.keeps_paused = True
-            ends_at = None if stage.is_final else record.deadline
-            runs = claim_trials(
-                stage,
-                study,
-                self._context,
-                owner=self.name,
-                gang_size=self._gang_size,
-                continuing=claim,
-                ends_at=ends_at,
-            )
-            if runs:
-                self._train(runs, record)
-                return True
-        return False
+        return any(self._run_from(record, claim) for record in pool)
 
-    def _train(self, runs: Sequence[TrialRun], record: StageRecord) -> None:
-        self._running = list(runs)
-        claims = tuple(run.claim for run in runs)
+    def _run_from(self, record: StageRecord, continuing: Claim | None) -> bool:
+        """Claim the next trial or gang of a stage and train it; returns False if no trial waits.
+
+        Whatever is raised in here, no claimed trial stays behind: those without a result go back into the queue.
+        """
+        held = HeldLeases([] if continuing is None else [continuing], StageEnd(self._storage, record))
+        self._leases.held = held
         try:
-            self._interruption.begin_trials()
-            is_over = partial(is_out_of_time, self._storage, record.optuna_study, runs[0].ends_at)
-            self._leases.held = HeldLeases(claims, is_over)
-            for claim, result in _results(runs):
-                self._running = [run for run in self._running if run.claim != claim]
-                record_result(self._context, record, claim, result)
+            self._running = self._claim(record, held)
+            if not self._running:
+                return False
+            self._train(record, held)
         except LeaseLost as error:  # Another worker has the trial now, so its result here must not count.
             log.warning("result discarded: %s", error)
         except WorkerStopped:
-            put_back(self._context, self._running)
+            pass
         except DeviceFull:
             self._leave_to_another_process()
-            raise
-        except (OSError, UserError, ArtifactsAway):  # A place that cannot be written to would fail the next trial too.
-            put_back(self._context, self._running)
             raise
         except torch.AcceleratorError as error:
             self._check_memory(error)
@@ -172,10 +154,37 @@ class Worker:
             raise SieveError(
                 f"{self._device}: {first_line(error)}: this worker cannot use the device any more and exits"
             ) from error
+        except Exception as error:
+            if is_outage(error):
+                held.claims.clear()  # Nothing can be written: other processes take the trials over.
+            raise
         finally:
+            put_back(self._context, held.claims)
             self._running = []
             self._leases.held = None
             self._context.epoch_log.discard()
+        return True
+
+    def _claim(self, record: StageRecord, held: HeldLeases) -> list[TrialRun]:
+        """Claim the next trial of a stage, or those that may form a gang with it; an empty list if none waits."""
+        stage, study, earlier = self._open_stage(record)
+        for study_id in earlier:  # The sampler would see what was read some time ago.
+            self._storage.trials.read_now(study_id)
+        self._storage.trials.reads_running = looks_at_running(stage)
+        self._storage.trials.keeps_paused = True
+        return claim_trials(
+            stage, study, self._context,
+            owner=self.name, gang_size=self._gang_size, claimed=held.claims, end=held.end,
+        )  # fmt: skip
+
+    def _train(self, record: StageRecord, held: HeldLeases) -> None:
+        """Train the claimed trials, or those of them that make a gang faster, and record their results."""
+        self._interruption.begin_trials()
+        self._running = as_many_as_pay(self._running, held.claims)
+        for claim, result in _results(self._running):
+            self._running = [run for run in self._running if run.claim != claim]
+            held.claims.remove(claim)
+            record_result(self._context, record, claim, result)
 
     def _after_epoch(self, claim: Claim, metrics: EpochMetrics, config: TrainConfig) -> None:
         self._leases.confirm(claim)

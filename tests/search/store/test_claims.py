@@ -146,10 +146,11 @@ def test_a_worker_that_lost_its_lease_cannot_renew_release_or_finish(storage: St
         release(storage, late)
     epoch = EpochRecord(trial_id=late.trial_id, epoch=1, metrics={}, value=0.9)
     with pytest.raises(LeaseLost):
-        finish(storage, late, Result(outcome="complete", value=0.9, epochs=[epoch]))
+        finish(storage, late, Result(outcome="complete", value=0.9, epochs=[epoch], constraints={"feasible": 1.0}))
     assert read_epochs(storage, late.trial_id) == []
     finish(storage, current, Result(outcome="complete", value=0.1))
-    assert storage.optuna.get_trial(current.trial_id).value == 0.1
+    trial = storage.optuna.get_trial(current.trial_id)
+    assert trial.value == 0.1 and trial.constraints == {}
 
 
 def test_a_result_outlasts_an_outage_while_it_is_recorded(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
 from search.store.optuna_private import (
+    CONSTRAINT,
     FIXED_PARAMS,
     TESTED,
     CachedStorage,
@@ -135,6 +136,12 @@ def test_fixed_parameters_of_a_waiting_trial_are_a_system_attribute(backend: RDB
     study.enqueue_trial({"x": 1})
     stored = {str(row["key"]): json.loads(str(row["value_json"])) for row in rows(backend, TrialSystemAttributeModel)}
     assert stored == {FIXED_PARAMS: {"x": 1}}
+
+
+def test_a_constraint_is_a_system_attribute_with_a_prefix(backend: RDBStorage, study: optuna.Study) -> None:
+    study.ask().set_constraint("feasible", 1.0)
+    stored = {str(row["key"]): json.loads(str(row["value_json"])) for row in rows(backend, TrialSystemAttributeModel)}
+    assert stored == {f"{CONSTRAINT}feasible": 1.0}
 
 
 def test_the_cached_storage_has_a_backend_a_lock_and_trials_by_study(cached: CachedStorage) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from models.config import FlexCNNConfig
 from search import names
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.samplers import make_pruner, make_sampler
+from search.store.claims import Claim
 from search.store.pinned_stage import PinnedStage
 from search.store.storage import Storage, open_storage
 from search.trials import branch_gang
 from search.trials.artifacts import SharedFolder
 from search.trials.branch_gang import may_branch
-from search.trials.claim_trials import claim_trials
+from search.trials.claim_trials import as_many_as_pay, claim_trials
 from search.trials.gang_trial import run_gang
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
@@ -56,7 +58,9 @@ def _claim(stage: OpenStage, context: TrialContext) -> list[TrialRun]:
     study = stage.storage.load_study(
         stage.record.optuna_study, sampler=make_sampler(stage.pinned), pruner=make_pruner(stage.pinned)
     )
-    return claim_trials(stage.pinned, study, context, owner="me", gang_size=16)
+    claimed: list[Claim] = []
+    runs = claim_trials(stage.pinned, study, context, owner="me", gang_size=16, claimed=claimed)
+    return as_many_as_pay(runs, claimed)
 
 
 def test_only_stages_that_vary_no_shape_are_trained_in_branches() -> None:
@@ -104,6 +108,21 @@ def test_trials_beyond_what_the_device_trains_at_once_go_back_into_the_queue(
     stage, context = open_stage(sqlite, pinned), _context(sqlite, digits, tmp_path)
     claimed = [[run.claim.number for run in _claim(stage, context)] for _ in range(3)]
     assert claimed == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize(("workers", "claimed"), [(1, 2), (2, 1)])
+def test_a_gang_leaves_trials_for_the_other_workers(
+    workers: int,
+    claimed: int,
+    sqlite: Storage,
+    digits: WorkloadBuilder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: most)
+    context = replace(_context(sqlite, digits, tmp_path), count_workers=lambda: workers)
+    stage = open_stage(sqlite, _search(learning_rate=choice(1e-3, 1e-2), weight_decay=FloatDistribution(0.0, 0.1)))
+    assert len(_claim(stage, context)) == claimed  # Of 8 trials.
 
 
 @pytest.mark.gpu

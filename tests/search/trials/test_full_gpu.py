@@ -11,6 +11,7 @@ import torch
 
 from data.errors import DeviceFull, DoesNotFit, SieveError
 from search import names
+from search.devices import FULL_SHARE
 from search.stage.snapshot import stage_trials
 from search.store.claims import Result
 from search.store.records import WorkerRecord, create_study, read_study, show_worker
@@ -70,10 +71,12 @@ def test_a_trial_on_a_gpu_that_another_program_fills_is_not_infeasible_at_once(
         run_out(sqlite, on_gpu, monkeypatch, error)
 
 
-def test_a_trial_that_is_too_large_for_a_free_gpu_is_infeasible(
-    sqlite: Storage, on_gpu: TrialContext, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("others_gib", [1, 60], ids=["free", "has room for a new worker"])
+def test_a_trial_that_is_too_large_for_a_gpu_with_room_is_infeasible(
+    others_gib: int, sqlite: Storage, on_gpu: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use(monkeypatch, others_gib=1)
+    use(monkeypatch, others_gib=others_gib)
+    assert others_gib <= FULL_SHARE * 80  # The supervisor starts workers here, so none may end for it.
     assert run_out(sqlite, on_gpu, monkeypatch).attributes[names.INFEASIBLE]
 
 
@@ -134,7 +137,7 @@ def test_if_memory_runs_out_while_a_gang_is_measured_one_trial_stays_and_the_oth
         TrialRun(trial=sqlite.open_trial(study, claim.trial_id), claim=claim, stage=stage.pinned, context=on_gpu)
         for claim in claims
     ]
-    assert claim_trials.as_many_as_pay(runs) == runs[:1]
+    assert claim_trials.as_many_as_pay(runs, claims) == runs[:1] and claims == [runs[0].claim]
     assert [trial.state.name for trial in stage_trials(sqlite, stage.record)] == ["RUNNING", "WAITING"]
 
 
@@ -150,3 +153,4 @@ def test_a_worker_knows_whether_others_of_its_study_are_on_its_device(
         on = "cuda:0" if row == worker.name else device
         show_worker(sqlite, WorkerRecord(name=row, study="tiny", device=on, doing="waiting", seen_at=2e9))
     assert worker._context.shares_device() is shares
+    assert worker._context.count_workers() == len({worker.name, name.replace("HERE", here)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from search.store.claims import Claim, Result, claim_next, finish
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
 from search.store.storage import Storage, open_storage
+from search.trials import gang_trial
 from search.trials.artifacts import SharedFolder
 from search.trials.gang_trial import gang_limit, member_key, run_gang
 from search.trials.run_trial import run_trial
@@ -150,11 +152,18 @@ def test_trials_that_cannot_be_trained_together_are_trained_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail_in_the_second_epoch(gang: Gang) -> Iterator[dict[int, EpochMetrics]]:
+        gangs.append(weakref.ref(gang))
         yield next(iterate(gang))
-        raise error
+        raise type(error)(*error.args)  # Without a traceback that outlives it.
 
+    def run_trial_alone(run: TrialRun) -> Result:
+        assert [gang() for gang in gangs] == [None]  # Its memory is free for the trial.
+        return run_trial(run)
+
+    gangs: list[weakref.ref[Gang]] = []
     iterate = Gang.__iter__
     monkeypatch.setattr(Gang, "__iter__", fail_in_the_second_epoch)
+    monkeypatch.setattr(gang_trial, "run_trial", run_trial_alone)
     runs = runs_of(open_stage(sqlite, pin(config)), make_context(sqlite))
     results = dict(run_gang(runs))
     assert [result.outcome for result in results.values()] == ["complete"] * 4
@@ -212,9 +221,15 @@ def test_heads_of_another_shape_and_random_backbones_are_trained_apart(
     assert member_key(run, random) is member_key(run, thawed) is None
 
 
-def test_a_stage_is_trained_in_at_least_four_rounds(config: BackboneConfig) -> None:
+def test_each_worker_trains_its_share_of_a_stage_in_at_least_four_rounds(config: BackboneConfig) -> None:
     study = study_of(config)
     stage = replace(study.stages[0], space={"dropout": FloatDistribution(0.0, 0.3)})
     pinned = [pin_search(study, 0, replace(stage, trials=trials), [config]) for trials in (2, 20, 1000)]
-    assert [gang_limit(stage, 16, CPU) for stage in pinned] == [1, 5, 16]
-    assert [gang_limit(stage, 4, CPU) for stage in pinned] == [1, 4, 4]
+    assert [gang_limit(stage, 16, CPU, workers=1) for stage in pinned] == [1, 5, 16]
+    assert [gang_limit(stage, 16, CPU, workers=3) for stage in pinned] == [1, 1, 16]
+    assert [gang_limit(stage, 4, CPU, workers=1) for stage in pinned] == [1, 4, 4]
+
+
+def test_the_runs_of_a_confirmation_are_divided_among_the_workers(config: BackboneConfig) -> None:
+    pinned = pin_confirmation(study_of(config), Confirm(finalists=1, seeds=5), [config])
+    assert [gang_limit(pinned, 16, CPU, workers=workers) for workers in (1, 2, 8)] == [5, 3, 1]

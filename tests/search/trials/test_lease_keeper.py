@@ -6,15 +6,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, update
 
 from data.errors import StorageAway
+from search.store.claims import Result, finish
+from search.store.records import update_stage
 from search.store.storage import Storage
 from search.store.tables import leases
 from search.timing import Timing
 from search.trials.lease_keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL, HeldLeases, LeaseKeeper
+from search.trials.stage_end import StageEnd
 from tests.search.conftest import open_stage
 
 HURRIED = Timing(lease_tick_s=0.01, renew_s=0.01)
@@ -46,8 +50,11 @@ def keeper(sqlite: Storage, received: list[int]) -> Iterator[LeaseKeeper]:
     started.close()
 
 
-def hold(storage: Storage, is_out_of_time: Callable[[], bool] = lambda: False) -> HeldLeases:
-    return HeldLeases((open_stage(storage).claim(),), is_out_of_time)
+def hold(storage: Storage, is_over: Callable[[], bool] = lambda: False) -> HeldLeases:
+    stage = open_stage(storage)
+    end = StageEnd(storage, stage.record)
+    end.is_over = lambda **within: is_over()  # type: ignore[method-assign]
+    return HeldLeases([stage.claim()], end)
 
 
 def lease_end(storage: Storage) -> float:
@@ -77,6 +84,19 @@ def test_a_trial_whose_time_is_up_gets_a_signal(sqlite: Storage, keeper: LeaseKe
     keeper.start()
     wait_for(lambda: OUT_OF_TIME_SIGNAL in received)
     assert STOP_SIGNAL not in received
+
+
+def test_a_trial_follows_the_deadline_that_the_next_command_gives_its_stage(
+    sqlite: Storage, keeper: LeaseKeeper, received: list[int]
+) -> None:
+    stage = open_stage(sqlite, epochs=1)
+    finish(sqlite, stage.claim(), Result(outcome="complete", value=0.5))
+    keeper.held = HeldLeases([stage.claim()], StageEnd(sqlite, replace(stage.record, deadline=time.time() + 3600)))
+    keeper.start()
+    held = keeper.held
+    wait_for(lambda: held.end.at is None)  # Without a budget.
+    update_stage(sqlite, stage.record, deadline=1.0)
+    wait_for(lambda: OUT_OF_TIME_SIGNAL in received)
 
 
 def test_a_worker_without_its_supervisor_is_stopped(sqlite: Storage, received: list[int]) -> None:

@@ -64,7 +64,8 @@ def _claim(stages: Sequence[OpenStage], context: TrialContext) -> tuple[OpenStag
         if continuing is not None and continuing.optuna_study != stage.record.optuna_study:
             continue
         study = stage.storage.load_study(stage.record.optuna_study)
-        for run in claim_trials(stage.pinned, study, context, owner="me", gang_size=1, continuing=continuing):
+        claimed = [] if continuing is None else [continuing]
+        for run in claim_trials(stage.pinned, study, context, owner="me", gang_size=1, claimed=claimed):
             return stage, run
     return None
 
@@ -115,7 +116,7 @@ def test_a_paused_trial_keeps_its_checkpoint_until_it_ends(
 ) -> None:
     stage = open_stage(sqlite, trials=2, epochs=2, pruner="asha", sampler="random", space=RATES)
     study = sqlite.load_study(stage.record.optuna_study)
-    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1)
+    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1, claimed=[])
     record_result(context, stage.record, run.claim, run_trial(run))
     assert [path.name for path in tmp_path.rglob("*checkpoint.pt")] == ["0-checkpoint.pt"]
 
@@ -131,7 +132,7 @@ def test_a_trial_whose_checkpoint_is_gone_trains_again_and_reports_no_epoch_twic
 ) -> None:
     stage = open_stage(sqlite, trials=4, epochs=4, pruner="asha", sampler="random", space=RATES)
     study = sqlite.load_study(stage.record.optuna_study)
-    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1)
+    (run,) = claim_trials(stage.pinned, study, context, owner="me", gang_size=1, claimed=[])
     record_result(context, stage.record, run.claim, run_trial(run))
     for checkpoint in tmp_path.rglob("*checkpoint.pt"):
         checkpoint.unlink()

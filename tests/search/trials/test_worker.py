@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,7 @@ from data.files import writing_below
 from search import names
 from search.stage.snapshot import stage_trials
 from search.store.claims import Claim, claim_next
-from search.store.records import create_study, read_epochs, read_study, read_workers, update_stage, update_study
-from search.store.storage import Storage
-from search.store.study_definition import StudyDefinition
+from search.store.records import read_epochs, read_workers, update_stage, update_study
 from search.store.tables import leases
 from search.timing import Timing
 from search.trials import claim_trials
@@ -30,32 +26,8 @@ from search.trials import worker as worker_module
 from search.trials.lease_keeper import STOP_SIGNAL
 from search.trials.trial_run import TrialRun
 from search.trials.worker import Worker
-from tests.search.conftest import CPU, DATA, OpenStage, open_stage, settings_at
-
-MakeWorker = Callable[[Timing], Worker]
-
-
-@pytest.fixture
-def stage(sqlite: Storage) -> OpenStage:
-    """Three trials of an epoch each, of a study that runs."""
-    create_study(sqlite, "tiny", definition=StudyDefinition(), data=DATA)
-    return open_stage(sqlite, trials=3, epochs=1)
-
-
-@pytest.fixture
-def make_worker(stage: OpenStage, tmp_path: Path) -> Iterator[MakeWorker]:
-    kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-    record = read_study(stage.storage, "tiny")
-    assert record is not None
-    yield lambda timing: Worker(settings_at(tmp_path), stage.storage, record, CPU, timing=timing)
-    for kind, handler in before.items():
-        signal.signal(kind, handler)
-
-
-@pytest.fixture
-def worker(make_worker: MakeWorker) -> Worker:
-    return make_worker(Timing())
+from tests.search.conftest import OpenStage
+from tests.search.trials.conftest import MakeWorker
 
 
 def states(stage: OpenStage) -> Counter[str]:
