@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -14,7 +13,6 @@ from search import names
 from search.stage.budget import Budget, with_fewer_epochs
 from search.stage.extending import pool_start
 from search.stage.feasibility import feasible_on
-from search.stage.gang_size import gang_size
 from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
 from search.store.optuna_private import database_id
 from search.store.pinned_stage import PinnedStage
@@ -61,12 +59,11 @@ class StagePinner:
 
     def pin_confirmation(self, best: Sequence[tuple[FrozenTrial, TrainConfig]]) -> PinnedStage:
         """Pin the confirmation of the best trials of the last stage, with their configurations, best first."""
-        searched = read_stages(self._storage, self._study.name)[-1].pinned
-        sizes = [gang_size(trial, searched) for trial, _ in best]
+        sizes = [trial.user_attrs.get(names.GANG, 1) for trial, _ in best]
         epoch_s = [self._epoch_s(trial) * size for (trial, _), size in zip(best, sizes, strict=True)]
         epochs = max(config.epochs for _, config in best)
         trained = max(len(trial.intermediate_values) for trial, _ in best) // max(1, self._study.folds)
-        confirm = self._budget.fit_confirmation(epochs, epoch_s, trained, math.floor(max(sizes)))
+        confirm = self._budget.fit_confirmation(epochs, epoch_s, trained, max(sizes))
         wanted, fitted = (
             replace(size, finalists=min(size.finalists, len(best))) for size in (self._study.confirm, confirm)
         )

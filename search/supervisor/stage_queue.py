@@ -14,9 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from search import names
-from search.stage.gang_size import gang_size
 from search.store.optuna_private import study_database_id
-from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, update_stage
 from search.store.storage import Storage
 
@@ -50,7 +48,7 @@ def add_trials(
         return record
     more = len(pinned.bases) if pinned.is_final else max(1, running)
     rounds = 1 + math.ceil(more / max(1, running))
-    needed_s = _run_s(trials, pinned) * rounds if pinned.is_final else _epoch_s(trials, pinned)
+    needed_s = _run_s(trials) * rounds if pinned.is_final else _epoch_s(trials)
     if time.time() + needed_s > planned_end:
         return record
     larger = replace(record, pinned=replace(pinned, trials=pinned.trials + min(more, free)))
@@ -59,17 +57,21 @@ def add_trials(
     return larger
 
 
-def _epoch_s(trials: Sequence[FrozenTrial], stage: PinnedStage) -> float:
+def _epoch_s(trials: Sequence[FrozenTrial]) -> float:
     """Mean seconds of an epoch, of a gang's if there are gangs; infinite before a trial has ended."""
-    return _mean(trials, names.EPOCH_S, stage)
+    return _mean(trials, names.EPOCH_S)
 
 
-def _run_s(trials: Sequence[FrozenTrial], stage: PinnedStage) -> float:
+def _run_s(trials: Sequence[FrozenTrial]) -> float:
     """Mean seconds of a whole run, of a gang's if there are gangs; infinite before one has ended."""
-    return _mean([trial for trial in trials if trial.state == TrialState.COMPLETE], names.DURATION_S, stage)
+    return _mean([trial for trial in trials if trial.state == TrialState.COMPLETE], names.DURATION_S)
 
 
-def _mean(trials: Sequence[FrozenTrial], attribute: str, stage: PinnedStage) -> float:
+def _mean(trials: Sequence[FrozenTrial], attribute: str) -> float:
     """The mean of an attribute that holds a time, which in a gang is the trial's share."""
-    known = [trial.user_attrs[attribute] * gang_size(trial, stage) for trial in trials if attribute in trial.user_attrs]
+    known = [
+        trial.user_attrs[attribute] * trial.user_attrs.get(names.GANG, 1)
+        for trial in trials
+        if attribute in trial.user_attrs
+    ]
     return fmean(known) if known else math.inf

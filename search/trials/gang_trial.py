@@ -88,7 +88,7 @@ def run_gang(runs: Sequence[TrialRun]) -> Iterator[Ended]:
     """Train trials together and yield each one's result as it ends. A trial whose lease is lost ends without one."""
     running = {run.claim.number: run for run in runs}
     for run in runs:
-        run.clock.in_gang = True
+        run.clock.gang = len(runs)
     try:
         for fold in runs[0].stage.folds_of(runs[0].claim.number):
             if running:

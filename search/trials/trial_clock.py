@@ -16,8 +16,8 @@ from search import names
 class TrialClock:
     """Times one trial while it runs. All durations are in seconds."""
 
-    in_gang: bool = False
-    """Whether the trial is trained together with others; then only its share of their time is its own."""
+    gang: int = 1
+    """Number of trials that are trained together; of several, each counts only its share of their time."""
     epochs: int = 0
     """Epochs trained so far, those of an earlier owner included."""
     trained_s: float = 0.0
@@ -41,7 +41,7 @@ class TrialClock:
     def reporting(self, metrics: EpochMetrics) -> Iterator[None]:
         """Wrap the report of an epoch. What lies between two reports beside the training is the checkpoint's time."""
         began_at = time.monotonic()
-        if metrics.epoch > 1 and self.reported_at and not self.in_gang:  # The first epoch follows all preparations.
+        if metrics.epoch > 1 and self.reported_at and self.gang == 1:  # The first epoch follows all preparations.
             self.checkpoint_s += max(0.0, began_at - self.reported_at - metrics.duration_s)
         yield
         self.reported_at = time.monotonic()
@@ -50,11 +50,13 @@ class TrialClock:
     def attributes(self) -> dict[str, Any]:
         """The trial's attributes about time: epochs, duration, and where it went."""
         alone_s = self.resumed_s + time.monotonic() - self.started_at
-        duration_s = self.trained_s if self.in_gang else alone_s
+        duration_s = alone_s if self.gang == 1 else self.trained_s
         spent_s = {"checkpoint": round(self.checkpoint_s, 4), "service": round(self.service_s, 4)}
         timed: dict[str, Any] = {
             names.EPOCHS_DONE: self.epochs, names.DURATION_S: round(duration_s, 3), names.SPENT_S: spent_s,
         }  # fmt: skip
+        if self.gang > 1:
+            timed[names.GANG] = self.gang
         if self.epochs:
             timed[names.EPOCH_S] = self.trained_s / self.epochs
         return timed

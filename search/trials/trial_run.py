@@ -111,7 +111,7 @@ class TrialRun:
         if not self.stage.rungs and self.trial.should_prune():
             return self.pruned(PRUNED)
         # An epoch that the time budget would cut need not begin.
-        is_last = self.end is not None and self.end.is_over(within_s=metrics.duration_s)
+        is_last = self.end is not None and self.end.is_over(within_s=metrics.duration_s * self.clock.gang)
         return self.out_of_time() if is_last else None
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +126,8 @@ def put_back_after_epochs(stage: OpenStage, claim: Claim, *, seconds: Sequence[f
     return config
 
 
-def having_had_its_worker_for(trial: FrozenTrial, seconds: float) -> FrozenTrial:
-    """A copy of a trial that has ended, with this time between its claim and its end."""
-    changed, begun = copy(trial), trial.datetime_start
-    assert begun is not None
-    changed.datetime_complete = begun + timedelta(seconds=seconds)
+def trained_in_a_gang(trial: FrozenTrial, members: int) -> FrozenTrial:
+    """A copy of a trial that has ended, as if so many trials had been trained together."""
+    changed = copy(trial)
+    changed.user_attrs = {**trial.user_attrs, names.GANG: members}
     return changed

@@ -18,7 +18,7 @@ from search.store.records import StageRecord, read_stages
 from search.store.storage import Storage
 from search.supervisor.stage_queue import add_trials
 from studies.definition import Confirm, choice
-from tests.search.conftest import CONFIG, having_had_its_worker_for, open_stage, tiny
+from tests.search.conftest import CONFIG, open_stage, tiny, trained_in_a_gang
 
 STUDY = tiny(trials=3, space={"dropout": FloatDistribution(0.0, 0.1)})
 HOUR = 3600.0
@@ -100,12 +100,12 @@ def test_the_confirmation_gets_none_if_the_runs_would_end_late(sqlite: Storage) 
 
 
 def test_gangs_get_as_much_time_as_they_have_taken_together(sqlite: Storage) -> None:
-    """Each run had its worker for 20 s together with another one; its duration of 10 s is its share."""
+    """Two runs took 20 s together, so the share of each is 10 s."""
     record = confirmation(sqlite)
     begin(sqlite, record, end=2)
-    trials = [having_had_its_worker_for(trial, 20.0) for trial in stage_trials(sqlite, record)]
     alone = stage_trials(sqlite, record)
-    assert add_trials(sqlite, record, trials, time.time() + 55.0) is record
+    together = [trained_in_a_gang(trial, 2) for trial in alone]
+    assert add_trials(sqlite, record, together, time.time() + 55.0) is record
     assert add_trials(sqlite, record, alone, time.time() + 55.0) is not record
 
 

@@ -20,10 +20,10 @@ from studies.definition import Confirm, Study
 from tests.search.conftest import (
     CONFIG,
     OpenStage,
-    having_had_its_worker_for,
     open_stage,
     put_back_after_epochs,
     tiny,
+    trained_in_a_gang,
 )
 
 SPACE = {"dropout": FloatDistribution(0.0, 0.2)}
@@ -79,13 +79,13 @@ def test_without_a_budget_nothing_is_said_of_finalists_that_the_last_stage_does_
 
 
 def test_epochs_of_a_gang_count_with_the_time_of_the_whole_gang(sqlite: Storage) -> None:
-    """In a gang of three, the duration that a trial stores is a third of the time in which it had the worker."""
+    """In a gang of three, the seconds of an epoch that a trial stores are a third of those that the epoch took."""
     stage = open_stage(sqlite, trials=2, space=SPACE)
     end(stage, 0.1, **{names.DURATION_S: 2.0})
     end(stage, 0.2, **{names.DURATION_S: 2.0})
     study = tiny(space=SPACE)
     best = handed_on(stage.pinned, stage_trials(sqlite, stage.record), 2)
-    together = [(having_had_its_worker_for(trial, 6.0), config) for trial, config in best]
+    together = [(trained_in_a_gang(trial, 3), config) for trial, config in best]
     budget = _Seeing(study)
 
     StagePinner(sqlite, study, budget, print).pin_confirmation(together)
