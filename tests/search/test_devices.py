@@ -100,10 +100,12 @@ def test_a_device_that_is_not_there_is_refused(text: str) -> None:
         parse_devices(text)
 
 
-@pytest.mark.parametrize("options", [["--device", "cuda"], ["--device", "cuda:0,1"], ["--device", "cpu", "--threads", "0"]])
+@pytest.mark.parametrize(
+    "options", [["--device", "cuda"], ["--device", "cuda:0,1"], ["--device", "cpu", "--threads", "0"]]
+)
 @pytest.mark.usefixtures("gpus")
 def test_a_worker_takes_one_device_and_a_thread_at_least(options: list[str]) -> None:
-    with pytest.raises(UserError, match=options[0]):
+    with pytest.raises(UserError, match=options[-2]):
         worker.main(["--study", "mine", *options])
 
 
