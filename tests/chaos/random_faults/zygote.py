@@ -104,7 +104,10 @@ def _serve(requests: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     while True:
-        data, streams, _, _ = socket.recv_fds(requests, _MOST_BYTES, 3)
+        try:
+            data, streams, _, _ = socket.recv_fds(requests, _MOST_BYTES, 3)
+        except ConnectionResetError:  # Its process was killed before it had read the last answer.
+            os._exit(0)
         if not data:  # Its process has ended.
             os._exit(0)
         requests.send(str(_fork_twice(pickle.loads(data), streams)).encode())
