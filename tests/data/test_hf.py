@@ -67,7 +67,7 @@ def test_a_set_that_cannot_be_downloaded_is_one_line_with_what_to_do(tmp_path: P
 
 def test_a_split_without_files_is_named_even_if_others_were_downloaded(tmp_path: Path) -> None:
     find_layout("hf:owner/pets", tmp_path)
-    with pytest.raises(UserError, match="hf:owner/pets:validation: has no parquet files of that name"):
+    with pytest.raises(UserError, match="has no parquet files for split validation; give another"):
         find_layout("hf:owner/pets:validation", tmp_path)
 
 
