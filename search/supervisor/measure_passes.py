@@ -22,7 +22,10 @@ from search.trials.validation_predictions import predict
 from search.trials.workload import WorkloadBuilder, input_statistics
 
 _TIMED_IMAGES = 16
-"""Number of images that are timed on a CPU; on a GPU it is a whole batch, since a GPU is slow with a few."""
+"""The least number of images that are timed on a CPU; on a GPU it is a whole batch, since a GPU is slow with a few."""
+_TIMED_PIXELS = 2**19
+"""Number of pixels of the images that are timed on a CPU if they are small: 16 images of 32 px took eight times as long
+each as 512 (five convs of 32 filters, two cores)."""
 
 
 def measure_passes(configs: Sequence[TrainConfig], workloads: WorkloadBuilder, device: torch.device) -> PassTimes:
@@ -45,7 +48,9 @@ def measure_passes(configs: Sequence[TrainConfig], workloads: WorkloadBuilder, d
 def _passes(config: TrainConfig, workloads: WorkloadBuilder, device: torch.device) -> PassTimes:
     data = workloads.open_data(config)
     network, seen, val = workloads.build(config, data), input_statistics(config, data), data.search.val
-    count = min(len(val), data.eval_batch_size if device.type == "cuda" else _TIMED_IMAGES)
+    height, width, _ = val.image_shape
+    enough = data.eval_batch_size if device.type == "cuda" else max(_TIMED_IMAGES, _TIMED_PIXELS // (height * width))
+    count = min(len(val), data.eval_batch_size, enough)
     few = ImageSet(pool_NHWC=val.pool_NHWC, rows_M=val.rows_M[:count], labels_M=val.labels_M[:count])
     batches = EvalBatches(to_device(few, device), mean=seen.mean, std=seen.std, batch_size=count)
     network.to(memory_format=torch.channels_last)

@@ -15,9 +15,11 @@ from search.trials.workload import WorkloadBuilder
 from tests.search.conftest import CONFIG, CPU
 
 
+@pytest.mark.parametrize(("pixels", "images"), [(20 * 8 * 8, 20), (8 * 8, 16), (2**30, 287)])
 def test_the_slowest_network_is_measured_and_scaled_to_all_images(
-    digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch
+    digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch, pixels: int, images: int
 ) -> None:
+    monkeypatch.setattr(module, "_TIMED_PIXELS", pixels)
     seen: list[int] = []
 
     def slow(network: nn.Module, batches: EvalBatches) -> None:
@@ -27,8 +29,8 @@ def test_the_slowest_network_is_measured_and_scaled_to_all_images(
     monkeypatch.setattr(module, "predict", slow)
     passes = measure_passes([CONFIG, with_values(CONFIG, {"filters": 8})], digits, CPU)
     search = digits.open_data(CONFIG).search
-    assert seen == [16] * 4
-    assert passes.val_s == pytest.approx(0.05 / 16 * len(search.val), rel=0.4)
+    assert seen == [images] * 4
+    assert passes.val_s == pytest.approx(0.05 / images * len(search.val), rel=0.4)
     assert passes.train_s / passes.val_s == pytest.approx(len(search.train) / len(search.val))
 
 
