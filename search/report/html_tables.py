@@ -173,7 +173,7 @@ def time_table(times: Sequence[StageTime]) -> Table | None:
     return Table(
         caption=(
             "Worker time by purpose. Database: recording epochs and asking the pruner. "
-            "`sieve profile` divides the training time further."
+            "The command sieve profile divides the training time further."
         ),
         headings=("stage", "training", "validation", "checkpoints", "database", "preparing and ending"),
         rows=tuple(rows),
