@@ -22,3 +22,8 @@ def listed(names: Sequence[str], shown: int = _LISTED) -> str:
 def shown_name(name: str) -> str:
     """The name with bytes that are not UTF-8 in hex, so that it can be printed and stored."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """The text in one line: line breaks and other control characters, e.g. of a folder's name, as their codes."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

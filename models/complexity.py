@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.errors import InfeasibleConfig, UserError
+from data.text import printable
 from models.command_parser import CommandParser
 from models.config import FlexCNNConfig
 from models.shapes import InputShape, network_shape
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m model
         costs = layers(config, input_shape, options.classes)
         formula = closed_form(config, input_shape, options.classes)
     except (UserError, InfeasibleConfig) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     if options.json:
         print(_as_json(costs, formula))

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from data.disk_trouble import disk_trouble
 from data.errors import SieveError, UserError
+from data.text import printable
 from models.command_parser import CommandParser as CommandParser
 from search import settings
 from search.store.retries import is_outage, storage_away
@@ -88,5 +89,5 @@ def main_guard(command: Callable[[], object]) -> int:
 
 
 def _fail(error: SieveError, code: int) -> int:
-    say(f"error: {error}")
+    say(f"error: {printable(str(error))}")
     return code

@@ -72,7 +72,7 @@ def normalise_storage_url(url: str) -> str:
     Raises UserError for a URL that cannot be parsed, and for a database that Sieve does not support.
     """
     if not _is_url(url):
-        return sqlite_url(Path(url).expanduser().resolve())
+        return _file_url(url, "--storage")
     parsed = _parsed(url, "--storage", "sqlite:///FILE or postgresql://USER@HOST/NAME")
     backend = parsed.get_backend_name()
     if backend not in _DRIVERS:
@@ -134,8 +134,16 @@ def _installed(url: URL, option: str) -> str:
             raise UserError(f"{option} {shown}: workers cannot share a database in memory; write sqlite:///FILE")
         if url.query:
             raise UserError(f"{option} {url.render_as_string()}: Sieve takes no ?OPTION; in a path, write ? as %3F")
-        return sqlite_url(Path(str(url.database)).expanduser().resolve())
+        return _file_url(str(url.database), option)
     return url.set(drivername=_DRIVERS[backend]).render_as_string(hide_password=False)
+
+
+def _file_url(path: str, option: str) -> str:
+    """The URL of a SQLite file; raises UserError for a folder."""
+    file = Path(path).expanduser().resolve()
+    if os.path.isdir(file):
+        raise UserError(f"{option} {path}: is a folder; give the name of a file in it")
+    return sqlite_url(file)
 
 
 def normalise_artifacts_url(url: str) -> str:

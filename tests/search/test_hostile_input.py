@@ -178,6 +178,10 @@ def test_a_command_answers_hostile_arguments_with_one_line(name: str, places: Pa
     @given(command_lines(module))
     @example(["--study=--"])
     @example(["--study=caf\udce9"])
+    @example(["--home=a\nb"])
+    @example(["--study=\ud800"])
+    @example(["--study=x", "--storage=sqlite:////"])
+    @example(["--study=x", "--tracking=sqlite:////"])
     def check(line: list[str]) -> None:
         out, err = StringIO(), StringIO()
         returned: list[int | None] = []  # One command returns its exit code.
