@@ -90,12 +90,21 @@ def normalise_tracking_url(url: str) -> str:
     forms = "sqlite:///FILE or http://HOST:5000"
     if not _is_url(url) or url.startswith("file:"):
         raise UserError(f"--tracking {url}: MLflow no longer keeps runs in a folder or plain file; write {forms}")
+    try:
+        host = urlsplit(url).netloc
+    except ValueError as error:
+        raise UserError(f"--tracking {url}: {error}; write {forms}") from None
     if url.partition(":")[0] in ("http", "https"):
-        if not urlsplit(url).netloc:
+        if not host:
             raise UserError(f"--tracking {url}: no host in the URL; write {forms}")
         return url
     parsed = _parsed(url, "--tracking", forms)
-    return _installed(parsed, "--tracking") if parsed.get_backend_name() in _DRIVERS else url
+    backend = parsed.get_backend_name()
+    if backend not in _DRIVERS:
+        raise UserError(
+            f"--tracking {redact(url)}: {backend} is not supported; write {forms}, or postgresql://HOST/NAME"
+        )
+    return _installed(parsed, "--tracking")
 
 
 def sqlite_url(path: Path) -> str:
