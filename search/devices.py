@@ -7,6 +7,7 @@ import os
 
 from data.errors import UserError
 from data.parallel import cpu_cores
+from search.cuda_driver import count_gpus
 from search.gpus import are_numbered_alike, driver_indices, read_gpus
 from search.terminal import say
 
@@ -49,9 +50,12 @@ def parse_devices(text: str, option: str = "--devices") -> list[str]:
 def _gpus() -> list[str]:
     if not any(map(_is_installed, _DRIVERS)):
         return []
-    import torch  # Here, so that a search on a CPU starts without it: the import takes seconds.
+    count = count_gpus()
+    if count is None:
+        import torch  # Here, so that most searches start without it: the import takes seconds.
 
-    return [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [f"cuda:{index}" for index in range(count)]
 
 
 def _with_room(devices: list[str]) -> list[str]:

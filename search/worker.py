@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 
 from data.errors import DeviceFull, UserError
-from models.training.process import tune_process
+from models.training.process import open_device, tune_process
 from search.cli import CommandParser, command_parser, main_guard
 from search.devices import parse_devices
 from search.settings import add_cache_argument, add_trial_arguments, enter_home
@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--threads {options.threads}: give a number of 1 or more")
     settings = enter_home(options)
     tune_process(options.threads)
+    if options.supervisor_pid:
+        open_device(torch.device(devices[0]))  # While the supervisor still prepares the study.
     if options.supervisor_pid and not sys.stdin.readline():
         return  # The supervisor ended before the study was ready, and has printed the reason.
     storage = open_storage(settings.storage_url, create=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import time
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,6 +21,11 @@ from models.values import FlatValue, with_defaults
 
 FORMAT = 1
 """Version of the file's format; checkpoints of other formats are ignored."""
+
+SHARE_ON_GPU = 0.05
+"""Largest share of a training's time on a GPU that writing checkpoints takes."""
+_FIRST_WRITE_S = 0.1
+"""Seconds that the first checkpoint is expected to take, before any was written."""
 
 StateDict = dict[str, Any]
 
@@ -40,6 +47,47 @@ class Checkpoint:
     best_weights: dict[str, Tensor]
     history: list[EpochMetrics]
     """One entry for each finished epoch."""
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of a training: one after every epoch, or fewer if that would take too much of its time.
+
+    On a GPU, an epoch of a ResNet takes less time than writing its state. A training that is interrupted then repeats
+    the epochs since the last checkpoint.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        share: float = 1.0,
+        needed: Container[int] = (),
+        keep_all: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Writing takes at most about `share` of the time, not counting the epochs in `needed`, which always get a
+        checkpoint. With `keep_all`, every epoch's checkpoint is written, and stays in a file of its own.
+        """
+        self._path, self._share, self._needed, self._keep_all = path, share, needed, keep_all
+        self._clock = clock
+        self._next_at = clock() + self._pause_after(_FIRST_WRITE_S)
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether this epoch, counted from 1, gets a checkpoint."""
+        return self._keep_all or epoch in self._needed or self._clock() >= self._next_at
+
+    def write(self, epoch: int, checkpoint: Checkpoint) -> None:
+        """Write the state after an epoch. Raises UserError if the disk is full or not writable."""
+        started_s = self._clock()
+        if self._keep_all:
+            save_checkpoint(kept_checkpoint(self._path, epoch), checkpoint)
+        save_checkpoint(self._path, checkpoint)
+        ended_s = self._clock()
+        self._next_at = ended_s + self._pause_after(ended_s - started_s)
+
+    def _pause_after(self, writing_s: float) -> float:
+        """The seconds without a checkpoint after one that took so long."""
+        return writing_s * (1 / self._share - 1)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from models.config import TrainConfig
 from models.metric_names import VAL_ACCURACY, Measure
 from models.training.batch_protocols import TrainingBatches, ValidationBatches
 from models.training.capture import CaptureChoice, chosen_capture
-from models.training.checkpoint import kept_checkpoint, load_checkpoint, save_checkpoint
+from models.training.checkpoint import SHARE_ON_GPU, CheckpointWriter, load_checkpoint
 from models.training.epoch_seeds import epoch_seeds
 from models.training.metrics import EpochMetrics, Scores, best_epoch
 from models.training.precision import compute_dtype
@@ -38,6 +38,7 @@ def fit(
     seed: int,
     metric: Measure = VAL_ACCURACY,
     checkpoint: Path | None = None,
+    needed_checkpoints: Container[int] = (),
     on_batch: Callable[[], None] = lambda: None,
     capture: CaptureChoice = "auto",
 ) -> Iterator[EpochMetrics]:
@@ -46,11 +47,12 @@ def fit(
     When the iterator is exhausted, the model has the weights of the epoch with the best `metric` (or their moving
     average, if that is on). Close the iterator to stop earlier.
 
-    With `checkpoint`, the state is written to that file before each yield. If the file exists already, training
-    continues after its last finished epoch, and only the following epochs are yielded (`read_history` returns the
-    earlier ones); the metrics are the same as without an interruption. With `keep_checkpoints` in the configuration,
-    the state of each epoch also stays in its own file, `kept_checkpoint`: copy it to `checkpoint` to continue from
-    there.
+    With `checkpoint`, the state is written to that file before each yield; on a GPU, where an epoch may be shorter than
+    that takes, only as often as takes a small share of the time (`SHARE_ON_GPU`), and after the epochs in
+    `needed_checkpoints`. If the file exists already, training continues after the epoch in it, and only the following
+    epochs are yielded (`read_history` returns the earlier ones); the metrics are the same as without an interruption.
+    With `keep_checkpoints` in the configuration, the state of each epoch also stays in its own file, `kept_checkpoint`:
+    copy it to `checkpoint` to continue from there.
 
     If a batch does not fit into the device's memory, its gradient is accumulated over micro-batches: of half the
     images, a quarter and so on, down to `micro_batches.SMALLEST`. The step is that of the whole batch, except that
@@ -82,6 +84,12 @@ def fit(
     identity = {**to_flat(config), "classes": classes, "seed": seed, "metric": metric.name}
     if checkpoint is not None and (saved := load_checkpoint(checkpoint, identity, device)):
         state.restore(saved)
+    writer = None
+    if checkpoint is not None:
+        writer = CheckpointWriter(
+            checkpoint, share=SHARE_ON_GPU if device.type == "cuda" else 1.0,
+            needed=needed_checkpoints, keep_all=config.keep_checkpoints,
+        )  # fmt: skip
 
     try:
         while (finished := len(state.history)) < config.epochs:
@@ -121,11 +129,8 @@ def fit(
                 steps=state.steps,
             )
             state.finish_epoch(metrics, metric.name)
-            if checkpoint is not None:
-                saved = state.checkpoint(identity)
-                if config.keep_checkpoints:
-                    save_checkpoint(kept_checkpoint(checkpoint, epoch), saved)
-                save_checkpoint(checkpoint, saved)
+            if writer and writer.is_due(epoch):
+                writer.write(epoch, state.checkpoint(identity))
             yield metrics
     finally:
         state.close()

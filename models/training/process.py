@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 
 import psutil
 import torch
@@ -28,6 +29,21 @@ def tune_process(threads: int = 1) -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def open_device(device: torch.device) -> None:
+    """Open a GPU and load its libraries, which takes seconds in a new process. Other devices need nothing.
+
+    Errors are left to the first training, which knows what to do with them.
+    """
+    if device.type != "cuda":
+        return
+    with suppress(RuntimeError):
+        images_NCHW = torch.zeros(1, 3, 8, 8, device=device)
+        weights_OCHW = torch.zeros(4, 3, 3, 3, device=device)
+        outputs_NF = torch.nn.functional.conv2d(images_NCHW, weights_OCHW).flatten(1)
+        torch.mm(outputs_NF, torch.zeros(outputs_NF.shape[1], 2, device=device))
+        torch.cuda.synchronize(device)
 
 
 def reset_memory(device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -20,11 +21,17 @@ from search.stage.pinning import pin_search
 from search.stage.rungs import expected_epochs
 from search.supervisor.estimate_probe import probe_s, typical_candidate
 from search.supervisor.memory import lacks_memory
+from search.trials.data_source import TrialData
 from search.trials.workload import WorkloadBuilder
 from studies.definition import Stage, Study
 from studies.probe import Probe
 
 MEASURED_BATCHES = 4
+"""Batches in each of the two epochs that are measured."""
+RECORDED_STEPS = 50
+"""Steps that are measured on a GPU if they are short: `fit` records a step for as many."""
+SHORT_STEP_S = 0.03
+"""A shorter step takes a GPU several times as long if it is not recorded, and trainings record it."""
 DRAWS = 2
 """Number of configurations drawn from a stage's space and timed in addition to its start, for each image size."""
 EPOCH_DRAWS = 16
@@ -131,27 +138,48 @@ def _handed_on(study: Study, position: int) -> TrainConfig:
 
 
 def _epoch_s(config: TrainConfig, workloads: WorkloadBuilder, device: torch.device) -> float | None:
-    """Seconds of an epoch on all images, scaled up from the second of two short ones; None if it cannot be trained."""
+    """Seconds of an epoch on all images, scaled up from a short one; None if the configuration cannot be trained."""
     config = resolved(config)
-    data = workloads.open_data(config)
-    share = min(1.0, MEASURED_BATCHES * config.batch_size / len(data.search.train))
-    config = with_values(config, {"epochs": 2, "patience": 0})
-    classes = len(data.search.classes)
     try:
-        few = replace(
-            data,
-            train=to_device(_first(data.search.train, share), device),
-            val=to_device(_first(data.search.val, share), device),
-        )
-        work = workloads.prepare(config, few, seed=0)
-        epochs = list(fit(work.learning, work.train, work.val, config, classes=classes, device=device, seed=0))
+        data = workloads.open_data(config)
+        seconds = _scaled_epoch_s(config, data, MEASURED_BATCHES, workloads, device)
+        batches = len(data.search.train) / config.batch_size
+        if device.type == "cuda" and seconds / batches < SHORT_STEP_S:
+            return _scaled_epoch_s(config, data, RECORDED_STEPS // 2, workloads, device, steps=RECORDED_STEPS)
+        return seconds
     except (InfeasibleConfig, TrainingDiverged):
         return None
     except (RuntimeError, MemoryError) as error:
         if not lacks_memory(error):
             raise
         return None
-    return epochs[-1].duration_s / share
+
+
+def _scaled_epoch_s(
+    config: TrainConfig,
+    data: TrialData,
+    batches: int,
+    workloads: WorkloadBuilder,
+    device: torch.device,
+    *,
+    steps: int = 0,
+) -> float:
+    """Seconds of an epoch on all images, from the last of two or more epochs of about this many batches.
+
+    There are as many epochs as it takes for this many steps.
+    """
+    classes, images = len(data.search.classes), len(data.search.train)
+    share = min(1.0, batches * config.batch_size / images)
+    epochs = max(2, math.ceil(steps / max(1, int(share * images) // config.batch_size)))
+    config = with_values(config, {"epochs": epochs, "patience": 0})
+    few = replace(
+        data,
+        train=to_device(_first(data.search.train, share), device),
+        val=to_device(_first(data.search.val, share), device),
+    )
+    work = workloads.prepare(config, few, seed=0)
+    history = list(fit(work.learning, work.train, work.val, config, classes=classes, device=device, seed=0))
+    return history[-1].duration_s / share
 
 
 def _first(images: ImageSet, share: float) -> ImageSet:

@@ -106,7 +106,8 @@ def _all_epochs(
         yield metrics
     training = fit(
         work.learning, work.train, work.val, config, classes=len(classes), device=run.context.device, seed=run.seed,
-        metric=bind_metric(run.stage.metric, classes), checkpoint=checkpoint, on_batch=run.context.on_batch,
+        metric=bind_metric(run.stage.metric, classes), checkpoint=checkpoint,
+        needed_checkpoints=run.stage.rungs, on_batch=run.context.on_batch,
     )  # fmt: skip
     for metrics in training:
         run.context.artifacts.back_up(checkpoint)

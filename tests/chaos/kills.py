@@ -106,11 +106,11 @@ def fall_asleep() -> None:
 
 def die_while_saving() -> None:
     """The first checkpoint is written, but not yet in its place, when the process dies."""
-    fit = importlib.import_module("models.training.fit")
-    save = fit.save_checkpoint
+    checkpoint = importlib.import_module("models.training.checkpoint")
+    save = checkpoint.save_checkpoint
 
     def deadly(*args: Any) -> None:
         os.fsync = lambda descriptor: die()  # type: ignore[assignment]
         save(*args)
 
-    fit.save_checkpoint = deadly  # type: ignore[attr-defined]
+    checkpoint.save_checkpoint = deadly  # type: ignore[attr-defined]

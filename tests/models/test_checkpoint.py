@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from data.batches import EvalBatches, TrainBatches
 from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
 from models.registry import build_model
-from models.training.checkpoint import load_checkpoint, read_history
+from models.training import checkpoint as checkpoints
+from models.training.checkpoint import Checkpoint, CheckpointWriter, load_checkpoint, read_history
 from models.training.fit import fit
 from models.training.metrics import EpochMetrics
 
@@ -133,6 +135,35 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(splits: MakeSplits, short:
 
     assert read_history(path) == [first]
     assert not part.is_symlink()
+
+
+def test_writing_takes_a_share_of_the_time_except_where_a_checkpoint_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def save(path: Path, checkpoint: Checkpoint) -> None:
+        nonlocal now
+        now += 0.5
+
+    def written(**options: Any) -> list[int]:
+        nonlocal now
+        now = 0.0
+        writer = CheckpointWriter(tmp_path / "c.pt", clock=lambda: now, **options)
+        epochs = []
+        for epoch in range(1, 31):
+            now += 1.0
+            if writer.is_due(epoch):
+                writer.write(epoch, state)
+                epochs.append(epoch)
+        return epochs
+
+    monkeypatch.setattr(checkpoints, "save_checkpoint", save)
+    state = Checkpoint(identity={}, model={}, optimizer={}, average=None, best_weights={}, history=[])
+    assert written() == list(range(1, 31))
+    assert written(share=0.1) == [1, 6, 11, 16, 21, 26]
+    assert written(share=0.1, needed={2, 4}) == [1, 2, 4, 9, 14, 19, 24, 29]
+    assert written(share=0.1, keep_all=True) == list(range(1, 31))
 
 
 def test_a_process_killed_at_any_moment_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from search.gpus import Gpu
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with two GPUs, as torch tells of them."""
     monkeypatch.setattr(devices, "_DRIVERS", ("libc.so.6",))
+    monkeypatch.setattr(devices, "count_gpus", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(devices, "read_gpus", list)
@@ -34,6 +35,7 @@ def fill(monkeypatch: pytest.MonkeyPatch, *used_mib: float | None) -> None:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "count_gpus", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from data.errors import SieveError
 from models.config import TrainConfig
+from models.registry import resolved
+from models.values import with_values
 from search.supervisor import estimate as cost
 from search.supervisor.estimate import SHARE_AFTER_PRUNING, estimate, total_s
 from search.trials.workload import WorkloadBuilder
@@ -55,6 +58,47 @@ def test_configurations_that_cannot_be_trained_do_not_stop_the_measurement(
     values = {"optimizer": "sgd", "batch_norm": False}
     study = tiny(space=space, values=values)
     assert estimate(study, digits, CPU, 1)[0].epoch_s > 0
+
+
+@pytest.mark.parametrize(
+    ("device", "eager_s", "expected_s", "steps"),
+    [("cuda", 0.02, 0.05, [0, 50]), ("cuda", 100.0, 100.0, [0]), ("cpu", 0.02, 0.02, [0])],
+)
+def test_short_steps_on_a_gpu_are_timed_as_trainings_run_them(
+    device: str,
+    eager_s: float,
+    expected_s: float,
+    steps: list[int],
+    digits: WorkloadBuilder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed = []
+
+    def scaled_epoch_s(*arguments: object, steps: int = 0) -> float:
+        timed.append(steps)
+        return 0.05 if steps else eager_s
+
+    monkeypatch.setattr(cost, "_scaled_epoch_s", scaled_epoch_s)
+    assert cost._epoch_s(STUDY.config, digits, torch.device(device)) == expected_s
+    assert timed == steps
+
+
+def test_few_images_are_trained_on_for_as_many_epochs_as_the_steps_take(
+    digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    fit = cost.fit
+
+    def counting(*args: Any, **options: Any) -> Any:
+        trained.append(args[3].epochs)
+        return fit(*args, **options)
+
+    monkeypatch.setattr(cost, "fit", counting)
+    config = with_values(resolved(STUDY.config), {"batch_size": 256})
+    data = digits.open_data(config)
+    assert cost._scaled_epoch_s(config, data, 25, digits, CPU, steps=50) > 0
+    assert cost._scaled_epoch_s(config, data, 4, digits, CPU) > 0
+    assert trained == [-(-50 // (len(data.search.train) // 256)), 2]
 
 
 @pytest.mark.parametrize("name", ["to_device", "fit"])

@@ -146,7 +146,7 @@ def test_a_full_disk_ends_the_worker_and_costs_no_trial(
         with writing_below(Path("home")):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("models.training.fit.save_checkpoint", fill_the_disk)
+    monkeypatch.setattr("models.training.checkpoint.save_checkpoint", fill_the_disk)
     with pytest.raises(UserError, match="No space left on device"):
         worker.run()
     assert states(stage) == {"WAITING": 3}
