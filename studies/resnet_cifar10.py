@@ -5,8 +5,8 @@ with Nesterov momentum, one cycle of the learning rate, batches of 512, label sm
 epoch and shifted by a few pixels, blanked rectangles (Cutout), and a moving average of the weights (Jordan 2024,
 arXiv:2404.00498; Page 2018, How to train your ResNet). The first stage searches the rates in short trainings; the next
 one searches regularization and augmentation in longer ones, because their benefit appears late. Most of the time is
-spent on the finalists: `--budget 5m` is meant for a GPU that trains an epoch in about a second, and shortens their
-training to the epochs that fit.
+spent on the finalists, whose runs are averaged if that is better on the validation images: `--budget 5m` is meant for a
+GPU that trains an epoch in about a second, and shortens their training to the epochs that fit.
 
 `resnet18-cifar10` compares ways of fine-tuning and freezing in a table; this study searches for the best classifier.
 """
@@ -67,5 +67,5 @@ RESNET_CIFAR10 = Study(
         ),
         Stage(name="regularization", trials=6, epochs=10, bases=2, pruner="none", space=_regularization),
     ),
-    confirm=Confirm(finalists=2, seeds=2, epochs=50),
+    confirm=Confirm(finalists=2, seeds=2, epochs=50, combine="ensemble", mirror=True),
 )

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
+from threading import Thread
 from types import FrameType
 
 from data.arrays import SearchData
@@ -63,6 +65,8 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
     study, settings = request.study, request.settings
     launcher = _launcher(request)
     launcher.prepare()  # Workers import their modules while the data and the database are opened.
+    if request.budget_s is not None:
+        _import_early()
     try:
         images = open_data(request)
         data = describe_data(request.spec, images)
@@ -101,6 +105,12 @@ def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResul
         storage.close()
     notify_result(request.notify_url, result)
     return result
+
+
+def _import_early() -> None:
+    """Import in a thread what measures the time of an epoch: the decoding of images leaves cores idle."""
+    # Not a daemon: ending the process in the middle of an import of torch may crash it.
+    Thread(target=import_module, args=("search.supervisor.estimate",), name="sieve-import", daemon=False).start()
 
 
 def _test_once(storage: Storage, settings: Settings, study: str, open_seal: OpenSeal) -> None:
