@@ -126,6 +126,13 @@ def fetch_weights(config: TrainConfig) -> None:
         backbones.fetch_weights(config)
 
 
+def libraries(config: TrainConfig) -> tuple[str, ...]:
+    """The modules that building the configuration's network imports late, each of which takes a second or more."""
+    if not isinstance(config, BackboneConfig):
+        return ()
+    return ("models.backbones", "timm") if config.backbone.startswith("timm/") else ("models.backbones",)
+
+
 def _family(model: str) -> Family:
     if model not in MODELS:
         raise UserError(f"unknown model {model!r}.{did_you_mean(model, MODELS)}")

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 
 import torch
 
@@ -39,6 +41,7 @@ def build_parser() -> CommandParser:
     add_cache_argument(parser)
     add_trial_arguments(parser)
     parser.add_argument("--supervisor-pid", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--import", dest="modules", nargs="*", default=[], help=argparse.SUPPRESS)
     return parser
 
 
@@ -55,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = enter_home(options)
     tune_process(options.threads)
     if options.supervisor_pid:
-        open_device(torch.device(devices[0]))  # While the supervisor still prepares the study.
+        _import(options.modules)  # While the supervisor still prepares the study.
+        open_device(torch.device(devices[0]))
     if options.supervisor_pid and not sys.stdin.readline():
         return  # The supervisor ended before the study was ready, and has printed the reason.
     storage = open_storage(settings.storage_url, create=False)
@@ -78,6 +82,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(DEVICE_FULL)
     finally:
         storage.close()
+
+
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        with suppress(ImportError):  # A trial that needs the module reports the error.
+            import_module(name)
 
 
 if __name__ == "__main__":

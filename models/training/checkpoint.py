@@ -60,21 +60,26 @@ class CheckpointWriter:
         self,
         path: Path,
         *,
+        epochs: int,
         share: float = 1.0,
         needed: Container[int] = (),
         keep_all: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Writing takes at most about `share` of the time, not counting the epochs in `needed`, which always get a
-        checkpoint. With `keep_all`, every epoch's checkpoint is written, and stays in a file of its own.
+        checkpoint. With a share below 1, the last of all `epochs` gets none: the result follows at once. With
+        `keep_all`, every epoch's checkpoint is written, and stays in a file of its own.
         """
-        self._path, self._share, self._needed, self._keep_all = path, share, needed, keep_all
+        self._path, self._epochs, self._share = path, epochs, share
+        self._needed, self._keep_all = needed, keep_all
         self._clock = clock
         self._next_at = clock() + self._pause_after(_FIRST_WRITE_S)
 
     def is_due(self, epoch: int) -> bool:
         """Whether this epoch, counted from 1, gets a checkpoint."""
-        return self._keep_all or epoch in self._needed or self._clock() >= self._next_at
+        if self._keep_all or epoch in self._needed:
+            return True
+        return self._clock() >= self._next_at and (epoch < self._epochs or self._share == 1)
 
     def write(self, epoch: int, checkpoint: Checkpoint) -> None:
         """Write the state after an epoch. Raises UserError if the disk is full or not writable."""

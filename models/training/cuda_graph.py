@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 from models.training.capture import Branch, default_generator, drawing_from
 
+_STREAMS: dict[torch.device, list[torch.cuda.Stream]] = {}
+
 
 class CudaGraphs:
     """Records branches in parallel in one CUDA graph. Its graphs share memory, so replay them one after the other.
@@ -24,20 +26,17 @@ class CudaGraphs:
     def __init__(self, device: torch.device) -> None:
         index = torch.cuda.current_device() if device.index is None else device.index
         self._device = torch.device("cuda", index)
-        # Always the same streams, so that the memory which libraries allocate at a stream's first use exists already.
-        self._main = _new_stream(self._device)
-        self._sides: list[torch.cuda.Stream] = []
         self._graphs: list[CudaReplay] = []
         self._pool: Any = None
 
     def run(self, branches: Sequence[Branch]) -> None:
         """Do the work once, on the streams of the capture."""
         with torch.cuda.device(self._device):
-            caller = torch.cuda.current_stream()
-            self._main.wait_stream(caller)
-            with torch.cuda.stream(self._main):
+            caller, (main, *_) = torch.cuda.current_stream(), _streams(self._device, 1)
+            main.wait_stream(caller)
+            with torch.cuda.stream(main):
                 self._issue(branches)
-            caller.wait_stream(self._main)
+            caller.wait_stream(main)
 
     def capture(self, branches: Sequence[Branch]) -> CudaReplay:
         """Record the work without doing it. Run it before, because nothing may be initialised during a capture."""
@@ -55,7 +54,8 @@ class CudaGraphs:
                 for generator in registered:
                     graph.register_generator_state(generator)
                 # Other threads may use the GPU meanwhile: their work is not part of the graph, and not an error.
-                with torch.cuda.graph(graph, pool=self._pool, stream=self._main, capture_error_mode="thread_local"):
+                (main, *_) = _streams(self._device, 1)
+                with torch.cuda.graph(graph, pool=self._pool, stream=main, capture_error_mode="thread_local"):
                     self._issue(branches)
             except BaseException:
                 self._recover(graph, generators, states)
@@ -69,14 +69,12 @@ class CudaGraphs:
         if len(branches) == 1:
             self._do(branches[0])
             return
-        while len(self._sides) < len(branches):
-            self._sides.append(_new_stream(self._device))
-        origin = torch.cuda.current_stream()
-        for branch, stream in zip(branches, self._sides, strict=False):
+        origin, (_, *sides) = torch.cuda.current_stream(), _streams(self._device, 1 + len(branches))
+        for branch, stream in zip(branches, sides, strict=True):
             stream.wait_stream(origin)
             with torch.cuda.stream(stream):
                 self._do(branch)
-        for stream in self._sides[: len(branches)]:
+        for stream in sides:
             origin.wait_stream(stream)
 
     def _do(self, branch: Branch) -> None:
@@ -84,7 +82,8 @@ class CudaGraphs:
             branch.body()
 
     def _recover(self, graph: torch.cuda.CUDAGraph, generators: Sequence[Generator], states: Sequence[Tensor]) -> None:
-        """Clean up after a failed capture: generators, memory pool and pending errors."""
+        """Clean up after a failed capture: streams, generators, memory pool and pending errors."""
+        _STREAMS.pop(self._device, None)  # They may still be marked as capturing.
         with suppress(RuntimeError):
             graph.reset()
         # Up to torch 2.13 at least, the allocator keeps allocating from the pool; this ends it.
@@ -121,8 +120,15 @@ class CudaReplay:
             self._graph.reset()
 
 
-def _new_stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+def _streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
+    """The first streams of this process for captures: the main one, and one for each branch.
+
+    They are always the same ones, because libraries allocate tens of megabytes at a stream's first use and keep them.
+    """
+    streams = _STREAMS.setdefault(device, [])
+    while len(streams) < count:
+        streams.append(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+    return streams[:count]
 
 
 @contextmanager

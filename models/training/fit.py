@@ -87,7 +87,7 @@ def fit(
     writer = None
     if checkpoint is not None:
         writer = CheckpointWriter(
-            checkpoint, share=SHARE_ON_GPU if device.type == "cuda" else 1.0,
+            checkpoint, epochs=config.epochs, share=SHARE_ON_GPU if device.type == "cuda" else 1.0,
             needed=needed_checkpoints, keep_all=config.keep_checkpoints,
         )  # fmt: skip
 

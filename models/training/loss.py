@@ -50,8 +50,9 @@ def training_loss(
     In a mixed batch (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019), the loss of an image is the sum of the losses
     for `labels_N`, with weight `mix_N`, and for `mixed_labels_N`, with weight 1 - `mix_N`.
     """
-    if batch.mixed_labels_N is None and not focal_gamma:
-        return _cross_entropy(logits_NC, batch.labels_N, class_weights_C, label_smoothing, "mean")
+    # With class weights, torch copies the divisor of the mean from the device, which a capture does not permit.
+    if batch.mixed_labels_N is None and not focal_gamma and class_weights_C is None:
+        return _cross_entropy(logits_NC, batch.labels_N, None, label_smoothing, "mean")
 
     def losses_of(labels_N: Tensor) -> Tensor:
         losses_N = _cross_entropy(logits_NC, labels_N, class_weights_C, label_smoothing, "none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
+from importlib import import_module
 
 import psutil
 import torch
@@ -38,6 +39,8 @@ def open_device(device: torch.device) -> None:
     """
     if device.type != "cuda":
         return
+    with suppress(ImportError):  # Not on every platform.
+        import_module("triton")
     with suppress(RuntimeError):
         images_NCHW = torch.zeros(1, 3, 8, 8, device=device)
         weights_OCHW = torch.zeros(4, 3, 3, 3, device=device)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,17 +80,25 @@ class WorkerProcess:
 
 
 def start_worker(
-    settings: Settings, study: str, index: int, *, device: str, threads: int, decoders: int = 1
+    settings: Settings,
+    study: str,
+    index: int,
+    *,
+    device: str,
+    threads: int,
+    decoders: int = 1,
+    modules: Sequence[str] = (),
 ) -> WorkerProcess:
     """Start a worker that waits for `begin` and ends together with the calling process; it runs in its own session.
 
     `index` numbers the workers of a study; each has its own log below the home folder. `decoders` is the number of
-    processes that decode images for it, if the images are too many to be kept decoded.
+    processes that decode images for it, if the images are too many to be kept decoded. It imports `modules` before it
+    waits.
     """
     # -P keeps the working folder off the worker's path: a `search.py` there would be taken for this package.
     command = [
         sys.executable, "-P", "-m", "search.worker", "--study", study, "--device", device,
-        "--threads", str(threads), "--supervisor-pid", str(os.getpid()),
+        "--threads", str(threads), "--supervisor-pid", str(os.getpid()), *(("--import", *modules) if modules else ()),
     ]  # fmt: skip
     # By environment, not by command line: a storage URL may hold a password, and `ps` shows arguments to all users.
     environment = {

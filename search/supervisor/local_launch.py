@@ -28,15 +28,17 @@ class LocalLauncher:
         devices: list[str],
         workers: int,
         *,
+        modules: Sequence[str] = (),
         gpu_capacity: GpuCapacity | None = None,
         full_devices: FullDevices | None = None,
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
-        """With `gpu_capacity`, a GPU that its workers do not fill gets more of them."""
+        """Workers import `modules` before they begin. With `gpu_capacity`, a GPU that they do not fill gets more."""
         self._settings = settings
         self._study = study
         self._device_of = [devices[index % len(devices)] for index in range(workers)]
         self._requested = workers
+        self._modules = modules
         self._gpu_capacity = gpu_capacity
         self._timing = timing
         self._running: dict[int, WorkerProcess] = {}
@@ -169,4 +171,7 @@ class LocalLauncher:
         device = self._device_of[index]
         workers = len(self._device_of)
         decoders, threads = cores_per_worker(workers), threads_per_worker(device, workers)
-        return start_worker(self._settings, self._study, index, device=device, threads=threads, decoders=decoders)
+        return start_worker(
+            self._settings, self._study, index,
+            device=device, threads=threads, decoders=decoders, modules=self._modules,
+        )  # fmt: skip

@@ -17,6 +17,7 @@ from types import FrameType
 
 from data.arrays import SearchData
 from data.progress import Progress
+from models.registry import libraries
 from search import names
 from search.command_line import command_line
 from search.settings import Settings
@@ -209,7 +210,10 @@ def _launcher(request: Request) -> Launcher:
     settings, name = request.settings, request.study.name
     if request.share is None:
         gpu_capacity = GpuCapacity(request.devices) if request.fills_gpus else None
-        return LocalLauncher(settings, name, list(request.devices), request.workers, gpu_capacity=gpu_capacity)
+        return LocalLauncher(
+            settings, name, list(request.devices), request.workers,
+            modules=libraries(request.study.config), gpu_capacity=gpu_capacity,
+        )  # fmt: skip
     from search.supervisor.ray_launch import RayLauncher  # Imported here because it needs an extra.
 
     return RayLauncher(settings, name, request.share, request.workers)

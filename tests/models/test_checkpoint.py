@@ -149,9 +149,9 @@ def test_writing_takes_a_share_of_the_time_except_where_a_checkpoint_is_needed(
     def written(**options: Any) -> list[int]:
         nonlocal now
         now = 0.0
-        writer = CheckpointWriter(tmp_path / "c.pt", clock=lambda: now, **options)
+        writer = CheckpointWriter(tmp_path / "c.pt", epochs=31, clock=lambda: now, **options)
         epochs = []
-        for epoch in range(1, 31):
+        for epoch in range(1, 32):
             now += 1.0
             if writer.is_due(epoch):
                 writer.write(epoch, state)
@@ -160,10 +160,10 @@ def test_writing_takes_a_share_of_the_time_except_where_a_checkpoint_is_needed(
 
     monkeypatch.setattr(checkpoints, "save_checkpoint", save)
     state = Checkpoint(identity={}, model={}, optimizer={}, average=None, best_weights={}, history=[])
-    assert written() == list(range(1, 31))
-    assert written(share=0.1) == [1, 6, 11, 16, 21, 26]
-    assert written(share=0.1, needed={2, 4}) == [1, 2, 4, 9, 14, 19, 24, 29]
-    assert written(share=0.1, keep_all=True) == list(range(1, 31))
+    assert written() == list(range(1, 32))
+    assert written(share=0.1) == [1, 6, 11, 16, 21, 26]  # The last epoch is due, but the result follows at once.
+    assert written(share=0.1, needed={2, 4, 31}) == [1, 2, 4, 9, 14, 19, 24, 29, 31]
+    assert written(share=0.1, keep_all=True) == list(range(1, 32))
 
 
 def test_a_process_killed_at_any_moment_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from data.batches import Batch
 from models.config import FlexCNNConfig
 from models.registry import build_model
+from models.training.loss import training_loss
 from models.training.scoring import evaluate
 from models.training.state import TrainingState
 from tests.models.test_fit import MakeSplits
@@ -68,6 +70,18 @@ def test_an_epoch_never_waits_however_many_batches_it_has(
             state.train_epoch(1, torch.Generator().manual_seed(0), lambda: None)
         waits[len(train)] = seen.seen
     assert waits[2] == waits[10]
+
+
+def test_the_loss_hides_no_waiting_in_an_operation_that_is_written_otherwise_for_a_dispatch_mode() -> None:
+    """With a mode such as `Waits`, torch computes the cross-entropy in another way; a profiler changes nothing."""
+    logits_NC = torch.randn(8, 3, requires_grad=True)
+    batch = Batch(images_NCHW=torch.zeros(8, 1, 4, 4), labels_N=torch.arange(8) % 3)
+    for smoothing in (0.1, torch.tensor(0.1)):
+        with torch.profiler.profile() as profiled:
+            training_loss(
+                logits_NC, batch, class_weights_C=torch.tensor([0.5, 1.0, 2.0]), label_smoothing=smoothing
+            ).backward()  # type: ignore[no-untyped-call]
+        assert not WAITING & {event.name for event in profiled.events()}
 
 
 def test_validation_never_waits_however_many_batches_it_has(splits: MakeSplits, tiny: FlexCNNConfig) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from itertools import product
 
 import pytest
 
 from data.errors import InfeasibleConfig, UserError
 from models.config import BackboneConfig, FlexCNNConfig
-from models.registry import build_model, check_buildable
+from models.registry import build_model, check_buildable, libraries
 
 
 def test_what_is_called_buildable_is_built_and_nothing_else() -> None:
@@ -44,3 +46,11 @@ def test_a_backbone_s_own_size_is_never_refused() -> None:
 def test_an_unknown_backbone_is_refused_with_the_nearest_spelling() -> None:
     with pytest.raises(UserError, match="resnet18"):
         check_buildable(BackboneConfig(backbone="resnet19"), 3, 2)
+
+
+def test_the_libraries_of_a_network_are_what_building_it_imports() -> None:
+    assert libraries(FlexCNNConfig()) == ()
+    for backbone, library in (("resnet18", "torchvision"), ("timm/test_resnet", "timm")):
+        for name in libraries(BackboneConfig(backbone=backbone)):
+            import_module(name)
+        assert library in sys.modules

@@ -87,7 +87,7 @@ def test_few_images_are_trained_on_for_as_many_epochs_as_the_steps_take(
     digits: WorkloadBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[int] = []
-    fit = cost.fit
+    fit = cost.fit  # type: ignore[attr-defined]
 
     def counting(*args: Any, **options: Any) -> Any:
         trained.append(args[3].epochs)

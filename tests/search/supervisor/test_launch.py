@@ -268,6 +268,20 @@ def test_workers_that_are_prepared_early_wait_for_the_start(
     assert (tmp_path / "input").read_text() == "start\n"
 
 
+def test_a_worker_imports_what_its_first_trial_needs_while_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_library.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = start_worker(
+        settings_at(tmp_path), "mine", 0, device="cpu", threads=1, modules=["no_such_library", "slow_library"]
+    )
+    wait_for((tmp_path / "imported").exists)
+    assert worker.process.poll() is None and worker.process.stdin is not None
+    worker.process.stdin.close()
+    assert worker.process.wait() == 0 and worker.log_tail == ""
+
+
 def test_a_worker_whose_supervisor_gives_up_before_the_start_ends_without_any_output(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "search.worker", "--study", "mine", "--supervisor-pid", "1"]
     ended = subprocess.run(
