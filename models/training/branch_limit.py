@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -25,6 +26,15 @@ _MEASURED_S = 0.1
 """Minimum length of a measurement in seconds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BranchLimit:
+    """How many trainings of a shape to run at once, and what that brings."""
+
+    count: int
+    gain: float = 1.0
+    """The images per second over all of them, as a multiple of those of one."""
+
+
 def branch_limit(
     model: nn.Module,
     config: TrainConfig,
@@ -36,8 +46,8 @@ def branch_limit(
     capture: Capture,
     most: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> int:
-    """The number of branches of this shape to train at once, from 1 to `most`.
+) -> BranchLimit:
+    """The number of branches of this shape to train at once, from 1 to `most`, with its gain.
 
     It is doubled as long as the branches fit into memory and more images per second are trained. That takes about as
     long as recording twice the returned number of branches, one or two seconds on a GPU. The network and torch's
@@ -45,7 +55,7 @@ def branch_limit(
     """
     states: list[TrainingState] = []
     free_bytes = _free_bytes(device)
-    best, before, count = 0, 0.0, 1
+    best, before, count, alone = 0, 0.0, 1, 0.0
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         while True:
             try:
@@ -55,14 +65,15 @@ def branch_limit(
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                return max(best, 1)
+                break
             if rate <= _GAIN * before:
-                return max(best, 1)
-            best, before = count, rate
+                break
+            best, before, alone = count, rate, alone or rate
             count = min(2 * count, most)
             too_large = (free_bytes - left_bytes) / best * count > _MEMORY_SHARE * free_bytes
             if best == most or too_large:
-                return best
+                break
+    return BranchLimit(count=best, gain=before / alone) if best else BranchLimit(count=1)
 
 
 def _branch(

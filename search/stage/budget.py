@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
@@ -17,6 +17,9 @@ from search.stage.combining_time import COMBINING_S, PassTimes, combining_s
 from search.stage.extending import is_extended, pool_end, pool_start
 from studies.definition import Ablation, Confirm, Space, Stage, Study
 from studies.overrides import tries_with_epochs
+
+if TYPE_CHECKING:
+    from models.training.branch_limit import BranchLimit
 
 REGISTRATION_S = 3.0
 """Seconds reserved for registering the champion."""
@@ -162,17 +165,20 @@ class TimeBudget:
         *,
         test: bool = False,
         measure_passes: Callable[[Sequence[TrainConfig]], PassTimes] | None = None,
+        measure_gang: Callable[[TrainConfig], BranchLimit] | None = None,
     ) -> None:
         """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation, in seconds.
 
         `measure_passes` measures the networks of finalists; it is called once, if the study combines their runs.
+        `measure_gang` measures how many runs of a finalist are trained at once, and what that brings.
         """
         self._study = study
         self.end: float | None = time.time() + total_s
         reserved_s = REGISTRATION_S + (EVALUATION_S if test else 0.0)
         self._combining_end = self.end - reserved_s
         self._last_stage_end = self._combining_end - (COMBINING_S if study.combines else 0.0)
-        self._measure_passes = measure_passes
+        self._measure_passes, self._measure_gang = measure_passes, measure_gang
+        self._together: BranchLimit | None = None
         self._prediction_s = 0.0
         """Seconds in which a run of the confirmation predicts the validation images at its end, if measured."""
         self._costs_s = list(stage_costs_s)
@@ -233,6 +239,8 @@ class TimeBudget:
 
     def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
         """Reserve time as `Budget` describes, if there is a measurement and the study combines runs."""
+        if self._measure_gang is not None and not self._study.folds:
+            self._together = self._measure_gang(with_values(configs[0], self._study.confirm.values))
         if self._measure_passes is None or not self._study.combines:
             return
         passes = self._measure_passes([with_values(config, self._study.confirm.values) for config in configs])
@@ -249,8 +257,12 @@ class TimeBudget:
         def affordable(finalists: int, seeds: int) -> float:
             predictions_s = self._prediction_s * finalists * seeds  # Measured with all cores, which the workers share.
             together = min(gang, finalists) if self._study.folds else gang  # A gang trains on the images of one fold.
+            slower = 1.0
+            if gang == 1:  # Runs of one shape may be trained together even if the trials of the search were not.
+                together, slower = self._runs_together(seeds)
+            runs_s = [seconds * slower for seconds in epoch_s[:finalists]] * seeds
             # At least a second, so that the smallest size is the best where no time is left.
-            return max(1.0, left_s - predictions_s) / self._makespan_s(list(epoch_s[:finalists]) * seeds, together)
+            return max(1.0, left_s - predictions_s) / self._makespan_s(runs_s, together)
 
         sizes = self._confirmation_sizes(len(epoch_s))
         finalists, seeds = next((size for size in sizes if affordable(*size) >= wanted), sizes[-1])
@@ -265,6 +277,14 @@ class TimeBudget:
             seeds = max(seeds, min(most, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
         fitting = min(LONGER * wanted, math.floor(affordable(finalists, seeds)))
         return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, trained, fitting))
+
+    def _runs_together(self, seeds: int) -> tuple[int, float]:
+        """How many runs of a finalist are trained at once, and how many times as long an epoch of all of them takes."""
+        if self._together is None or min(seeds, self._together.count) == 1:
+            return 1, 1.0
+        count = min(seeds, self._together.count)
+        gain = 1 + (self._together.gain - 1) * (count - 1) / (self._together.count - 1)
+        return count, count / gain
 
     def _confirmation_sizes(self, finalists: int) -> list[tuple[int, int]]:
         """Numbers of finalists and seeds, the study's own first."""

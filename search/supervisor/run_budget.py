@@ -18,6 +18,7 @@ from search.supervisor.prepare import Request
 if TYPE_CHECKING:
     import torch
 
+    from models.training.branch_limit import BranchLimit
     from search.supervisor.estimate import StageCost
     from search.trials.workload import WorkloadBuilder
 
@@ -28,7 +29,11 @@ def run_budget(request: Request, images: SearchData, started_at: float, *, test:
         return UnlimitedBudget(request.study)
     costs = estimate_run(request, images)  # This takes some of the time itself.
     left_s = request.budget_s - (time.monotonic() - started_at)
-    return time_budget(request, left_s, costs, test=test, measure_passes=partial(_passes, request, images))
+    return time_budget(
+        request, left_s, costs, test=test,
+        measure_passes=partial(_passes, request, images),
+        measure_gang=None if request.devices == ("cpu",) else partial(_gang, request, images),
+    )  # fmt: skip
 
 
 def time_budget(
@@ -38,13 +43,18 @@ def time_budget(
     *,
     test: bool,
     measure_passes: Callable[[Sequence[TrainConfig]], PassTimes] | None = None,
+    measure_gang: Callable[[TrainConfig], BranchLimit] | None = None,
 ) -> TimeBudget:
     """Spread `left_s` seconds over the stages in proportion to their costs; `test` reserves time for the test set.
 
-    Without `measure_passes`, the time for combining runs does not depend on their networks.
+    Without the measurements, the time for combining runs does not depend on their networks, and runs are expected to
+    be trained as the trials of the search were.
     """
     costs_s, workers = [cost.wall_s for cost in costs], max(1, request.workers)
-    return TimeBudget(request.study, left_s, costs_s, workers, test=test, measure_passes=measure_passes)
+    return TimeBudget(
+        request.study, left_s, costs_s, workers,
+        test=test, measure_passes=measure_passes, measure_gang=measure_gang,
+    )  # fmt: skip
 
 
 def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
@@ -76,6 +86,18 @@ def _passes(request: Request, images: SearchData, configs: Sequence[TrainConfig]
 
     try:
         return measure_passes(configs, *_open_workloads(request, images))
+    finally:
+        torch.cuda.empty_cache()  # Workers need the memory.
+
+
+def _gang(request: Request, images: SearchData, config: TrainConfig) -> BranchLimit:
+    """Measure how a GPU trains runs of this configuration together."""
+    import torch
+
+    from search.supervisor.measure_gang import measure_gang
+
+    try:
+        return measure_gang(config, *_open_workloads(request, images))
     finally:
         torch.cuda.empty_cache()  # Workers need the memory.
 

@@ -10,16 +10,17 @@ from torch import nn
 from models.config import TrainConfig
 from models.metric_names import bind_metric, is_recordable
 from models.training.batch_protocols import PickedTraining, PickedValidation
-from models.training.branch_limit import branch_limit
+from models.training.branch_limit import BranchLimit, branch_limit
 from models.training.branches import FREE_FIELDS, BranchGang, branch_key
 from models.training.capture import Capture, chosen_capture
 from models.training.precision import compute_dtype
 from search import names
 from search.store.pinned_stage import PinnedStage
+from search.trials.data_source import TrialData
 from search.trials.open_gang import OpenGang
 from search.trials.trial_context import TrialContext
 from search.trials.trial_run import TrialRun
-from search.trials.workload import Workload
+from search.trials.workload import Workload, WorkloadBuilder
 
 MOST_BRANCHES = 8
 """Branches per gang at most: more bring little, and the sampler gets no feedback while a gang trains."""
@@ -57,7 +58,9 @@ def branches_that_pay(runs: Sequence[TrialRun]) -> int:
     key = (branch_key(config), *runs[0].stage.folds_of(runs[0].claim.number))
     if key not in context.branch_limits:
         with context.interruptible():
-            context.branch_limits[key] = _measure(runs[0], config)
+            data = context.workloads.open_data(config, runs[0].stage.folds_of(runs[0].claim.number)[0])
+            limit = measure_branches(config, data, context.workloads, context.device, seed=runs[0].seed)
+            context.branch_limits[key] = limit.count
     return min(context.branch_limits[key], len(runs))
 
 
@@ -87,18 +90,19 @@ def open_branches(runs: Sequence[TrialRun], fold: int) -> OpenGang:
     )  # fmt: skip
 
 
-def _measure(run: TrialRun, config: TrainConfig) -> int:
-    context = run.context
-    data = context.workloads.open_data(config, run.stage.folds_of(run.claim.number)[0])
-    work = context.workloads.prepare(config, data, run.seed)
-    capture = capture_on(context.device)
-    if capture is None or not (isinstance(work.train, PickedTraining) and work.train.resident):
-        return 1
-    if not isinstance(work.val, PickedValidation):
-        return 1
+def measure_branches(
+    config: TrainConfig, data: TrialData, workloads: WorkloadBuilder, device: torch.device, *, seed: int = 0
+) -> BranchLimit:
+    """Measure how many trainings of this shape to run at once; one if they cannot be branches of a recorded step."""
+    capture = capture_on(device)
+    if capture is None or branch_key(config) is None:
+        return BranchLimit(count=1)
+    work = workloads.prepare(config, data, seed)
+    if not (isinstance(work.train, PickedTraining) and work.train.resident and isinstance(work.val, PickedValidation)):
+        return BranchLimit(count=1)
     return branch_limit(
         work.learning, config, work.train,
-        classes=len(data.search.classes), device=context.device, dtype=_dtype(work, config, context.device),
+        classes=len(data.search.classes), device=device, dtype=_dtype(work, config, device),
         capture=capture, most=MOST_BRANCHES,
     )  # fmt: skip
 

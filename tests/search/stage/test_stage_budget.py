@@ -9,6 +9,7 @@ from optuna.distributions import IntDistribution
 
 from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
+from models.training.branch_limit import BranchLimit
 from search.durations import parse_duration
 from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget, with_fewer_epochs
 from search.stage.combining_time import COMBINING_S, PassTimes
@@ -163,6 +164,37 @@ def test_nothing_is_measured_if_runs_are_not_combined() -> None:
 
     given = TimeBudget(STUDY, 200, (200.0, 100.0, 100.0), 2, measure_passes=refuse)
     given.expect_finalists([FlexCNNConfig()])
+
+
+@pytest.mark.parametrize(
+    ("limit", "gang", "longer"),
+    [
+        (BranchLimit(count=2, gain=1.6), 1, 1.6),
+        (BranchLimit(count=8, gain=4.5), 1, 2.0),  # The three seeds of a finalist are trained together.
+        (BranchLimit(count=1), 1, 1.0),
+        (BranchLimit(count=2, gain=1.6), 2, 1.0),  # The trials were trained together, and their times are known.
+    ],
+)
+def test_runs_that_a_gpu_trains_together_get_the_epochs_that_it_gains(
+    limit: BranchLimit, gang: int, longer: float
+) -> None:
+    measured: list[TrainConfig] = []
+
+    def measure(config: TrainConfig) -> BranchLimit:
+        measured.append(config)
+        return limit
+
+    def epochs(given: TimeBudget) -> int:
+        given.expect_finalists([FlexCNNConfig(filters=8), FlexCNNConfig()])
+        confirm = given.fit_confirmation(100, [1.0] * 3, gang=gang)
+        assert (confirm.finalists, confirm.seeds) == (3, 3)
+        return confirm.epochs or 0
+
+    study = replace(STUDY, confirm=replace(STUDY.confirm, epochs=None))
+    arguments = study, 1000 + REGISTRATION_S, (200.0, 100.0, 100.0), 1
+    alone = epochs(TimeBudget(*arguments))
+    assert epochs(TimeBudget(*arguments, measure_gang=measure)) / alone == pytest.approx(longer, rel=0.15)
+    assert measured == [FlexCNNConfig(filters=8)]
 
 
 def test_no_run_is_given_up_that_another_worker_trains_in_the_same_time() -> None:

@@ -8,6 +8,7 @@ import torch
 from optuna.distributions import FloatDistribution
 
 from models.config import FlexCNNConfig
+from models.training.branch_limit import BranchLimit
 from search import names
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.samplers import make_pruner, make_sampler
@@ -71,7 +72,7 @@ def test_only_stages_that_vary_no_shape_are_trained_in_branches() -> None:
 def test_branches_give_each_trial_the_value_that_it_would_reach_alone(
     sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: most)
+    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: BranchLimit(count=most))
     pinned = _search(learning_rate=choice(1e-3, 1e-2), weight_decay=FloatDistribution(0.0, 0.1))
     together = _claim(open_stage(sqlite, pinned), _context(sqlite, digits, tmp_path))
     assert len(together) == 2  # A quarter of the stage's trials.
@@ -92,7 +93,7 @@ def test_branches_give_each_trial_the_value_that_it_would_reach_alone(
 def test_a_claim_of_a_final_stage_takes_the_runs_of_the_same_shape(
     sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: most)
+    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: BranchLimit(count=most))
     wide = FlexCNNConfig(**{**vars(CONFIG), "filters": 6})
     pinned = pin_confirmation(_study({"dropout": choice(0.1, 0.2)}), Confirm(finalists=2, seeds=3), [CONFIG, wide])
     stage, context = open_stage(sqlite, pinned), _context(sqlite, digits, tmp_path)
@@ -103,7 +104,7 @@ def test_a_claim_of_a_final_stage_takes_the_runs_of_the_same_shape(
 def test_trials_beyond_what_the_device_trains_at_once_go_back_into_the_queue(
     sqlite: Storage, digits: WorkloadBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: 2)
+    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: BranchLimit(count=2))
     pinned = pin_confirmation(_study({"dropout": choice(0.1, 0.2)}), Confirm(finalists=1, seeds=5), [CONFIG])
     stage, context = open_stage(sqlite, pinned), _context(sqlite, digits, tmp_path)
     claimed = [[run.claim.number for run in _claim(stage, context)] for _ in range(3)]
@@ -119,7 +120,7 @@ def test_a_gang_leaves_trials_for_the_other_workers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: most)
+    monkeypatch.setattr(branch_gang, "branch_limit", lambda *args, most, **options: BranchLimit(count=most))
     context = replace(_context(sqlite, digits, tmp_path), count_workers=lambda: workers)
     stage = open_stage(sqlite, _search(learning_rate=choice(1e-3, 1e-2), weight_decay=FloatDistribution(0.0, 0.1)))
     assert len(_claim(stage, context)) == claimed  # Of 8 trials.
