@@ -1,8 +1,9 @@
-"""Measure fused norm, activation and pooling on a GPU: milliseconds, and the share of the memory's bandwidth.
+"""Measure fused layers on a GPU: milliseconds, and the share of the memory's bandwidth.
 
     python -m benchmarks.fused_layers [--device cuda:0] [--without-compile] [--tune] [--json]
 
-Everything is timed as a replayed CUDA graph, forward and backward, in bfloat16 and channels_last. Bytes are counted
+Everything is timed as a replayed CUDA graph, forward and backward, in bfloat16 and channels_last: the tail of a block,
+a network of five convolutions at 224 px, and a ResNet-18 with the stem for small images at 32 px. Bytes are counted
 from the tensors that each kernel has to read and write; the bandwidth is that of a copy within the card's memory.
 `--tune` times each pass with other block sizes than those in `models/fused/kernel_calls.py`.
 """
@@ -20,14 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.machine import describe_machine
-from models.config import FlexCNNConfig
-from models.flexcnn import ACTIVATIONS, MONOTONIC, FlexCNN
+from models.config import BackboneConfig, FlexCNNConfig, TrainConfig
+from models.flexcnn import ACTIVATIONS, MONOTONIC
 from models.fused import kernel_calls, layers_as_they_are
 from models.fused.function import run_tail
 from models.fused.kernel_calls import Geometry
 from models.fused.tails import Tail, find_tail
+from models.registry import build_model
 
-BATCH, WIDTH, IMAGE_SIZE = 128, 32, 224
+BATCH, WIDTH, IMAGE_SIZE, RESNET_SIZE = 128, 32, 224, 32
 SMALLER_SIZES = (112, 56, 32, 16, 8)
 REPEATS = 20
 MAPPED_BLOCKS = [(512, 4), (1024, 4), (1024, 8), (2048, 4), (2048, 8)]
@@ -44,7 +46,10 @@ def measure(device: torch.device, *, with_compile: bool = True) -> dict[str, obj
     for activation in ("relu", "gelu"):
         figures[f"block-{activation}"] = measure_block(device, activation, bandwidth, with_compile=with_compile)
     figures["sizes"] = {str(size): compare_block(device, "relu", size) for size in SMALLER_SIZES}
-    figures["network"] = measure_network(device)
+    config = FlexCNNConfig(conv_layers=5, filters=WIDTH)
+    figures["network"] = measure_network(device, config, IMAGE_SIZE)
+    residual = BackboneConfig(backbone="resnet18", weights="none", stem="small", freezing="unfreeze_all")
+    figures["resnet18"] = measure_network(device, residual, RESNET_SIZE)
     return figures
 
 
@@ -86,12 +91,12 @@ def compiled_block(device: torch.device, activation: str) -> dict[str, float]:
     return {"compile_s": time.perf_counter() - started_s, "compiled_ms": timed_ms(step)}
 
 
-def measure_network(device: torch.device) -> dict[str, float]:
-    """Measure images per second of five convolutions at 224 px: forward, loss and backward under autocast."""
-    config = FlexCNNConfig(conv_layers=5, filters=WIDTH)
+def measure_network(device: torch.device, config: TrainConfig, image_size: int) -> dict[str, float]:
+    """Measure images per second of a network: forward, loss and backward under autocast."""
     torch.manual_seed(0)
-    model = FlexCNN(config, (3, IMAGE_SIZE, IMAGE_SIZE), 10).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(BATCH, 3, IMAGE_SIZE, IMAGE_SIZE, device=device).contiguous(memory_format=torch.channels_last)
+    shape = (3, image_size, image_size)
+    model = build_model(config, shape, 10).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(BATCH, *shape, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(BATCH, device=device) % 10
 
     def step() -> None:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from models.config import BackboneConfig
 from models.flexcnn import ACTIVATIONS
 from models.freezing import frozen_children
+from models.fused import run_layers
 from models.training.finetuned import WeightedLogits
 
 _CONTAINERS = ("blocks", "stages", "layers")
@@ -61,7 +62,7 @@ class BackboneClassifier(nn.Module):
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Return the logits (N, classes) of normalised images (N, channels, H, W)."""
-        logits_NC: Tensor = self.head(self.body(in_color(images_NCHW)))
+        logits_NC: Tensor = self.head(run_layers([self.body], in_color(images_NCHW)))
         return logits_NC
 
     def children_in_order(self) -> list[tuple[str, nn.Module]]:

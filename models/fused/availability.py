@@ -26,6 +26,12 @@ def is_available(device: torch.device) -> bool:
     return _available[device]
 
 
+def withdraw(device: torch.device, reason: str) -> None:
+    """Run no more kernels on this device in this process, and log the reason."""
+    _available[device] = False
+    logger.warning("Layers are not fused on %s, training is slower: %s", device, reason)
+
+
 def _try(device: torch.device) -> bool:
     if device.type == "cuda" and (
         torch.version.cuda is None or torch.cuda.get_device_capability(device) < OLDEST_CAPABILITY
@@ -38,8 +44,8 @@ def _try(device: torch.device) -> bool:
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # E.g. no Triton on this platform, no C compiler, a cache that is read-only.
-        logger.warning("Layers are not fused on %s, training is slower: %s: %s", device, type(error).__name__, error)
+        withdraw(device, f"{type(error).__name__}: {error}")
         return False
     if not works:
-        logger.warning("Layers are not fused on %s, training is slower: Triton's kernels give wrong numbers", device)
+        withdraw(device, "Triton's kernels give wrong numbers")
     return works

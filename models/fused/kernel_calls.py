@@ -34,6 +34,8 @@ _MAPPED_VALUES, _MAPPED_WARPS = 1024, 4
 window."""
 _WIDE_FROM = 2**31
 """Number of values of a tensor from which offsets need 64 bits."""
+OPTIONS = {"enable_fp_fusion": True}
+"""Options of every kernel: products and sums are contracted, which Triton 3.10 no longer does by default."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Geometry:
             "COLS": self.columns,
             "WIDE": self.rows * self.channels >= _WIDE_FROM,
             "ACC": triton.language.float64 if self.dtype == torch.float64 else triton.language.float32,
+            **OPTIONS,
         }
 
     @property
@@ -108,6 +111,16 @@ class Geometry:
         """Windows of a block in a pass that keeps whole windows in registers."""
         return (_MAPPED_VALUES if self.tail.pool_size <= 2 else _MAPPED_VALUES // 2) // self.columns
 
+    @property
+    def mapped(self) -> dict[str, int]:
+        """Block size and warps of an element-wise pass."""
+        return {"ROWS": self.mapped_rows, "num_warps": _MAPPED_WARPS}
+
+    @property
+    def reduced(self) -> dict[str, int]:
+        """Block size and warps of a reduction over all pixels."""
+        return {"ROWS": _REDUCED_VALUES // self.columns, "num_warps": _REDUCED_WARPS}
+
     def chunks(self, rows: int, block_rows: int) -> tuple[int, int]:
         """The number of blocks in a chunk, and the number of chunks, of a reduction over this many rows."""
         blocks = -(-rows // block_rows)
@@ -117,19 +130,19 @@ class Geometry:
 
 def batch_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tensor:
     """The norm of a batch, shape (4, C), for the other functions; updates the norm's running statistics."""
-    block_rows = _REDUCED_VALUES // geometry.columns
+    block_rows = geometry.reduced["ROWS"]
     tiles, chunks = geometry.chunks(geometry.rows, block_rows)
-    partial = _empty(x_NCHW, 2, geometry.channels, chunks)
-    norm_4C = _empty(x_NCHW, 4, geometry.channels)
-    with _on(x_NCHW):
+    partial = empty_sums(x_NCHW, 2, geometry.channels, chunks)
+    norm_4C = empty_sums(x_NCHW, 4, geometry.channels)
+    with on_device(x_NCHW):
         statistics_kernel[(chunks * geometry.groups,)](
             x_NCHW, partial, geometry.rows, tiles, chunks, *geometry.channel_arguments,
-            **geometry.compiled, ROWS=block_rows, num_warps=_REDUCED_WARPS,
+            **geometry.compiled, **geometry.reduced,
         )  # fmt: skip
         finish_statistics_kernel[(geometry.channels,)](
             partial, norm_4C, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.num_batches_tracked,
             norm.momentum, norm.eps, geometry.rows, tiles * block_rows, chunks, geometry.channels,
-            CHUNKS=MOST_CHUNKS, ACC=geometry.compiled["ACC"],
+            CHUNKS=MOST_CHUNKS, ACC=geometry.compiled["ACC"], **OPTIONS,
         )  # fmt: skip
     # So that autograd refuses a backward pass that needs their old values.
     torch.autograd.graph.increment_version([norm.running_mean, norm.running_var, norm.num_batches_tracked])  # type: ignore[list-item]
@@ -138,10 +151,10 @@ def batch_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tens
 
 def running_norm(x_NCHW: Tensor, norm: nn.BatchNorm2d, geometry: Geometry) -> Tensor:
     """The norm in eval mode, shape (4, C)."""
-    norm_4C = _empty(x_NCHW, 4, geometry.channels)
-    with _on(x_NCHW):
+    norm_4C = empty_sums(x_NCHW, 4, geometry.channels)
+    with on_device(x_NCHW):
         running_statistics_kernel[(geometry.channels,)](
-            norm_4C, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps, geometry.channels
+            norm_4C, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps, geometry.channels, **OPTIONS
         )
     return norm_4C
 
@@ -154,12 +167,11 @@ def forward(x_NCHW: Tensor, norm_4C: Tensor | None, geometry: Geometry, *, keep:
     chosen_NCHW = _empty_output(x_NCHW, geometry) if keep else None
     block_rows = geometry.mapped_rows
     _, _, down, across = geometry.out_shape
-    with _on(x_NCHW):
+    with on_device(x_NCHW):
         forward_kernel[(triton.cdiv(geometry.windows, block_rows) * geometry.groups,)](
             x_NCHW, y_NCHW, y_NCHW if chosen_NCHW is None else chosen_NCHW, x_NCHW if norm_4C is None else norm_4C,
             geometry.windows, across, down, geometry.height, geometry.width, *geometry.channel_arguments,
-            **_of_tail(tail), KEEP=keep, NORM=norm_4C is not None, **geometry.compiled, ROWS=block_rows,
-            num_warps=_MAPPED_WARPS,
+            **_of_tail(tail), KEEP=keep, NORM=norm_4C is not None, **geometry.compiled, **geometry.mapped,
         )  # fmt: skip
     return y_NCHW, chosen_NCHW
 
@@ -169,21 +181,26 @@ def gradients_of_norm(
 ) -> Tensor:
     """Gradients of the norm's weight and bias, the first rows of (4, C); `gradient_of_input` needs the other rows."""
     values_NCHW, size = (x_NCHW, geometry.tail.pool_size) if chosen_NCHW is None else (chosen_NCHW, 1)
-    block_rows = _REDUCED_VALUES // geometry.columns if size == 1 else geometry.mapped_rows
-    tiles, chunks = geometry.chunks(geometry.windows, block_rows)
-    partial = _empty(x_NCHW, 2, geometry.channels, chunks)
-    gradient_4C = torch.empty_like(norm_4C)
+    blocks = geometry.reduced if size == 1 else geometry.mapped
+    tiles, chunks = geometry.chunks(geometry.windows, blocks["ROWS"])
+    partial = empty_sums(x_NCHW, 2, geometry.channels, chunks)
     _, _, down, across = geometry.out_shape
-    with _on(x_NCHW):
+    with on_device(x_NCHW):
         reduction_kernel[(chunks * geometry.groups,)](
             values_NCHW, dy_NCHW, partial, norm_4C,
             geometry.windows, across, down, geometry.height, geometry.width, tiles, chunks, *geometry.channel_arguments,
-            ACTIVATION=geometry.tail.activation, K=size, **geometry.compiled, ROWS=block_rows,
-            num_warps=_REDUCED_WARPS if size == 1 else _MAPPED_WARPS,
+            ACTIVATION=geometry.tail.activation, K=size, **geometry.compiled, **blocks,
         )  # fmt: skip
+    return finish_reduction(partial, norm_4C, geometry)
+
+
+def finish_reduction(partial: Tensor, norm_4C: Tensor, geometry: Geometry) -> Tensor:
+    """The result of `gradients_of_norm`, from the sums over each chunk, shape (2, C, chunks)."""
+    gradient_4C = torch.empty_like(norm_4C)
+    with on_device(partial):
         finish_reduction_kernel[(geometry.channels,)](
-            partial, norm_4C, gradient_4C, geometry.rows, chunks, geometry.channels,
-            CHUNKS=MOST_CHUNKS, ACC=geometry.compiled["ACC"],
+            partial, norm_4C, gradient_4C, geometry.rows, partial.shape[2], geometry.channels,
+            CHUNKS=MOST_CHUNKS, ACC=geometry.compiled["ACC"], **OPTIONS,
         )  # fmt: skip
     return gradient_4C
 
@@ -197,13 +214,12 @@ def gradient_of_input(
     size = geometry.tail.pool_size
     down, across = triton.cdiv(geometry.height, size), triton.cdiv(geometry.width, size)
     windows = geometry.images * down * across  # Including those at the border, which pooling leaves out.
-    with _on(x_NCHW):
+    with on_device(x_NCHW):
         backward_kernel[(triton.cdiv(windows, block_rows) * geometry.groups,)](
             x_NCHW, dy_NCHW, dx_NCHW, x_NCHW if norm_4C is None else norm_4C,
             x_NCHW if gradient_4C is None else gradient_4C,
             windows, across, down, geometry.height, geometry.width, *geometry.channel_arguments,
-            **_of_tail(geometry.tail), NORM=norm_4C is not None, **geometry.compiled, ROWS=block_rows,
-            num_warps=_MAPPED_WARPS,
+            **_of_tail(geometry.tail), NORM=norm_4C is not None, **geometry.compiled, **geometry.mapped,
         )  # fmt: skip
     return dx_NCHW
 
@@ -221,7 +237,8 @@ def _of_tail(tail: Tail) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _empty(like: Tensor, *shape: int) -> Tensor:
+def empty_sums(like: Tensor, *shape: int) -> Tensor:
+    """A tensor for sums over pixels, at least in float32."""
     return torch.empty(shape, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
 
 
@@ -231,6 +248,6 @@ def _empty_output(like: Tensor, geometry: Geometry) -> Tensor:
     )  # fmt: skip
 
 
-def _on(tensor: Tensor) -> AbstractContextManager[object]:
+def on_device(tensor: Tensor) -> AbstractContextManager[object]:
     """Make the tensor's device the current one, on which Triton launches."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()

@@ -22,7 +22,7 @@ LARGEST_POOL = 4
 
 DEVICE_TYPES = {"cuda"}
 
-_ACTIVATIONS: dict[type[nn.Module], str] = {
+ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
     nn.LeakyReLU: "leaky_relu",
     nn.GELU: "gelu",
@@ -30,6 +30,7 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Mish: "mish",
     nn.ELU: "elu",
 }
+"""Names in the kernels of the activations that they support."""
 _DTYPES = (torch.bfloat16, torch.float32)
 _may_fuse: ContextVar[bool] = ContextVar("_may_fuse", default=True)
 
@@ -45,6 +46,8 @@ class Tail:
     """Width of a window in pixels, which is also its stride; 1 without pooling."""
     pool_first: bool
     """Whether pooling comes before the activation."""
+    residual: bool = False
+    """Whether the norm's output and another tensor are added before the activation."""
 
 
 @contextmanager
@@ -61,8 +64,9 @@ def run_layers(layers: Iterable[nn.Module], values: Tensor) -> Tensor:
     """Run layers one after the other; fuse norm, activation and pooling after a convolution if that is faster.
 
     It is faster on a CUDA device with Triton, for large channels_last tensors in bfloat16 or float32. Nothing is fused
-    for layers with hooks, or while a graph is traced, exported or compiled. Both ways give the same result except for
-    rounding, update the norm's running statistics in the same way, and propagate NaN.
+    for layers with hooks, or while a graph is traced, exported or compiled. Layers inside an nn.Sequential and inside
+    the residual blocks of torchvision's ResNets are fused, too. Both ways give the same result except for rounding,
+    update the norm's running statistics in the same way, and propagate NaN.
     """
     if values.device.type not in DEVICE_TYPES or not _may_fuse.get():
         for layer in layers:
@@ -72,18 +76,26 @@ def run_layers(layers: Iterable[nn.Module], values: Tensor) -> Tensor:
 
 
 def _run_fused(layers: list[nn.Module], values: Tensor) -> Tensor:
-    from models.fused.function import run_tail
+    from models.fused.residual_blocks import is_residual_block, run_block
 
     at, behind_conv = 0, False
     while at < len(layers):
         end, norm, tail = find_tail(layers, at) if behind_conv else (at, None, None)
         if tail and can_fuse(layers[at:end], norm, tail, values):
-            fused = run_tail(values, norm, tail)
+            from models.fused.agreement import run_if_it_agrees  # Here, because it imports Triton.
+
+            fused = run_if_it_agrees(values, norm, tail)
             if fused is not None:
                 values, at, behind_conv = fused, end, False
                 continue
-        values = layers[at](values)
-        behind_conv = type(layers[at]) is nn.Conv2d
+        layer = layers[at]
+        if type(layer) is nn.Sequential and _is_run_by_forward(layer, values):
+            values = _run_fused(list(layer), values)
+        elif is_residual_block(layer) and _is_run_by_forward(layer, values):
+            values = run_block(layer, values)
+        else:
+            values = layer(values)
+        behind_conv = type(layer) is nn.Conv2d
         at += 1
     return values
 
@@ -111,8 +123,9 @@ def find_tail(layers: Sequence[nn.Module], start: int) -> tuple[int, nn.BatchNor
 
 def _kind(layer: nn.Module) -> tuple[str, int] | None:
     """An activation's name and 0, or a pooling's name and size; None for other layers."""
-    if name := _ACTIVATIONS.get(type(layer)):
-        return (name, 0) if repr(layer) == repr(type(layer)()) else None  # The kernels support default slopes only.
+    if name := ACTIVATIONS.get(type(layer)):
+        default = type(layer)(inplace=True) if getattr(layer, "inplace", False) else type(layer)()
+        return (name, 0) if repr(layer) == repr(default) else None  # The kernels support default slopes only.
     if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d):
         return None
     size = layer.kernel_size
@@ -131,11 +144,27 @@ def can_fuse(layers: Sequence[nn.Module], norm: nn.BatchNorm2d | None, tail: Tai
         and min(values.shape[2:]) >= tail.pool_size
         and values.is_contiguous(memory_format=torch.channels_last)
         and (norm is None or _can_normalise(norm, values))
+        # torchvision's and timm's networks, whose activations work in place, give torch's own numbers in eval mode.
+        and ((norm is not None and norm.training) or not any(getattr(layer, "inplace", False) for layer in layers))
         and not any(_has_hooks(layer) for layer in layers)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not _is_traced()
         and is_available(values.device)
     )
+
+
+def _is_run_by_forward(layer: nn.Module, values: Tensor) -> bool:
+    """Whether calling the layer does what its class's forward method does, and nothing else."""
+    return (
+        type(values) is Tensor
+        and not _has_hooks(layer)
+        and "forward" not in vars(layer)
+        and layer._compiled_call_impl is None
+        and not _is_traced()
+    )
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _can_normalise(norm: nn.BatchNorm2d, values: Tensor) -> bool:

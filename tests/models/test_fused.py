@@ -16,7 +16,10 @@ from models.flexcnn import ACTIVATIONS, FlexCNN
 from models.fused import availability, layers_as_they_are, run_layers, tails
 from models.fused.tails import Tail, find_tail
 
-KERNELS = [str(Path(__file__).with_name("fused_kernels") / name) for name in ("layers.py", "networks.py", "on_gpu.py")]
+KERNELS = [
+    str(Path(__file__).with_name("fused_kernels") / f"{name}.py")
+    for name in ("layers", "networks", "residuals", "agreements", "on_gpu")
+]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,44 @@ def test_the_kernels_compile_for_a_gpu(
             assert "ld.global.v" in compiled[name].asm["ptx"], name  # type: ignore[attr-defined]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux")
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((2, 64, 32, 32), torch.bfloat16), ((2, 256, 4, 4), torch.float32), ((2, 33, 9, 9), torch.bfloat16)],
+    ids=str,
+)
+def test_the_kernels_of_a_residual_block_compile_for_a_gpu(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, capability: int, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    from models.fused import kernel_calls, residual_calls
+    from tests.models.compiled_kernels import CompiledOnly
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    compiled: dict[str, object] = {}
+    for module in (kernel_calls, residual_calls):
+        for name in [name for name in vars(module) if name.endswith("_kernel")]:
+            monkeypatch.setattr(module, name, CompiledOnly(getattr(module, name), capability, compiled))
+    x = torch.zeros(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    geometry = kernel_calls.Geometry.of(x, Tail("relu", "none", 1, pool_first=False, residual=True))
+    norm_4C = kernel_calls.batch_norm(x, nn.BatchNorm2d(shape[1]), geometry)
+    y = residual_calls.residual_forward(x, x, norm_4C, geometry)
+    dz, gradient_4C = residual_calls.residual_gradients(x, y, x, norm_4C, geometry)
+    residual_calls.residual_gradient_of_input(x, dz, norm_4C, gradient_4C, geometry)
+
+    kernels = {"residual_forward_kernel", "residual_reduction_kernel", "residual_backward_kernel"}
+    assert compiled.keys() == kernels | {
+        "statistics_kernel",
+        "finish_statistics_kernel",
+        "finish_reduction_kernel",
+    }
+    if shape[1] % 8 == 0:
+        for name in kernels:
+            assert "ld.global.v" in compiled[name].asm["ptx"], name  # type: ignore[attr-defined]
+            assert "st.global.v" in compiled[name].asm["ptx"], name  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_layers_of_a_network_are_recognised(activation: str) -> None:
     for pooling, size in (("max", 2), ("avg", 3), ("none", 1)):
@@ -154,6 +195,20 @@ def test_where_triton_does_not_run_the_layers_do_after_one_warning_with_the_reas
             torch.testing.assert_close(run_layers(network, x), network(x))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "not fused on cpu" in caplog.text
+
+
+def test_without_triton_the_layers_run_on_a_gpu_too() -> None:
+    script = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import torch; from torch import nn; from torchvision.models import resnet18; from models.fused import tails\n"
+        "tails.DEVICE_TYPES, tails.MIN_VALUES = {'cpu'}, 0\n"
+        "network = resnet18(num_classes=2).to(memory_format=torch.channels_last)\n"
+        "x = torch.randn(2, 3, 32, 32).to(memory_format=torch.channels_last)\n"
+        "assert torch.equal(tails.run_layers(list(network.children())[:-1], x).flatten(1),"
+        " nn.Sequential(*list(network.children())[:-1])(x).flatten(1))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0 and run.stderr.count("not fused on cpu") == 1, run.stderr
 
 
 def test_without_fusing_everything_is_as_it_was_within_a_context_only() -> None:

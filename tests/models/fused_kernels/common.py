@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.flexcnn import ACTIVATIONS, MONOTONIC
-from models.fused import function, kernel_calls, tails
+from models.fused import agreement, function, kernel_calls, tails
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda:0")
@@ -28,6 +28,9 @@ def _everything_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_calls, "_REDUCED_VALUES", 512 if INTERPRETED else 1024)
     monkeypatch.setattr(kernel_calls, "_MAPPED_VALUES", 512 if INTERPRETED else 1024)
     monkeypatch.setattr(kernel_calls, "MOST_CHUNKS", 4)
+    # The tests compare the kernels themselves, and the interpreter takes the time of the CPU.
+    monkeypatch.setattr(agreement, "_disagreement", lambda *_: None)
+    monkeypatch.setattr(agreement, "_agreed", set())
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -126,9 +129,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tails.Tail]:
     fused: list[tails.Tail] = []
     run_tail = function.run_tail
 
-    def noting(x: Tensor, norm: nn.BatchNorm2d | None, tail: tails.Tail) -> Tensor | None:
+    def noting(
+        x: Tensor, norm: nn.BatchNorm2d | None, tail: tails.Tail, residual: Tensor | None = None
+    ) -> Tensor | None:
         fused.append(tail)
-        return run_tail(x, norm, tail)
+        return run_tail(x, norm, tail, residual)
 
     monkeypatch.setattr(function, "run_tail", noting)
     return fused
