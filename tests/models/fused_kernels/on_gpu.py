@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,14 +14,24 @@ from models.config import FlexCNNConfig
 from models.flexcnn import FlexCNN
 from models.fused import function, run_layers, tails
 from tests.models.fused_kernels.common import DEVICE, block, both, on_gpu, random_x, run_fused
+from tests.models.fused_kernels.residuals import resnet
 
 pytestmark = on_gpu
 
 
-def test_a_captured_step_is_the_eager_step(calls: list[tails.Tail]) -> None:
-    config = FlexCNNConfig(conv_layers=3, filters=16, activation="gelu")
+def flexcnn() -> FlexCNN:
     torch.manual_seed(0)
-    model = FlexCNN(config, (3, 64, 64), 4).to(device=DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = FlexCNN(FlexCNNConfig(conv_layers=3, filters=16, activation="gelu"), (3, 64, 64), 4)
+    return model.to(device=DEVICE, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("build", "tails_of_a_step"), [(flexcnn, 3), (lambda: resnet("unfreeze_all"), 17)], ids=["flexcnn", "resnet"]
+)
+def test_a_captured_step_is_the_eager_step(
+    build: Callable[[], nn.Module], tails_of_a_step: int, calls: list[tails.Tail]
+) -> None:
+    model = build()
     eager = copy.deepcopy(model)
     x, labels = random_x(16, 3, 64, 64), torch.arange(16, device=DEVICE) % 4
 
@@ -44,7 +55,7 @@ def test_a_captured_step_is_the_eager_step(calls: list[tails.Tail]) -> None:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured_loss = step(model)
-    assert len(calls) == 3
+    assert len(calls) == tails_of_a_step
     for _ in range(2):
         graph.replay()
     for _ in range(4):
