@@ -20,9 +20,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from data.errors import ArtifactsAway, UserError
 from data.files import read_json, write_json, writing_below
 from search import names
-from search.settings import Settings, redact
+from search.settings import Settings
 from search.store.records import StudyRecord
 from search.timing import DEFAULT_TIMING, Timing
+from search.urls import redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

@@ -23,7 +23,7 @@ from models.values import to_flat
 from search import names
 from search.report.facts import StudyFacts, read_facts
 from search.report.fanova import Array, Columns, explained_shares
-from search.settings import Settings, normalise_storage_url
+from search.settings import Settings
 from search.stage.bases import best_configs
 from search.stage.describe import describe_study
 from search.stage.pinning import pin_confirmation, pin_search
@@ -44,6 +44,7 @@ from search.store.records import (
 from search.store.seal import close_look, open_look
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
+from search.urls import normalise_storage_url
 from search.verdict.champion import choose_champion
 from search.verdict.scores import score
 from studies.definition import Confirm, Stage, Study, choice
