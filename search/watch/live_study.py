@@ -15,7 +15,7 @@ from search import names
 from search.gpus import read_gpus
 from search.report.facts import StudyFacts, read_facts
 from search.report.make import REPORT_FILE, render_study
-from search.report.metric import Metric, plural
+from search.report.metric import plural, study_metric
 from search.report.pieces import Page
 from search.report.signature import read_signature
 from search.settings import Settings
@@ -133,13 +133,12 @@ class LiveStudy:
 
     def _read_status(self) -> str:
         found = standing(self._storage, find_study(self._storage, self.study))
-        metric = Metric(name=found.record.definition.metric, images=found.record.data.val)
         begun = len(found.snapshot.stages)
         return TEMPLATES.get_template("status.html.j2").render(
             standing=found,
             stages=found.snapshot.stages,
             waiting=[stage.name for stage in found.record.definition.stages][begun:],
-            metric=metric,
+            metric=study_metric(found.record),
             gpus=read_gpus() if found.is_supervised else [],
             plural=plural,
         )
