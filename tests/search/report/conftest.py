@@ -138,6 +138,15 @@ def quick_importances(known_shares: dict[object, dict[str, float]]) -> Iterator[
         yield
 
 
+CHECK_SUMMARY = {
+    "near_duplicates": {"clusters": 2, "images": 5},
+    "outliers": {"dark": {"images": 1}},
+    "small_classes": {"ants": 3},
+    "label_errors": {"confident": 4, "images": 1200},
+}
+"""What `sieve check-data --study NAME` leaves for the report."""
+
+
 def settings_at(home: Path) -> Settings:
     return Settings(
         home=home,
