@@ -24,9 +24,10 @@ from data.errors import UserError
 from search import names
 from search.cli import CommandParser, main_guard
 from search.report.make import make_report
-from search.settings import Settings, normalise_storage_url
+from search.settings import Settings
 from search.store.storage import open_storage
 from search.terminal import say
+from search.urls import normalise_storage_url
 
 MOST_S, MOST_BYTES = 20.0, 8_000_000
 """What a report may take."""

@@ -33,7 +33,6 @@ from sqlalchemy import text
 
 from benchmarks.machine import describe_machine
 from search import names
-from search.settings import normalise_storage_url
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_sampler
 from search.stage.suggest import suggest_config
@@ -44,6 +43,7 @@ from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from search.supervisor.stage_queue import fill_queue
+from search.urls import normalise_storage_url
 from studies.load import load_study
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"

@@ -33,10 +33,10 @@ from data.errors import SieveError, UserError
 from models.config import FlexCNNConfig
 from search import names
 from search.cli import CommandParser, main_guard
-from search.settings import normalise_storage_url
 from search.store.records import read_stages
 from search.store.storage import open_storage
 from search.terminal import print_json, say
+from search.urls import normalise_storage_url
 from studies.definition import Confirm, Stage, Study, choice
 
 WORKERS, EPOCHS, EPOCH_S = 4, 20, 0.01

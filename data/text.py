@@ -27,3 +27,8 @@ def shown_name(name: str) -> str:
 def printable(text: str) -> str:
     """The text in one line: line breaks and other control characters, e.g. of a folder's name, as their codes."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -7,7 +7,8 @@ import shlex
 from argparse import Namespace
 from collections.abc import Mapping
 
-from search.settings import Settings, from_arguments, redact
+from search.settings import Settings, from_arguments
+from search.urls import redact
 
 
 def command_line(settings: Settings, name: str, *arguments: str) -> str:

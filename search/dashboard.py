@@ -27,10 +27,11 @@ import requests
 
 from data.errors import SieveError, UserError
 from search.cli import CommandParser, command_parser, main_guard, port_number
-from search.settings import Settings, enter_home, redact
+from search.settings import Settings, enter_home
 from search.store.storage import Storage, open_storage
 from search.terminal import print_json, say
 from search.tracking.client import answering
+from search.urls import redact
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

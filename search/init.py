@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import enter_home, redact
+from search.settings import enter_home
 from search.store.storage import open_storage
 from search.terminal import print_json, say
 from search.tracking.client import answering
+from search.urls import redact
 
 
 def build_parser() -> CommandParser:

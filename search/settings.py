@@ -8,19 +8,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from data.errors import UserError
 from data.files import CacheLimit
 from data.permissions import share_with_group
 from search import names
 from search.durations import parse_duration
-
-_DRIVERS = {"sqlite": "sqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
-"""SQLAlchemy's driver name for each scheme of a database URL. Sieve installs these drivers."""
+from search.urls import (
+    artifacts_beside,
+    check_apart,
+    normalise_artifacts_url,
+    normalise_storage_url,
+    normalise_tracking_url,
+    sqlite_url,
+)
 
 TRIAL_TIMEOUT_S = 1800.0
 """Default of `Settings.trial_timeout_s`: much longer than any batch takes, even on a CPU."""
@@ -66,100 +67,6 @@ class Settings:
         return self.home / names.FEATURES_FOLDER
 
 
-def normalise_storage_url(url: str) -> str:
-    """A database URL with the driver that Sieve installs. A plain path becomes the URL of a SQLite file.
-
-    Raises UserError for a URL that cannot be parsed, and for a database that Sieve does not support.
-    """
-    if not _is_url(url):
-        return _file_url(url, "--storage")
-    parsed = _parsed(url, "--storage", "sqlite:///FILE or postgresql://USER@HOST/NAME")
-    backend = parsed.get_backend_name()
-    if backend not in _DRIVERS:
-        raise UserError(
-            f"--storage {redact(url)}: {backend} is not supported; use sqlite:///FILE or postgresql://USER@HOST/NAME"
-        )
-    return _installed(parsed, "--storage")
-
-
-def normalise_tracking_url(url: str) -> str:
-    """An MLflow tracking URI; that of a database gets the driver that Sieve installs.
-
-    Raises UserError for a URI that cannot be parsed, and for a folder of files, which MLflow does not write any more.
-    """
-    forms = "sqlite:///FILE or http://HOST:5000"
-    if not _is_url(url) or url.startswith("file:"):
-        raise UserError(f"--tracking {url}: MLflow no longer keeps runs in a folder or plain file; write {forms}")
-    try:
-        host = urlsplit(url).netloc
-    except ValueError as error:
-        raise UserError(f"--tracking {url}: {error}; write {forms}") from None
-    if url.partition(":")[0] in ("http", "https"):
-        if not host:
-            raise UserError(f"--tracking {url}: no host in the URL; write {forms}")
-        return url
-    parsed = _parsed(url, "--tracking", forms)
-    backend = parsed.get_backend_name()
-    if backend not in _DRIVERS:
-        raise UserError(
-            f"--tracking {redact(url)}: {backend} is not supported; write {forms}, or postgresql://HOST/NAME"
-        )
-    return _installed(parsed, "--tracking")
-
-
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever characters its absolute path contains."""
-    quoted = str(path).replace("%", "%25").replace("?", "%3F")  # The others are left as they are, to be readable.
-    if make_url(f"sqlite:///{quoted}").database != str(path):
-        raise UserError(f"{path}: this version of SQLAlchemy cannot open a database at a path with % or ?; rename it")
-    return f"sqlite:///{quoted}"
-
-
-def artifacts_beside(tracking_url: str) -> str | None:
-    """URI of the folder for the artifacts of a SQLite tracking database. None: the tracking server decides."""
-    if not tracking_url.startswith("sqlite:"):
-        return None
-    return Path(make_url(tracking_url).database or "").with_name(names.ARTIFACT_FOLDER).as_uri()
-
-
-def _is_url(text: str) -> bool:
-    scheme, colon, _ = text.partition(":")  # `postgresql:/name` is a mistyped URL.
-    return "://" in text or bool(colon and len(scheme) > 1 and scheme.isalnum())
-
-
-def _parsed(url: str, option: str, forms: str) -> URL:
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):
-        raise UserError(f"{option} {url!r}: not a database URL; write {forms}") from None
-
-
-def _installed(url: URL, option: str) -> str:
-    """The URL of a database that Sieve supports, with the driver that it installs and an absolute path."""
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            shown = url.render_as_string()
-            raise UserError(f"{option} {shown}: workers cannot share a database in memory; write sqlite:///FILE")
-        if url.query:
-            raise UserError(f"{option} {url.render_as_string()}: Sieve takes no ?OPTION; in a path, write ? as %3F")
-        return _file_url(str(url.database), option)
-    return url.set(drivername=_DRIVERS[backend]).render_as_string(hide_password=False)
-
-
-def _file_url(path: str, option: str) -> str:
-    """The URL of a SQLite file; raises UserError for a folder."""
-    file = Path(path).expanduser().resolve()
-    if os.path.isdir(file):
-        raise UserError(f"{option} {path}: is a folder; give the name of a file in it")
-    return sqlite_url(file)
-
-
-def normalise_artifacts_url(url: str) -> str:
-    """The URL of an artifact store. A plain path becomes a `file://` URL."""
-    return url if "://" in url else Path(url).expanduser().resolve().as_uri()
-
-
 def as_environment(settings: Settings) -> dict[str, str]:
     """Environment variables that give a worker process the same settings."""
     return {
@@ -171,16 +78,6 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "SIEVE_GANG_SIZE": str(settings.gang_size),
         "SIEVE_ARTIFACTS": settings.artifacts_url or "",
     }
-
-
-def redact(url: str) -> str:
-    """The URL without its password, for messages and stored settings."""
-    if url.startswith("sqlite:"):
-        return url  # Rendered again, it would show letters such as ü in codes.
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return url
 
 
 def add_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -254,7 +151,7 @@ def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]
     artifacts = arguments.artifacts or environment.get("SIEVE_ARTIFACTS")
     storage_url = normalise_storage_url(_utf8(storage, "--storage"))
     tracking_url = normalise_tracking_url(_utf8(tracking, "--tracking"))
-    _check_apart(storage_url, tracking_url)
+    check_apart(storage_url, tracking_url)
     return Settings(
         home=home,
         storage_url=storage_url,
@@ -281,25 +178,6 @@ def _utf8(text: str | Path, option: str) -> str:
     if "\0" in str(text):
         raise UserError(f"{option} {str(text)!r}: contains a NUL character; choose another")
     return str(text)
-
-
-def _check_apart(storage_url: str, tracking_url: str) -> None:
-    """Raise UserError where both URLs name one database: Optuna and MLflow each need a table `alembic_version`."""
-    if tracking_url.startswith(("http:", "https:")):
-        return
-    storage, tracking = make_url(storage_url), make_url(tracking_url)
-    if storage.get_backend_name() != tracking.get_backend_name():
-        return
-    if (storage.host, storage.port or 5432, storage.database, storage.query) == (
-        tracking.host,
-        tracking.port or 5432,
-        tracking.database,
-        tracking.query,
-    ):
-        raise UserError(
-            f"--storage and --tracking both name {redact(storage_url)}, but Optuna and MLflow cannot share a database; "
-            "give each its own"
-        )
 
 
 def _gang_size(text: str) -> int:

@@ -24,7 +24,7 @@ from rich.text import Text
 from data.errors import UserError
 from search.cli import CommandParser, command_parser, main_guard
 from search.gpus import Gpu, read_gpus
-from search.settings import enter_home, redact
+from search.settings import enter_home
 from search.stage.snapshot import Snapshot, early_ends, take_snapshot
 from search.store.find import find_study
 from search.store.locks import is_supervised
@@ -34,6 +34,7 @@ from search.store.storage import Storage, open_storage
 from search.supervisor.run_progress import render
 from search.supervisor.time_left import planned_epochs, time_left_s
 from search.terminal import open_console, print_json, show_eta
+from search.urls import redact
 
 WATCH_S = 2.0
 """Seconds between two updates of `--watch`."""

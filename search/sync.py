@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 from data.errors import SieveError
 from search.cli import CommandParser, command_parser, main_guard
-from search.settings import Settings, enter_home, redact
+from search.settings import Settings, enter_home
 from search.store.find import find_study
 from search.store.locks import supervising
 from search.store.records import study_names
@@ -27,6 +27,7 @@ from search.terminal import open_console, print_json
 from search.text import plural
 from search.tracking.backlog import show_looks, trials_behind
 from search.tracking.mirror import Mirror
+from search.urls import redact
 
 
 @dataclass(frozen=True, kw_only=True)

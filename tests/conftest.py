@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from search.settings import normalise_storage_url
 from search.store.storage import Storage, open_storage
+from search.urls import normalise_storage_url
 from tests.old_databases import restore_0_1_0
 
 FINISHED_SEARCHES = (

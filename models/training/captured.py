@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from torch import Generator
 
 from data.errors import InfeasibleConfig
+from data.text import first_line
 from models.training.agreement import Groups, Snapshot, disagreement
 from models.training.capture import Body, Branch, Capture, Replay
-from models.training.micro_batches import MicroBatches, first_line, is_out_of_memory
+from models.training.micro_batches import MicroBatches, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

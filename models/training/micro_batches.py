@@ -9,6 +9,7 @@ import torch
 
 from data.batches import Batch
 from data.errors import DoesNotFit
+from data.text import first_line
 
 T = TypeVar("T")
 
@@ -69,8 +70,3 @@ def _cut(batch: Batch, count: int) -> list[Batch]:
         return [batch]
     columns = [(None,) * count if tensor is None else tensor.tensor_split(count) for tensor in batch]
     return [Batch(*pieces) for pieces in zip(*columns, strict=True)]
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,7 +10,6 @@ from optuna.trial import TrialState
 from sqlalchemy import Row, inspect, select, text
 
 from search.doctor.finding import Finding, broken, command, ok, warning
-from search.settings import redact
 from search.stage.snapshot import stage_trials
 from search.store.engines import is_sqlite, sqlite_file
 from search.store.network_drive import network_drive
@@ -21,6 +20,7 @@ from search.store.schema import NEWEST
 from search.store.seal import looks
 from search.store.storage import Storage, find_schema
 from search.store.tables import leases, metadata
+from search.urls import redact
 
 STORAGE, TRIALS, SEAL = "storage", "trials", "seal"
 

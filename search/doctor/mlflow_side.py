@@ -11,13 +11,14 @@ from sqlalchemy.engine import make_url
 from data.errors import SieveError, UserError
 from search import names
 from search.doctor.finding import Finding, broken, command, ok, warning
-from search.settings import Settings, redact
+from search.settings import Settings
 from search.store.records import StudyRecord, read_study, study_names
 from search.store.storage import Storage
 from search.text import plural
 from search.tracking.backlog import looks_behind, trials_behind
 from search.tracking.client import answering
 from search.tracking.model_registry import load_champion, version_of
+from search.urls import redact
 
 TRACKING, REGISTRY = "tracking", "registry"
 

@@ -19,7 +19,7 @@ from models.config import TrainConfig
 from models.registry import resolved
 from search import names
 from search.profile.laps import Laps, TimedTrialRun, TimedWorkloadBuilder, timing_optimizers
-from search.settings import Settings, sqlite_url
+from search.settings import Settings
 from search.stage.describe import describe_data, describe_study
 from search.stage.pinning import pin_search
 from search.stage.samplers import make_pruner, make_sampler
@@ -35,6 +35,7 @@ from search.trials.artifacts import SharedFolder
 from search.trials.run_trial import run_trial
 from search.trials.trial_context import TrialContext
 from search.trials.workload import WorkloadBuilder
+from search.urls import sqlite_url
 from studies.definition import Stage, Study
 
 START_MLFLOW = "start MLflow"

@@ -192,7 +192,7 @@ def _tried_or_fixed(facts: StudyFacts, field: str) -> str:
 def course(facts: StudyFacts) -> pd.DataFrame:
     """The trials of the search in the order in which they ended: `worker_s` and `epochs` spent by then, `best` value.
 
-    The confirmation is left out. The best value is that of complete trials, each a single run.
+    The confirmation is left out. The best value is that of complete trials.
     """
     searched = facts.trials[facts.trials["stage"].isin([stage.name for stage in facts.stages])]
     ended = searched[searched["finished_at"].notna()].sort_values("finished_at")

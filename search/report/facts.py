@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import select
 
 from search import names
-from search.report.metric import Metric
+from search.report.metric import Metric, study_metric
 from search.report.signature import read_signature
 from search.settings import Settings
 from search.stage.snapshot import StageSnapshot, stage_snapshot, stage_trials, trial_status
@@ -146,7 +146,7 @@ def read_facts(storage: Storage, study: str, earlier: StudyFacts | None = None) 
     stages = [_read_stage(storage, stage, known.get(stage.optuna_study)) for stage in read_stages(storage, study)]
     return StudyFacts(
         record=record,
-        metric=Metric(name=record.definition.metric, images=record.data.val),
+        metric=study_metric(record),
         stages=tuple(stage for stage in stages if not stage.pinned.is_final),
         confirmation=next((stage for stage in stages if stage.pinned.is_final), None),
         looks=tuple(looks(storage, study)),

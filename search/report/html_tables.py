@@ -112,8 +112,8 @@ def best_table(stages: Sequence[StageFacts], metric: Metric) -> Table | None:
         )
     return Table(
         caption=(
-            f"The best {plural(len(rows), 'complete trial')}; each value is from a single run. Click a heading to sort."
-            f"{f' All of them have {shared}.' if shared else ''}"
+            f"The best {plural(len(rows), 'complete trial')}; each value is {metric.trial_value}. Click a heading to "
+            f"sort.{f' All of them have {shared}.' if shared else ''}"
         ),
         headings=("trial", metric.label, *fields, "epochs trained", "parameters", "time"),
         rows=tuple(rows),
@@ -155,7 +155,7 @@ def stage_table(facts: StudyFacts, times: Sequence[StageTime]) -> Table:
         headings=(
             "stage", "sampler, pruner", "epochs", "trials", "complete", "pruned",
             *(["out of time"] if has_cuts else []), "failed", "infeasible", *(["skipped"] if has_skipped else []),
-            "best single run", "worker time", "wall time",
+            facts.metric.best_label, "worker time", "wall time",
         ),
         rows=tuple(rows),
     )  # fmt: skip

@@ -11,13 +11,13 @@ from data.files import writing_below
 from data.outputs import check_output_file
 from search import names
 from search.command_line import command_line
-from search.pictures.draw_all import draw_pictures
+from search.pictures.draw_all import INDEX_FILE, PICTURE_FOLDER, draw_pictures
 from search.report.ablation_chapter import read_chapter
 from search.report.compare_page import render_comparison
 from search.report.drawing import Draw, draw_now
 from search.report.embedded_pictures import read_pictures
 from search.report.facts import StudyFacts, read_facts
-from search.report.image_problems import read_image_problems
+from search.report.image_problems import CHECK_FOLDER, SUMMARY_FILE, read_image_problems
 from search.report.importance import RankParameters, rank_parameters
 from search.report.notes import leave_notes
 from search.report.page import render
@@ -25,6 +25,7 @@ from search.report.pieces import Page
 from search.settings import Settings
 from search.store.storage import open_storage
 from search.terminal import DataProgress, say
+from search.verdict.held_out import FILE as LABEL_ERROR_FILE
 
 REPORT_FILE = "report.html"
 COMPARISONS = "comparisons"
@@ -65,6 +66,20 @@ def render_study(
     problems = read_image_problems(settings, facts.record)
     open_seal = command_line(settings, "evaluate", "--study", facts.record.name)
     return render(facts, pictures, ablation, problems=problems, rank=rank, draw=draw, open_seal=open_seal)
+
+
+def shown_files_changed_at(settings: Settings, study: str) -> float:
+    """Seconds since the epoch at which a file that the report shows was last written; 0.0 without such files.
+
+    Such files are the champion's pictures and the lists of `sieve check-data`.
+    """
+    folder = names.study_folder(settings.home, study)
+    files = (
+        folder / PICTURE_FOLDER / INDEX_FILE,
+        folder / PICTURE_FOLDER / LABEL_ERROR_FILE,
+        folder / CHECK_FOLDER / SUMMARY_FILE,
+    )
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
 
 def make_comparison(settings: Settings, studies: Sequence[str], output: Path | None = None) -> Path:

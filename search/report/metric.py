@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.metric_names import metric_label
+from search.store.records import StudyRecord
 from search.text import plural as plural
 
 MINUS = "\N{MINUS SIGN}"
@@ -23,6 +24,8 @@ class Metric:
     name: str
     images: int
     """Number of images on which the metric is measured."""
+    folds: int = 0
+    """Number of folds on which a trial of the search trains; 0 for a single validation set."""
 
     @property
     def label(self) -> str:
@@ -33,6 +36,16 @@ class Metric:
     def heading(self) -> str:
         """The label at the beginning of a sentence."""
         return self.label[0].upper() + self.label[1:]
+
+    @property
+    def trial_value(self) -> str:
+        """What the value of a trial of the search is: `a single run` or `the mean over 5 folds`."""
+        return f"the mean over {self.folds} folds" if self.folds else "a single run"
+
+    @property
+    def best_label(self) -> str:
+        """The label of a stage's best value. A trial on folds is several runs, or in the confirmation one of them."""
+        return "best trial" if self.folds else "best single run"
 
     @property
     def maximize(self) -> bool:
@@ -82,6 +95,11 @@ class Metric:
     def show_signed(self, low: float, high: float) -> str:
         """The interval of a difference, with signs: `-0.4 to +1.6`."""
         return f"{self.signed(low)} to {self.signed(high)}"
+
+
+def study_metric(record: StudyRecord) -> Metric:
+    """The metric that a study optimises."""
+    return Metric(name=record.definition.metric, images=record.data.val, folds=record.data.spec.folds)
 
 
 def percent(value: float, digits: int = 1) -> str:

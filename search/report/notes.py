@@ -31,7 +31,7 @@ def stage_note(settings: Settings, stage: StageFacts, facts: StudyFacts) -> str:
         facts.record.definition.description,
         f"- {plural(snapshot.planned, 'trial')}: {snapshot.complete} complete, {snapshot.pruned} pruned, "
         f"{snapshot.out_of_time} out of time, {snapshot.infeasible} infeasible, {snapshot.failed} failed",
-        f"- best single run: {_best(stage, metric)}",
+        f"- {metric.best_label}: {_best(stage, metric)}",
         f"- {pinned.sampler} sampler, {pinned.pruner} pruner, {plural(pinned.epochs, 'epoch')}",
     ]
     if pinned.early_end:

@@ -94,8 +94,8 @@ def _shrinkage(facts: StudyFacts) -> Iterator[Observation]:
         about="champion",
         strength="note",
         text=(
-            f"The best single run of {last.name} reached {metric.show(last.snapshot.best)}; the champion's mean over "
-            f"{plural(len(champion.values), 'fresh seed')} is {metric.show(champion.mean)}, "
+            f"The {metric.best_label} of {last.name} reached {metric.show(last.snapshot.best)}; the champion's mean "
+            f"over {plural(len(champion.values), 'fresh seed')} is {metric.show(champion.mean)}, "
             f"{metric.show_difference(gap)} {'better' if better else 'worse'}. {longer_confirmation(facts)}"
             "Expect the mean: the best of many runs tends to be lucky."
         ),

@@ -177,11 +177,10 @@ def _without_result(facts: StudyFacts) -> str:
 
 
 def _best_run_so_far(facts: StudyFacts) -> str:
-    complete = sum(stage.snapshot.complete for stage in facts.stages)
-    return (
-        f"the best of {plural(complete, 'complete trial')}, a single run over {facts.metric.images:,} validation "
-        "images; not confirmed yet"
-    )
+    metric, complete = facts.metric, sum(stage.snapshot.complete for stage in facts.stages)
+    images = f"{metric.images:,} validation images"
+    images = f"of about {images} each" if metric.folds else f"over {images}"
+    return f"the best of {plural(complete, 'complete trial')}, {metric.trial_value} {images}; not confirmed yet"
 
 
 def _command(facts: StudyFacts) -> str:

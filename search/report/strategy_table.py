@@ -28,7 +28,7 @@ def strategy_of(config: Mapping[str, Any]) -> str:
 
 
 def strategy_table(facts: StudyFacts) -> Table | None:
-    """A row for each strategy with its best single run; None for a study with fewer than two strategies."""
+    """A row for each strategy with its best complete trial; None for a study with fewer than two strategies."""
     by_strategy: dict[str, list[FrozenTrial]] = {}
     for stage in (stage for stage in facts.stages if not stage.pinned.is_probe):
         for trial in rank_trials(stage.optuna_trials, maximize=facts.metric.maximize):
@@ -48,8 +48,9 @@ def strategy_table(facts: StudyFacts) -> Table | None:
     ]
     return Table(
         caption=(
-            "The best complete trial of each strategy over all search stages, which differ in epochs; each is a single "
-            "run. The features of a frozen network are computed once, during the first trial that needs them."
+            "The best complete trial of each strategy over all search stages, which differ in epochs; each is "
+            f"{facts.metric.trial_value}. The features of a frozen network are computed once, during the first trial "
+            "that needs them."
         ),
         headings=("strategy", "trials", f"best {facts.metric.label}", "time of that trial", "trained parameters"),
         rows=tuple(rows),

@@ -39,6 +39,10 @@ class StageSnapshot:
     """Number of epochs that finished and running trials have completed."""
     epochs_planned: int
     """Number of epochs of the stage if no trial were pruned."""
+    reported: float | None = None
+    """Best value that a trial has reported after an epoch; None if a trial is complete."""
+    reported_trial: int | None = None
+    """Number of the trial that reported it."""
     early_end: EarlyEnd | None = None
     """Why the stage begins no more trials; None while it does not end early."""
 
@@ -96,6 +100,8 @@ def _stage_snapshots(storage: Storage, records: Sequence[StageRecord]) -> Iterat
             waiting=pinned.trials - sum(count for kind, count in kinds.items() if kind != "waiting"),
             best=found.best,
             best_trial=found.best_trial,
+            reported=found.reported,
+            reported_trial=found.reported_trial,
             epochs_done=found.epochs,
             epochs_planned=pinned.trials * pinned.epochs * len(pinned.folds_of(0)),
             early_end=pinned.early_end,

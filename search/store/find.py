@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from data.errors import UserError
 from models.spelling import nearest
-from search.settings import redact
 from search.store.champion_record import ChampionRecord
 from search.store.records import StudyRecord, read_study, study_names
 from search.store.storage import Storage
+from search.urls import redact
 
 
 def find_study(storage: Storage, name: str) -> StudyRecord:

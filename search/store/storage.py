@@ -20,7 +20,6 @@ from sqlalchemy.exc import DBAPIError
 from data.disk_trouble import disk_trouble
 from data.errors import UserError
 from data.permissions import check_database_access, create_database
-from search.settings import redact
 from search.store.engines import (
     changing_tables,
     engine_options,
@@ -35,6 +34,7 @@ from search.store.schema import NEWEST, Schema, read_schema
 from search.store.trial_store import TrialStore
 from search.store.upgrade import create_tables, upgrade_tables
 from search.timing import DEFAULT_TIMING
+from search.urls import redact
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, String, and_, cast, column, func, select, table
 from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.expression import TableClause
 
 from search.store.retries import retried
 from search.store.states import MARKS, STATUS_OF_STATE, TrialStatus
@@ -26,6 +27,7 @@ PACE_EPOCHS = 200
 _studies = table("studies", column("study_id"), column("study_name"))
 _trials = table("trials", column("trial_id"), column("study_id"), column("number"), column("state"))
 _values = table("trial_values", column("trial_id"), column("objective"), column("value"))
+_reports = table("trial_intermediate_values", column("trial_id"), column("intermediate_value"))
 _attributes = table("trial_user_attributes", column("trial_id"), column("key"))
 _state = cast(_trials.c.state, String)  # Postgres has a type of its own for it.
 
@@ -37,6 +39,9 @@ class Tally:
     kinds: dict[TrialStatus, int] = field(default_factory=dict)
     best: float | None = None
     best_trial: int | None = None
+    reported: float | None = None
+    """Best value that a trial has reported after an epoch; None if a trial is complete."""
+    reported_trial: int | None = None
     epochs: int = 0
     """Finished epochs of all trials."""
 
@@ -51,8 +56,13 @@ def tally(storage: Storage, optuna_studies: Sequence[str], *, maximize: bool) ->
             if key is not None:
                 kind = MARKS.get((state, key), kind)  # A mark does not count before the trial has ended.
             kinds[kind] = kinds.get(kind, 0) + count
-        for name, number, value in _best(connection, optuna_studies, maximize=maximize):
+        complete, reported = _values.c.value, _reports.c.intermediate_value
+        is_complete, is_reported = _state == "COMPLETE", _state != "FAIL"
+        for name, number, value in _best(connection, optuna_studies, _values, complete, is_complete, maximize=maximize):
             tallies[name].best_trial, tallies[name].best = number, value
+        incomplete = [name for name, found in tallies.items() if found.best is None]
+        for name, number, value in _best(connection, incomplete, _reports, reported, is_reported, maximize=maximize):
+            tallies[name].reported_trial, tallies[name].reported = number, value
         for name, count in _epochs(connection, optuna_studies):
             tallies[name].epochs = count
     return tallies
@@ -89,14 +99,25 @@ def _counts(connection: Connection, optuna_studies: Sequence[str]) -> list[tuple
     return [(name, state, key, count) for name, state, key, count in connection.execute(query)]
 
 
-def _best(connection: Connection, optuna_studies: Sequence[str], *, maximize: bool) -> list[tuple[str, int, float]]:
-    order: ColumnElement[float] = _values.c.value.desc() if maximize else _values.c.value.asc()
+def _best(
+    connection: Connection,
+    optuna_studies: Sequence[str],
+    source: TableClause,
+    values: ColumnElement[float],
+    state: ColumnElement[bool],
+    *,
+    maximize: bool,
+) -> list[tuple[str, int, float]]:
+    """The best of `values`, a column of `source`, in each study, and the number of its trial; `state` restricts the
+    trials. NaN and infinite values, which Optuna stores as NULL, are left out.
+    """
+    order: ColumnElement[float] = values.desc() if maximize else values.asc()
     place = func.row_number().over(partition_by=_trials.c.study_id, order_by=[order, _trials.c.number])
     ranked = (
-        select(_studies.c.study_name, _trials.c.number, _values.c.value, place.label("place"))
+        select(_studies.c.study_name, _trials.c.number, values.label("value"), place.label("place"))
         .join(_trials, _trials.c.study_id == _studies.c.study_id)
-        .join(_values, _values.c.trial_id == _trials.c.trial_id)
-        .where(_studies.c.study_name.in_(optuna_studies), _state == "COMPLETE", _values.c.value.is_not(None))
+        .join(source, source.c.trial_id == _trials.c.trial_id)
+        .where(_studies.c.study_name.in_(optuna_studies), state, values.is_not(None))
         .subquery()
     )
     query = select(ranked.c.study_name, ranked.c.number, ranked.c.value).where(ranked.c.place == 1)

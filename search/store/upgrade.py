@@ -13,11 +13,11 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, insert
 
 from data.permissions import create_database
-from search.settings import redact
 from search.store.engines import is_sqlite, sqlite_file
 from search.store.schema import NEWEST, read_schema
 from search.store.tables import metadata, schema_version
 from search.terminal import say
+from search.urls import redact
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

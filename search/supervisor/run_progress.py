@@ -103,7 +103,9 @@ def _line(snapshot: Snapshot, eta_s: float | None) -> str:
 
 
 def _best(stage: StageSnapshot) -> str:
-    return "-" if stage.best is None else f"{stage.best:.4f} (#{stage.best_trial})"
+    if stage.best is not None:
+        return f"{stage.best:.4f} (#{stage.best_trial})"
+    return "-" if stage.reported is None else f"{stage.reported:.4f} (#{stage.reported_trial}, not complete)"
 
 
 def _pruned_share(stage: StageSnapshot) -> float:

@@ -17,10 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.disk_trouble import disk_trouble
 from data.errors import SieveError, UserError
-from search.settings import redact
 from search.store.engines import name_file_in_errors
 from search.tracking.moved_home import follow_home, remove_stray_folders
 from search.tracking.sqlite_schema import only_one_creates_the_schema
+from search.urls import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from data.disk_trouble import disk_trouble
 from data.errors import SieveError, UserError
-from search.settings import Settings, redact
+from search.settings import Settings
 from search.store.records import read_study
 from search.store.retries import retried
 from search.store.storage import Storage
@@ -17,6 +17,7 @@ from search.store.tables import mirrored
 from search.tracking.client import connect, first_line
 from search.tracking.follower import Follower
 from search.tracking.moved_home import follow_home
+from search.urls import redact
 
 INTERVAL_S = 5.0
 """Seconds between two passes; doubled after each failure."""

@@ -21,11 +21,12 @@ from data.files import hash_folder
 from models.calibration import Calibration
 from search import names
 from search.command_line import command_line
-from search.settings import Settings, redact
+from search.settings import Settings
 from search.store.look_result import LookResult
 from search.tracking import tags
 from search.tracking.client import answering, quiet_pyfunc
 from search.tracking.packaging import save_model
+from search.urls import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

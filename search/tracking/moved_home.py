@@ -16,8 +16,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from search import names
-from search.settings import artifacts_beside
 from search.tracking.tags import STUDY
+from search.urls import artifacts_beside
 
 _COLUMNS = (
     ("runs", "artifact_uri", "run_uuid = :run_uuid", "run_uuid"),

@@ -18,10 +18,11 @@ from sqlalchemy.pool import NullPool
 
 from data.errors import UserError
 from search import names
-from search.settings import Settings, redact
+from search.settings import Settings
 from search.store.engines import engine_options
 from search.store.retries import first_line
 from search.tracking import tags
+from search.urls import redact
 
 SERVER_TIMEOUT_S = 5.0
 """Seconds to wait for the answer of a tracking server."""

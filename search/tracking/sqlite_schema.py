@@ -13,7 +13,7 @@ from filelock import FileLock
 from sqlalchemy.engine import make_url
 
 from data.permissions import check_database_access, create_database
-from search.settings import sqlite_url
+from search.urls import sqlite_url
 
 
 @contextmanager

@@ -19,10 +19,12 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from data.errors import ArtifactsAway, UserError
 from data.files import read_json, write_json, writing_below
+from data.text import first_line
 from search import names
-from search.settings import Settings, redact
+from search.settings import Settings
 from search.store.records import StudyRecord
 from search.timing import DEFAULT_TIMING, Timing
+from search.urls import redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -122,7 +124,7 @@ class ObjectStore:
             self._fs.pipe_file(probe, b"")
             self._fs.rm_file(probe)
         except Exception as error:  # Each kind of store raises its own errors.
-            raise UserError(f"--artifacts {self._fs.unstrip_protocol(self._path)}: {_first_line(error)}") from error
+            raise UserError(f"--artifacts {self._fs.unstrip_protocol(self._path)}: {first_line(error)}") from error
 
     def announce(self, study: StudyRecord) -> None:
         """Nothing to leave: every machine reaches the store at the same URL."""
@@ -144,7 +146,7 @@ class ObjectStore:
         try:
             self._fs.put_file(str(checkpoint), self._at(checkpoint))
         except Exception as error:
-            log.warning("a checkpoint was not uploaded: %s", _first_line(error))
+            log.warning("a checkpoint was not uploaded: %s", first_line(error))
         self._backed_up_at = time.monotonic()
 
     def upload(self, folder: Path) -> None:
@@ -159,7 +161,7 @@ class ObjectStore:
                 if not (folder / unquote(found.removeprefix(f"{self._at(folder)}/"))).exists():
                     self._fs.rm_file(found)
         except Exception as error:
-            log.warning("a checkpoint was not removed from the object store: %s", _first_line(error))
+            log.warning("a checkpoint was not removed from the object store: %s", first_line(error))
 
     def _list(self, folder: Path) -> list[str]:
         self._fs.invalidate_cache()  # Other machines write to the store as well.
@@ -178,7 +180,7 @@ class ObjectStore:
             return retrying(call, *args, **kwargs)
         except Exception as error:
             url = self._fs.unstrip_protocol(self._path)
-            raise ArtifactsAway(f"--artifacts {url}: the object store failed: {_first_line(error)}") from error
+            raise ArtifactsAway(f"--artifacts {url}: the object store failed: {first_line(error)}") from error
 
 
 def open_artifacts(settings: Settings, timing: Timing = DEFAULT_TIMING) -> Artifacts:
@@ -195,13 +197,9 @@ def open_artifacts(settings: Settings, timing: Timing = DEFAULT_TIMING) -> Artif
     except ImportError as error:
         raise UserError(f"--artifacts {redact(url)}: {error}; for S3: pip install 'sieve-search[s3]'") from None
     except (ValueError, OSError) as error:
-        raise UserError(f"--artifacts {redact(url)}: {_first_line(error)}; give a folder or s3://BUCKET/PATH") from None
+        raise UserError(f"--artifacts {redact(url)}: {first_line(error)}; give a folder or s3://BUCKET/PATH") from None
     return ObjectStore(filesystem, path, settings.home, timing)
 
 
 def _may_pass(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, FileNotFoundError | PermissionError)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,6 +12,7 @@ from contextlib import suppress
 import optuna
 
 from data.errors import LeaseLost
+from data.text import first_line
 from search.stage.rungs import to_continue
 from search.store.claims import Claim, claim_next, release
 from search.store.paused import claim_paused, read_rung_trials
@@ -20,7 +21,6 @@ from search.store.records import StageRecord
 from search.store.retries import is_outage
 from search.store.storage import Storage
 from search.timing import Timing
-from search.trials.faults import first_line
 from search.trials.gang_trial import gang_limit, member_key, members_to_train, same_gang
 from search.trials.interruption import TimeIsUp
 from search.trials.stage_end import StageEnd

@@ -8,6 +8,7 @@ import torch
 
 from data.disk_trouble import disk_trouble
 from data.errors import ArtifactsAway, DeviceFull, LeaseLost
+from data.text import first_line
 from search.devices import FULL_SHARE
 from search.store.retries import is_outage
 
@@ -48,8 +49,3 @@ def raise_if_others_fill(device: torch.device) -> None:
 def traceback_tail(error: BaseException) -> str:
     """The last lines of an error's traceback."""
     return "\n".join("".join(traceback.format_exception(error)).splitlines()[-TRACEBACK_LINES:])
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DoesNotFit, InfeasibleConfig, TrainingDiverged
+from data.text import first_line
 from models.config import TrainConfig
 from models.metric_names import bind_metric
 from models.training.checkpoint import read_history
@@ -19,7 +20,7 @@ from models.training.metrics import EpochMetrics
 from models.training.micro_batches import is_out_of_memory
 from search import names
 from search.store.claims import Result
-from search.trials.faults import first_line, raise_if_others_fill, raise_unless_trial_at_fault, traceback_tail
+from search.trials.faults import raise_if_others_fill, raise_unless_trial_at_fault, traceback_tail
 from search.trials.finalist_files import save_finalist
 from search.trials.interruption import TimeIsUp
 from search.trials.network_size import network_size

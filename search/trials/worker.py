@@ -16,6 +16,7 @@ import optuna
 import torch
 
 from data.errors import DeviceFull, LeaseLost, SieveError
+from data.text import first_line
 from models.config import TrainConfig
 from models.training.metrics import EpochMetrics
 from search.settings import Settings
@@ -33,7 +34,7 @@ from search.timing import DEFAULT_TIMING, Timing
 from search.trials.artifacts import open_artifacts
 from search.trials.claim_trials import as_many_as_pay, claim_continuing, claim_trials
 from search.trials.end_trials import put_back, record_result, retry_elsewhere, retry_elsewhere_or_fail
-from search.trials.faults import first_line, raise_if_others_fill
+from search.trials.faults import raise_if_others_fill
 from search.trials.gang_trial import run_gang
 from search.trials.interruption import Interruption, WorkerStopped
 from search.trials.lease_keeper import HeldLeases, LeaseKeeper

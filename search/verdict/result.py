@@ -176,9 +176,10 @@ def _better_trial(result: StudyResult) -> str | None:
     best, stage = max(found, key=lambda entry: entry[0], default=(None, None))
     if best is None or stage is None or best <= sign * result.champion.value:
         return None
+    runs = "" if result.data.spec.folds else "a single run and "
     return (
         f"its mean {result.champion.metric} of {result.champion.value:.4f} is worse than the {abs(best):.4f} of "
-        f"{stage.name} #{stage.best_trial}, which is a single run and the best of {stage.planned}"
+        f"{stage.name} #{stage.best_trial}, which is {runs}the best of {stage.planned}"
     )
 
 

@@ -14,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from search import names
 from search.gpus import read_gpus
 from search.report.facts import StudyFacts, read_facts
-from search.report.make import REPORT_FILE, render_study
-from search.report.metric import Metric, plural
+from search.report.make import REPORT_FILE, render_study, shown_files_changed_at
+from search.report.metric import plural, study_metric
 from search.report.pieces import Page
 from search.report.signature import read_signature
 from search.settings import Settings
@@ -52,6 +52,7 @@ class LiveStudy:
         self._rank, self._draw = RankSeldom(), DrawSeldom()
         self._report: _Version | None = None
         self._facts: StudyFacts | None = None
+        self._files_at = 0.0
         self._due_at = 0.0
         self._process = uuid.uuid4().hex[:8]
 
@@ -63,18 +64,21 @@ class LiveStudy:
             return self._status
 
     def finished_report(self) -> Path | None:
-        """The file `report.html` if the search is over and the file shows all that the database holds."""
+        """The file `report.html` if the search is over and the file shows all that the database and the study's
+        folder hold.
+        """
         record = find_study(self._storage, self.study)
         path = names.study_folder(self._settings.home, self.study) / REPORT_FILE
         if record.state != "done" or not path.is_file():
             return None
         with path.open("rb") as file:
             found = _STATE.search(file.read(HEAD_BYTES))
-        is_current = found and found[1].decode() == read_signature(self._storage, record)
-        return path if is_current else None
+        if found is None or found[1].decode() != read_signature(self._storage, record):
+            return None
+        return path if path.stat().st_mtime >= shown_files_changed_at(self._settings, self.study) else None
 
     def refresh(self, *, wait: bool = False) -> None:
-        """Render the report if the database has changed since; without `wait`, only if that is due by now.
+        """Render the report if what it shows has changed since; without `wait`, only if that is due by now.
 
         While another thread renders, it returns at once; with `wait`, as soon as there is a report.
         """
@@ -121,25 +125,26 @@ class LiveStudy:
             self._rank.has_news
             or self._draw.is_due
             or self._facts is None
+            or shown_files_changed_at(self._settings, self.study) != self._files_at
             or read_signature(self._storage, find_study(self._storage, self.study)) != self._facts.signature
         )
 
     def _render(self) -> Page:
         facts = read_facts(self._storage, self.study, self._facts)
+        files_at = shown_files_changed_at(self._settings, self.study)  # First: a change in the meantime is seen later.
         self._rank.has_news = False
         page = render_study(self._settings, facts, rank=self._rank, draw=self._draw)
-        self._facts = facts
+        self._facts, self._files_at = facts, files_at
         return page
 
     def _read_status(self) -> str:
         found = standing(self._storage, find_study(self._storage, self.study))
-        metric = Metric(name=found.record.definition.metric, images=found.record.data.val)
         begun = len(found.snapshot.stages)
         return TEMPLATES.get_template("status.html.j2").render(
             standing=found,
             stages=found.snapshot.stages,
             waiting=[stage.name for stage in found.record.definition.stages][begun:],
-            metric=metric,
+            metric=study_metric(found.record),
             gpus=read_gpus() if found.is_supervised else [],
             plural=plural,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from search.report.metric import Metric, plural
+from search.report.metric import plural, study_metric
 from search.report.pieces import STYLE
 from search.status import standing
 from search.store.find import find_study
@@ -39,12 +39,12 @@ class StudyList:
         if record is None:  # Deleted in the meantime.
             return None
         found = standing(self._storage, record)
-        metric = Metric(name=record.definition.metric, images=record.data.val)
+        metric = study_metric(record)
         bests = [stage.best for stage in found.snapshot.stages if stage.best is not None]
         if record.champion:
             best = f"{metric.show(record.champion.value)}, mean of {plural(len(record.champion.seeds), 'seed')}"
         else:
-            best = f"{metric.show((max if metric.maximize else min)(bests))}, single run" if bests else "-"
+            best = f"{metric.show((max if metric.maximize else min)(bests))}, {metric.trial_value}" if bests else "-"
         stages = found.snapshot.stages
         return {
             "name": name,

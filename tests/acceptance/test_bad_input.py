@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from search import names
-from search.settings import sqlite_url
 from search.store.records import create_study
 from search.store.storage import open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
+from search.urls import sqlite_url
 from tests.acceptance.forks import run_forked
 from tests.acceptance.service import Finished, Service
 from tests.forkserver import FORKS, LIBRARIES

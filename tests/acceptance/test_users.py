@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.service import POLL_S, Finished, Service
 from tests.acceptance.test_moved import STUDY_FILE, make_images, make_read_only
-from tests.acceptance.users import GROUP, User
+from tests.acceptance.users import GROUP, NOBODY, User
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def place() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="sieve-users-"))
     folder.chmod(0o755)
     try:
-        if reason := user(folder, "nobody", 12_004, umask=0o022).hindrance(folder):
+        if reason := user(folder, "nobody", NOBODY, umask=0o022).hindrance(folder):
             pytest.skip(f"other users cannot run Sieve here: {reason}")
         yield folder
     finally:
@@ -70,6 +70,7 @@ def begin(user: User, home: Path, run: tuple[str, ...]) -> None:
     assert running.wait().code == 130
 
 
+@pytest.mark.timeout(600)
 def test_each_user_of_a_home_goes_on_where_the_other_stopped(place: Path) -> None:
     home, images = place / "home", place / "photos"
     make_images(images)

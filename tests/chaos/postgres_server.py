@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from unittest.mock import patch
 
-from search.settings import normalise_storage_url
+from search.urls import normalise_storage_url
 
 
 class PostgresServer:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from data.errors import SealBroken, SieveError, UserError
 from search.cli import command_parser, main_guard
+from search.main import module_of
 from search.terminal import print_json
 
 
@@ -77,3 +78,14 @@ def test_json_is_one_object_without_nan(capsys):
     assert json.loads(capsys.readouterr().out) == {"name": "Blüte", "values": [1.5]}
     with pytest.raises(ValueError, match="JSON"):
         print_json({"value": float("nan")})
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+@pytest.mark.parametrize(
+    ("command", "option"), [("watch", "--port"), ("dashboard", "--port"), ("dashboard", "--mlflow-port")]
+)
+def test_a_number_that_is_no_port_is_one_line(tmp_path, capsys, command, option, port):
+    assert main_guard(lambda: module_of(command).main(["--home", str(tmp_path), option, port])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"argument {option}: {port} is not a port; give a number from 0 to 65535" in line
+    assert list(tmp_path.iterdir()) == []

@@ -20,11 +20,11 @@ import search.run
 from search import names
 from search.cli import main_guard
 from search.main import COMMANDS, module_of
-from search.settings import sqlite_url
 from search.stage.describe import describe_study
 from search.store.records import create_study
 from search.store.storage import open_storage
 from search.store.study_data import StudyData
+from search.urls import sqlite_url
 from studies.quickstart import QUICKSTART
 
 SERVES = {"dashboard", "watch"}

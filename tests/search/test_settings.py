@@ -10,7 +10,7 @@ import pytest
 from data.errors import UserError
 from data.files import CacheLimit
 from search.cli import command_parser
-from search.settings import Settings, as_environment, from_arguments, normalise_storage_url, parse_size
+from search.settings import Settings, as_environment, from_arguments, parse_size
 
 
 def settings(*arguments: str, **environment: str) -> Settings:
@@ -42,17 +42,6 @@ def test_the_command_line_goes_before_the_environment(tmp_path: Path) -> None:
 def test_a_worker_finds_the_same_places_from_its_environment(tmp_path: Path) -> None:
     made = settings("--home", str(tmp_path), SIEVE_DATA=str(tmp_path / "elsewhere"))
     assert settings(**as_environment(made)) == made
-
-
-@pytest.mark.parametrize("driver", ["postgresql+psycopg2", "postgresql+asyncpg", "postgres"])
-def test_the_driver_is_the_one_that_is_installed(driver: str) -> None:
-    assert normalise_storage_url(f"{driver}://u:p@h/d") == "postgresql+psycopg://u:p@h/d"
-
-
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
-def test_a_database_in_memory_is_refused(url: str) -> None:
-    with pytest.raises(UserError, match="cannot share"):
-        normalise_storage_url(url)
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,11 @@ def best_against_cost(studies: Sequence[StudyFacts], metric: Metric, column: str
             line={"color": color, "dash": dash, "width": 2, "shape": "hv"},
             hovertemplate=f"{facts.record.name}<br>%{{x:.3g}} {unit}: %{{y:{metric.axis_format}}}<extra></extra>",
         )  # fmt: skip
+    trials = " or ".join(dict.fromkeys(facts.metric.trial_value for facts in studies))
     return Plot(
         title=f"Best value against {title}",
         caption=(
-            f"The best {metric.label} of a complete trial so far, a single run, against the {title} of all trials that "
+            f"The best {metric.label} of a complete trial so far, {trials}, against the {title} of all trials that "
             "had ended by then. The confirmation is left out. The best of many runs tends to be lucky, and trials of "
             "more epochs reach more: this figure shows how fast a search went, not which champion is better."
         ),

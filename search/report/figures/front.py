@@ -36,9 +36,9 @@ def front_plot(stage: StageFacts, metric: Metric) -> Plot | None:
     return Plot(
         title=f"{metric.heading} against {COSTS[against]}",
         caption=(
-            "Each mark is a complete trial, a single run. No trial is both better and cheaper than a trial on the "
-            f"Pareto front, which has {len(best)} of {len(complete)} trials. The next stage starts from those with the "
-            f"best {metric.label} on the front."
+            f"Each mark is a complete trial, {metric.trial_value}. No trial is both better and cheaper than a trial on "
+            f"the Pareto front, which has {len(best)} of {len(complete)} trials. The next stage starts from those with "
+            f"the best {metric.label} on the front."
         ),
         figure=figure,
         height_px=380,

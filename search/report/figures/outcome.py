@@ -61,16 +61,18 @@ def comparison(facts: StudyFacts) -> Plot | None:
     if not facts.finalists:
         return Plot(
             title="The best run of each stage",
-            caption=f"{metric.heading} of each stage's best single run. {_epochs_note(facts)}There is no champion yet.",
+            caption=(
+                f"{metric.heading} of each stage's {metric.best_label}. {_epochs_note(facts)}There is no champion yet."
+            ),
             figure=figure,
             height_px=70 + ROW_PX * max(2, len(rows)),
         )
     return Plot(
         title="The champion compared with the best run of each stage",
         caption=(
-            f"{metric.heading} of each stage's best single run and of the champion (mean over fresh seeds), and the "
-            f"test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
-            "lucky, so expect the champion's mean to be worse than the best single run of the same length. "
+            f"{metric.heading} of each stage's {metric.best_label} and of the champion (mean over fresh seeds), and "
+            f"the test accuracy once the test set was opened. {_epochs_note(facts)}The best of many runs tends to be "
+            f"lucky, so expect the champion's mean to be worse than the {metric.best_label} of the same length. "
             f"{_registered_note(facts)}Bars: 95 % intervals, of the mean over seeds (Student's t) and of the test "
             "accuracy over images (Wilson)."
         ),

@@ -23,7 +23,7 @@ from models.values import to_flat
 from search import names
 from search.report.facts import StudyFacts, read_facts
 from search.report.fanova import Array, Columns, explained_shares
-from search.settings import Settings, normalise_storage_url
+from search.settings import Settings
 from search.stage.bases import best_configs
 from search.stage.describe import describe_study
 from search.stage.pinning import pin_confirmation, pin_search
@@ -44,6 +44,7 @@ from search.store.records import (
 from search.store.seal import close_look, open_look
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
+from search.urls import normalise_storage_url
 from search.verdict.champion import choose_champion
 from search.verdict.scores import score
 from studies.definition import Confirm, Stage, Study, choice
@@ -135,6 +136,15 @@ def quick_importances(known_shares: dict[object, dict[str, float]]) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("search.report.importance.explained_shares", remembered)
         yield
+
+
+CHECK_SUMMARY = {
+    "near_duplicates": {"clusters": 2, "images": 5},
+    "outliers": {"dark": {"images": 1}},
+    "small_classes": {"ants": 3},
+    "label_errors": {"confident": 4, "images": 1200},
+}
+"""What `sieve check-data --study NAME` leaves for the report."""
 
 
 def settings_at(home: Path) -> Settings:

@@ -8,8 +8,9 @@ import pytest
 
 from search.report.facts import StudyFacts
 from search.report.figures.outcome import finalists
+from search.report.metric import study_metric
 from search.report.model_card import model_card
-from search.report.page import gather
+from search.report.page import gather, render
 from tests.search.report.conftest import MadeStudy
 
 
@@ -30,6 +31,16 @@ def test_the_first_screen_names_the_folds_their_overlap_and_the_training_on_all_
     assert "each on a fresh seed and another of 3 folds, over about 200 validation images" in detail
     assert "somewhat too narrow" in detail
     assert "the registered classifier was trained anew on all 1,000 images" in detail
+
+
+def test_before_the_confirmation_the_value_of_a_trial_is_a_mean_over_folds(unfinished: MadeStudy) -> None:
+    facts = unfinished.facts()
+    data = replace(facts.record.data, spec=replace(facts.record.data.spec, folds=5))
+    record = replace(facts.record, data=data)
+    on_folds = replace(facts, record=record, metric=study_metric(record))
+    page = " ".join(render(on_folds, [], rank=lambda trials: []).html.split())
+    assert "the mean over 5 folds of about 200 validation images each; not confirmed yet" in page
+    assert "single run" not in page
 
 
 def test_the_figure_of_the_finalists_names_the_overlap_of_the_folds(made: MadeStudy, on_folds: StudyFacts) -> None:

@@ -15,14 +15,7 @@ from search.pictures.draw_all import PICTURE_FOLDER
 from search.report.image_problems import CHECK_FOLDER, MAX_LINES, SUMMARY_FILE, read_image_problems
 from search.store.study_data import StudyData
 from search.verdict.held_out import FILE as LABEL_ERROR_FILE
-from tests.search.report.conftest import settings_at
-
-SUMMARY = {
-    "near_duplicates": {"clusters": 2, "images": 5},
-    "outliers": {"dark": {"images": 1}},
-    "small_classes": {"ants": 3},
-    "label_errors": {"confident": 4, "images": 1200},
-}
+from tests.search.report.conftest import CHECK_SUMMARY, settings_at
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def test_before_a_check_the_section_holds_the_notes_and_names_the_command(
 
 def test_after_a_check_its_findings_and_lists_are_shown(tmp_path: Path, record: SimpleNamespace) -> None:
     folder = names.study_folder(tmp_path, "mine") / CHECK_FOLDER
-    write_json(folder / SUMMARY_FILE, SUMMARY)
+    write_json(folder / SUMMARY_FILE, CHECK_SUMMARY)
     (folder / "near-duplicates.csv").write_text("cluster,image,part\n" + "0,a.png,train\n" * (MAX_LINES + 7))
     (folder / "outliers.csv").write_text("name,kind\n")
     found = read_image_problems(settings_at(tmp_path), record)

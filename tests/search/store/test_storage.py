@@ -8,7 +8,6 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from data.errors import SieveError, UserError
-from search.settings import normalise_storage_url, redact
 from search.store.engines import sqlite_file
 from search.store.locks import supervising
 from search.store.processes import process_name
@@ -17,6 +16,7 @@ from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
 from search.store.tables import locks
+from search.urls import normalise_storage_url
 from tests.forkserver import FORKS
 
 
@@ -90,28 +90,6 @@ def test_the_lock_of_a_dead_supervisor_is_taken_over(storage: Storage) -> None:
         connection.execute(locks.insert().values(**row))
     with supervising(storage, "mine"):
         pass
-
-
-@pytest.mark.parametrize(
-    ("typed", "used"),
-    [
-        ("postgres://u@h/d", "postgresql+psycopg://u@h/d"),
-        ("postgresql://u:p@h:5/d", "postgresql+psycopg://u:p@h:5/d"),
-        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
-    ],
-)
-def test_storage_urls_are_normalised(typed: str, used: str) -> None:
-    assert normalise_storage_url(typed) == used
-
-
-@pytest.mark.parametrize("url", ["mysql://u@h/d", "journal://x", "postgresql://u@h:port/d"])
-def test_other_databases_are_refused(url: str) -> None:
-    with pytest.raises(UserError, match="--storage"):
-        normalise_storage_url(url)
-
-
-def test_passwords_are_not_shown() -> None:
-    assert redact("postgresql://u:secret@h/d") == "postgresql://u:***@h/d"
 
 
 def test_the_database_of_mlflow_is_refused_and_stays_as_it_is(storage_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -40,6 +41,26 @@ def test_the_counts_and_the_best_are_those_of_optuna(storage: Storage, maximize:
     assert found.kinds == Counter(trial_status(trial) for trial in trials)
     assert found.kinds["waiting"] == 1
     assert (found.best, found.best_trial) == (best.value, best.number)
+
+
+@pytest.mark.parametrize(("maximize", "value", "number"), [(True, 0.8, 1), (False, 0.2, 0)])
+def test_until_a_trial_is_complete_the_best_reported_value_is_read(
+    storage: Storage, maximize: bool, value: float, number: int
+) -> None:
+    stage = open_stage(storage, trials=3)
+    claims = [stage.claim() for _ in range(3)]
+    reported = ((0.2, 0.4), (0.8, 0.6), (math.inf, math.nan))
+    add_epochs(storage, [
+        EpochRecord(trial_id=claim.trial_id, epoch=epoch, metrics={}, value=one)
+        for claim, values in zip(claims, reported, strict=True)
+        for epoch, one in enumerate(values, start=1)
+    ])  # fmt: skip
+    finish(storage, claims[1], Result(outcome="pruned", value=None, attributes={names.PAUSED: True}))
+    (found,) = tally(storage, [stage.record.optuna_study], maximize=maximize).values()
+    assert (found.best, found.reported, found.reported_trial) == (None, value, number)
+    finish(storage, claims[0], Result(outcome="complete", value=0.4, attributes={}))
+    (found,) = tally(storage, [stage.record.optuna_study], maximize=maximize).values()
+    assert (found.best, found.best_trial, found.reported) == (0.4, 0, None)
 
 
 def test_the_pace_is_measured_over_the_last_minutes_of_this_study_alone(storage: Storage, monkeypatch) -> None:

@@ -51,6 +51,16 @@ def test_a_terminal_of_80_columns_shows_a_stage_in_one_line() -> None:
     assert max(map(len, shown(80).splitlines())) <= 80
 
 
+def test_before_the_first_complete_trial_the_best_is_one_that_a_trial_has_reported() -> None:
+    def best(**changes: object) -> str:
+        console = Console(file=io.StringIO(), width=100)
+        console.print(render(snapshot(stage(best=None, best_trial=None, **changes)), ["one"], ""))
+        return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+    assert "0.6100 (#7, not complete)" in best(reported=0.61, reported_trial=7)
+    assert "not complete" not in best()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
 )

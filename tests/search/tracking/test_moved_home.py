@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from search.settings import Settings, sqlite_url
+from search.settings import Settings
 from search.tracking.client import answering
 from search.tracking.model_registry import load_champion, register_champion
 from search.tracking.moved_home import follow_home
+from search.urls import sqlite_url
 from tests.search.tracking.conftest import make_settings
 
 CHAMPION = "models:/partA@champion"

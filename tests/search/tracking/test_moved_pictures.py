@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
+from search.check_data import __main__ as check_data
 from search.evaluate import evaluate
 from search.settings import Settings
 from search.stage.describe import check_unchanged
@@ -90,6 +92,20 @@ def test_read_only_images_on_a_new_place_are_enough(finished, moved):
             Path(folder, name).chmod(0o444)
         Path(folder).chmod(0o555)
     assert evaluate(finished, "partA", data=str(moved)).images == 21
+
+
+def test_a_check_of_a_study_s_images_finds_them_where_they_were_moved_to(finished, moved, capsys):
+    command = ["--study", "partA", "--home", str(finished.home), "--json"]
+    with pytest.raises(UserError, match="give their new folder with --data FOLDER"):
+        check_data.main(command)
+    check_data.main([*command, "--data", str(moved)])
+    found = json.loads(capsys.readouterr().out)
+    assert found["data"]["source"] == source(finished) == str(moved)
+    assert Path(found["folder"], "outliers.csv").is_file()
+    victim = next((moved / "train").glob("*/*.png"))
+    victim.write_bytes(victim.read_bytes() + b"x")
+    with pytest.raises(UserError, match="not the images that partA was searched on"):
+        check_data.main([*command, "--data", str(moved)])
 
 
 def test_a_search_goes_on_with_images_that_were_moved_but_not_with_others(finished, moved):

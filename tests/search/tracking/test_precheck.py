@@ -13,7 +13,7 @@ import pytest
 
 from data.errors import UserError
 from search import names
-from search.settings import Settings, from_arguments
+from search.settings import Settings
 from search.store.storage import open_storage
 from search.tracking.client import connect
 from search.tracking.mirror import Mirror
@@ -146,20 +146,3 @@ def test_a_server_without_the_names_is_fine(settings, server):
 
 def test_a_server_that_is_down_is_fine(settings):
     check_tracking(replace(settings, tracking_url="http://127.0.0.1:9"), "partA")
-
-
-def test_one_database_for_both_is_refused(tmp_path):
-    from search.cli import command_parser
-
-    def read(*arguments: str) -> Settings:
-        return from_arguments(command_parser("search.status", "").parse_args(["--home", str(tmp_path), *arguments]), {})
-
-    for storage, tracking in (
-        ("sieve.db", f"sqlite:///{tmp_path}/here/../sieve.db"),
-        (f"sqlite:///{tmp_path}/a%3Fb.db", f"sqlite:///{tmp_path}/a%3Fb.db"),
-        ("postgresql://ann@db/sieve", "postgresql+psycopg2://bob@db:5432/sieve"),
-    ):
-        storage = str(tmp_path / storage) if "://" not in storage else storage
-        with pytest.raises(UserError, match="cannot share a database"):
-            read("--storage", storage, "--tracking", tracking)
-    assert read("--storage", "postgresql://ann@db/sieve", "--tracking", "postgresql://ann@db/mlflow").tracking_url

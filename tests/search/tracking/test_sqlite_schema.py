@@ -16,8 +16,8 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from data.errors import UserError
-from search.settings import sqlite_url
 from search.tracking.client import answering, connect
+from search.urls import sqlite_url
 
 CONNECT = "import sys; from search.tracking.client import connect; connect(sys.argv[1])"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from data.spec import DataSpec
 from search.stage.pareto import FrontTrial
 from search.stage.snapshot import StageSnapshot
 from search.store.champion_record import ChampionRecord
@@ -102,6 +103,8 @@ def test_a_look_without_a_result_is_not_shown_as_sealed() -> None:
 
 
 def test_a_champion_whose_loss_is_higher_than_the_best_of_the_search_is_worse() -> None:
-    losing = replace(CHAMPION, metric="val_loss", value=0.95)
-    text = printed(replace(RESULT, champion=losing, stages=(STAGE, STAGE)))
-    assert "its mean val_loss of 0.9500 is worse than the 0.9100 of one #7" in text
+    losing = replace(RESULT, champion=replace(CHAMPION, metric="val_loss", value=0.95), stages=(STAGE, STAGE))
+    text = printed(losing)
+    assert "its mean val_loss of 0.9500 is worse than the 0.9100 of one #7, which is a single run" in text
+    on_folds = printed(replace(losing, data=StudyData(spec=DataSpec(source="", folds=5))))
+    assert "of one #7, which is the best of 11" in on_folds

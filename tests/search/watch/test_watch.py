@@ -21,9 +21,11 @@ import psutil
 import pytest
 import requests
 
-from search import watch
+from data.files import write_json
+from search import names, watch
 from search.report.facts import read_facts
 from search.report.figures.outcome import labels
+from search.report.image_problems import CHECK_FOLDER, SUMMARY_FILE
 from search.report.importance import Importance, rank_parameters
 from search.report.make import make_report
 from search.settings import Settings
@@ -32,14 +34,14 @@ from search.stage.pinning import pin_search
 from search.store.pinned_stage import PinnedStage
 from search.store.records import create_study, update_study
 from search.store.storage import Storage, open_storage
-from search.watch import seldom
+from search.watch import live_study, seldom
 from search.watch.events import study_events
 from search.watch.live_study import LiveStudy
 from search.watch.seldom import DrawSeldom, RankSeldom
 from tests.acceptance.forks import Forked, run_forked
 from tests.acceptance.service import wait_for
 from tests.search.report.browser import Browser
-from tests.search.report.conftest import DATA, STUDY, begin_stage, run_trial, settings_at
+from tests.search.report.conftest import CHECK_SUMMARY, DATA, STUDY, begin_stage, run_trial, settings_at
 
 TRIALS_BEFORE = 20
 UPDATE_S = 2.0
@@ -169,6 +171,24 @@ def test_the_finished_page_is_the_file_itself(served: Going) -> None:
     assert requests.get(page, timeout=60).content == path.read_bytes()
     served.go_on()  # The file does not show this trial.
     assert "/live.js" in requests.get(page, timeout=60).text
+
+
+def test_a_finished_page_shows_what_a_check_of_the_images_has_found_since(
+    going: Going, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RankSeldom, "start", lambda *_: Future())
+    monkeypatch.setattr(live_study, "PAUSE_SHARE", 0.0)
+    update_study(going.storage, STUDY.name, state="done")
+    live, path = LiveStudy(going.settings, going.storage, STUDY.name), make_report(going.settings, STUDY.name)
+    assert live.finished_report() == path
+    summary = names.study_folder(going.settings.home, STUDY.name) / CHECK_FOLDER / SUMMARY_FILE
+    for images, later_s in ((5, 1), (7, 2)):
+        write_json(summary, {**CHECK_SUMMARY, "near_duplicates": {"clusters": 2, "images": images}})
+        os.utime(summary, (path.stat().st_mtime + later_s,) * 2)
+        assert live.finished_report() is None
+        assert f"{images} images in 2 clusters of near-duplicates" in live.html()[0]
+    os.utime(make_report(going.settings, STUDY.name), (summary.stat().st_mtime,) * 2)
+    assert live.finished_report() == path
 
 
 def test_a_port_that_is_in_use_is_one_line(served: Going, tmp_path: Path) -> None:
