@@ -16,7 +16,7 @@ from models.metric_names import VAL_ACCURACY, Measure
 from models.training.batch_protocols import TrainingBatches, ValidationBatches
 from models.training.capture import CaptureChoice, chosen_capture
 from models.training.checkpoint import SHARE_ON_GPU, CheckpointWriter, load_checkpoint
-from models.training.epoch_seeds import epoch_seeds
+from models.training.epoch_seeds import epoch_seeds, seed_torch
 from models.training.metrics import EpochMetrics, Scores, best_epoch
 from models.training.precision import compute_dtype
 from models.training.process import memory_mib, reset_memory
@@ -143,7 +143,7 @@ def fit(
 def _seed_epoch(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     """Seed torch's global generator, which draws dropout, and return the generator for shuffling and augmentation."""
     seeds = epoch_seeds(seed, epoch)
-    torch.manual_seed(seeds.dropout)
+    seed_torch(seeds.dropout, device)
     return torch.Generator(device).manual_seed(seeds.batches)
 
 

@@ -19,6 +19,7 @@ from models.finetuning import BackboneClassifier
 from models.preprocessing import Preprocessing
 from models.registry import build_model, preprocessing
 from models.training.batch_protocols import TrainingBatches, ValidationBatches
+from models.training.epoch_seeds import seed_torch
 from models.training.feature_store import FeatureStore
 from models.training.features import Features, hash_weights, open_features, split_at_border
 from models.weights import NONE
@@ -69,7 +70,7 @@ class WorkloadBuilder:
 
     def prepare(self, config: TrainConfig, data: TrialData, seed: int) -> Workload:
         """Build the network from a seed and its batches. Raises InfeasibleConfig if the network cannot be built."""
-        torch.manual_seed(seed)
+        seed_torch(seed, self._device)
         model = self.build(config, data)
         statistics = input_statistics(config, data)
         if isinstance(config, BackboneConfig) and isinstance(model, BackboneClassifier):

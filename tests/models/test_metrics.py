@@ -95,6 +95,16 @@ def test_a_tally_of_nothing_cannot_be_read() -> None:
         Tally(2, torch.device("cpu")).read()
 
 
+def test_the_measured_fields_are_those_with_a_value_in_their_order() -> None:
+    metrics = EpochMetrics(
+        epoch=1, train_loss=1.0, train_accuracy=0.5, val_loss=0.0, val_accuracy=0.5, val_macro_f1=0.5,
+        learning_rate=0.1, duration_s=1.0, images_per_s=10.0, memory_mib=0.0,
+    )  # fmt: skip
+    expected = [(name, value) for name, value in dataclasses.asdict(metrics).items() if value is not None]
+    assert list(metrics.measured().items()) == expected
+    assert "val_metric" not in metrics.measured()
+
+
 def test_the_best_epoch_is_the_first_with_the_highest_accuracy_or_the_lowest_loss() -> None:
     history = [
         dataclasses.replace(EPOCH, epoch=epoch, val_accuracy=accuracy, val_loss=loss, val_macro_f1=1 - accuracy)
