@@ -1,4 +1,4 @@
-"""Optuna's median pruner, without its cost in a long stage: it remembers the values of complete trials.
+"""Optuna's median pruner, without its cost in a long stage: it keeps the values of complete trials in order.
 
 Optuna's reads the value of every complete trial after each epoch, which takes 1 ms at 5,000 trials.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import insort
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from optuna import Study
@@ -29,7 +31,7 @@ class MedianOfComplete(BasePruner):
         self._known: set[int] = set()
         """Numbers of the complete trials whose values are in `_values`."""
         self._values: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
-        """The values of complete trials, by epoch."""
+        """The values of complete trials in ascending order, by epoch."""
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to end the trial after its last reported epoch."""
@@ -46,7 +48,7 @@ class MedianOfComplete(BasePruner):
             return True
         if epoch not in self._values:
             return False
-        median = float(np.percentile(self._values[epoch], 50))
+        median = _median(self._values[epoch])
         return max(own) < median if study.direction == StudyDirection.MAXIMIZE else min(own) > median
 
     def _remember(self, complete: list[FrozenTrial]) -> None:
@@ -56,4 +58,13 @@ class MedianOfComplete(BasePruner):
                 self._known.add(trial.number)
                 for epoch, value in trial.intermediate_values.items():
                     if not math.isnan(value):
-                        self._values[epoch].append(value)
+                        insort(self._values[epoch], value)
+
+
+def _median(ascending: Sequence[float]) -> float:
+    """What `numpy.percentile(ascending, 50)` returns, to the last bit; NumPy takes 0.1 ms even for few values."""
+    middle, is_even = (len(ascending) - 1) // 2, len(ascending) % 2 == 0
+    low, high = ascending[middle], ascending[min(middle + 1, len(ascending) - 1)]
+    if math.isfinite(low) and math.isfinite(high):
+        return high - (high - low) * 0.5 if is_even else low
+    return float(np.percentile(ascending, 50))

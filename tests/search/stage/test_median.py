@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ import optuna
 import pytest
 from optuna.pruners import BasePruner, MedianPruner
 
-from search.stage.median import MedianOfComplete
+from search.stage.median import MedianOfComplete, _median
 
 VALUES = (0.1, 0.2, 0.2, 0.3, 0.5, 0.9, float("nan"), float("inf"), float("-inf"))
 
@@ -47,3 +48,17 @@ def test_the_decisions_are_those_of_optuna(direction: str, startup: int, warmup:
             open_trials[open_trials.index(trial)] = study.ask()
     assert all(ours == optunas for ours, optunas in pruner.answers)
     assert np.unique(pruner.answers).size == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 999, 1000])
+def test_the_median_is_numpy_s_to_the_last_bit(count: int) -> None:
+    draw = random.Random(count)
+    for _ in range(100):
+        values = sorted(draw.uniform(0, 1) for _ in range(count))
+        assert _median(values) == np.percentile(values, 50)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("values", [[0.1, math.inf], [-math.inf, 0.1, math.inf], [-math.inf, -math.inf]])
+def test_the_median_of_infinite_values_is_numpy_s(values: list[float]) -> None:
+    assert repr(_median(values)) == repr(float(np.percentile(values, 50)))
