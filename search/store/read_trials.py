@@ -16,7 +16,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial
-from sqlalchemy import Engine, Row, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from search.store.optuna_private import (
     TrialIntermediateValueModel,
@@ -31,20 +31,32 @@ MOST_IDS = 500
 """Ids in one condition; with more, all trials of the study are read."""
 
 _distribution = cache(json_to_distribution)
+_Row = Sequence[Any]
 
 
 def _queries(chosen: Any) -> list[Select[Any]]:
-    """The queries for the trials whose ids are in `chosen`, and for their parts, in the order of `_trial`."""
-    ordered = (
-        (TrialModel, "trial_id"),
-        (TrialParamModel, "param_id"),
-        (TrialValueModel, "objective"),
-        (TrialUserAttributeModel, "trial_user_attribute_id"),
-        (TrialSystemAttributeModel, "trial_system_attribute_id"),
-        (TrialIntermediateValueModel, "trial_intermediate_value_id"),
+    """The queries for the trials whose ids are in `chosen`, and for their parts, in the order of `_trial`.
+
+    Each selects the trial's id and then what `_trial` unpacks.
+    """
+    selected = (
+        (TrialModel, "trial_id", ("number", "state", "datetime_start", "datetime_complete")),
+        (TrialParamModel, "param_id", ("param_name", "param_value", "distribution_json")),
+        (TrialValueModel, "objective", ("value", "value_type")),
+        (TrialUserAttributeModel, "trial_user_attribute_id", ("key", "value_json")),
+        (TrialSystemAttributeModel, "trial_system_attribute_id", ("key", "value_json")),
+        (
+            TrialIntermediateValueModel,
+            "trial_intermediate_value_id",
+            ("step", "intermediate_value", "intermediate_value_type"),
+        ),
     )
-    tables = [(model.__table__, order) for model, order in ordered]
-    return [select(table).where(table.c.trial_id.in_(chosen)).order_by(table.c[order]) for table, order in tables]
+    return [
+        select(*(model.__table__.c[name] for name in ("trial_id", *names)))
+        .where(model.__table__.c.trial_id.in_(chosen))
+        .order_by(model.__table__.c[order])
+        for model, order, names in selected
+    ]
 
 
 # Built once, because SQLAlchemy takes longer to build a statement than SQLite to run it.
@@ -52,52 +64,52 @@ _ALL = _queries(select(TrialModel.__table__.c.trial_id).where(TrialModel.__table
 _CHOSEN = _queries(bindparam("ids", expanding=True))
 
 
-def read_trials(reader: Engine, study_id: int, ids: Set[int] | None = None) -> list[FrozenTrial]:
+def read_trials(connection: Connection, study_id: int, ids: Set[int] | None = None) -> list[FrozenTrial]:
     """A study's trials, by database id: those with these ids, or all."""
     queries: list[Select[Any]] = _ALL
     wanted: dict[str, Any] = {"study_id": study_id}
     if ids is not None and len(ids) <= MOST_IDS:
         queries, wanted = _CHOSEN, {"ids": sorted(ids)}
-    with reader.begin() as connection:
-        rows, *parts = (connection.execute(query, wanted).all() for query in queries)
+    rows, *parts = (connection.execute(query, wanted).all() for query in queries)
     grouped = [_by_trial(part) for part in parts]
-    return [_trial(row, *(part[row.trial_id] for part in grouped)) for row in rows]
+    return [_trial(row, *(part.get(row[0], ()) for part in grouped)) for row in rows]
 
 
-def _by_trial(rows: Sequence[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
-    by_trial: defaultdict[int, list[Row[Any]]] = defaultdict(list)
+def _by_trial(rows: Iterable[_Row]) -> dict[int, list[_Row]]:
+    by_trial: defaultdict[int, list[_Row]] = defaultdict(list)
     for row in rows:
-        by_trial[row.trial_id].append(row)
+        by_trial[row[0]].append(row)
     return by_trial
 
 
 def _trial(
-    row: Row[Any],
-    params: Iterable[Row[Any]],
-    values: Sequence[Row[Any]],
-    user_attributes: Iterable[Row[Any]],
-    system_attributes: Iterable[Row[Any]],
-    reports: Iterable[Row[Any]],
+    row: _Row,
+    params: Iterable[_Row],
+    values: Iterable[_Row],
+    user_attributes: Iterable[_Row],
+    system_attributes: Iterable[_Row],
+    reports: Iterable[_Row],
 ) -> FrozenTrial:
-    distributions: dict[str, BaseDistribution] = {
-        part.param_name: _distribution(part.distribution_json) for part in params
-    }
+    trial_id, number, state, started_at, completed_at = row  # By position: a name takes longer to look up.
+    distributions: dict[str, BaseDistribution] = {}
+    external: dict[str, Any] = {}
+    for _, name, stored, distribution in params:
+        distributions[name] = _distribution(distribution)
+        external[name] = distributions[name].to_external_repr(stored)
     value, report = TrialValueModel.stored_repr_to_value, TrialIntermediateValueModel.stored_repr_to_intermediate_value
     return FrozenTrial(
-        number=row.number,
-        state=row.state,
+        number=number,
+        state=state,
         value=None,
-        values=[value(part.value, part.value_type) for part in values] or None,
-        datetime_start=local_time(row.datetime_start),
-        datetime_complete=local_time(row.datetime_complete),
-        params={part.param_name: distributions[part.param_name].to_external_repr(part.param_value) for part in params},
+        values=[value(stored, kind) for _, stored, kind in values] or None,
+        datetime_start=local_time(started_at),
+        datetime_complete=local_time(completed_at),
+        params=external,
         distributions=distributions,
-        user_attrs={part.key: json.loads(part.value_json) for part in user_attributes},
-        system_attrs={part.key: json.loads(part.value_json) for part in system_attributes},
-        intermediate_values={
-            part.step: report(part.intermediate_value, part.intermediate_value_type) for part in reports
-        },
-        trial_id=row.trial_id,
+        user_attrs={key: json.loads(stored) for _, key, stored in user_attributes},
+        system_attrs={key: json.loads(stored) for _, key, stored in system_attributes},
+        intermediate_values={step: report(stored, kind) for _, step, stored, kind in reports},
+        trial_id=trial_id,
     )
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Row, bindparam, or_, select
+from sqlalchemy import Connection, Row, bindparam, or_, select
 
 from search import names
 from search.store.engines import reading
@@ -111,10 +111,13 @@ class TrialStore(CachedStorage):
         """Read the trials of a study that may have changed."""
         with self._lock:
             study, started_at = self._studies.setdefault(study_id, CachedStudy()), time.monotonic()
-            if study_id not in self._newest:
-                self._keep(study_id, read_trials(self.reader, study_id))
-            elif changed := self._changed_ids(study_id, study):
-                self._keep(study_id, read_trials(self.reader, study_id, changed))
+            with self.reader.begin() as connection:
+                if study_id not in self._newest:
+                    trials = read_trials(connection, study_id)
+                else:
+                    changed = self._changed_ids(connection, study_id, study)
+                    trials = read_trials(connection, study_id, changed) if changed else []
+            self._keep(study_id, trials)
             self._read_at[study_id] = started_at  # Only now, because a read that failed updated nothing.
 
     @contextmanager
@@ -210,15 +213,14 @@ class TrialStore(CachedStorage):
                 write_draw(connection, held.params, held.attributes)
         self._held = None
 
-    def _changed_ids(self, study_id: int, study: CachedStudy) -> set[int]:
+    def _changed_ids(self, connection: Connection, study_id: int, study: CachedStudy) -> set[int]:
         """The ids of trials that are new, started, ended or requeued since they were last read."""
         unfinished, newest, paused = study.unfinished_trial_ids, self._newest[study_id], self._paused[study_id]
         query, wanted = _left_the_queue, {"study_id": study_id, "newest_id": newest, "paused_ids": list(paused)}
         if not self.reads_running:
             query, wanted["opening_id"] = _left_the_queue_and_ended, -1 if self._opening is None else self._opening
         wanted["first_id"] = min(unfinished, default=newest + 1)
-        with self.reader.begin() as connection:
-            moved = {row.trial_id for row in connection.execute(query, wanted) if self._has_changed(row, paused)}
+        moved = {row.trial_id for row in connection.execute(query, wanted) if self._has_changed(row, paused)}
         known_finished = {trial_id for trial_id in moved if trial_id <= newest} - unfinished
         return (moved - known_finished) | (self._running[study_id] - moved)
 

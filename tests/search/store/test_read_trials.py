@@ -13,7 +13,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from search.store.optuna_private import database_id, study_database_id
-from search.store.read_trials import MOST_IDS, read_trials
+from search.store.read_trials import MOST_IDS
+from search.store.read_trials import read_trials as read_in_transaction
 from search.store.storage import Storage
 
 
@@ -47,6 +48,11 @@ def study(storage: Storage) -> optuna.Study:
     return study
 
 
+def read_trials(storage: Storage, study_id: int, ids: set[int] | None = None) -> list[optuna.trial.FrozenTrial]:
+    with storage.reader.begin() as connection:
+        return read_in_transaction(connection, study_id, ids)
+
+
 def as_text(trials: list[optuna.trial.FrozenTrial]) -> list[str]:
     """Everything that trials hold; NaN does not equal itself, but its text does."""
     return [repr(vars(trial) | {"intermediate_values": sorted(trial.intermediate_values.items())}) for trial in trials]
@@ -60,7 +66,7 @@ def test_trials_equal_those_that_optuna_reads(storage: Storage, study: optuna.St
         _set_zone(zone)
         expected = optunas.get_all_trials(study_id)
         assert {trial.state for trial in expected} == set(TrialState) - {TrialState.WAITING}
-        assert as_text(read_trials(storage.reader, study_id)) == as_text(expected)
+        assert as_text(read_trials(storage, study_id)) == as_text(expected)
     finally:
         _set_zone(before)
         optunas.remove_session()
@@ -77,14 +83,14 @@ def _set_zone(zone: str | None) -> None:
 def test_chosen_trials_are_read_by_database_id(storage: Storage, study: optuna.Study) -> None:
     trials = study.get_trials()
     ids = [database_id(trial) for trial in trials]
-    chosen = read_trials(storage.reader, study_database_id(study), {ids[-1], ids[0]})
+    chosen = read_trials(storage, study_database_id(study), {ids[-1], ids[0]})
     assert as_text(chosen) == as_text([trials[0], trials[-1]])
-    assert read_trials(storage.reader, study_database_id(study), {max(ids) + 1}) == []
+    assert read_trials(storage, study_database_id(study), {max(ids) + 1}) == []
 
 
 def test_many_trials_are_read_without_a_list_of_their_ids(storage: Storage) -> None:
     study = optuna.create_study(study_name="many", storage=storage.optuna)
     storage.trials.fill_queue(study_database_id(study), [{"x": number} for number in range(MOST_IDS + 10)])
-    trials = read_trials(storage.reader, study_database_id(study))
+    trials = read_trials(storage, study_database_id(study))
     assert [trial.system_attrs["fixed_params"]["x"] for trial in trials] == list(range(MOST_IDS + 10))
-    assert read_trials(storage.reader, study_database_id(study), {database_id(trial) for trial in trials}) == trials
+    assert read_trials(storage, study_database_id(study), {database_id(trial) for trial in trials}) == trials

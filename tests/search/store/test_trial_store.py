@@ -221,6 +221,19 @@ def test_waiting_trials_are_not_read_again(storage: Storage, queue: optuna.Study
     assert [trial is before for trial, before in zip(again, first, strict=True)] == [False] + [True] * (WAITING - 1)
 
 
+def test_the_trials_that_changed_are_read_in_the_transaction_that_finds_them(
+    storage: Storage, queue: optuna.Study
+) -> None:
+    storage.trials.read_now(queue._study_id)
+    claimed = claim(storage)
+    begun: list[object] = []
+    event.listen(storage.reader, "begin", begun.append)
+    storage.trials.read_now(queue._study_id)
+    assert storage.trials.get_all_trials(queue._study_id)[claimed.number].state == TrialState.RUNNING
+    # `get_all_trials` reads once more, because this process keeps nothing for fresh.
+    assert len(begun) == 2
+
+
 def test_a_claim_reads_one_row_however_many_trials_wait(storage: Storage, queue: optuna.Study) -> None:
     statements: list[str] = []
     event.listen(storage.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
