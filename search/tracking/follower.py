@@ -28,7 +28,7 @@ from search.tracking.precheck import deleted_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 METRICS_PER_REQUEST = 1000
 """MLflow's limit for one batch."""
@@ -169,16 +169,20 @@ class Follower:
         ]
         if ended:
             metrics += contents.trial_results(stage, trial)
-        for start in range(0, len(metrics), METRICS_PER_REQUEST):
-            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
+        while len(metrics) > METRICS_PER_REQUEST:
+            self._client.log_batch(run_id, metrics=metrics[:METRICS_PER_REQUEST])
+            del metrics[:METRICS_PER_REQUEST]
         if ended:
-            self._end_run(run_id, trial)
+            self._end_run(run_id, trial, metrics)
+        elif metrics:
+            self._client.log_batch(run_id, metrics=metrics)
 
-    def _end_run(self, run_id: str, trial: FrozenTrial) -> None:
+    def _end_run(self, run_id: str, trial: FrozenTrial, metrics: Sequence[Metric]) -> None:
+        """Send the last metrics, the parameters and the state in one request, because each request takes a while."""
         from mlflow.entities import RunTag
 
         state = [RunTag(key, value) for key, value in contents.state_tags(trial).items()]
-        self._client.log_batch(run_id, params=contents.params(trial), tags=state)
+        self._client.log_batch(run_id, metrics=metrics, params=contents.params(trial), tags=state)
         self._client.set_terminated(run_id, contents.STATUS[trial.state], int(contents.end_s(trial) * 1000))
 
     def _stage_run(self, stage: StageRecord) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _get_managed_session_maker
@@ -135,6 +136,30 @@ def test_a_pass_with_nothing_new_changes_nothing(searched):
     assert [mirror.sync(), mirror.sync()] == [1, 0]
     assert Mirror(searched.settings, searched.storage, searched.name).sync() == 0
     assert len(runs(searched)) == len(runs(searched, "stage")) == 1
+
+
+def test_a_finished_trial_takes_three_requests(searched, monkeypatch):
+    requests: list[str] = []
+    for method in ("create_run", "log_batch", "set_terminated"):
+        note_calls(monkeypatch, MlflowClient, method, requests)
+    searched.pin()
+    mirror = Mirror(searched.settings, searched.storage, searched.name)
+    a_complete_trial(searched)
+    mirror.sync()
+    requests.clear()  # The first pass created the run of the stage too.
+    a_complete_trial(searched)
+    mirror.sync()
+    assert requests == ["create_run", "log_batch", "set_terminated"]
+
+
+def note_calls(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, calls: list[str]) -> None:
+    real: Callable[..., object] = getattr(owner, method)
+
+    def noted(*arguments, **keywords):
+        calls.append(method)
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(owner, method, noted)
 
 
 def crash_after(monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> None:
