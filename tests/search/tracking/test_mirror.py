@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _get_managed_session_maker
+from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, delete, select, text
 from sqlalchemy.exc import OperationalError
@@ -27,6 +28,7 @@ from search.store.tables import mirrored
 from search.tracking import tags
 from search.tracking.client import connect
 from search.tracking.follower import Follower
+from search.tracking.follower import METRICS_PER_REQUEST
 from search.tracking.mirror import Mirror
 
 
@@ -214,6 +216,10 @@ def test_a_study_of_the_same_name_on_a_shared_server_keeps_its_own_runs(searched
     Mirror(searched.settings, searched.storage, searched.name).sync()
     assert len(runs(searched)) == 2
     assert client.get_run(stranger).info.status == "RUNNING"
+
+
+def test_the_last_request_of_a_trial_has_room_for_all_its_parameters_and_tags() -> None:
+    assert METRICS_PER_REQUEST + 2 * MAX_PARAMS_TAGS_PER_BATCH <= MAX_ENTITIES_PER_BATCH
 
 
 def test_more_metrics_than_fit_one_request_all_arrive(searched, monkeypatch):
