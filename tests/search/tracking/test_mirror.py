@@ -27,8 +27,7 @@ from search import names
 from search.store.tables import mirrored
 from search.tracking import tags
 from search.tracking.client import connect
-from search.tracking.follower import Follower
-from search.tracking.follower import METRICS_PER_REQUEST
+from search.tracking.follower import METRICS_PER_REQUEST, Follower
 from search.tracking.mirror import Mirror
 
 
