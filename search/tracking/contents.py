@@ -76,11 +76,15 @@ def trial_results(stage: StageRecord, trial: FrozenTrial) -> list[Metric]:
 
 
 def metrics(values: Mapping[str, object], *, step: int, time_s: float) -> list[Metric]:
-    """The numbers among `values` as MLflow metrics; other values are left out."""
+    """The numbers among `values` as MLflow metrics; other values are left out, and so is what every epoch has alike.
+
+    MLflow takes longer to keep the metrics of a short epoch than a worker to train it.
+    """
     from mlflow.entities import Metric
 
     at_ms = int(time_s * 1000)
-    return [Metric(key, float(value), at_ms, step) for key, value in values.items() if isinstance(value, int | float)]
+    told = {key: value for key, value in values.items() if key != "epoch" and (key, value) != ("micro_batches", 1)}
+    return [Metric(key, float(value), at_ms, step) for key, value in told.items() if isinstance(value, int | float)]
 
 
 def has_run(trial: FrozenTrial) -> bool:

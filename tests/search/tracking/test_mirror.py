@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from data.errors import SieveError
 from search import names
 from search.store.tables import mirrored
-from search.tracking import tags
+from search.tracking import contents, tags
 from search.tracking.client import connect
 from search.tracking.follower import METRICS_PER_REQUEST, Follower
 from search.tracking.mirror import Mirror
@@ -137,6 +137,13 @@ def test_a_pass_with_nothing_new_changes_nothing(searched):
     assert [mirror.sync(), mirror.sync()] == [1, 0]
     assert Mirror(searched.settings, searched.storage, searched.name).sync() == 0
     assert len(runs(searched)) == len(runs(searched, "stage")) == 1
+
+
+def test_metrics_that_say_nothing_are_not_sent() -> None:
+    sent = contents.metrics({"epoch": 3, "micro_batches": 1, "val_loss": 0.5, "steps": "eager"}, step=3, time_s=1.0)
+    assert [(metric.key, metric.value, metric.step) for metric in sent] == [("val_loss", 0.5, 3)]
+    (metric,) = contents.metrics({"micro_batches": 4}, step=3, time_s=1.0)
+    assert metric.value == 4
 
 
 def test_a_finished_trial_takes_three_requests(searched, monkeypatch):
