@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from data.errors import UserError
 from data.files import writing_below
@@ -78,9 +79,22 @@ def _unpack_tar(archive: Path, folder: Path, budget: Budget, progress: Progress 
             if not (member.isfile() or member.isdir()):
                 raise HostileArchive(f"its member {member.name!r} is a link or a device")
             budget.spend(member.name, member.size)
-            tar.extract(member, folder, filter="data")
+            _write_member(tar, member, folder / member.name)
             if progress:
                 progress("unpacking files", done, 0)
+
+
+def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """Write a folder or file with the permissions of any new one; `TarFile.extract` would set the archive's.
+
+    Its argument for that, `filter`, is missing in Python 3.11.0 to 3.11.3.
+    """
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with cast(IO[bytes], tar.extractfile(member)) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def _unpack_zip(archive: Path, folder: Path, budget: Budget, progress: Progress | None) -> None:

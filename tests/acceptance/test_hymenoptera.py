@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import pytest
 
+from data.archives import unpack
 from tests.acceptance.forks import run_on
 from tests.acceptance.service import Service
 
@@ -16,10 +16,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="session")
 def hymenoptera(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ants and bees, unpacked."""
-    folder = tmp_path_factory.mktemp("hymenoptera")
-    with tarfile.open(real_data / "hymenoptera.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "hymenoptera_data"
+    folder = tmp_path_factory.mktemp("hymenoptera") / "hymenoptera_data"
+    unpack(real_data / "hymenoptera.tar.gz", "hymenoptera_data", folder)
+    return folder
 
 
 def test_each_stage_of_part_a_searches_what_the_stages_before_searched_and_more(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import pytest
 
+from data.archives import unpack
 from tests.acceptance.service import Service
 
 pytestmark = pytest.mark.slow
@@ -34,8 +34,7 @@ STUDY = Study(
 def test_the_backbone_with_real_weights_wins_and_a_missing_one_is_named(
     service: Service, real_data: Path, tmp_path: Path
 ) -> None:
-    with tarfile.open(real_data / "hymenoptera.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(real_data / "hymenoptera.tar.gz", "hymenoptera_data", tmp_path / "hymenoptera_data")
     (tmp_path / "probed.py").write_text(STUDY)
     weights = real_data / "tf_efficientnet_lite0-imagenet1k.pt"
     backbones = [*(f"{name}=none" for name in RANDOM), f"{REAL}={weights}", f"vgg16={tmp_path}/missing.pt"]
