@@ -99,10 +99,9 @@ def test_a_search_outlasts_the_loss_of_a_node_and_uses_the_one_that_comes(servic
         "search.run", "--study", str(STUDY_FILES / "steady.py"), "--launcher", "ray", "--devices", "cpu", "--json"
     )
     lost = wait_for(lambda: _suspended_trial_on(service, raylet), "a trial on the second node", timeout_s=120)
-    workers = _workers_below(raylet)
-    cluster.remove_node(node, allow_graceful=False)
-    for worker in workers:
+    for worker in _workers_below(raylet):  # First: a worker whose parent is gone would give its trial back.
         worker.kill()
+    cluster.remove_node(node, allow_graceful=False)
     _, raylet = _add_node(cluster)
     wait_for(lambda: _trial_on(service, raylet), "a trial on the node that came", timeout_s=120)
 
