@@ -23,13 +23,8 @@ def normalise_storage_url(url: str) -> str:
     """
     if not _is_url(url):
         return _file_url(url, "--storage")
-    parsed = _parsed(url, "--storage", "sqlite:///FILE or postgresql://USER@HOST/NAME")
-    backend = parsed.get_backend_name()
-    if backend not in _DRIVERS:
-        raise UserError(
-            f"--storage {redact(url)}: {backend} is not supported; use sqlite:///FILE or postgresql://USER@HOST/NAME"
-        )
-    return _installed(parsed, "--storage")
+    forms = "sqlite:///FILE or postgresql://USER@HOST/NAME"
+    return _installed(_supported(url, "--storage", forms, instead=f"use {forms}"), "--storage")
 
 
 def normalise_tracking_url(url: str) -> str:
@@ -48,13 +43,8 @@ def normalise_tracking_url(url: str) -> str:
         if not host:
             raise UserError(f"--tracking {url}: no host in the URL; write {forms}")
         return url
-    parsed = _parsed(url, "--tracking", forms)
-    backend = parsed.get_backend_name()
-    if backend not in _DRIVERS:
-        raise UserError(
-            f"--tracking {redact(url)}: {backend} is not supported; write {forms}, or postgresql://HOST/NAME"
-        )
-    return _installed(parsed, "--tracking")
+    instead = f"write {forms}, or postgresql://HOST/NAME"
+    return _installed(_supported(url, "--tracking", forms, instead=instead), "--tracking")
 
 
 def sqlite_url(path: Path) -> str:
@@ -111,11 +101,16 @@ def _is_url(text: str) -> bool:
     return "://" in text or bool(colon and len(scheme) > 1 and scheme.isalnum())
 
 
-def _parsed(url: str, option: str, forms: str) -> URL:
+def _supported(url: str, option: str, forms: str, *, instead: str) -> URL:
+    """The parsed URL of a database; raises UserError for another text, and for a kind of database without a driver."""
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise UserError(f"{option} {url!r}: not a database URL; write {forms}") from None
+    backend = parsed.get_backend_name()
+    if backend not in _DRIVERS:
+        raise UserError(f"{option} {redact(url)}: {backend} is not supported; {instead}")
+    return parsed
 
 
 def _installed(url: URL, option: str) -> str:
