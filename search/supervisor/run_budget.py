@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from data.arrays import SearchData
 from models.config import TrainConfig
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from models.training.branch_limit import BranchLimit
     from search.supervisor.estimate import StageCost
     from search.trials.workload import WorkloadBuilder
+
+Measured = TypeVar("Measured")
 
 
 def run_budget(request: Request, images: SearchData, started_at: float, *, test: bool) -> Budget:
@@ -80,24 +82,26 @@ def estimate_run(request: Request, images: SearchData) -> list[StageCost]:
 
 def _passes(request: Request, images: SearchData, configs: Sequence[TrainConfig]) -> PassTimes:
     """Time passes with all cores, as the promotion has them."""
-    import torch
-
     from search.supervisor.measure_passes import measure_passes
 
-    try:
-        return measure_passes(configs, *_open_workloads(request, images))
-    finally:
-        torch.cuda.empty_cache()  # Workers need the memory.
+    return _on_first_device(request, images, partial(measure_passes, configs))
 
 
 def _gang(request: Request, images: SearchData, config: TrainConfig) -> BranchLimit:
     """Measure how a GPU trains runs of this configuration together."""
-    import torch
-
     from search.supervisor.measure_gang import measure_gang
 
+    return _on_first_device(request, images, partial(measure_gang, config))
+
+
+def _on_first_device(
+    request: Request, images: SearchData, measure: Callable[[WorkloadBuilder, torch.device], Measured]
+) -> Measured:
+    """What `measure` finds; the memory that it took on the device is free afterwards."""
+    import torch
+
     try:
-        return measure_gang(config, *_open_workloads(request, images))
+        return measure(*_open_workloads(request, images))  # Nothing else may keep the images on the device.
     finally:
         torch.cuda.empty_cache()  # Workers need the memory.
 
