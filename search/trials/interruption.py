@@ -2,17 +2,28 @@
 
 A signal may arrive in the middle of a call to the database, which must not be left half done. It is only noted there,
 and takes effect in code that is marked as interruptible.
+
+It takes effect as an exception. Python cannot raise one out of the callback of a weak reference, a `__del__` method or
+a callback of the garbage collector: it prints "Exception ignored in" and goes on, and libraries run such code at any
+point. The exception is raised again shortly after it was lost there.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from search.trials.lease_keeper import OUT_OF_TIME_SIGNAL, STOP_SIGNAL
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+RAISE_AGAIN_S = 0.05
 
 
 class WorkerStopped(BaseException):  # Not an Exception: no library in between may swallow it.
@@ -40,6 +51,16 @@ class Interruption:
         signal.signal(STOP_SIGNAL, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(OUT_OF_TIME_SIGNAL, self._on_out_of_time)
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        report_unraisable = sys.unraisablehook
+
+        def on_unraisable(lost: UnraisableHookArgs) -> None:
+            if issubclass(lost.exc_type, (WorkerStopped, TimeIsUp)):
+                signal.setitimer(signal.ITIMER_REAL, RAISE_AGAIN_S)
+            else:
+                report_unraisable(lost)
+
+        sys.unraisablehook = on_unraisable
 
     def begin_trials(self) -> None:
         """Prepare for newly claimed trials. Raises WorkerStopped if a stop arrived while they were claimed."""
@@ -65,6 +86,9 @@ class Interruption:
 
     def _on_out_of_time(self, signum: int, frame: FrameType | None) -> None:
         self._out_of_time = True
+        self._interrupt()
+
+    def _on_alarm(self, signum: int, frame: FrameType | None) -> None:
         self._interrupt()
 
     def _interrupt(self) -> None:
