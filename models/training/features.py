@@ -52,6 +52,8 @@ class Features:
     stored: StoredArray
     """Row v * images + m holds view v of image m. Maps are NHWC."""
     views: int
+    mirrored: float | None = None
+    """Probability of view 1 if the two views are an image and its mirror image; None: all views are equally likely."""
     train_M: IntArray
     """Positions of the training images."""
     val_M: IntArray
@@ -67,7 +69,7 @@ class Features:
         rows = np.concatenate([view * images + self.train_M for view in range(self.views)])
         placed = self._place(rows, np.tile(self.train_labels_M, self.views), device)
         return FeatureTrainBatches(
-            placed, views=self.views, batch_size=config.batch_size, mixup=config.mixup,
+            placed, views=self.views, mirrored=self.mirrored, batch_size=config.batch_size, mixup=config.mixup,
             balanced=config.sampling == "balanced",
         )  # fmt: skip
 
@@ -105,14 +107,17 @@ def open_features(
 ) -> Features | None:
     """The features of all images of a search. They are computed unless they are in the store already.
 
-    View 0 is the image itself, the others are augmented as configured; without augmentation there is only one view.
+    View 0 is the image itself, the others are augmented as configured. Without augmentation there is only one view, and
+    with horizontal mirrors alone there are two.
     Features are computed in eval mode, in bfloat16 if the configured `precision` allows it and the device is faster
     with it. Vectors are stored in float32, maps in float16. Folds of the same images share their features. None if they
     do not fit into the store. Raises InfeasibleConfig if values are too large for float16, UserError as the store does.
     """
-    augmentation = replace(Augmentation.of(config), mixup=0.0, cutmix=0.0)
+    augmentation, mirrored = replace(Augmentation.of(config), mixup=0.0, cutmix=0.0), None
     if augmentation == Augmentation():
         views = 1
+    elif views > 1 and replace(augmentation, flip=0.0) == Augmentation():
+        views, mirrored, augmentation = 2, augmentation.flip, Augmentation(flip=1.0)
     rows_M = np.union1d(data.train.rows_M, data.val.rows_M)
     images = ImageSet(pool_NHWC=data.train.pool_NHWC, rows_M=rows_M, labels_M=np.zeros_like(rows_M))
     extraction = Extraction(frozen, images, config, seen, augmentation, device)
@@ -142,6 +147,7 @@ def open_features(
     return Features(
         stored=stored,
         views=views,
+        mirrored=mirrored,
         train_M=np.searchsorted(rows_M, data.train.rows_M),
         val_M=np.searchsorted(rows_M, data.val.rows_M),
         train_labels_M=data.train.labels_M,
@@ -153,11 +159,19 @@ class FeatureTrainBatches:
     """The counterpart of `data.batches.TrainBatches` for features, with the same order of images for a generator."""
 
     def __init__(
-        self, images: DeviceImages, *, views: int, batch_size: int, mixup: float = 0.0, balanced: bool = False
+        self,
+        images: DeviceImages,
+        *,
+        views: int,
+        batch_size: int,
+        mirrored: float | None = None,
+        mixup: float = 0.0,
+        balanced: bool = False,
     ) -> None:
+        """`mirrored` is the probability of view 1, of two views; None: all views are equally likely."""
         self.images = images
         self._count = len(images) // views
-        self._views, self._mixup, self._balanced = views, mixup, balanced
+        self._views, self._mirrored, self._mixup, self._balanced = views, mirrored, mixup, balanced
         self.batch_size = min(batch_size, self._count)
 
     def __len__(self) -> int:
@@ -167,7 +181,10 @@ class FeatureTrainBatches:
     def order(self, generator: Generator) -> Tensor:
         """Positions of an epoch's features in order, with one view of each image."""
         order_M = epoch_order(self.images.labels_M[: self._count], generator, balanced=self._balanced)
-        if self._views > 1:
+        if self._mirrored is not None:
+            draws_M = torch.rand(len(order_M), generator=generator, device=order_M.device)
+            order_M += self._count * (draws_M < self._mirrored)
+        elif self._views > 1:
             order_M += self._count * torch.randint_like(order_M, self._views, generator=generator)
         return order_M.to(self.images.rows_M.device)
 

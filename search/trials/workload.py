@@ -27,7 +27,7 @@ from search.settings import Settings
 from search.trials.data_source import DataSource, TrialData
 
 AUGMENTED_VIEWS = 8
-"""Augmented views of each image that pass a frozen network; a configuration without augmentation needs one."""
+"""Augmented views of each image that pass a frozen network, if more than a mirror image is drawn."""
 _FEATURE_FIELDS = frozenset(entry.name for entry in fields(Augmentation)) | {
     *("backbone", "weights", "image_size", "image_fit", "precision"),
     *("freezing", "trainable_children", "frozen_children"),

@@ -257,6 +257,30 @@ def test_views_are_augmented_but_the_first_and_only_training_sees_them(tmp_path:
     assert set((seen // 15).tolist()) == {0, 1, 2}
 
 
+def test_with_flips_alone_the_views_are_each_image_and_its_mirror_image(tmp_path: Path) -> None:
+    config, model = _config(flip=0.25), _build(_config())
+    features = _open(model, config, tmp_path, views=8)
+    mirror_images = _search_data(list(range(0, 30, 2)), list(range(1, 30, 2)), POOL[:, :, ::-1].copy())
+
+    of_mirrors = _open(model, _config(), tmp_path / "mirrored", data=mirror_images)
+    views = features.stored.values.reshape(2, 30, -1)
+    np.testing.assert_allclose(views[1], of_mirrors.stored.values.reshape(30, -1), rtol=1e-3, atol=1e-4)
+    assert not np.allclose(views[0], views[1])
+
+    train = features.train_batches(config, CPU)
+    seen = torch.stack([train.order(torch.Generator().manual_seed(seed)) for seed in range(200)])
+    assert torch.equal((seen % 15).sort(dim=1).values, torch.arange(15).expand(200, -1))
+    assert 0.22 < (seen >= 15).float().mean() < 0.28  # 3,000 draws: three standard deviations are 0.024.
+
+
+def test_two_shares_of_flips_use_the_same_stored_features(tmp_path: Path) -> None:
+    model = _build(_config())
+    often, seldom = (_open(model, _config(flip=flip), tmp_path, views=8) for flip in (0.9, 0.1))
+
+    assert len(list(tmp_path.glob("*/values.npy"))) == 1
+    assert (often.mirrored, seldom.mirrored) == (0.9, 0.1)
+
+
 def test_features_come_in_the_order_of_the_images_they_are_of(tmp_path: Path) -> None:
     config = _config()
     features = _open(_build(config), config, tmp_path)
