@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from data import text
 from data.disk_trouble import disk_trouble
 from data.errors import StorageAway
 
@@ -84,7 +85,7 @@ def storage_away(error: BaseException) -> StorageAway:
 def first_line(error: BaseException) -> str:
     """The first line of a database error, without the SQL that SQLAlchemy adds."""
     cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0]
+    return text.first_line(cause)
 
 
 def _outage(error: BaseException) -> DBAPIError | None:

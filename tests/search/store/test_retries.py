@@ -21,7 +21,7 @@ from search.store import claims, history, locks, reaping, records, seal, trial_c
 from search.store.claims import Claim, Result
 from search.store.look_result import LookResult
 from search.store.processes import process_name
-from search.store.retries import repeat_in_outage
+from search.store.retries import first_line, repeat_in_outage
 from search.store.storage import Storage, open_storage
 from search.store.study_data import StudyData
 from search.store.study_definition import StudyDefinition
@@ -246,3 +246,8 @@ def test_a_server_that_goes_between_two_statements_of_optuna_is_an_outage(postgr
 
     assert [trial.value for trial in study.get_trials()] == [1.0] and len(ended) == 1
     storage.close()
+
+
+def test_an_error_without_a_message_is_named_by_its_type() -> None:
+    assert first_line(OperationalError("select 1", None, ConnectionResetError())) == "ConnectionResetError"
+    assert first_line(OperationalError("select 1", None, ConnectionResetError("gone\nfor good"))) == "gone"
