@@ -27,15 +27,16 @@ TINY_CIFAR10 = Study(
         scheduler="one_cycle",
         label_smoothing=0.1,
         dropout=0.3,
+        flip=0.5,
         epochs=5,
     ),
     stages=(
         Stage(
             name="freezing",
-            trials=8,
+            trials=6,
             epochs=4,
             space={
-                "trainable_children": choice(1, 2, 3),
+                "trainable_children": choice(2, 3),
                 "learning_rate": FloatDistribution(1e-3, 5e-3, log=True),
             },
         ),
