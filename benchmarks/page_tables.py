@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks.champion_table import COLUMNS, SINGLE, START, mean_of, part_rows
@@ -138,6 +139,46 @@ def _champion_rows(result: Result) -> str:
     return _table(COLUMNS, part_rows(result["runs"]))
 
 
+def regret_table(results: Mapping[str, Result]) -> str:
+    """Return a Markdown table for each case of what staged and other searches found in equal time."""
+    measured = [results[name] for name in sorted(results) if name.startswith("regret-on-trainings-")]
+    return "\n\n".join(map(_regret, measured)) or "Not measured yet."
+
+
+def _regret(result: Result) -> str:
+    rows = [
+        (
+            way,
+            f"{figures['mean']:.4f}",
+            f"{100 * figures['mean_regret']:.2f}",
+            _ahead(figures) if way != "staged" else "",
+            f"{_mean_of_searches(result, way, 'trials'):.0f}",
+            f"{_mean_of_searches(result, way, 'epochs'):,.0f}",
+            f"{_mean_of_searches(result, way, 'confirmation_seeds'):.1f}",
+            f"{_mean_of_searches(result, way, 'confirmation_epochs'):.1f}",
+        )
+        for way, figures in result["ways"].items()
+    ]
+    columns = (
+        "search", "champion", "regret, points", "staged ahead, points", "trials", "epochs in all", "champion's runs",
+        "epochs of a run",
+    )  # fmt: skip
+    heading = f"`{result['case']}`: {result['budget_s']:.0f} s for each search, {result['seeds']} seeds."
+    return f"{heading} {_measured(result)}\n\n{_table(columns, rows)}"
+
+
+def _ahead(figures: Mapping[str, Any]) -> str:
+    text = f"{100 * figures['staged_ahead']:+.2f}"
+    if figures["staged_ahead_interval"] is None:
+        return text
+    low, high = figures["staged_ahead_interval"]
+    return f"{text} ({100 * low:+.2f} to {100 * high:+.2f})"
+
+
+def _mean_of_searches(result: Result, way: str, figure: str) -> float:
+    return fmean(search[figure] for search in result["searches"] if search["way"] == way)
+
+
 def gpu_table(results: Mapping[str, Result]) -> str:
     """Return the Markdown tables of the GPU benchmark, and a line for each part that failed."""
     result = results.get("gpu")
@@ -178,6 +219,7 @@ TABLES: dict[str, Callable[[Mapping[str, Result]], str]] = {
     "champion-parts": champion_parts_table,
     "service-cost": service_cost_table,
     "time-to-accuracy": time_to_accuracy_table,
+    "regret": regret_table,
     "random-faults": random_faults_table,
 }
 
