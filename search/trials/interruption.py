@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 RAISE_AGAIN_S = 0.05
+"""Seconds from an exception that was lost until it is raised again."""
 
 
 class WorkerStopped(BaseException):  # Not an Exception: no library in between may swallow it.
