@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import fmean
+from statistics import median_low
 
 from optuna.trial import FrozenTrial
 
@@ -72,9 +72,13 @@ class StagePinner:
         return pin_confirmation(self._study, confirm, configs, most_seeds=self._budget.most_seeds)
 
     def _epoch_s(self, trial: FrozenTrial) -> float:
-        """Mean seconds of the trial's epochs. One that was cut before it could go on has stored only its epochs."""
-        stored: float | None = trial.user_attrs.get(names.EPOCH_S)
-        return fmean(epoch_times_s(self._storage, database_id(trial))) if stored is None else stored
+        """Seconds of a typical epoch of the trial: the median, and the shorter of two in the middle.
+
+        Some of a few epochs are much longer: the first, and those during which the machine did something else, such as
+        comparing the study's images.
+        """
+        times_s = epoch_times_s(self._storage, database_id(trial))
+        return median_low(times_s) if times_s else float(trial.user_attrs[names.EPOCH_S])
 
     def pin_ablation(self, ablation: Ablation, base: TrainConfig) -> PinnedStage:
         """Pin an ablation around this configuration."""

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import names
 from search.store.optuna_private import study_database_id
+from search.store.pinned_stage import PinnedStage
 from search.store.records import StageRecord, update_stage
 from search.store.storage import Storage
 
@@ -47,7 +48,7 @@ def add_trials(
     if planned_end is None or not free or pinned.early_end or waiting >= (1 if pinned.is_final else max(1, running)):
         return record
     more = len(pinned.bases) if pinned.is_final else max(1, running)
-    rounds = 1 + math.ceil(more / max(1, running))
+    rounds = _share_left(pinned, trials) + math.ceil(more / max(1, running))
     needed_s = _run_s(trials) * rounds if pinned.is_final else _epoch_s(trials)
     if time.time() + needed_s > planned_end:
         return record
@@ -65,6 +66,18 @@ def _epoch_s(trials: Sequence[FrozenTrial]) -> float:
 def _run_s(trials: Sequence[FrozenTrial]) -> float:
     """Mean seconds of a whole run, of a gang's if there are gangs; infinite before one has ended."""
     return _mean([trial for trial in trials if trial.state == TrialState.COMPLETE], names.DURATION_S)
+
+
+def _share_left(pinned: PinnedStage, trials: Sequence[FrozenTrial]) -> float:
+    """The largest share of its epochs that a running trial still has to train; 0 if none is running."""
+    return max(
+        (
+            1 - len(trial.intermediate_values) / pinned.config(trial.params).epochs
+            for trial in trials
+            if trial.state == TrialState.RUNNING
+        ),
+        default=0.0,
+    )
 
 
 def _mean(trials: Sequence[FrozenTrial], attribute: str) -> float:

@@ -12,9 +12,10 @@ from search import names
 from search.stage.pinning import pin_confirmation, pin_search
 from search.stage.snapshot import stage_snapshot, stage_trials
 from search.store.claims import Result, claim_next, finish
+from search.store.optuna_private import database_id
 from search.store.pinned_stage import PinnedStage
 from search.store.processes import process_name
-from search.store.records import StageRecord, read_stages
+from search.store.records import EpochRecord, StageRecord, add_epochs, read_stages
 from search.store.storage import Storage
 from search.supervisor.stage_queue import add_trials
 from studies.definition import Confirm, choice
@@ -99,14 +100,26 @@ def test_the_confirmation_gets_none_if_the_runs_would_end_late(sqlite: Storage) 
     assert add(sqlite, record, 29.0).trials == 2
 
 
+def test_the_confirmation_gets_runs_if_those_that_are_going_on_end_soon_enough(sqlite: Storage) -> None:
+    record = confirmation(sqlite)
+    begin(sqlite, record, end=1)
+    *_, running = stage_trials(sqlite, record)
+    reported = range(1, 10 + 1)  # Of 15 epochs, so a third of 10 s is left, and two runs of 10 s each follow.
+    assert record.pinned.config({}).epochs == 15
+    add_epochs(sqlite, [EpochRecord(trial_id=database_id(running), epoch=e, metrics={}, value=0.4) for e in reported])
+
+    assert add(sqlite, record, 23.0).trials == 2
+    assert add(sqlite, record, 25.0).trials == 4
+
+
 def test_gangs_get_as_much_time_as_they_have_taken_together(sqlite: Storage) -> None:
     """Two runs took 20 s together, so the share of each is 10 s."""
     record = confirmation(sqlite)
     begin(sqlite, record, end=2)
     alone = stage_trials(sqlite, record)
     together = [trained_in_a_gang(trial, 2) for trial in alone]
-    assert add_trials(sqlite, record, together, time.time() + 55.0) is record
-    assert add_trials(sqlite, record, alone, time.time() + 55.0) is not record
+    assert add_trials(sqlite, record, together, time.time() + 35.0) is record
+    assert add_trials(sqlite, record, alone, time.time() + 35.0) is not record
 
 
 def test_a_space_with_few_configurations_has_no_more_slots_than_those(sqlite: Storage) -> None:

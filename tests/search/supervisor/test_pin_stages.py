@@ -64,6 +64,22 @@ def test_a_finalist_that_was_cut_before_it_could_go_on_is_sized_by_the_epochs_th
     assert len(pinned.bases) == 2
 
 
+def test_an_epoch_that_other_work_made_longer_does_not_count(sqlite: Storage) -> None:
+    stage = open_stage(sqlite, trials=2, epochs=2, space=SPACE)
+    for value in (0.5, 0.4):
+        config = put_back_after_epochs(stage, stage.claim(), seconds=(13.0, 4.0))
+        ended = {names.CONFIG: to_flat(config), names.EPOCH_S: 8.5, names.EPOCHS_DONE: 2}
+        finish(sqlite, stage.claim(), Result(outcome="complete", value=value, attributes=ended))
+    study = tiny(trials=2, epochs=2, space=SPACE)
+    budget = _Seeing(study)
+
+    StagePinner(sqlite, study, budget, print).pin_confirmation(
+        handed_on(stage.pinned, stage_trials(sqlite, stage.record), 2)
+    )
+
+    assert budget.seen[0] == [4.0, 4.0]
+
+
 def test_without_a_budget_nothing_is_said_of_finalists_that_the_last_stage_does_not_have(sqlite: Storage) -> None:
     stage = open_stage(sqlite, trials=2, space=SPACE)
     end(stage, 0.1)
