@@ -48,8 +48,10 @@ def add_trials(
     if planned_end is None or not free or pinned.early_end or waiting >= (1 if pinned.is_final else max(1, running)):
         return record
     more = len(pinned.bases) if pinned.is_final else max(1, running)
-    rounds = _share_left(pinned, trials) + math.ceil(more / max(1, running))
-    needed_s = _run_s(trials) * rounds if pinned.is_final else _epoch_s(trials)
+    if pinned.is_final:
+        needed_s = _run_s(trials) * (_share_left(pinned, trials) + math.ceil(more / max(1, running)))
+    else:
+        needed_s = _epoch_s(trials)
     if time.time() + needed_s > planned_end:
         return record
     larger = replace(record, pinned=replace(pinned, trials=pinned.trials + min(more, free)))
@@ -69,7 +71,7 @@ def _run_s(trials: Sequence[FrozenTrial]) -> float:
 
 
 def _share_left(pinned: PinnedStage, trials: Sequence[FrozenTrial]) -> float:
-    """The largest share of its epochs that a running trial still has to train; 0 if none is running."""
+    """The largest share of its epochs that a running run of the last stage still has to train; 0 if none is running."""
     return max(
         (
             1 - len(trial.intermediate_values) / pinned.config(trial.params).epochs
