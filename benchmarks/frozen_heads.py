@@ -24,7 +24,7 @@ from data.spec import DataSpec
 from models.config import BackboneConfig
 from models.finetuning import BackboneClassifier, build_head
 from models.registry import resolved
-from models.training.features import FeatureEvalBatches, FeatureTrainBatches
+from models.training.feature_batches import FeatureEvalBatches, FeatureTrainBatches
 from models.training.fit import fit
 from models.training.gang import Gang
 from models.training.process import tune_process

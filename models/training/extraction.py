@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from data.arrays import ImageSet
+from data.arrays import ImageSet, IntArray
 from data.augment import Augmentation
 from data.batches import Batch, EvalBatches, PlacedImages, TrainBatches, to_device
 from data.errors import InfeasibleConfig
@@ -27,13 +27,15 @@ class Extraction:
         self,
         frozen: nn.Module,
         images: ImageSet,
+        varied_M: IntArray,
         config: BackboneConfig,
         seen: Preprocessing,
         augmentation: Augmentation,
         device: torch.device,
     ) -> None:
+        """The rows of all images come first, then for each augmented view those of the images at `varied_M`."""
         self._frozen = frozen.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._images, self._device = images, device
+        self._images, self._varied_M, self._device = images, torch.from_numpy(varied_M), device
         self._seen, self._augmentation = seen, augmentation
         self._micro_batches = MicroBatches()
         height, width, channels = images.image_shape
@@ -42,14 +44,22 @@ class Extraction:
 
     def __call__(self, start: int, stop: int) -> FloatArray:
         """The rows from `start` up to but not including `stop`; they may belong to several views."""
-        count = len(self._images)
         parts = []
         while start < stop:
-            end = min(stop, (start // count + 1) * count)
-            parts.append(_as_stored(self._features(self._prepared(start, end))))
-            start = end
+            view, first, count = self._locate(start)
+            size = min(stop - start, count - first)
+            parts.append(_as_stored(self._features(self._prepared(view, first, size))))
+            start += size
         stored: FloatArray = torch.cat(parts).cpu().numpy()
         return stored
+
+    def _locate(self, row: int) -> tuple[int, int, int]:
+        """The view that a row belongs to, the row's position in it and the number of its rows."""
+        images, varied = len(self._images), len(self._varied_M)
+        if row < images:
+            return 0, row, images
+        view, position = divmod(row - images, varied)
+        return view + 1, position, varied
 
     def _features(self, images_NCHW: Tensor) -> Tensor:
         """The features of the images in float32, computed in pieces that fit into memory."""
@@ -69,15 +79,14 @@ class Extraction:
         plain = EvalBatches(placed, mean=mean, std=std, batch_size=1)
         return placed, plain, TrainBatches(placed, mean=mean, std=std, batch_size=1, augmentation=self._augmentation)
 
-    def _prepared(self, start: int, stop: int) -> Tensor:
+    def _prepared(self, view: int, first: int, size: int) -> Tensor:
         """Images of one view as input for the network, NCHW."""
         placed, plain, varied = self._batches
-        view, first = divmod(start, len(placed))
-        index_N = torch.arange(first, first + stop - start, device=placed.index_device)
         if not view:
-            return plain.pick(index_N).images_NCHW
+            return plain.pick(torch.arange(first, first + size, device=placed.index_device)).images_NCHW
         seed = int(np.random.SeedSequence((view, first)).generate_state(1, np.uint64)[0])
         varied.begin_epoch(view)
+        index_N = self._varied_M[first : first + size].to(placed.index_device)
         return varied.pick(index_N, Generator(self._device).manual_seed(seed)).images_NCHW
 
 

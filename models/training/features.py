@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from data.arrays import ImageSet, IntArray, SearchData
 from data.augment import Augmentation
-from data.batches import Batch, DeviceImages
+from data.batches import DeviceImages
 from data.decode import DECODER_VERSION
 from data.gpu_memory import free_gpu_memory
-from data.mixing import mix
 from data.progress import Progress
-from data.sampling import epoch_order
 from models.config import BackboneConfig
 from models.finetuning import BackboneClassifier
 from models.preprocessing import Preprocessing
 from models.training.extraction import Extraction
+from models.training.feature_batches import FeatureEvalBatches, FeatureTrainBatches
 from models.training.feature_store import FeatureStore, StoredArray
 
 _EXTRACTION_VERSION = 1
@@ -47,11 +45,14 @@ def split_at_border(model: BackboneClassifier) -> tuple[nn.Module, BackboneClass
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
-    """The features of a search's images, for one or more augmented views of each image."""
+    """The features of a search's images, and of one or more augmented views of those that are trained on."""
 
     stored: StoredArray
-    """Row v * images + m holds view v of image m. Maps are NHWC."""
+    """The rows of all images, then for each augmented view those of the images at `varied_M`. Maps are NHWC."""
     views: int
+    """How many views of an image training draws from; the first is the image itself."""
+    varied_M: IntArray
+    """Positions of the images that have augmented views, in rising order."""
     mirrored: float | None = None
     """Probability of view 1 if the two views are an image and its mirror image; None: all views are equally likely."""
     train_M: IntArray
@@ -65,8 +66,10 @@ class Features:
 
     def train_batches(self, config: BackboneConfig, device: torch.device) -> FeatureTrainBatches:
         """Shuffled batches with a random view of each image; `mixup` mixes features (Verma et al. 2019)."""
-        images = len(self.stored.values) // self.views
-        rows = np.concatenate([view * images + self.train_M for view in range(self.views)])
+        varied = len(self.varied_M)
+        images = len(self.stored.values) - (self.views - 1) * varied
+        first_view = images + np.searchsorted(self.varied_M, self.train_M)
+        rows = np.concatenate([self.train_M, *(first_view + view * varied for view in range(self.views - 1))])
         placed = self._place(rows, np.tile(self.train_labels_M, self.views), device)
         return FeatureTrainBatches(
             placed, views=self.views, mirrored=self.mirrored, batch_size=config.batch_size, mixup=config.mixup,
@@ -103,15 +106,17 @@ def open_features(
     *,
     device: torch.device,
     views: int = 1,
+    folds: bool = False,
     progress: Progress | None = None,
 ) -> Features | None:
     """The features of all images of a search. They are computed unless they are in the store already.
 
     View 0 is the image itself, the others are augmented as configured. Without augmentation there is only one view, and
-    with horizontal mirrors alone there are two.
+    with horizontal mirrors alone there are two. Only training images have augmented views, unless the images are
+    divided into `folds`: these share their features, and each trains on what others validate.
     Features are computed in eval mode, in bfloat16 if the configured `precision` allows it and the device is faster
-    with it. Vectors are stored in float32, maps in float16. Folds of the same images share their features. None if they
-    do not fit into the store. Raises InfeasibleConfig if values are too large for float16, UserError as the store does.
+    with it. Vectors are stored in float32, maps in float16. None if they do not fit into the store. Raises
+    InfeasibleConfig if values are too large for float16, UserError as the store does.
     """
     augmentation, mirrored = replace(Augmentation.of(config), mixup=0.0, cutmix=0.0), None
     if augmentation == Augmentation():
@@ -120,7 +125,9 @@ def open_features(
         views, mirrored, augmentation = 2, augmentation.flip, Augmentation(flip=1.0)
     rows_M = np.union1d(data.train.rows_M, data.val.rows_M)
     images = ImageSet(pool_NHWC=data.train.pool_NHWC, rows_M=rows_M, labels_M=np.zeros_like(rows_M))
-    extraction = Extraction(frozen, images, config, seen, augmentation, device)
+    train_M = np.searchsorted(rows_M, data.train.rows_M)
+    varied_M = np.arange(len(rows_M)) if folds else np.sort(train_M)
+    extraction = Extraction(frozen, images, varied_M, config, seen, augmentation, device)
     # A GPU needs many images at a time to be busy, and waits for the disk after each shard. The random draws of a view
     # depend on the shards, so another size of shards makes another array; a CPU keeps the size of earlier versions.
     shards = {"shard_rows": _GPU_SHARD_ROWS} if device.type == "cuda" else {}
@@ -132,108 +139,33 @@ def open_features(
             "layers": str(frozen),
             "data": data.fingerprint,
             "pixels": (DECODER_VERSION, data.pixel_rule.key),
-            "rows": hashlib.sha256(rows_M.tobytes()).hexdigest(),
+            "rows": _hash(rows_M),
             "image": (*data.train.image_shape, config.image_fit),
             "mean": seen.mean,
             "std": seen.std,
             "dtype": str(extraction.dtype),
             "views": views,
             "augmentation": _named(augmentation) if views > 1 else None,
+            **({"varied": _hash(varied_M)} if views > 1 and not folds else {}),
         }
     )
-    stored = store.open(key, views * len(rows_M), extraction, progress, **shards)
+    stored = store.open(key, len(rows_M) + (views - 1) * len(varied_M), extraction, progress, **shards)
     if stored is None:
         return None
     return Features(
         stored=stored,
         views=views,
+        varied_M=varied_M,
         mirrored=mirrored,
-        train_M=np.searchsorted(rows_M, data.train.rows_M),
+        train_M=train_M,
         val_M=np.searchsorted(rows_M, data.val.rows_M),
         train_labels_M=data.train.labels_M,
         val_labels_M=data.val.labels_M,
     )
 
 
-class FeatureTrainBatches:
-    """The counterpart of `data.batches.TrainBatches` for features, with the same order of images for a generator."""
-
-    def __init__(
-        self,
-        images: DeviceImages,
-        *,
-        views: int,
-        batch_size: int,
-        mirrored: float | None = None,
-        mixup: float = 0.0,
-        balanced: bool = False,
-    ) -> None:
-        """`mirrored` is the probability of view 1, of two views; None: all views are equally likely."""
-        self.images = images
-        self._count = len(images) // views
-        self._views, self._mirrored, self._mixup, self._balanced = views, mirrored, mixup, balanced
-        self.batch_size = min(batch_size, self._count)
-
-    def __len__(self) -> int:
-        """Steps per epoch: a last partial batch is dropped, unless it is the only one."""
-        return self._count // self.batch_size
-
-    def order(self, generator: Generator) -> Tensor:
-        """Positions of an epoch's features in order, with one view of each image."""
-        order_M = epoch_order(self.images.labels_M[: self._count], generator, balanced=self._balanced)
-        if self._mirrored is not None:
-            draws_M = torch.rand(len(order_M), generator=generator, device=order_M.device)
-            order_M += self._count * (draws_M < self._mirrored)
-        elif self._views > 1:
-            order_M += self._count * torch.randint_like(order_M, self._views, generator=generator)
-        return order_M.to(self.images.rows_M.device)
-
-    def epoch(self, generator: Generator) -> Iterator[Batch]:
-        """The batches of one epoch. All random choices are drawn from `generator`, which is on the features' device."""
-        order_M = self.order(generator)
-        for step in range(len(self)):
-            features, labels_N = self.take(order_M[step * self.batch_size : (step + 1) * self.batch_size])
-            if self._mixup:
-                batch_NHWC, mix_N = mix(_as_maps(features), self._mixup, 0.0, generator)
-                yield Batch(_as_layers_see(batch_NHWC.view_as(features)), labels_N, labels_N.roll(1), mix_N)
-            else:
-                yield Batch(_as_layers_see(features), labels_N)
-
-    def take(self, index_N: Tensor) -> tuple[Tensor, Tensor]:
-        """The features at these positions, as float32 in the stored layout, and their labels."""
-        features, labels_N = self.images.take(index_N)
-        return features.float(), labels_N
-
-
-class FeatureEvalBatches:
-    """The counterpart of `data.batches.EvalBatches` for features."""
-
-    def __init__(self, images: DeviceImages, *, batch_size: int) -> None:
-        self.images = images
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        """Number of batches, of which the last may be smaller."""
-        return -(-len(self.images) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        order_M = torch.arange(len(self.images), device=self.images.rows_M.device)
-        for start in range(0, len(self.images), self.batch_size):
-            features, labels_N = self.images.take(order_M[start : start + self.batch_size])
-            yield Batch(_as_layers_see(features.float()), labels_N)
-
-
 def _fits(bytes_needed: int, device: torch.device) -> bool:
     return device.type != "cuda" or bytes_needed <= _MEMORY_SHARE * free_gpu_memory(device)
-
-
-def _as_layers_see(features: Tensor) -> Tensor:
-    """Feature maps as NCHW. They are stored as NHWC, so this is channels_last format and copies nothing."""
-    return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
-
-
-def _as_maps(features: Tensor) -> Tensor:
-    return features.reshape(len(features), *(1,) * (4 - features.ndim), *features.shape[1:])
 
 
 def hash_weights(module: nn.Module) -> str:
@@ -251,6 +183,10 @@ def _named(augmentation: Augmentation) -> dict[str, object]:
     """
     unchanged = {"flip_alternating": False, "auto_augment": "none"}
     return {name: value for name, value in asdict(augmentation).items() if value != unchanged.get(name, ...)}
+
+
+def _hash(positions_M: IntArray) -> str:
+    return hashlib.sha256(positions_M.tobytes()).hexdigest()
 
 
 def _key(parts: dict[str, object]) -> str:

@@ -19,7 +19,7 @@ from models.flexcnn import ACTIVATIONS
 from models.metric_names import VAL_ACCURACY, Measure
 from models.training.class_weights import class_weights
 from models.training.epoch_seeds import epoch_seeds
-from models.training.features import FeatureEvalBatches, FeatureTrainBatches
+from models.training.feature_batches import FeatureEvalBatches, FeatureTrainBatches
 from models.training.gang_loss import GangTally, gang_cross_entropy, gang_losses
 from models.training.gang_optim import GangOptimizer
 from models.training.metrics import EpochMetrics, best_epoch

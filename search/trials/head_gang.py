@@ -10,7 +10,7 @@ from torch import nn
 from models.config import BackboneConfig, TrainConfig
 from models.finetuning import BackboneClassifier, build_head
 from models.metric_names import bind_metric
-from models.training.features import FeatureEvalBatches, FeatureTrainBatches
+from models.training.feature_batches import FeatureEvalBatches, FeatureTrainBatches
 from models.training.gang import Gang, gang_key
 from models.weights import NONE
 from search.trials.open_gang import OpenGang

@@ -24,7 +24,7 @@ from models.free_memory import free_memory
 from models.metric_names import bind_metric
 from models.network_cost import network_cost
 from models.registry import fetch_weights
-from models.training.features import FeatureEvalBatches, FeatureTrainBatches
+from models.training.feature_batches import FeatureEvalBatches, FeatureTrainBatches
 from models.training.linear_probe import FittedProbe, fit_probes
 from models.training.metrics import EpochMetrics, Scores
 from models.training.process import memory_mib

@@ -27,7 +27,7 @@ from search.settings import Settings
 from search.trials.data_source import DataSource, TrialData
 
 AUGMENTED_VIEWS = 8
-"""Augmented views of each image that pass a frozen network, if more than a mirror image is drawn."""
+"""Augmented views of each training image that pass a frozen network, if more than a mirror image is drawn."""
 _FEATURE_FIELDS = frozenset(entry.name for entry in fields(Augmentation)) | {
     *("backbone", "weights", "image_size", "image_fit", "precision"),
     *("freezing", "trainable_children", "frozen_children"),
@@ -108,8 +108,9 @@ class WorkloadBuilder:
         if key not in self._features:
             self._features.clear()  # Features stay on disk only while a process maps them: unmap those not used now.
             self._features[key] = open_features(
-                self._store, frozen, search, config, statistics, device=self._device, views=AUGMENTED_VIEWS
-            )
+                self._store, frozen, search, config, statistics, device=self._device,
+                views=AUGMENTED_VIEWS, folds=self.spec.folds > 0,
+            )  # fmt: skip
         return self._features[key]
 
 

@@ -171,14 +171,14 @@ def test_there_is_no_border_where_features_would_not_stay_the_same(fields: dict[
 
 
 def test_folds_of_the_same_images_share_their_features(tmp_path: Path) -> None:
-    model, config = _build(_config()), _config()
+    model, config = _build(_config()), _config(flip=0.5)
     home = tmp_path / "f"
-    _open(model, config, home)
+    first = _open(model, config, home, views=2, folds=True)
 
     swapped = _search_data(list(range(1, 30, 2)), list(range(0, 30, 2)))
-    features = _open(model, config, home, data=swapped)
+    features = _open(model, config, home, views=2, folds=True, data=swapped)
 
-    assert len(list(home.glob("*/values.npy"))) == 1
+    assert len(list(home.glob("*/values.npy"))) == 1 and len(first.stored.values) == 60
     stored = _logits(split_at_border(model)[1], features.val_batches(4, CPU))  # type: ignore[index]
     torch.testing.assert_close(stored, _logits(model, _val_images(swapped)), rtol=1e-4, atol=1e-5)
 
@@ -241,12 +241,13 @@ def test_views_are_augmented_but_the_first_and_only_training_sees_them(tmp_path:
     config = _config(flip=0.5, crop_padding=4)
     model = _build(config)
     features = _open(model, config, tmp_path, views=3)
-    views = features.stored.values.reshape(3, 30, -1)
+    assert len(features.stored.values) == 30 + 2 * 15, "validation images have augmented views too"
+    images, *views = np.split(features.stored.values, (30, 45))
 
     plain = _open(model, dataclasses.replace(config, flip=0.0, crop_padding=0), tmp_path, views=3)
     assert plain.views == 1
-    np.testing.assert_allclose(views[0], plain.stored.values, rtol=1e-4, atol=1e-6)
-    assert not np.allclose(views[0], views[1]) and not np.allclose(views[1], views[2])
+    np.testing.assert_allclose(images, plain.stored.values, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(images[::2], views[0]) and not np.allclose(views[0], views[1])
 
     learning = split_at_border(model)[1]  # type: ignore[index]
     stored = _logits(learning, features.val_batches(4, CPU))
@@ -263,14 +264,28 @@ def test_with_flips_alone_the_views_are_each_image_and_its_mirror_image(tmp_path
     mirror_images = _search_data(list(range(0, 30, 2)), list(range(1, 30, 2)), POOL[:, :, ::-1].copy())
 
     of_mirrors = _open(model, _config(), tmp_path / "mirrored", data=mirror_images)
-    views = features.stored.values.reshape(2, 30, -1)
-    np.testing.assert_allclose(views[1], of_mirrors.stored.values.reshape(30, -1), rtol=1e-3, atol=1e-4)
-    assert not np.allclose(views[0], views[1])
+    images, mirrored = np.split(features.stored.values, (30,))
+    np.testing.assert_allclose(mirrored, of_mirrors.stored.values[::2], rtol=1e-3, atol=1e-4)
+    assert not np.allclose(images[::2], mirrored)
 
     train = features.train_batches(config, CPU)
     seen = torch.stack([train.order(torch.Generator().manual_seed(seed)) for seed in range(200)])
     assert torch.equal((seen % 15).sort(dim=1).values, torch.arange(15).expand(200, -1))
     assert 0.22 < (seen >= 15).float().mean() < 0.28  # 3,000 draws: three standard deviations are 0.024.
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_each_view_has_the_label_of_its_image(folds: bool, tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).permutation(30).tolist()
+    data, model = _search_data(rows[:20], rows[20:]), _build(_config())
+    mirror_images = dataclasses.replace(DATA, train=dataclasses.replace(DATA.train, pool_NHWC=POOL[:, :, ::-1].copy()))
+    of_mirrors = _open(model, _config(), tmp_path / "mirrored", data=mirror_images)
+
+    features = _open(model, _config(flip=0.5), tmp_path, data=data, views=8, folds=folds)
+    views, labels_N = features.train_batches(_config(flip=0.5), CPU).take(torch.arange(20, 40))
+
+    np.testing.assert_allclose(views, of_mirrors.stored.values[rows[:20]], rtol=1e-3, atol=1e-4)
+    assert (labels_N.numpy() == np.array(rows[:20]) % 3).all()
 
 
 def test_two_shares_of_flips_use_the_same_stored_features(tmp_path: Path) -> None:

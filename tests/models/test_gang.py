@@ -11,8 +11,9 @@ from torch import nn
 from models.config import BackboneConfig, Optimizer
 from models.finetuning import build_head
 from models.metric_names import VAL_LOSS, bind_metric
+from models.training.feature_batches import FeatureEvalBatches, FeatureTrainBatches
 from models.training.feature_store import FeatureStore, FloatArray
-from models.training.features import FeatureEvalBatches, Features, FeatureTrainBatches
+from models.training.features import Features
 from models.training.fit import fit
 from models.training.gang import Gang, gang_key
 from models.training.metrics import EpochMetrics
@@ -43,8 +44,9 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
     assert stored is not None
     train, val = np.arange(100), np.arange(100, IMAGES)
     return Features(
-        stored=stored, views=1, train_M=train, val_M=val, train_labels_M=LABELS[train], val_labels_M=LABELS[val]
-    )
+        stored=stored, views=1, varied_M=train, train_M=train, val_M=val,
+        train_labels_M=LABELS[train], val_labels_M=LABELS[val],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from data.streamed import StreamedImages
 from models.config import BackboneConfig, FlexCNNConfig
 from models.preprocessing import Preprocessing
 from models.training.extraction import Extraction
-from models.training.features import FeatureTrainBatches
+from models.training.feature_batches import FeatureTrainBatches
 from models.training.fit import fit
 from search.trials.probe_trial import sampled
 from search.trials.validation_predictions import measure_predictions, predict
