@@ -27,15 +27,18 @@ class Extraction:
         self,
         frozen: nn.Module,
         images: ImageSet,
-        varied_M: IntArray,
         config: BackboneConfig,
         seen: Preprocessing,
         augmentation: Augmentation,
         device: torch.device,
+        varied_M: IntArray | None = None,
     ) -> None:
-        """The rows of all images come first, then for each augmented view those of the images at `varied_M`."""
+        """The rows of all images come first, then for each augmented view those of the images at the positions
+        `varied_M`, or those of every image.
+        """
         self._frozen = frozen.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._images, self._varied_M, self._device = images, torch.from_numpy(varied_M), device
+        self._images, self._device = images, device
+        self._varied_M = torch.arange(len(images)) if varied_M is None else torch.from_numpy(varied_M)
         self._seen, self._augmentation = seen, augmentation
         self._micro_batches = MicroBatches()
         height, width, channels = images.image_shape

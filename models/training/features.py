@@ -127,7 +127,7 @@ def open_features(
     images = ImageSet(pool_NHWC=data.train.pool_NHWC, rows_M=rows_M, labels_M=np.zeros_like(rows_M))
     train_M = np.searchsorted(rows_M, data.train.rows_M)
     varied_M = np.arange(len(rows_M)) if folds else np.sort(train_M)
-    extraction = Extraction(frozen, images, varied_M, config, seen, augmentation, device)
+    extraction = Extraction(frozen, images, config, seen, augmentation, device, varied_M)
     # A GPU needs many images at a time to be busy, and waits for the disk after each shard. The random draws of a view
     # depend on the shards, so another size of shards makes another array; a CPU keeps the size of earlier versions.
     shards = {"shard_rows": _GPU_SHARD_ROWS} if device.type == "cuda" else {}

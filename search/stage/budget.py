@@ -6,17 +6,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
-
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from typing import TYPE_CHECKING, Protocol
 
 from models.config import TrainConfig
 from models.values import with_values
 from search.stage.combining_time import COMBINING_S, PassTimes, combining_s
+from search.stage.confirmation_size import CONFIRMATION_MARGIN, MOST_SEEDS, ConfirmationTime, size_confirmation
 from search.stage.extending import is_extended, pool_end, pool_start
-from studies.definition import Ablation, Confirm, Space, Stage, Study
-from studies.overrides import tries_with_epochs
+from search.stage.fewer_epochs import with_fewer_epochs
+from studies.definition import Ablation, Confirm, Stage, Study
 
 if TYPE_CHECKING:
     from models.training.branch_limit import BranchLimit
@@ -29,54 +27,10 @@ LEAST_OF_POOL = 8
 """Fewest trials of stages that share their trials, together."""
 MIN_TRIALS = 4
 """Fewest trials of a stage: if there is no time for them, they get fewer epochs."""
-CONFIRMATION_MARGIN = 0.96
-"""Share of the remaining time that the confirmation uses: its runs are never cut, so they must not end late."""
 MOST_GROWTH = 10.0
 """If there is time left, a stage gets at most this many times its planned trials."""
 MOST_SLOTS = 2_000
 """Trials are added to a stage up to this number: its record, which every worker reads, has a slot for each."""
-LONGER = 2
-"""If there is time left, the runs of the confirmation get at most this many times their planned epochs."""
-MOST_SEEDS = 10
-"""If there is time left, each finalist gets at most this many seeds."""
-ENOUGH = 0.5
-"""A smaller confirmation is chosen if the runs of a larger one would have less than this share of their epochs."""
-NOT_FEWER = 0.9
-"""The largest confirmation is chosen whose runs have at least this share of the most epochs that any size allows:
-idle workers train its other runs in the same time."""
-
-
-def with_fewer_epochs(stage: Stage, share: float) -> Stage:
-    """The stage with this share of its epochs, at least one, also where its space or its tries vary them."""
-    if share >= 1:
-        return stage
-    return replace(
-        stage,
-        epochs=_share_of(stage.epochs, share),
-        space=_space_with_fewer_epochs(stage, share),
-        tries=tries_with_epochs(stage.tries, partial(_share_of, share=share)),
-    )
-
-
-def _share_of(epochs: int, share: float) -> int:
-    """The epochs times the share, at least one; a share that was made of epochs, such as 15 / 22, gives those again."""
-    return max(1, math.floor(epochs * share + 1e-9))
-
-
-def _space_with_fewer_epochs(stage: Stage, share: float) -> Callable[[TrainConfig], Space]:
-
-    def shortened(base: TrainConfig) -> Space:
-        space = dict(stage.space_around(base))
-        match space.get("epochs"):
-            case CategoricalDistribution(choices=choices):
-                space["epochs"] = CategoricalDistribution(
-                    tuple(dict.fromkeys(_share_of(cast(int, epochs), share) for epochs in choices))
-                )
-            case IntDistribution(low=low, high=high, log=log):
-                space["epochs"] = IntDistribution(_share_of(low, share), _share_of(high, share), log=log)
-        return space
-
-    return shortened
 
 
 class Budget(Protocol):
@@ -250,56 +204,19 @@ class TimeBudget:
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """Choose finalists, seeds and epochs for the time that is left, as `Budget` describes."""
-        confirm = self._study.confirm
-        wanted = max(trained, confirm.epochs or epochs)
-        left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
-
-        def affordable(finalists: int, seeds: int) -> float:
-            predictions_s = self._prediction_s * finalists * seeds  # Measured with all cores, which the workers share.
-            together = min(gang, finalists) if self._study.folds else gang  # A gang trains on the images of one fold.
-            slower = 1.0
-            if gang == 1:  # Runs of one shape may be trained together even if the trials of the search were not.
-                together, slower = self._runs_together(seeds)
-            runs_s = [seconds * slower for seconds in epoch_s[:finalists]] * seeds
-            # At least a second, so that the smallest size is the best where no time is left.
-            return max(1.0, left_s - predictions_s) / self._makespan_s(runs_s, together)
-
-        sizes = self._confirmation_sizes(len(epoch_s))
-        finalists, seeds = next((size for size in sizes if affordable(*size) >= wanted), sizes[-1])
-        if affordable(finalists, seeds) < wanted:
-            # Fewer runs of more epochs: a network that is trained too briefly loses more than a choice of two gains.
-            enough = max(trained, ENOUGH * wanted)
-            smaller = [sizes[-1], *self._smallest_sizes(len(epoch_s))]
-            enough = min(enough, NOT_FEWER * max(affordable(*size) for size in smaller))
-            finalists, seeds = next(size for size in smaller if affordable(*size) >= enough)
-        elif affordable(finalists, seeds) >= LONGER * wanted:
-            most = min(MOST_SEEDS, self._study.folds or MOST_SEEDS)  # As a study's definition is checked.
-            seeds = max(seeds, min(most, math.floor(seeds * affordable(finalists, seeds) / (LONGER * wanted))))
-        fitting = min(LONGER * wanted, math.floor(affordable(finalists, seeds)))
-        return replace(confirm, finalists=finalists, seeds=seeds, epochs=max(1, trained, fitting))
-
-    def _runs_together(self, seeds: int) -> tuple[int, float]:
-        """How many runs of a finalist are trained at once, and how many times as long an epoch of all of them takes."""
-        if self._together is None or min(seeds, self._together.count) == 1:
-            return 1, 1.0
-        count = min(seeds, self._together.count)
-        gain = 1 + (self._together.gain - 1) * (count - 1) / (self._together.count - 1)
-        return count, count / gain
-
-    def _confirmation_sizes(self, finalists: int) -> list[tuple[int, int]]:
-        """Numbers of finalists and seeds, the study's own first."""
-        seeds = self._study.confirm.seeds
-        two = min(2, seeds)
-        return [(finalists, seeds), (finalists, two), (min(2, finalists), two)]
-
-    def _smallest_sizes(self, finalists: int) -> list[tuple[int, int]]:
-        """Numbers of finalists and seeds for a very short time.
-
-        With folds, each finalist needs two of them. Runs are combined only if two seeds show the noise between them.
-        """
-        if self._study.folds:
-            return [(1, min(2, self._study.confirm.seeds))]
-        return [(1, 2) if self._study.combines else (min(2, finalists), 1), (1, 1)]
+        return size_confirmation(
+            self._study,
+            ConfirmationTime(
+                left_s=CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time()),
+                workers=self._workers,
+                epoch_s=epoch_s,
+                gang=gang,
+                together=self._together,
+                prediction_s=self._prediction_s,
+            ),
+            wanted=max(trained, self._study.confirm.epochs or epochs),
+            trained=trained,
+        )
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         """Scale seeds, then epochs, to the time that is left."""
@@ -308,13 +225,6 @@ class TimeBudget:
         seeds = max(min(2, ablation.seeds), math.floor(ablation.seeds * scale))
         epochs = math.floor(ablation.epochs * min(1.0, scale * ablation.seeds / seeds))
         return replace(ablation, seeds=seeds, epochs=max(1, epochs))
-
-    def _makespan_s(self, runs_s: Sequence[float], gang: int) -> float:
-        """Seconds that the workers need for these runs if each free worker takes the next `gang` runs at once."""
-        loads_s = [0.0] * self._workers
-        for first in range(0, len(runs_s), gang):
-            loads_s[loads_s.index(min(loads_s))] += max(runs_s[first : first + gang])
-        return max(loads_s)
 
     def stage_deadline(self, position: int, last: int | None = None) -> float | None:
         """Return the end of the share of the time that the stage has, or the stages up to `last`."""

@@ -10,9 +10,10 @@ from optuna.trial import FrozenTrial
 
 from models.config import TrainConfig
 from search import names
-from search.stage.budget import Budget, with_fewer_epochs
+from search.stage.budget import Budget
 from search.stage.extending import pool_start
 from search.stage.feasibility import feasible_on
+from search.stage.fewer_epochs import with_fewer_epochs
 from search.stage.pinning import pin_ablation, pin_confirmation, pin_search
 from search.store.optuna_private import database_id
 from search.store.pinned_stage import PinnedStage

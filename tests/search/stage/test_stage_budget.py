@@ -11,8 +11,9 @@ from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
 from models.training.branch_limit import BranchLimit
 from search.durations import parse_duration
-from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget, with_fewer_epochs
+from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget
 from search.stage.combining_time import COMBINING_S, PassTimes
+from search.stage.fewer_epochs import with_fewer_epochs
 from studies.definition import Confirm, Stage, Study, choice
 
 SPACE = {"dropout": choice(0.0, 0.1)}
