@@ -77,7 +77,8 @@ class Confirm:
     combine: Combine = "none"
     """`soup`: the mean weights of several runs of the same network; `ensemble`: the mean of the probabilities of
     several runs. The champion's best run is registered instead unless the combination is better on the validation
-    images by more than the standard deviation between the champion's seeds."""
+    images: in the metric by more than the standard deviation between the champion's seeds, or clearly in the
+    cross-entropy."""
     mirror: bool = False
     """Also average the probabilities of each image and its mirror image, under the same condition. It doubles the cost
     of a prediction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -23,13 +23,15 @@ class CombinationRecord:
     values: Mapping[str, float]
     """The metric of each attempt, and of `single`, the champion's best run, on the validation images in float32."""
     noise: float
-    """Standard deviation of the metric between the champion's seeds; a combination has to be better by more."""
+    """Standard deviation of the metric between the champion's seeds."""
     passes: int
     """Forward passes of the registered classifier for each image."""
     image_ms: float
     """Milliseconds in which the registered classifier predicts one image on the supervisor's device."""
     single_image_ms: float
     """Milliseconds in which the champion's best run predicts one image on the supervisor's device."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """Cross-entropy of each of `values` after calibration; empty in records of versions that did not compare it."""
 
     @property
     def is_kept(self) -> bool:
@@ -48,15 +50,19 @@ class CombinationRecord:
         return runs + (", with mirrored images" if self.mirror else "")
 
     def line(self) -> str:
-        """One line for people, e.g. `soup of 3 runs: val_accuracy 0.9620, 0.9511 for the best run ...`."""
-        single, shown = self.values["single"], [f"{name} {self.values[name]:.4f}" for name in self.tried]
-        noise = f"{self.noise:.4f} between seeds"
-        found = f"{self.metric} {', '.join(shown)}; the best run {single:.4f}; {noise}"
+        """One line for people, e.g. `soup of 3 runs: val_accuracy soup 0.9620, best run 0.9511; ...`."""
+        found = f"{self.metric} {self._listed(self.values)}; {self.noise:.4f} between seeds"
+        if self.losses:
+            found += f"; cross-entropy {self._listed(self.losses)}"
         if not self.is_kept:
-            return f"the best run alone, because nothing was better by more than the noise: {found}"
+            return f"the best run alone, because nothing was better by more than chance: {found}"
         passes = "1 pass" if self.passes == 1 else f"{self.passes} passes"
         cost = f"{passes} and {self.image_ms:.1f} ms an image, {self.single_image_ms:.1f} ms for the best run"
         return f"{self.name}: {found}; {cost}"
+
+    def _listed(self, values: Mapping[str, float]) -> str:
+        """A value of each attempt, and that of the best run."""
+        return ", ".join([*(f"{name} {values[name]:.4f}" for name in self.tried), f"best run {values['single']:.4f}"])
 
     def to_json(self) -> dict[str, Any]:
         """The object that the database holds."""

@@ -3,6 +3,11 @@
 A soup averages the weights of runs of the same network, an ensemble the probabilities of any runs; both begin with the
 champion's best run. The predictions that were saved with the runs are used again: only soups and mirrored images need
 forward passes.
+
+Runs are added while the cross-entropy falls. A combination is better than the champion's best run if its metric is
+better by more than the standard deviation between the champion's seeds; or if its cross-entropy is clearly lower, and
+its metric is not worse than the mean of what it averages. The best run alone is a poor measure: it is the best one
+partly by chance.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +43,7 @@ from search.trials.validation_predictions import (
     save_predictions,
 )
 from search.trials.workload import WorkloadBuilder
+from search.verdict.calibrated_loss import Losses, calibrated_losses, is_clearly_lower
 from search.verdict.greedy import choose_runs
 from studies.definition import Confirm
 
@@ -61,6 +68,24 @@ class Candidate:
     network: nn.Module
     predictions: ValidationPredictions
     value: float
+    parts_value: float
+    """The mean `value` of the predictions that it averages."""
+
+    @cached_property
+    def losses_M(self) -> Losses:
+        """Cross-entropy of each validation image after calibration."""
+        return calibrated_losses(self.predictions.probabilities_MC, self.predictions.labels_M)
+
+    @property
+    def loss(self) -> float:
+        """The mean of `losses_M`."""
+        return float(self.losses_M.mean())
+
+    def is_better_than(self, other: Candidate, noise: float) -> bool:
+        """Whether it is better by more than chance, as the module describes."""
+        if self.value - other.value > noise:
+            return True
+        return self.value >= self.parts_value and is_clearly_lower(self.losses_M, other.losses_M)
 
 
 class _Mirrored(nn.Module):
@@ -100,27 +125,26 @@ class Candidates:
         """The best network, which is the champion's best run if nothing beats it, and the record of all attempts."""
         best = single = self._ensemble([self._champion.trial])
         trials, kind = [self._champion.trial], "none"
-        values, noise = {"single": single.value}, statistics.stdev(self._champion.values)
+        tried, noise = {"single": single}, statistics.stdev(self._champion.values)
         if confirm.combine != "none":
-            make = self._soup if confirm.combine == "soup" else self._ensemble
-            chosen, value = self._choose(confirm.combine)
-            values[confirm.combine] = value
-            if len(chosen) > 1 and value - single.value > noise:
-                best, trials, kind = make(chosen), chosen, str(confirm.combine)
+            chosen, combined = self._choose(confirm.combine)
+            tried[confirm.combine] = combined
+            if len(chosen) > 1 and combined.is_better_than(single, noise):
+                best, trials, kind = combined, chosen, str(confirm.combine)
         mirror = False
         if confirm.mirror and not self._is_late():
-            mirrored = self._mirrored(best)
-            values["mirror"] = mirrored.value
-            if mirrored.value - best.value > noise:
+            tried["mirror"] = mirrored = self._mirrored(best)
+            if mirrored.is_better_than(best, noise):
                 best, mirror = mirrored, True
         network = best.network
         return best, CombinationRecord(
             kind=kind,
-            tried=tuple(name for name in values if name != "single"),
+            tried=tuple(name for name in tried if name != "single"),
             mirror=mirror,
             trials=tuple(trials),
             metric=self._champion.metric,
-            values={name: self._sign * value for name, value in values.items()},
+            values={name: self._sign * one.value for name, one in tried.items()},
+            losses={name: one.loss for name, one in tried.items()},
             noise=noise,
             passes=network.passes if isinstance(network, Ensemble) else 1,
             image_ms=self._image_ms(network),
@@ -138,17 +162,17 @@ class Candidates:
             calibration=calibrate(predictions.probabilities_MC, predictions.labels_M),
         )  # fmt: skip
 
-    def _choose(self, kind: str) -> tuple[list[int], float]:
+    def _choose(self, kind: str) -> tuple[list[int], Candidate]:
         if kind == "ensemble":
-            return choose_runs(
-                list(self._runs), lambda trials: self._ensemble(trials).value, most=MOST_RUNS, strictly=True,
-                is_late=self._is_late,
-            )  # fmt: skip
+            return self._choose_of(list(self._runs), self._ensemble, MOST_RUNS)
         first = self._single.model.state_dict()
         alike = [trial for trial, run in self._runs.items() if fit_together(first, run.model.state_dict())]
-        return choose_runs(
-            alike, lambda trials: self._soup(trials).value, most=len(alike), strictly=False, is_late=self._is_late
-        )  # fmt: skip
+        return self._choose_of(alike, self._soup, len(alike))
+
+    def _choose_of(
+        self, trials: Sequence[int], make: Callable[[Sequence[int]], Candidate], most: int
+    ) -> tuple[list[int], Candidate]:
+        return choose_runs(trials, make, lambda made: made.loss, most=most, is_late=self._is_late)
 
     def _soup(self, trials: Sequence[int]) -> Candidate:
         if len(trials) == 1:
@@ -162,25 +186,34 @@ class Candidates:
             Generator(self._device).manual_seed(derive_seed(0, "soup"))
         )
         measure_statistics(soup, norms, (batch.images_NCHW for batch in batches))
-        return self._candidate(soup.eval(), predict(soup, self._batches()))
+        parts = [self._predictions[trial] for trial in trials]
+        return self._candidate(soup.eval(), predict(soup, self._batches()), parts)
 
     def _ensemble(self, trials: Sequence[int]) -> Candidate:
         """The runs together, or a single run; their predictions are known already."""
         members = [self._runs[trial] for trial in trials]
         several = Ensemble([member.model for member in members], [member.config for member in members])
         network = several if len(members) > 1 else members[0].model
-        return self._candidate(network, _mean([self._predictions[trial] for trial in trials]))
+        parts = [self._predictions[trial] for trial in trials]
+        return self._candidate(network, _mean(parts), parts)
 
     def _mirrored(self, best: Candidate) -> Candidate:
         """A network that sees each image mirrored too. Only the mirrored images pass through the network here."""
         members = list(best.network.members) if isinstance(best.network, Ensemble) else [best.network]
         configs = best.network.configs if isinstance(best.network, Ensemble) else [self._single.config]
         both = [best.predictions, predict(_Mirrored(best.network), self._batches())]
-        return self._candidate(Ensemble(members, configs, mirror=True), _mean(both))
+        return self._candidate(Ensemble(members, configs, mirror=True), _mean(both), both)
 
-    def _candidate(self, network: nn.Module, predictions: ValidationPredictions) -> Candidate:
-        value = measure_predictions(predictions, self._champion.metric, self._single.classes)
-        return Candidate(network=network, predictions=predictions, value=self._sign * value)
+    def _candidate(
+        self, network: nn.Module, predictions: ValidationPredictions, parts: Sequence[ValidationPredictions]
+    ) -> Candidate:
+        parts_value = statistics.fmean(self._measure(part) for part in parts)
+        return Candidate(
+            network=network, predictions=predictions, value=self._measure(predictions), parts_value=parts_value
+        )
+
+    def _measure(self, predictions: ValidationPredictions) -> float:
+        return self._sign * measure_predictions(predictions, self._champion.metric, self._single.classes)
 
     def _predictions_of(self, run: FinishedRun) -> ValidationPredictions:
         """The predictions that were saved with the run; made again if that file is lost."""

@@ -1,7 +1,6 @@
 """After the confirmation: combines runs into one classifier, if that is better on the validation images.
 
-A combination is registered only if it beats the champion's best run by more than the standard deviation between the
-champion's seeds. `search.supervisor.candidates` makes soups, ensembles and classifiers of mirrored images.
+`search.supervisor.candidates` makes soups, ensembles and classifiers of mirrored images, and says when one is better.
 """
 
 from __future__ import annotations

@@ -10,28 +10,29 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 Run = TypeVar("Run")
+Made = TypeVar("Made")
 
 
 def choose_runs(
     runs: Sequence[Run],
-    value_of: Callable[[list[Run]], float],
+    make: Callable[[list[Run]], Made],
+    loss_of: Callable[[Made], float],
     *,
     most: int,
-    strictly: bool,
     is_late: Callable[[], bool] = lambda: False,
-) -> tuple[list[Run], float]:
-    """Choose runs to combine, and return them with their value, of which a larger one is better.
+) -> tuple[list[Run], Made]:
+    """Choose runs to combine, and return them with what is made of them.
 
-    The first run is always chosen. Each of the others is added, in order, if the value of all chosen runs then does
-    not fall, or with `strictly` if it rises. Ends early after `most` chosen runs, or when `is_late`.
+    The first run is always chosen. Each of the others is added, in order, if the loss of what is made of all chosen
+    runs then falls. Ends early after `most` chosen runs, or when `is_late`.
     """
     chosen = [runs[0]]
-    best = value_of(chosen)
+    best = make(chosen)
     for run in runs[1:]:
         if len(chosen) == most or is_late():
             break
-        value = value_of([*chosen, run])
-        if value > best or (value == best and not strictly):
+        made = make([*chosen, run])
+        if loss_of(made) < loss_of(best):
             chosen.append(run)
-            best = value
+            best = made
     return chosen, best
