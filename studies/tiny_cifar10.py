@@ -37,6 +37,7 @@ TINY_CIFAR10 = Study(
             name="freezing",
             trials=5,
             epochs=3,
+            tries=({"trainable_children": 2},),
             space={
                 "trainable_children": choice(2, 3),
                 "learning_rate": FloatDistribution(1e-3, 5e-3, log=True),
@@ -45,12 +46,12 @@ TINY_CIFAR10 = Study(
         Stage(
             name="dropout",
             trials=5,
-            epochs=5,
+            epochs=4,
             space=lambda base: {
                 "dropout": choice(0.1, 0.2, 0.3, 0.4),
                 "learning_rate": FloatDistribution(base.learning_rate / 2, base.learning_rate * 2, log=True),
             },
         ),
     ),
-    confirm=Confirm(finalists=2, seeds=2, epochs=11, combine="ensemble", mirror=True),
+    confirm=Confirm(finalists=2, seeds=2, epochs=10, combine="ensemble", mirror=True),
 )

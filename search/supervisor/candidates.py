@@ -4,9 +4,10 @@ A soup averages the weights of runs of the same network, an ensemble the probabi
 champion's best run. The predictions that were saved with the runs are used again: only soups and mirrored images need
 forward passes.
 
-Runs are added while the cross-entropy falls. A combination is better than the champion's best run if its metric is
-better by more than the standard deviation between the champion's seeds; or if its cross-entropy is clearly lower, and
-its metric is not worse than the mean of what it averages. The best run alone is a poor measure: it is the best one
+A run is added to a soup if the cross-entropy falls; to an ensemble, where it costs a forward pass for every prediction,
+if it falls by more than a standard error. A combination is better than the champion's best run if its metric is better
+by more than the standard deviation between the champion's seeds; or if its cross-entropy is clearly lower, and its
+metric is not worse than the mean of what it averages. The best run's own metric is a poor measure: it is the best one
 partly by chance.
 """
 
@@ -43,7 +44,7 @@ from search.trials.validation_predictions import (
     save_predictions,
 )
 from search.trials.workload import WorkloadBuilder
-from search.verdict.calibrated_loss import Losses, calibrated_losses, is_clearly_lower
+from search.verdict.calibrated_loss import Losses, calibrated_losses, falls_by_an_error, is_clearly_lower
 from search.verdict.greedy import choose_runs
 from studies.definition import Confirm
 
@@ -164,15 +165,15 @@ class Candidates:
 
     def _choose(self, kind: str) -> tuple[list[int], Candidate]:
         if kind == "ensemble":
-            return self._choose_of(list(self._runs), self._ensemble, MOST_RUNS)
+            return choose_runs(
+                list(self._runs), self._ensemble, lambda made, best: falls_by_an_error(made.losses_M, best.losses_M),
+                most=MOST_RUNS, is_late=self._is_late,
+            )  # fmt: skip
         first = self._single.model.state_dict()
         alike = [trial for trial, run in self._runs.items() if fit_together(first, run.model.state_dict())]
-        return self._choose_of(alike, self._soup, len(alike))
-
-    def _choose_of(
-        self, trials: Sequence[int], make: Callable[[Sequence[int]], Candidate], most: int
-    ) -> tuple[list[int], Candidate]:
-        return choose_runs(trials, make, lambda made: made.loss, most=most, is_late=self._is_late)
+        return choose_runs(
+            alike, self._soup, lambda made, best: made.loss < best.loss, most=len(alike), is_late=self._is_late
+        )
 
     def _soup(self, trials: Sequence[int]) -> Candidate:
         if len(trials) == 1:

@@ -6,6 +6,8 @@ it. The cross-entropy of the same images is far more exact: it counts how sure e
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,3 +30,13 @@ def is_clearly_lower(losses_M: Losses, others_M: Losses) -> bool:
     """Whether the 95 % interval of the mean difference on the same images excludes that the losses are as high."""
     interval = mean_interval((others_M - losses_M).tolist())
     return interval is not None and interval[0] > 0
+
+
+def falls_by_an_error(losses_M: Losses, others_M: Losses) -> bool:
+    """Whether the losses are lower by more than one standard error of the mean difference on the same images.
+
+    This is the rule of Breiman et al. 1984, "Classification and regression trees", section 3.4.3: of models that differ
+    by less, the smaller one is taken.
+    """
+    falls_M = others_M - losses_M
+    return bool(falls_M.mean() > falls_M.std(ddof=1) / math.sqrt(len(falls_M)))

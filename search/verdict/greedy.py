@@ -16,15 +16,15 @@ Made = TypeVar("Made")
 def choose_runs(
     runs: Sequence[Run],
     make: Callable[[list[Run]], Made],
-    loss_of: Callable[[Made], float],
+    is_better: Callable[[Made, Made], bool],
     *,
     most: int,
     is_late: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Run], Made]:
     """Choose runs to combine, and return them with what is made of them.
 
-    The first run is always chosen. Each of the others is added, in order, if the loss of what is made of all chosen
-    runs then falls. Ends early after `most` chosen runs, or when `is_late`.
+    The first run is always chosen. Each of the others is added, in order, if what is made of all chosen runs is then
+    better than before. Ends early after `most` chosen runs, or when `is_late`.
     """
     chosen = [runs[0]]
     best = make(chosen)
@@ -32,7 +32,7 @@ def choose_runs(
         if len(chosen) == most or is_late():
             break
         made = make([*chosen, run])
-        if loss_of(made) < loss_of(best):
+        if is_better(made, best):
             chosen.append(run)
             best = made
     return chosen, best

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.calibration import temper
-from search.verdict.calibrated_loss import calibrated_losses, is_clearly_lower
+from search.verdict.calibrated_loss import calibrated_losses, falls_by_an_error, is_clearly_lower
 
 GENERATOR = np.random.default_rng(0)
 
@@ -31,3 +31,11 @@ def test_a_difference_is_clear_only_if_it_exceeds_its_own_noise() -> None:
     assert is_clearly_lower(losses_M - 0.1 + noise_M, losses_M)
     assert not is_clearly_lower(losses_M - 0.001 + noise_M - noise_M.mean(), losses_M)
     assert not is_clearly_lower(losses_M, losses_M)
+
+
+def test_a_fall_of_one_standard_error_is_less_than_a_clear_one() -> None:
+    losses_M, noise_M = np.ones(400), np.tile((-1.0, 1.0), 200)  # The standard error of the mean is 0.05.
+    assert falls_by_an_error(losses_M - 0.06 + noise_M, losses_M)
+    assert not is_clearly_lower(losses_M - 0.06 + noise_M, losses_M)
+    assert not falls_by_an_error(losses_M - 0.04 + noise_M, losses_M)
+    assert not falls_by_an_error(losses_M, losses_M)
