@@ -18,6 +18,8 @@ from models.thresholds import Threshold, choose_thresholds
 Probabilities = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 
+LIBRARIES = ("scipy.optimize", "scipy.stats")
+"""What `calibrate` imports when it is called; this takes a second or more."""
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
 """Range of the temperature's logarithm."""
 _FOLDS = 5

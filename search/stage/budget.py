@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from models.config import TrainConfig
 from models.values import with_values
 from search.stage.combining_time import COMBINING_S, PassTimes, combining_s
-from search.stage.confirmation_size import CONFIRMATION_MARGIN, MOST_SEEDS, ConfirmationTime, size_confirmation
+from search.stage.confirmation_size import (
+    CONFIRMATION_MARGIN,
+    LONGER,
+    MOST_SEEDS,
+    ConfirmationTime,
+    size_confirmation,
+)
 from search.stage.extending import is_extended, pool_end, pool_start
 from search.stage.fewer_epochs import with_fewer_epochs
 from studies.definition import Ablation, Confirm, Stage, Study
@@ -58,7 +64,7 @@ class Budget(Protocol):
         """
 
     def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
-        """Reserve the time that combining the runs of finalists with these configurations will take."""
+        """Reserve the time for the predictions of finalists with these configurations, and for combining their runs."""
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         """The ablation with all its cells, on as many seeds and with as many epochs as the time allows."""
@@ -117,13 +123,15 @@ class TimeBudget:
         stage_costs_s: Sequence[float],
         workers: int,
         *,
+        saving_s: float = 0.0,
         test: bool = False,
         measure_passes: Callable[[Sequence[TrainConfig]], PassTimes] | None = None,
         measure_gang: Callable[[TrainConfig], BranchLimit] | None = None,
     ) -> None:
-        """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation, in seconds.
+        """`stage_costs_s` holds the expected wall time of each stage and, last, of the confirmation's epochs, in
+        seconds; `saving_s` is that of what its runs do beside their epochs.
 
-        `measure_passes` measures the networks of finalists; it is called once, if the study combines their runs.
+        `measure_passes` measures the networks of finalists; it is called once.
         `measure_gang` measures how many runs of a finalist are trained at once, and what that brings.
         """
         self._study = study
@@ -136,14 +144,17 @@ class TimeBudget:
         self._prediction_s = 0.0
         """Seconds in which a run of the confirmation predicts the validation images at its end, if measured."""
         self._costs_s = list(stage_costs_s)
+        self._saving_s = saving_s
         self._workers = workers
         runs = study.ending.candidates * study.ending.seeds
         self._last_run_s = self._costs_s[-1] * min(workers, runs) / runs
         """Seconds of one run of the last stage."""
+        self._most_growth_of_last = LONGER if study.folds and study.ablation is None else math.inf
+        """How many times its cost the last stage can use: with folds, its runs can be longer, but not more."""
 
     def foresee(self, position: int, stage: Stage) -> Stage:
         """The result that `fit_stage` would have if all earlier stages took exactly their share of the time."""
-        return self._scaled(position, stage, self._left_s() / sum(self._costs_s))
+        return self._scaled(position, stage, self._share_s(0, len(self._costs_s) - 2) / sum(self._costs_s[:-1]))
 
     def fit_stage(self, position: int, stage: Stage) -> Stage:
         """Scale the stage to its share of the time that is left."""
@@ -192,15 +203,16 @@ class TimeBudget:
         return with_fewer_epochs(fitted, planned * scale / least) if planned * scale < least else fitted
 
     def expect_finalists(self, configs: Sequence[TrainConfig]) -> None:
-        """Reserve time as `Budget` describes, if there is a measurement and the study combines runs."""
+        """Reserve time as `Budget` describes, as far as there are measurements."""
         if self._measure_gang is not None and not self._study.folds:
             self._together = self._measure_gang(with_values(configs[0], self._study.confirm.values))
-        if self._measure_passes is None or not self._study.combines:
+        if self._measure_passes is None:
             return
         passes = self._measure_passes([with_values(config, self._study.confirm.values) for config in configs])
-        left_s = max(0.0, self._combining_end - time.time())
-        self._last_stage_end = self._combining_end - combining_s(self._study.confirm, passes, left_s)
         self._prediction_s = passes.val_s
+        if self._study.combines:
+            left_s = max(0.0, self._combining_end - time.time())
+            self._last_stage_end = self._combining_end - combining_s(self._study.confirm, passes, left_s)
 
     def fit_confirmation(self, epochs: int, epoch_s: Sequence[float], trained: int = 1, gang: int = 1) -> Confirm:
         """Choose finalists, seeds and epochs for the time that is left, as `Budget` describes."""
@@ -220,7 +232,7 @@ class TimeBudget:
 
     def fit_ablation(self, ablation: Ablation) -> Ablation:
         """Scale seeds, then epochs, to the time that is left."""
-        left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time())
+        left_s = CONFIRMATION_MARGIN * max(0.0, self._last_stage_end - time.time() - self._saving_s)
         scale = min(1.0, left_s / self._costs_s[-1])
         seeds = max(min(2, ablation.seeds), math.floor(ablation.seeds * scale))
         epochs = math.floor(ablation.epochs * min(1.0, scale * ablation.seeds / seeds))
@@ -231,14 +243,24 @@ class TimeBudget:
         return time.time() + self._share_s(position, last)
 
     def _share_s(self, position: int, last: int | None = None) -> float:
-        """The share of stages of the time that is left, without what one run of the last stage needs."""
-        left_s, costs_s = self._left_s(), self._costs_s
-        wanted_s = sum(costs_s[position : (position if last is None else last) + 1])
-        share_s = left_s * wanted_s / sum(costs_s[position:])
-        if position == len(costs_s) - 1:
-            return share_s
-        reserve_s = min(left_s / 2, self._last_run_s)
-        return min(share_s, (left_s - reserve_s) * wanted_s / sum(costs_s[position:-1]))
+        """The share of stages of the time that is left."""
+        if position == len(self._costs_s) - 1:
+            return self._left_s()
+        costs_s = self._costs_s[position:-1]
+        wanted_s = sum(costs_s[: (position if last is None else last) + 1 - position])
+        epochs_s = self._epochs_s()
+        return (epochs_s - self._last_stage_s(epochs_s, sum(costs_s))) * wanted_s / sum(costs_s)
+
+    def _last_stage_s(self, epochs_s: float, earlier_s: float) -> float:
+        """The share of the last stage's epochs: by its cost, but at least one run, and no more than it can use."""
+        cost_s = self._costs_s[-1]
+        share_s = min(epochs_s * cost_s / (earlier_s + cost_s), self._most_growth_of_last * cost_s)
+        return max(share_s, min(epochs_s / 2, self._last_run_s))
+
+    def _epochs_s(self) -> float:
+        """Seconds that are left for epochs."""
+        left_s = self._left_s()
+        return left_s - min(left_s / 2, self._saving_s)
 
     def _left_s(self) -> float:
         return max(1.0, self._last_stage_end - time.time())

@@ -16,10 +16,12 @@ from models.config import TrainConfig
 from models.registry import resolved
 from models.training.fit import fit
 from models.values import with_values
+from search.stage.confirmation_size import RUN_S
 from search.stage.extending import pool_start
 from search.stage.pinning import pin_search
 from search.stage.rungs import expected_epochs
 from search.supervisor.estimate_probe import probe_s, typical_candidate
+from search.supervisor.measure_passes import measure_passes
 from search.supervisor.memory import lacks_memory
 from search.trials.data_source import TrialData
 from search.trials.workload import WorkloadBuilder
@@ -52,6 +54,9 @@ class StageCost:
     """Seconds of one epoch on one worker."""
     wall_s: float
     """Seconds of the whole stage with all workers."""
+    saving_s: float = 0.0
+    """Those of them in which the runs of the last stage do not train: they predict the validation images and save
+    their classifiers."""
 
 
 def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, workers: int) -> list[StageCost]:
@@ -87,11 +92,15 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
         kept = _share_trained(stage, trials)
         wall_s = trials * epochs * epoch_s * kept / min(workers, trials)
         costs.append(StageCost(name=stage.name, trials=trials, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s))
-    ending = study.ending
-    epoch_s = measure(_ending_sample(study))
+    ending, sample = study.ending, _ending_sample(study)
+    epoch_s = measure(sample)
     runs, epochs = ending.candidates * ending.seeds, ending.epochs or costs[-1].epochs / max(1, study.folds)
-    wall_s = runs * epochs * epoch_s / min(workers, runs)
-    return [*costs, StageCost(name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s)]
+    saving_s = runs * (RUN_S + measure_passes(sample, workloads, device).val_s) / min(workers, runs)
+    wall_s = runs * epochs * epoch_s / min(workers, runs) + saving_s
+    last = StageCost(
+        name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s, saving_s=saving_s
+    )  # fmt: skip
+    return [*costs, last]
 
 
 def _probe_cost(

@@ -52,10 +52,11 @@ def time_budget(
     Without the measurements, the time for combining runs does not depend on their networks, and runs are expected to
     be trained as the trials of the search were.
     """
-    costs_s, workers = [cost.wall_s for cost in costs], max(1, request.workers)
+    saving_s, workers = costs[-1].saving_s, max(1, request.workers)
+    costs_s = [*(cost.wall_s for cost in costs[:-1]), costs[-1].wall_s - saving_s]
     return TimeBudget(
         request.study, left_s, costs_s, workers,
-        test=test, measure_passes=measure_passes, measure_gang=measure_gang,
+        saving_s=saving_s, test=test, measure_passes=measure_passes, measure_gang=measure_gang,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from types import FrameType
 
 from data.arrays import SearchData
 from data.progress import Progress
+from models import calibration
 from models.registry import libraries
 from search import names
 from search.command_line import command_line
@@ -212,7 +213,7 @@ def _launcher(request: Request) -> Launcher:
         gpu_capacity = GpuCapacity(request.devices) if request.fills_gpus else None
         return LocalLauncher(
             settings, name, list(request.devices), request.workers,
-            modules=libraries(request.study.config), gpu_capacity=gpu_capacity,
+            modules=(*libraries(request.study.config), *calibration.LIBRARIES), gpu_capacity=gpu_capacity,
         )  # fmt: skip
     from search.supervisor.ray_launch import RayLauncher  # Imported here because it needs an extra.
 

@@ -13,6 +13,7 @@ from models.training.branch_limit import BranchLimit
 from search.durations import parse_duration
 from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget
 from search.stage.combining_time import COMBINING_S, PassTimes
+from search.stage.confirmation_size import CONFIRMATION_MARGIN, RUN_S
 from search.stage.fewer_epochs import with_fewer_epochs
 from studies.definition import Confirm, Stage, Study, choice
 
@@ -159,12 +160,38 @@ def test_a_confirmation_leaves_the_time_that_combining_its_networks_takes() -> N
     assert measured == [FlexCNNConfig(filters=8)] * 4
 
 
-def test_nothing_is_measured_if_runs_are_not_combined() -> None:
-    def refuse(configs: Sequence[TrainConfig]) -> PassTimes:
-        raise AssertionError("measured")
+def test_a_confirmation_leaves_its_runs_the_time_to_predict_the_validation_images() -> None:
+    """Folds, whose runs are not combined: in 60 s, ten of them take 20 s for it."""
+    study = replace(STUDY, folds=5, confirm=Confirm(finalists=2, seeds=5, epochs=15))
 
-    given = TimeBudget(STUDY, 200, (200.0, 100.0, 100.0), 2, measure_passes=refuse)
-    given.expect_finalists([FlexCNNConfig()])
+    def epochs(val_s: float) -> int:
+        passes = PassTimes(val_s=val_s, train_s=4 * val_s)
+        given = TimeBudget(study, 60 + REGISTRATION_S, (20.0, 10.0, 30.0), 1, measure_passes=lambda _: passes)
+        given.expect_finalists([FlexCNNConfig()] * 2)
+        confirm = given.fit_confirmation(15, [0.2] * 2)
+        assert (confirm.finalists, confirm.seeds) == (2, 5)
+        return confirm.epochs or 0
+
+    left_s = 60 * CONFIRMATION_MARGIN - 10 * RUN_S
+    assert epochs(0.0) == pytest.approx(left_s / (10 * 0.2), abs=1)
+    assert epochs(2.0) == pytest.approx((left_s - 20) / (10 * 0.2), abs=1)
+
+
+def test_the_stages_leave_the_confirmation_the_time_to_save_its_runs() -> None:
+    given = TimeBudget(STUDY, 440 + REGISTRATION_S, (200.0, 100.0, 100.0), 2, saving_s=40.0)
+    assert [given.foresee(position, stage).trials for position, stage in enumerate(STUDY.stages)] == [
+        pytest.approx(40, abs=1),
+        pytest.approx(20, abs=1),
+    ]
+    deadline = given.stage_deadline(0)
+    assert deadline is not None and deadline - time.time() == pytest.approx(200, abs=2)
+
+
+def test_where_folds_limit_the_confirmation_the_stages_get_the_time_that_it_cannot_use() -> None:
+    """The confirmation costs 100 s and its runs can be twice as long, so 800 of 1000 s are for trials."""
+    given = TimeBudget(replace(STUDY, folds=4), 1000 + REGISTRATION_S, (200.0, 100.0, 100.0), 2)
+    deadline = given.stage_deadline(0, 1)
+    assert deadline is not None and deadline - time.time() == pytest.approx(800, abs=2)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +306,7 @@ def test_half_the_time_gives_stages_that_share_their_trials_half_of_them_and_all
 
 
 def test_a_stage_too_short_to_learn_from_keeps_its_start_and_the_one_that_extends_it_gets_the_rest() -> None:
-    one, two = in_pool(36)
+    one, two = in_pool(27 + 100 * 2 / 9)  # The time of a run of the confirmation is left.
     assert (one.trials, one.trials + two.trials) == (1, 8)
     assert one.epochs == two.epochs == 8
 
@@ -298,7 +325,7 @@ def test_a_share_that_was_made_of_epochs_gives_those_again() -> None:
 
 
 def test_with_hardly_any_time_all_trials_that_are_compared_are_equally_short() -> None:
-    one, two = in_pool(18)
+    one, two = in_pool(27)  # Half of it is left for the confirmation.
     assert (one.trials, two.trials) == (1, 7)
     assert one.epochs == two.epochs == 4
 
