@@ -33,10 +33,9 @@ LEAST_OF_POOL = 8
 """Fewest trials of stages that share their trials, together."""
 MIN_TRIALS = 4
 """Fewest trials of a stage: if there is no time for them, they get fewer epochs."""
-MOST_GROWTH = 10.0
-"""If there is time left, a stage gets at most this many times its planned trials."""
 MOST_SLOTS = 2_000
-"""Trials are added to a stage up to this number: its record, which every worker reads, has a slot for each."""
+"""If there is time left, trials are added to a stage, or to stages that share their trials, up to this number: its
+record, which every worker reads, has a slot for each."""
 
 
 class Budget(Protocol):
@@ -149,8 +148,9 @@ class TimeBudget:
         runs = study.ending.candidates * study.ending.seeds
         self._last_run_s = self._costs_s[-1] * min(workers, runs) / runs
         """Seconds of one run of the last stage."""
-        self._most_growth_of_last = LONGER if study.folds and study.ablation is None else math.inf
-        """How many times its cost the last stage can use: with folds, its runs can be longer, but not more."""
+        more_seeds = 1.0 if study.ablation else max(1.0, self.most_seeds / study.confirm.seeds)
+        self._most_growth_of_last = LONGER * more_seeds
+        """How many times its cost the last stage gets at most: it has no use for more."""
 
     def foresee(self, position: int, stage: Stage) -> Stage:
         """The result that `fit_stage` would have if all earlier stages took exactly their share of the time."""
@@ -165,7 +165,7 @@ class TimeBudget:
         if is_extended(self._study, position):
             return 0
         members = self._study.stages[pool_start(self._study, position) : position + 1]
-        return min(MOST_SLOTS, math.floor(MOST_GROWTH * sum(member.trials for member in members)))
+        return max(MOST_SLOTS, sum(member.trials for member in members))
 
     @property
     def most_seeds(self) -> int:
@@ -178,7 +178,7 @@ class TimeBudget:
         if stage.extends or is_extended(self._study, position):
             return self._scaled_in_pool(position, stage, scale)
         least = min(stage.trials, max(MIN_TRIALS, 2 * stage.bases))
-        trials = max(least, math.floor(stage.trials * min(MOST_GROWTH, scale)))
+        trials = max(least, min(max(MOST_SLOTS, stage.trials), math.floor(stage.trials * scale)))
         share = scale * stage.trials / least
         if trials > least or share >= 1:
             return replace(stage, trials=trials)
@@ -194,8 +194,7 @@ class TimeBudget:
         members = self._study.stages[pool_start(self._study, position) : pool_end(self._study, position) + 1]
         planned = sum(member.trials for member in members)
         least = min(planned, LEAST_OF_POOL)
-        scale = min(MOST_GROWTH, scale)
-        total = max(least, math.floor(planned * scale))
+        total = max(least, min(max(MOST_SLOTS, planned), math.floor(planned * scale)))
         shares = [min(member.trials, math.floor(total * member.trials / planned)) for member in members[:-1]]
         counts = [share if share >= MIN_TRIALS else 1 for share in shares]
         counts.append(max(1, total - sum(counts)))

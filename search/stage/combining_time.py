@@ -8,7 +8,7 @@ from studies.definition import Confirm
 
 MOST_RUNS = 5
 """The most members of an ensemble, since each costs a forward pass at inference."""
-COMBINING_S = 12.0
+COMBINING_S = 8.0
 """Seconds for loading, saving and timing classifiers, beside the passes of images."""
 _MOST_SHARE = 0.25
 """The largest share of the remaining time that is reserved for the passes; soups beyond it are not tried."""

@@ -12,7 +12,7 @@ from studies.definition import Confirm, Study
 if TYPE_CHECKING:
     from models.training.branch_limit import BranchLimit
 
-CONFIRMATION_MARGIN = 0.96
+CONFIRMATION_MARGIN = 0.98
 """Share of the remaining time that the confirmation uses: its runs are never cut, so they must not end late."""
 LONGER = 2
 """If there is time left, the runs of the confirmation get at most this many times their planned epochs."""

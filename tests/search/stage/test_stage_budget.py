@@ -11,7 +11,7 @@ from data.errors import UserError
 from models.config import FlexCNNConfig, TrainConfig
 from models.training.branch_limit import BranchLimit
 from search.durations import parse_duration
-from search.stage.budget import REGISTRATION_S, TimeBudget, UnlimitedBudget
+from search.stage.budget import MOST_SLOTS, REGISTRATION_S, TimeBudget, UnlimitedBudget
 from search.stage.combining_time import COMBINING_S, PassTimes
 from search.stage.confirmation_size import CONFIRMATION_MARGIN, RUN_S
 from search.stage.fewer_epochs import with_fewer_epochs
@@ -56,13 +56,14 @@ def test_without_a_budget_the_study_stays_as_it_was_written() -> None:
 
 def test_more_time_than_the_study_needs_gives_its_stages_more_trials_up_to_a_limit() -> None:
     assert budget(800).fit_stage(0, STUDY.stages[0]).trials == pytest.approx(80, abs=1)
-    assert budget(40_000).fit_stage(0, STUDY.stages[0]) == replace(STUDY.stages[0], trials=400)
+    assert budget(40_000).fit_stage(0, STUDY.stages[0]) == replace(STUDY.stages[0], trials=MOST_SLOTS)
 
 
-def test_trials_can_be_added_up_to_ten_times_the_plan_but_a_record_stays_small() -> None:
-    assert budget(100).most_trials(0) == 400
-    many = replace(STUDY, stages=(replace(STUDY.stages[0], trials=900),))
-    assert TimeBudget(many, 100, (200.0, 100.0), 2).most_trials(0) == 2_000
+def test_trials_can_be_added_while_there_is_time_but_a_record_stays_small() -> None:
+    assert budget(100).most_trials(0) == MOST_SLOTS
+    many = replace(STUDY, stages=(replace(STUDY.stages[0], trials=MOST_SLOTS + 1),))
+    given = TimeBudget(many, 100_000, (200.0, 100.0), 2)
+    assert given.most_trials(0) == given.fit_stage(0, many.stages[0]).trials == MOST_SLOTS + 1
     assert UnlimitedBudget(STUDY).most_trials(0) == UnlimitedBudget(STUDY).most_seeds == 0
 
 
@@ -187,11 +188,16 @@ def test_the_stages_leave_the_confirmation_the_time_to_save_its_runs() -> None:
     assert deadline is not None and deadline - time.time() == pytest.approx(200, abs=2)
 
 
-def test_where_folds_limit_the_confirmation_the_stages_get_the_time_that_it_cannot_use() -> None:
-    """The confirmation costs 100 s and its runs can be twice as long, so 800 of 1000 s are for trials."""
-    given = TimeBudget(replace(STUDY, folds=4), 1000 + REGISTRATION_S, (200.0, 100.0, 100.0), 2)
-    deadline = given.stage_deadline(0, 1)
-    assert deadline is not None and deadline - time.time() == pytest.approx(800, abs=2)
+def test_the_stages_get_the_time_that_the_confirmation_cannot_use() -> None:
+    """The confirmation costs 100 s; its runs can be twice as long, and without folds on 10 seeds instead of 3."""
+
+    def search_s(study: Study) -> float:
+        deadline = TimeBudget(study, 4000 + REGISTRATION_S, (200.0, 100.0, 100.0), 2).stage_deadline(0, 1)
+        assert deadline is not None
+        return deadline - time.time()
+
+    assert search_s(replace(STUDY, folds=4)) == pytest.approx(4000 - 200, abs=2)
+    assert search_s(STUDY) == pytest.approx(4000 - 200 * 10 / 3, abs=2)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +321,7 @@ def test_time_left_over_goes_to_the_last_of_the_stages_that_share_their_trials()
     one, two = in_pool(800)
     assert one.trials == 40 and two.trials == pytest.approx(160, abs=2)
     given = TimeBudget(POOL, 800, (120.0, 180.0, 100.0), 2)
-    assert (given.most_trials(0), given.most_trials(1)) == (0, 1_000)
+    assert (given.most_trials(0), given.most_trials(1)) == (0, MOST_SLOTS)
 
 
 def test_a_share_that_was_made_of_epochs_gives_those_again() -> None:
