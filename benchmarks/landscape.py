@@ -18,7 +18,7 @@ from models.config import TrainConfig
 from models.values import to_flat
 from studies.definition import Space
 
-TREES = 200
+TREES = 50
 FOLDS = 5
 
 

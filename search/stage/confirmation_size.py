@@ -21,6 +21,9 @@ MOST_SEEDS = 10
 RUN_S = 0.5
 """Seconds that a run takes beside its epochs and its prediction of the validation images: it opens the images, builds
 the network and saves the classifier. Measured: 0.3 to 0.4 with `tf_efficientnet_lite0` on one core."""
+FIRST_RUN_S = 2.0
+"""Seconds that a worker's first run takes beyond that, because its first passes in float32 are slow. Measured likewise.
+"""
 ENOUGH = 0.5
 """A smaller confirmation is chosen if the runs of a larger one would have less than this share of their epochs."""
 NOT_FEWER = 0.9
@@ -50,7 +53,7 @@ class ConfirmationTime:
         if self.gang == 1:  # Runs of one shape may be trained together even if the trials of the search were not.
             together, slower = self._runs_together(seeds)
         runs_s = [seconds * slower for seconds in self.epoch_s[:finalists]] * seeds
-        saving_s = len(runs_s) * (self.prediction_s + RUN_S / min(self.workers, len(runs_s)))
+        saving_s = FIRST_RUN_S + len(runs_s) * (self.prediction_s + RUN_S / min(self.workers, len(runs_s)))
         # At least a second, so that the smallest size is the best where no time is left.
         return max(1.0, self.left_s - saving_s) / self._makespan_s(runs_s, together)
 

@@ -16,7 +16,7 @@ from models.config import TrainConfig
 from models.registry import resolved
 from models.training.fit import fit
 from models.values import with_values
-from search.stage.confirmation_size import RUN_S
+from search.stage.confirmation_size import FIRST_RUN_S, RUN_S
 from search.stage.extending import pool_start
 from search.stage.pinning import pin_search
 from search.stage.rungs import expected_epochs
@@ -95,7 +95,8 @@ def estimate(study: Study, workloads: WorkloadBuilder, device: torch.device, wor
     ending, sample = study.ending, _ending_sample(study)
     epoch_s = measure(sample)
     runs, epochs = ending.candidates * ending.seeds, ending.epochs or costs[-1].epochs / max(1, study.folds)
-    saving_s = runs * (RUN_S + measure_passes(sample, workloads, device).val_s) / min(workers, runs)
+    run_s = RUN_S + measure_passes(sample, workloads, device).val_s
+    saving_s = FIRST_RUN_S + runs * run_s / min(workers, runs)
     wall_s = runs * epochs * epoch_s / min(workers, runs) + saving_s
     last = StageCost(
         name=ending.name, trials=runs, epochs=epochs, epoch_s=epoch_s, wall_s=wall_s, saving_s=saving_s

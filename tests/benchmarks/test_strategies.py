@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from benchmarks.landscape import Grid, Surrogate
 from benchmarks.replay import Key, Training, replay
 from benchmarks.strategies import STRATEGIES
 from benchmarks.tables import EPOCHS, TABLES, Table
-from models.values import with_values
+from models.values import to_flat, with_values
 
 BUDGET = 60
 SMALL = TABLES["small"]
@@ -92,3 +92,10 @@ def test_a_table_s_study_trains_the_parameters_that_its_stages_search(table: Tab
     (stage,) = table.study.stages
     assert set(stage.space_around(table.start)) == set(table.parameters)
     assert not table.first.keys() & table.second.keys()
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_what_a_first_stage_leaves_at_its_start_is_a_value_of_the_table(table: Table) -> None:
+    start = to_flat(table.start)
+    for name, distribution in table.second.items():
+        assert isinstance(distribution, FloatDistribution) or start[name] in distribution.choices, name

@@ -13,7 +13,7 @@ from models.training.branch_limit import BranchLimit
 from search.durations import parse_duration
 from search.stage.budget import MOST_SLOTS, REGISTRATION_S, TimeBudget, UnlimitedBudget
 from search.stage.combining_time import COMBINING_S, PassTimes
-from search.stage.confirmation_size import CONFIRMATION_MARGIN, RUN_S
+from search.stage.confirmation_size import CONFIRMATION_MARGIN, FIRST_RUN_S, RUN_S
 from search.stage.fewer_epochs import with_fewer_epochs
 from studies.definition import Confirm, Stage, Study, choice
 
@@ -173,7 +173,7 @@ def test_a_confirmation_leaves_its_runs_the_time_to_predict_the_validation_image
         assert (confirm.finalists, confirm.seeds) == (2, 5)
         return confirm.epochs or 0
 
-    left_s = 60 * CONFIRMATION_MARGIN - 10 * RUN_S
+    left_s = 60 * CONFIRMATION_MARGIN - FIRST_RUN_S - 10 * RUN_S
     assert epochs(0.0) == pytest.approx(left_s / (10 * 0.2), abs=1)
     assert epochs(2.0) == pytest.approx((left_s - 20) / (10 * 0.2), abs=1)
 
@@ -235,7 +235,7 @@ def test_no_run_is_given_up_that_another_worker_trains_in_the_same_time() -> Non
     for combine, size in (("none", (2, 1)), ("ensemble", (1, 2))):
         study = replace(STUDY, confirm=replace(STUDY.confirm, combine=combine))
         reserved = COMBINING_S if study.combines else 0.0
-        short = TimeBudget(study, 9 + REGISTRATION_S + reserved, (200.0, 100.0, 100.0), 2)
+        short = TimeBudget(study, 9 + FIRST_RUN_S + REGISTRATION_S + reserved, (200.0, 100.0, 100.0), 2)
         confirm = short.fit_confirmation(20, [1.0, 0.95, 1.0])
         assert (confirm.finalists, confirm.seeds) == size and confirm.epochs == 8
 
