@@ -7,8 +7,10 @@ The alias moves last, so `models:/NAME@champion` always loads a complete champio
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 
 MODEL_FOLDER = "model"
 """Folder of the registered model among the artifacts of its run."""
-UPLOADS = 3
-"""Attempts to upload a model: a process that promotes the same champion may be writing the same files just then."""
+UPLOADS = 6
+"""Attempts to upload a model: processes that promote the same champion may be writing the same files just then."""
+LONGEST_PAUSE_S = 0.5
+"""Longest pause before the second attempt; it doubles with each further one."""
 MAX_DESCRIPTION = 5000
 """Characters in the description of a model version, in MLflow's tables."""
 SHORTENED = "\n\n(shortened: MLflow keeps 5,000 characters)"
@@ -220,6 +224,8 @@ def _upload(settings: Settings, client: MlflowClient, run_id: str, bundle_folder
         local = Path(scratch) / "sent"
         save_model(bundle_folder, local)
         for attempt in range(UPLOADS):
+            if attempt:  # By chance, or processes that disturbed each other would do so again.
+                time.sleep(random.uniform(0, LONGEST_PAUSE_S * 2 ** (attempt - 1)))
             _send(client, run_id, local, MODEL_FOLDER)
             returned = _download(settings, f"runs:/{run_id}/{MODEL_FOLDER}", f"{scratch}/returned-{attempt}")
             if hash_folder(Path(returned)) == hash_folder(local):

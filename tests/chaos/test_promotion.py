@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,10 @@ def _register(settings: Settings, bundle: Path, run_id: str, hold: HoldAt) -> No
     register_champion(settings, "partA", bundle, run_id=run_id, metrics={}, description="")
 
 
+def _ended(racers: Sequence[BaseProcess]) -> int:
+    return sum(not racer.is_alive() for racer in racers)
+
+
 def test_promoters_that_no_lock_holds_apart_leave_a_champion_that_is_whole(
     finished: Settings, bundle: Path, tmp_path: Path
 ) -> None:
@@ -105,7 +110,8 @@ def test_promoters_that_no_lock_holds_apart_leave_a_champion_that_is_whole(
     racers = [FORKS.Process(target=_register, args=(settings, bundle, run_id, hold)) for _ in range(PROMOTERS)]
     for racer in racers:
         racer.start()
-    patiently(lambda: hold.waiting() == PROMOTERS, "all promoters to have found no version yet")
+    patiently(lambda: hold.waiting() + _ended(racers) == PROMOTERS, "all promoters to have found no version yet")
+    assert _ended(racers) == 0
 
     hold.open()
 

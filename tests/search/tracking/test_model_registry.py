@@ -18,6 +18,7 @@ from data.errors import SieveError, UserError
 from data.files import hash_folder
 from models.bundle import load_bundle
 from search import names
+from search.tracking import model_registry
 from search.tracking.client import connect
 from search.tracking.model_registry import load_champion, log_bundle, register_champion
 
@@ -146,16 +147,29 @@ def test_what_an_interrupted_upload_of_another_user_left_is_replaced(settings, r
     assert hash_folder(left / names.BUNDLE_FOLDER) == hash_folder(bundle)
 
 
-def test_files_that_come_back_changed_are_never_given_a_version(settings, run_id, bundle, monkeypatch):
-    download = mlflow.artifacts.download_artifacts
+def damage_downloads(monkeypatch, *, first):
+    """Change the files that the `first` downloads return."""
+    download, calls = mlflow.artifacts.download_artifacts, iter(range(1_000))
 
     def damage(**arguments):
         returned = download(**arguments)
-        weights = next(Path(returned).rglob("*.safetensors"))
-        weights.write_bytes(weights.read_bytes()[:-1])
+        if next(calls) < first:
+            weights = next(Path(returned).rglob("*.safetensors"))
+            weights.write_bytes(weights.read_bytes()[:-1])
         return returned
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", damage)
+    monkeypatch.setattr(model_registry, "LONGEST_PAUSE_S", 0.001)
+
+
+def test_an_upload_that_other_promoters_disturb_again_and_again_is_repeated(settings, run_id, bundle, monkeypatch):
+    damage_downloads(monkeypatch, first=5)
+    registered = register(settings, bundle, run_id)
+    assert load_champion(settings, registered.uri).registered == registered
+
+
+def test_files_that_come_back_changed_are_never_given_a_version(settings, run_id, bundle, monkeypatch):
+    damage_downloads(monkeypatch, first=1_000)
     with pytest.raises(SieveError, match="returned files that differ from those sent"):
         register(settings, bundle, run_id)
     assert connect(settings.tracking_url).search_model_versions("name = 'partA'") == []
