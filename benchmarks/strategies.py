@@ -175,6 +175,8 @@ class OneEpochThenBest:
 
 STRATEGIES: dict[str, Make] = {
     "staged, asha, extended": extending(FIRST_TRIALS),
+    "staged, asha, extended, 24 trials first": extending(24),
+    "staged, asha, extended, 48 trials first": extending(48),
     "staged, asha, around three": staged_rungs,
     "flat TPE, asha": flat_rungs("tpe"),
     "flat random, asha": flat_rungs("random"),
