@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.champion_table import COLUMNS, SINGLE, START, mean_of, part_rows
 from benchmarks.gpu.table import gpu_sections
 from benchmarks.results import FOLDER
+from data.text import plural
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 Result = Mapping[str, Any]
@@ -235,7 +236,7 @@ def _images(counts: Mapping[str, int]) -> str:
 
 def _measured(result: Result) -> str:
     machine = result["machine"]
-    hardware = ", ".join(machine["gpus"]) or f"{machine['cores']} cores of {machine['cpu']}"
+    hardware = ", ".join(machine["gpus"]) or f"{plural(machine['cores'], 'core')} of {machine['cpu']}"
     return f"Measured on {result['measured_on']}: {hardware}, torch {machine['versions']['torch']}."
 
 
