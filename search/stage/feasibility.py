@@ -13,8 +13,11 @@ from models.config import TrainConfig
 from models.registry import check_buildable
 from search.store.study_data import StudyData
 
-DRAWS = 30
-"""Most draws for one trial, which is infeasible after that: 1 in 24 trials if a tenth of the space can be built."""
+NEW_DRAWS = 20
+"""Draws after which a trial may repeat another one: a small space may hold no configuration that is new."""
+DRAWS = 50
+"""Most draws for one trial, which is infeasible after that: if a tenth of the space can be built, about 1 trial in 200,
+and 1 in 26 where all of that tenth was tried."""
 
 Feasible = Callable[[TrainConfig], bool]
 """A function that returns whether a configuration's network can be built."""

@@ -22,11 +22,12 @@ from models.values import from_flat, to_flat, with_values
 from search import names
 from search.stage.distributions import count, describe_distribution, holds, steps
 from search.stage.extending import earlier_studies, extended, is_extended
-from search.stage.feasibility import DRAWS, Feasible, anything
+from search.stage.feasibility import DRAWS, NEW_DRAWS, Feasible, anything
 from search.stage.guesses import GuidedRandomSampler, guesses
 from search.stage.rungs import rung_epochs
 from search.stage.seeds import derive_seed
 from search.stage.suggest import suggest_config
+from search.stage.tried import Tried
 from search.stage.tries import inside
 from search.store.pinned_stage import PinnedParameter, PinnedStage, Values
 from studies.definition import Ablation, Around, Confirm, Space, Stage, Study, When
@@ -284,13 +285,17 @@ def _check_compatible(where: str, spaces: Sequence[Sequence[PinnedParameter]]) -
 def _draw_all(pinned: PinnedStage, is_feasible: Feasible) -> PinnedStage:
     """Draw all trials of a random search in advance, so that they do not depend on the number of workers."""
     study = optuna.create_study(sampler=GuidedRandomSampler(pinned.seed, guesses(pinned)))
-    queue = []
-    for fixed in pinned.queue:
-        for _ in range(DRAWS):
+    queue: list[Values] = []
+    tried = Tried(pinned)
+    for slot, fixed in enumerate(pinned.queue):
+        for draws in range(1, DRAWS + 1):
             study.enqueue_trial(fixed)
             trial = study.ask()
             config = suggest_config(pinned, trial)
-            if set(trial.params) <= set(fixed) or is_feasible(config):
+            if set(trial.params) <= set(fixed):
                 break
+            if is_feasible(config) and (draws >= NEW_DRAWS or not tried.holds(("", slot), trial.params)):
+                break
+        tried.add(("", slot), trial.params)
         queue.append(dict(trial.params))
     return PinnedStage(**{**vars(pinned), "queue": tuple(queue)})

@@ -19,6 +19,7 @@ from search.stage.median import MedianOfComplete
 from search.stage.model_trials import ModelTrials
 from search.stage.pareto import AgainstCost
 from search.stage.seeds import derive_seed
+from search.stage.tried import Tried
 from search.store.optuna_private import show_only
 from search.store.pinned_stage import PinnedStage
 
@@ -60,9 +61,9 @@ class TrialSeeded(BaseSampler):
     runs which trial. Only the search space that past trials share comes from a sampler that is kept: it updates the
     space from new trials, while a new sampler would compare all trials again.
 
-    A trial whose network cannot be built is drawn again. The sampler's model may keep proposing the same impossible
-    combination, so after `MODEL_DRAWS` draws each parameter comes from the model or from its whole range with equal
-    chance.
+    A trial whose network cannot be built, or that would repeat another one, is drawn again. The sampler's model may
+    keep proposing the same combination, so after `MODEL_DRAWS` draws each parameter comes from the model or from its
+    whole range with equal chance.
     """
 
     def __init__(
@@ -73,11 +74,14 @@ class TrialSeeded(BaseSampler):
         guesses: Mapping[str, float] | None = None,
         startup: int = 0,
         earlier: EarlierTrials | None = None,
+        tried: Tried | None = None,
     ) -> None:
         """`make` makes a sampler from a seed. The first `startup` trials lie near `guesses`, by parameter.
 
-        `earlier` are the trials of the stages that the stage extends; they count towards `startup`.
+        `earlier` are the trials of the stages that the stage extends; they count towards `startup`. `tried` knows the
+        configurations that need not be drawn again.
         """
+        self.tried = tried
         self._make = make
         self._earlier = earlier
         self._stage_seed = stage_seed
@@ -149,7 +153,7 @@ def _maximizes(study: Study) -> bool:
     return study.directions[0] == StudyDirection.MAXIMIZE
 
 
-def make_sampler(stage: PinnedStage, earlier: Sequence[Study] = ()) -> BaseSampler:
+def make_sampler(stage: PinnedStage, earlier: Sequence[Study] = ()) -> TrialSeeded:
     """The sampler of a stage. `earlier` are the Optuna studies of the stages that it extends.
 
     Grid and random stages have all parameters fixed in advance. A random stage uses it only for what a user leaves out
@@ -169,7 +173,9 @@ def make_sampler(stage: PinnedStage, earlier: Sequence[Study] = ()) -> BaseSampl
         return RandomSampler(seed=seed)
 
     known = EarlierTrials(stage, earlier)
-    return TrialSeeded(make, stage.seed, guesses=guesses(stage), startup=startup, earlier=known)
+    return TrialSeeded(
+        make, stage.seed, guesses=guesses(stage), startup=startup, earlier=known, tried=Tried(stage, earlier)
+    )
 
 
 def looks_at_running(stage: PinnedStage) -> bool:
