@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmarks.landscape import Landscape
-from benchmarks.replay import Strategy, Training
+from benchmarks.replay import Key, Strategy, Training
 from models.config import TrainConfig
 from models.values import to_flat
 from search import names
+from search.stage.draw_parameters import draw
 from search.stage.rungs import continues, to_continue
 from search.stage.samplers import make_pruner, make_sampler
-from search.stage.suggest import suggest_config
+from search.store.optuna_private import database_id, draw_again, frozen_copy
 from search.store.paused import RungState, RungTrial
 from search.store.pinned_stage import PinnedStage
 
@@ -36,6 +38,36 @@ class StageSearch(Strategy, Protocol):
 
     def trials(self) -> list[FrozenTrial]:
         """The stage's trials, as a following stage chooses its bases from them."""
+
+
+class _Memory:
+    """Nothing is stored before a trial's last draw."""
+
+    def drawing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def undraw(self, trial: optuna.Trial) -> None:
+        draw_again(trial)
+
+
+class _Drawn:
+    """Draws configurations as the service does, from the configurations that have a curve.
+
+    A range stands for the few values of a grid, so a draw with the curve of an earlier one is drawn again, as the
+    service does in a space that has only these values.
+    """
+
+    def __init__(self, landscape: Landscape) -> None:
+        self._landscape = landscape
+        self._keys: set[Key] = set()
+
+    def draw(self, pinned: PinnedStage, study: optuna.Study) -> tuple[optuna.Trial, TrainConfig]:
+        """Draw the next trial of a study."""
+        study.enqueue_trial(pinned.queue[len(study.get_trials(deepcopy=False))])
+        trial = study.ask()
+        config = draw(_Memory(), pinned, trial, lambda config: self._landscape.key(config) not in self._keys)
+        self._keys.add(self._landscape.key(config))
+        return trial, config
 
 
 class EndingStage:
@@ -56,6 +88,7 @@ class EndingStage:
             direction="maximize", sampler=sampler or make_sampler(pinned), pruner=pruner or make_pruner(pinned)
         )
         self._best: dict[int, float] = {}
+        self._drawn = _Drawn(landscape)
         self.running = 0
         self.is_over = False
 
@@ -63,9 +96,7 @@ class EndingStage:
         """Draw the next trial."""
         if self.is_over:
             return None
-        self._study.enqueue_trial(self.pinned.queue[len(self._study.get_trials(deepcopy=False))])
-        trial = self._study.ask()
-        config = suggest_config(self.pinned, trial)
+        trial, config = self._drawn.draw(self.pinned, self._study)
         trial.set_user_attr(names.CONFIG, to_flat(config))
         self.running += 1
         return Training(key=self._landscape.key(config), next=1, last=self.pinned.epochs, trial=trial)
@@ -95,8 +126,9 @@ class _Point:
 
     number: int
     config: TrainConfig
-    params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
+    drawn: FrozenTrial
+    """As it was drawn, in its stage's Optuna study."""
+    stage: _StoredStage
     state: RungState = "running"
     values: dict[int, float] = field(default_factory=dict)
 
@@ -109,23 +141,40 @@ class _Point:
         """The trial as a worker's sampler sees it: one that continues still looks paused."""
         is_complete = self.state == "complete"
         unfinished = TrialState.PRUNED if self.values else TrialState.RUNNING
-        return create_trial(
+        trial = create_trial(
             state=TrialState.COMPLETE if is_complete else unfinished,
             value=max(self.values.values()) if is_complete else None,
-            params=self.params,
-            distributions=self.distributions,
-            intermediate_values=self.values,
+            params=self.drawn.params,
+            distributions=self.drawn.distributions,
+            intermediate_values=dict(self.values),
             user_attrs={names.CONFIG: to_flat(self.config), names.PAUSED: len(self.values)},
         )
+        trial.number, trial._trial_id = self.drawn.number, database_id(self.drawn)
+        return trial
+
+
+class _StoredStage:
+    """A pinned stage and its Optuna study, in which trials pause and continue."""
+
+    def __init__(self, pinned: PinnedStage, sampler: BaseSampler) -> None:
+        self.pinned = pinned
+        self._storage = InMemoryStorage()
+        self.study = optuna.create_study(storage=self._storage, direction="maximize", sampler=sampler)
+
+    def store(self, point: _Point) -> None:
+        """Put a trial in the place of its former state, which Optuna itself does not allow for one that has paused."""
+        self._storage._set_trial(database_id(point.drawn), point.as_optuna_trial())
 
 
 class RungStage:
     """A stage whose trials pause at rungs and continue."""
 
     def __init__(self, landscape: Landscape, pinned: PinnedStage, *, kind: Literal["tpe", "random"] = "tpe") -> None:
+        sampler = make_sampler(pinned) if kind == "tpe" else optuna.samplers.RandomSampler(seed=pinned.seed)
         self._landscape = landscape
         self.pinned = pinned
-        self._sampler = make_sampler(pinned) if kind == "tpe" else optuna.samplers.RandomSampler(seed=pinned.seed)
+        self._stage = _StoredStage(pinned, sampler)
+        self._drawn = _Drawn(landscape)
         self._points: list[_Point] = []
         """The trials, each at the place that is its number."""
         self.running = 0
@@ -144,8 +193,7 @@ class RungStage:
         elif self.is_over:
             return None
         else:
-            point = self._draw(self.pinned, self._sampler, self._points)
-            self._points.append(point)
+            point = self._draw(self._next_stage())
         self.running += 1
         return self._training(point)
 
@@ -154,31 +202,35 @@ class RungStage:
             key=self._landscape.key(point.config), next=len(point.values) + 1, last=self.pinned.epochs, trial=point
         )
 
-    def _draw(self, pinned: PinnedStage, sampler: BaseSampler, points: Sequence[_Point]) -> _Point:
-        """Draw a trial of a stage that has the trials `points`."""
-        study = _study_of(points, sampler)
-        study.enqueue_trial(pinned.queue[len(points)])
-        trial = study.ask()
-        config = suggest_config(pinned, trial)
-        return _Point(
-            number=len(self._points), config=config, params=trial.params, distributions=dict(trial.distributions)
-        )
+    def _next_stage(self) -> _StoredStage:
+        """The stage whose trial is drawn next."""
+        return self._stage
+
+    def _draw(self, stage: _StoredStage) -> _Point:
+        trial, config = self._drawn.draw(stage.pinned, stage.study)
+        point = _Point(number=len(self._points), config=config, drawn=frozen_copy(trial), stage=stage)
+        self._points.append(point)
+        stage.store(point)
+        return point
 
     def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
         """Report an epoch; at a rung the trial pauses unless it is among the better half."""
         point: _Point = training.trial
         point.values[epoch] = accuracy
-        if epoch == training.last:
-            point.state = "complete"
-        elif epoch in self.pinned.rungs:
-            trials = [other.as_rung_trial() for other in self._points]
-            if continues(trials, point.number, epoch, maximize=True):
-                return False
-            point.state = "paused"
-        else:
+        point.state = self._state_at(point, epoch, training.last)
+        point.stage.store(point)
+        if point.state == "running":
             return False
         self.running -= 1
         return True
+
+    def _state_at(self, point: _Point, epoch: int, last: int) -> RungState:
+        if epoch == last:
+            return "complete"
+        if epoch not in self.pinned.rungs:
+            return "running"
+        trials = [other.as_rung_trial() for other in self._points]
+        return "running" if continues(trials, point.number, epoch, maximize=True) else "paused"
 
     def trials(self) -> list[FrozenTrial]:
         """Return the trials as Optuna would store them."""
@@ -190,23 +242,12 @@ class ExtendedStage(RungStage):
 
     def __init__(self, landscape: Landscape, first: PinnedStage, second: PinnedStage, first_trials: int) -> None:
         super().__init__(landscape, second)
-        self._first = first
+        self._first = _StoredStage(first, make_sampler(first))
+        self._stage = _StoredStage(second, make_sampler(second, [self._first.study]))
         self._first_trials = first_trials
-        self._first_sampler = make_sampler(first)
 
-    def _draw(self, pinned: PinnedStage, sampler: BaseSampler, points: Sequence[_Point]) -> _Point:
-        if len(points) < self._first_trials:
-            return super()._draw(self._first, self._first_sampler, points)
-        earlier, own = points[: self._first_trials], points[self._first_trials :]
-        knowing = make_sampler(pinned, [_study_of(earlier)])
-        return super()._draw(pinned, knowing, own)
-
-
-def _study_of(points: Sequence[_Point], sampler: BaseSampler | None = None) -> optuna.Study:
-    """An Optuna study in memory with these trials."""
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials([point.as_optuna_trial() for point in points])
-    return study
+    def _next_stage(self) -> _StoredStage:
+        return self._first if len(self._points) < self._first_trials else self._stage
 
 
 class Stages:

@@ -6,9 +6,10 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.pruners import HyperbandPruner
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
@@ -31,8 +32,8 @@ MEDIAN_SHARE = 1 / 3
 """Share of the epochs of the first of two stages with median pruning."""
 RUNG_SHARE = 0.15
 """The same for stages with rungs."""
-FIRST_TRIALS = 12
-"""Trials of the first of two stages that share their trials."""
+FIRST_SHARE = 1 / 2
+"""Trials of the first of two stages that share their trials, for each combination of its choices."""
 SCREENING_SHARE = 1 / 3
 """Share of the epochs for the first epoch of many configurations."""
 AROUND_RATE = 3.3
@@ -52,7 +53,11 @@ def _pin(
     """Pin a stage that never runs out of trials: the first one, or a second one around configurations."""
     stage = _stage(space, **settings)
     study = replace(table.study, stages=(replace(stage, name="first"), stage), seed=seed)
-    return pin_search(study, 1 if around else 0, stage, around or [table.start])
+    pinned = pin_search(study, 1 if around else 0, stage, around or [table.start])
+    if stage.sampler != "random":
+        return pinned
+    # The service draws the trials of a random search in advance. Drawn one by one, no two have the same curve.
+    return replace(pinned, queue=(pinned.queue[0], *[{}] * (len(pinned.queue) - 1)))
 
 
 def _stage(space: Space | Callable[[TrainConfig], Space], **settings: Any) -> Stage:
@@ -118,15 +123,17 @@ def staged_rungs(landscape: Landscape, epochs: int, seed: int) -> Strategy:
     return Stages(first, round(epochs * RUNG_SHARE), second)
 
 
-def extending(first_trials: int) -> Make:
+def extending(first_trials: int | None = None) -> Make:
     """Stages with rungs, as the default studies have them: the second extends the first, whose trials go on."""
 
     def make(landscape: Landscape, epochs: int, seed: int) -> Strategy:
         table = landscape.table
+        choices = [entry for entry in table.first.values() if isinstance(entry, CategoricalDistribution)]
+        combinations = prod(len(entry.choices) for entry in choices)
         stages = (_stage(table.first, name="first", pruner="asha"), _stage(table.second, extends=True, pruner="asha"))
         study = replace(table.study, stages=stages, seed=seed)
         first, second = (pin_search(study, at, stage, [table.start]) for at, stage in enumerate(study.stages))
-        return ExtendedStage(landscape, first, second, first_trials)
+        return ExtendedStage(landscape, first, second, first_trials or round(combinations * FIRST_SHARE))
 
     return make
 
@@ -174,9 +181,8 @@ class OneEpochThenBest:
 
 
 STRATEGIES: dict[str, Make] = {
-    "staged, asha, extended": extending(FIRST_TRIALS),
-    "staged, asha, extended, 24 trials first": extending(24),
-    "staged, asha, extended, 48 trials first": extending(48),
+    "staged, asha, extended": extending(),
+    "staged, asha, extended, 12 trials first": extending(12),
     "staged, asha, around three": staged_rungs,
     "flat TPE, asha": flat_rungs("tpe"),
     "flat random, asha": flat_rungs("random"),

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from benchmarks.landscape import Grid, Surrogate
-from benchmarks.replay import Key, Training, replay
+from benchmarks.replay import Key, Strategy, Training, replay
 from benchmarks.strategies import STRATEGIES
 from benchmarks.tables import EPOCHS, TABLES, Table
 from models.values import to_flat, with_values
@@ -42,6 +42,34 @@ def test_every_strategy_spends_the_whole_budget_and_no_more(name: str, workers: 
     ledger = replay(STRATEGIES[name](grid, BUDGET, 0), grid, epochs=BUDGET, workers=workers)
     assert ledger.spent == len(ledger.best_after) == BUDGET
     assert ledger.best_after == sorted(ledger.best_after)
+
+
+class Watched:
+    """Notes the curves that a strategy begins."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self.begun: list[Key] = []
+
+    def begin(self, spent: int) -> Training | None:
+        training = self._strategy.begin(spent)
+        if training is not None and training.next == 1:
+            self.begun.append(training.key)
+        return training
+
+    def stops(self, training: Training, epoch: int, accuracy: float) -> bool:
+        return self._strategy.stops(training, epoch, accuracy)
+
+
+@pytest.mark.parametrize(
+    "name", ["staged, asha, extended", "flat TPE, asha", "flat random, asha", "flat TPE", "random", "BOHB"]
+)
+def test_no_curve_is_begun_twice(name: str) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    grid = made_up_grid()
+    watched = Watched(STRATEGIES[name](grid, 4 * BUDGET, 0))
+    replay(watched, grid, epochs=4 * BUDGET, workers=2)
+    assert len(watched.begun) == len(set(watched.begun)) > 20
 
 
 class InTurn:
