@@ -21,8 +21,11 @@ import argparse
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from data.disk_trouble import disk_trouble
 from data.errors import SieveError, UserError
@@ -33,6 +36,8 @@ from search.store.retries import is_outage, storage_away
 from search.terminal import BAD_INPUT, DONE, FAILED, INTERRUPTED, say
 
 MAX_PORT = 65535
+LONGEST_START_S = 60.0
+"""A command takes no longer than this to import its modules, also from a slow disk."""
 
 
 def command_parser(module: str, description: str | None) -> CommandParser:
@@ -61,6 +66,15 @@ def program(module: str) -> str:
     if called == Path(__file__).with_name("__main__.py"):
         return f"python -m search {name}"
     return f"python -m {module}"
+
+
+def command_age_s() -> float:
+    """Seconds since the user started the running command; 0 in a program that calls its functions."""
+    called = Path(sys.argv[0])
+    if called.name != "sieve" and called.parent != Path(__file__).parent:
+        return 0.0
+    age_s = time.time() - psutil.Process().create_time()
+    return min(max(0.0, age_s), LONGEST_START_S)  # The machine's clock may have been set meanwhile.
 
 
 def main_guard(command: Callable[[], object]) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import optuna
 
 from data.progress import Progress
-from search.cli import CommandParser, command_parser, main_guard
+from search.cli import CommandParser, command_age_s, command_parser, main_guard
 from search.command_line import command_line
 from search.settings import Settings
 from search.stage.describe import describe_data
@@ -30,13 +30,13 @@ from search.terminal import open_console, print_json, say
 from search.verdict.result import StudyResult, print_report, print_result
 
 
-def run(request: Request, *, test: bool = False) -> StudyResult:
+def run(request: Request, *, test: bool = False, age_s: float = 0.0) -> StudyResult:
     """Run a study, or continue it, and return its result; `test` opens the sealed test set at the end.
 
-    Raises UserError if the study was started with other options, SieveError if it cannot reach a champion, and
-    Interrupted if the user stopped it.
+    The seconds `age_s` since the command was started count towards its budget. Raises UserError if the study was
+    started with other options, SieveError if it cannot reach a champion, and Interrupted if the user stopped it.
     """
-    return run_study(request, _open_seal if test else None)
+    return run_study(request, _open_seal if test else None, age_s=age_s)
 
 
 def _open_seal(settings: Settings, study: str, progress: Progress) -> None:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.plan:
         _plan(request, as_json=options.json, test=options.test)
         return
-    result = run(request, test=options.test)
+    result = run(request, test=options.test, age_s=command_age_s())
     from search.report.make import try_report
 
     if not options.json:

@@ -57,13 +57,14 @@ OpenSeal = Callable[[Settings, str, Progress], object]
 """Evaluates a study's champion on the sealed test set. A parameter, since only `search.evaluate` may open that set."""
 
 
-def run_study(request: Request, open_seal: OpenSeal | None = None) -> StudyResult:
+def run_study(request: Request, open_seal: OpenSeal | None = None, *, age_s: float = 0.0) -> StudyResult:
     """Run a study, or continue it, and return its result; `open_seal` is called once at the end.
 
-    Raises UserError if the study was started with another definition or other data, SieveError if it cannot reach a
-    champion, and Interrupted if the user stopped it.
+    The seconds `age_s` since the command was started count towards its budget. Raises UserError if the study was
+    started with another definition or other data, SieveError if it cannot reach a champion, and Interrupted if the user
+    stopped it.
     """
-    started_at = time.monotonic()
+    started_at = time.monotonic() - age_s
     study, settings = request.study, request.settings
     launcher = _launcher(request)
     launcher.prepare()  # Workers import their modules while the data and the database are opened.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
+import time
 
+import psutil
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from data.errors import SealBroken, SieveError, UserError
-from search.cli import command_parser, main_guard
+from search import main, run
+from search.cli import LONGEST_START_S, command_age_s, command_parser, main_guard
 from search.main import module_of
 from search.terminal import print_json
 
@@ -28,6 +32,24 @@ def raising(error: BaseException):
 def test_an_error_raised_on_purpose_is_one_line_and_an_exit_code(capsys, error, code):
     assert main_guard(raising(error)) == code
     assert capsys.readouterr() == ("", f"error: {error}\n")
+
+
+@pytest.mark.parametrize("called", ["/usr/bin/sieve", run.__file__, main.__file__])
+def test_a_command_is_as_old_as_its_process(monkeypatch, called):
+    monkeypatch.setattr(sys, "argv", [called])
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: time.time() - 5.0)
+    assert command_age_s() == pytest.approx(5.0, abs=1.0)
+
+
+@pytest.mark.parametrize(("created_s", "age_s"), [(1e5, 0.0), (-1e5, LONGEST_START_S)])
+def test_a_clock_that_was_set_changes_the_age_of_a_command_by_a_minute_at_most(monkeypatch, created_s, age_s):
+    monkeypatch.setattr(sys, "argv", ["sieve"])
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: time.time() + created_s)
+    assert command_age_s() == age_s
+
+
+def test_a_program_that_calls_a_command_has_no_age():
+    assert command_age_s() == 0.0
 
 
 def wrapped(error: Exception, cause: Exception) -> Exception:
